@@ -1,0 +1,1 @@
+"""Pictures and numbers that ship with the project."""

@@ -1,0 +1,124 @@
+"""What happens at the pauses of the loop: captures, checkpoints, the record, and the signals."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, Trainer
+from torch import Tensor
+
+from src import metrics
+from src.files import write_error
+from src.images import write_png
+from src.interrupts import Interrupts
+from src.module import StyleTransferModule
+from src.records import Capture, RunRecord
+
+CHECKPOINT = "last.ckpt"
+PICTURE = "image.png"
+
+
+class Captures(Callback):
+    """Keeps the picture, its losses and its SSIM at the timetable's captures and where the run stops.
+
+    Args:
+        folder: the run folder; pictures go to `captures/` and, the last of them, to `image.png`.
+        record: updated and written at each capture.
+        content: (1, 3, H, W) content image in [0, 1] at working size.
+        seconds_before: wall seconds of earlier processes of the same run.
+    """
+
+    def __init__(self, folder: Path, record: RunRecord, content: Tensor, seconds_before: float) -> None:
+        self.folder = folder
+        self.record = record
+        self.content = content
+        self.seconds_before = seconds_before
+        self.begun = time.perf_counter()
+
+    def on_train_start(self, trainer: Trainer, module: StyleTransferModule) -> None:  # type: ignore[override]
+        """Start the clock; keep the start itself where step 0 is asked for."""
+        self.begun = time.perf_counter()
+        if module.global_step == 0 and 0 in module.timetable.captures:
+            self.capture(trainer, module)
+
+    def on_train_batch_end(self, trainer: Trainer, module: StyleTransferModule, *_: Any) -> None:  # type: ignore[override]
+        """Capture where one is due."""
+        if module.global_step in module.timetable.captures or trainer.should_stop:
+            self.capture(trainer, module)
+
+    def capture(self, trainer: Trainer, module: StyleTransferModule) -> None:
+        """Write the picture as it is, or as it last was with a finite loss."""
+        values = module.measure()
+        if not module.keep_if_finite(values[metrics.TOTAL]):
+            trainer.should_stop = True
+            values = module.measure()
+        image = module.canvas.image()
+        values[metrics.SSIM] = metrics.ssim(image, self.content)
+        step = module.image_step
+        path = self.folder / "captures" / f"step_{step:06d}.png"
+        write_png(path, image[0])
+        write_png(self.folder / PICTURE, image[0])
+        self._note(module, values, step, path)
+        if module.non_finite_at is None:
+            module.log_point(values, picture=path)
+
+    def _note(self, module: StyleTransferModule, values: dict[str, float], step: int, path: Path) -> None:
+        record = self.record
+        record.step = step
+        record.initial_loss = module.initial_loss if module.initial_loss is not None else values[metrics.TOTAL]
+        record.evaluations = module.evaluations
+        record.it_per_s = module.throughput.it_per_s
+        record.mpx_it_per_s = module.throughput.it_per_s * self.content.shape[-1] * self.content.shape[-2] / 1e6
+        record.peak_mib = metrics.peak_mib(module.device)
+        record.seconds = self.seconds_before + time.perf_counter() - self.begun
+        record.ssim = values[metrics.SSIM]
+        record.ssim_published = metrics.ssim_published(module.canvas.image(), self.content)
+        if record.initial_loss and values[metrics.TOTAL]:
+            record.loss_decay = record.initial_loss / values[metrics.TOTAL]
+        prefix = metrics.layer_key("")
+        record.add_capture(
+            Capture(
+                step=step,
+                loss_total=values[metrics.TOTAL],
+                loss_content=values.get(metrics.CONTENT),
+                loss_style=values.get(metrics.STYLE),
+                file=str(path.relative_to(self.folder)),
+                ssim=values[metrics.SSIM],
+                seconds=record.seconds,
+                layers={key.removeprefix(prefix): each for key, each in values.items() if key.startswith(prefix)},
+            )
+        )
+        record.write(self.folder)
+
+
+class Checkpoints(Callback):
+    """Writes `last.ckpt` at the timetable's checkpoints and where the run stops; the record after it.
+
+    A run that went non-finite keeps the checkpoint from before.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: Trainer, module: StyleTransferModule, *_: Any) -> None:  # type: ignore[override]
+        """Save where one is due."""
+        due = module.timetable.saves_at(module.global_step) or trainer.should_stop
+        if due and module.non_finite_at is None:
+            # Lightning's own atomic save may put its temporary file on another disk, where a rename is a copy.
+            temporary = self.folder / f".{CHECKPOINT}.part"
+            try:
+                trainer.save_checkpoint(temporary)
+                temporary.replace(self.folder / CHECKPOINT)
+            except OSError as error:
+                raise write_error(self.folder / CHECKPOINT, error) from error
+
+
+class Signals(Callback):
+    """Takes the signals back after Lightning has taken them: its SIGTERM handler would exit with status 0."""
+
+    def __init__(self, interrupts: Interrupts) -> None:
+        self.interrupts = interrupts
+
+    def on_train_start(self, trainer: Trainer, module: StyleTransferModule) -> None:  # type: ignore[override]
+        """Listen again."""
+        self.interrupts.listen()

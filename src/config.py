@@ -1,0 +1,290 @@
+"""The typed schema of a run. Hydra's files under conf/ fill it; Python code may build it without them.
+
+`RunConfig` is the whole truth about options: names, types, defaults, help. Light on purpose: `--help` imports this
+and nothing heavier.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from src.errors import InputError
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+def option(default: Any, help: str) -> Any:
+    """Declare a field with its help text; a mutable default is copied for each instance."""
+    if isinstance(default, list | dict):
+        return dataclasses.field(default_factory=lambda: default.copy(), metadata={"help": help})
+    if isinstance(default, type):
+        return dataclasses.field(default_factory=default, metadata={"help": help})
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclass
+class Picture:
+    """A content or style image: exactly one of path, package, url says where it is."""
+
+    name: str = option("file", "its name in folders, records and plots; for a path, the file's stem")
+    path: str | None = option(None, "a file of your own")
+    package: str | None = option(None, "PACKAGE:FILE inside an installed package")
+    url: str | None = option(None, "address to download from, cached")
+    sha256: str | None = option(None, "checksum of the file, checked when given")
+    title: str | None = option(None, "what it shows")
+    artist: str | None = option(None, "who made it")
+    year: str | None = option(None, "when")
+    licence: str | None = option(None, "terms of use, where known")
+
+
+@dataclass
+class Layers:
+    """Which activations carry style and content: relu3_1 is after the ReLU, conv3_1 before it."""
+
+    name: str = option("e", "name of the layer set")
+    style: list[str] = option([f"relu{block}_1" for block in range(1, 6)], "style taps")
+    content: str = option("relu4_1", "content tap")
+    weights: list[float] | None = option(None, "weight of each style tap; default 1/n (published: 1)")
+
+
+@dataclass
+class Loss:
+    """L_total = alpha L_content + beta L_style + tv TV (eq. 7)."""
+
+    name: str = option("normalized", "normalized | equations | published")
+    alpha: float = option(1.0, "content weight; 0 leaves style alone")
+    beta: float = option(20.0, "style weight; 0 leaves content alone")
+    tv: float = option(0.0, "total variation weight")
+    content_tap: str = option("relu4_1", "the content tap that layers.content defaults to")
+    substitute: dict[str, str] = option({}, "taps that this form reads elsewhere (published: relu5_1 at conv5_1)")
+
+
+@dataclass
+class Backbone:
+    """The frozen network that features are read from."""
+
+    name: str = option("vgg19", "vgg19 | vgg16")
+    weights: str = option("random", "imagenet (downloaded) | random (seeded, no download) | PATH of a state dict")
+    pool: str = option("max", "max | avg")
+    seed: int = option(0, "seed of random weights")
+    sha256: str | None = option(None, "checksum (or its first digits) of the weights file")
+    url: str | None = option(None, "another address of the imagenet weights")
+
+
+@dataclass
+class Init:
+    """Where the image starts."""
+
+    name: str = option("content", "content | noise | style | file")
+    path: str | None = option(None, "the picture to start from (init=file)")
+
+
+@dataclass
+class Optimizer:
+    """How the image is changed."""
+
+    name: str = option("adam", "adam | lbfgs (strong-Wolfe line search)")
+    lr: float = option(0.02, "learning rate, in units of the canvas space")
+    betas: list[float] = option([0.9, 0.99], "adam: decay of the first and second moments")
+    history: int = option(20, "lbfgs: curvature pairs kept")
+
+
+@dataclass
+class Canvas:
+    """The image as parameter."""
+
+    space: str = option("pixel", "pixel: sRGB [0, 1] | normalized: by the backbone's mean and std")
+    clamp: bool = option(True, "after each adam step, project onto [0, 1] (never under lbfgs)")
+
+
+@dataclass
+class Logger:
+    """Where metrics go besides the run folder."""
+
+    name: str = option("wandb", "wandb (and metrics.csv) | csv | none")
+    project: str = option("neural-style", "W&B project")
+    entity: str | None = option(None, "W&B user or team")
+    tags: list[str] = option([], "W&B tags")
+    mode: str = option("auto", "auto (online when a key is set and the server answers) | online | offline")
+
+
+@dataclass
+class Trainer:
+    """The machine."""
+
+    accelerator: str = option("auto", "auto | cpu | gpu | mps")
+    devices: int = option(1, "how many (one picture uses one)")
+    threads: int | None = option(None, "CPU threads; default: SLURM_CPUS_PER_TASK, else torch's choice")
+
+
+@dataclass
+class RunConfig:
+    """One run: one pair of images, one set of options."""
+
+    content: Picture = option(Picture, "content image")
+    style: Picture = option(Picture, "style image")
+    layers: Layers = option(Layers, "layer set")
+    loss: Loss = option(Loss, "objective")
+    backbone: Backbone = option(Backbone, "network")
+    init: Init = option(Init, "start of the image")
+    optimizer: Optimizer = option(Optimizer, "optimiser")
+    canvas: Canvas = option(Canvas, "parametrisation")
+    logger: Logger = option(Logger, "tracking")
+    trainer: Trainer = option(Trainer, "machine")
+    steps: int = option(300, "optimiser steps")
+    captures: list[Any] = option(
+        [0.33, 0.67, 1.0], "when the picture is kept: fractions of steps (0.33), or step numbers (100)"
+    )
+    stop_at_loss: float | None = option(None, "stop when the total loss is at or below this")
+    edge: int = option(356, "long side of the result, px")
+    fit: str = option("keep", "keep the aspect ratio | squash both images to edge x edge")
+    seed: int = option(0, "seed of init=noise")
+    precision: str = option("32", "32 | 64 | bf16 (convolutions; statistics, loss and image stay float32)")
+    log_every: int = option(10, "steps between logged points")
+    checkpoint_every: int = option(50, "steps between checkpoints")
+    max_megapixels: float = option(100.0, "largest image accepted, as a file and at work")
+    mirror: str | None = option(None, "folder that serves known images and weights in place of the network")
+    resume: str | None = option(None, "DIR or last: go on with an interrupted run, in its folder")
+
+
+# What a run is does not depend on these: where it runs, what watches it, how often.
+CIRCUMSTANCES = ("logger", "trainer", "mirror", "resume", "log_every", "checkpoint_every", "max_megapixels")
+_DESCRIPTION = ("url", "title", "artist", "year", "licence")
+
+
+def register() -> None:
+    """Make the schema and the resolvers of conf/ known to Hydra; may be called again."""
+    ConfigStore.instance().store(name="schema", node=RunConfig)
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    OmegaConf.register_new_resolver("options", options_help, replace=True)
+
+
+def compose(overrides: Sequence[str] = (), config_name: str = "train") -> RunConfig:
+    """Return the configuration that `python -m src.train OVERRIDES...` would use.
+
+    Raises:
+        InputError: a name or value that the configuration does not know.
+    """
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            return typed(hydra_compose(config_name, overrides=list(overrides)))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise InputError(str(error)) from error
+
+
+def typed(config: "RunConfig | DictConfig | dict[str, Any]") -> RunConfig:
+    """Return a `RunConfig`, every value converted to its type.
+
+    Raises:
+        InputError: an unknown field, or a value of another type.
+    """
+    if isinstance(config, RunConfig):
+        return config
+    try:
+        plain = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), plain))
+    except OmegaConfBaseException as error:
+        raise InputError(str(error).splitlines()[0] + f" ({error.full_key})") from error
+    assert isinstance(merged, RunConfig)
+    return merged
+
+
+def plain(config: RunConfig) -> dict[str, Any]:
+    """Return the configuration as plain dicts and lists, ready for JSON."""
+    return dataclasses.asdict(config)
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """Return what makes two runs the same run: the plain configuration less circumstances and descriptions."""
+    spec = {key: value for key, value in plain(config).items() if key not in CIRCUMSTANCES}
+    for kind in ("content", "style"):
+        spec[kind] = {key: value for key, value in spec[kind].items() if key not in _DESCRIPTION}
+    for kind in ("content", "style", "init"):
+        if spec[kind]["path"]:
+            spec[kind]["path"] = str(Path(spec[kind]["path"]).expanduser().resolve())
+    return spec
+
+
+def run_name(config: RunConfig) -> str:
+    """Return content-style-layers-digest: readable, and the same for the same run wherever it is started."""
+    digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:8]
+    words = (picture_name(config.content), picture_name(config.style), config.layers.name)
+    readable = "-".join(re.sub(r"[^\w.]+", "_", word)[:40] for word in words)
+    return f"{readable}-{digest}"
+
+
+def picture_name(picture: Picture) -> str:
+    """Return the name of an image; for `content=file` the stem of its path."""
+    return Path(picture.path).stem if picture.path and picture.name == "file" else picture.name
+
+
+def run_folder(*, _root_: DictConfig) -> str:
+    """Resolve `${run_folder:}`: the name of the run that the surrounding configuration describes."""
+    fields = [field.name for field in dataclasses.fields(RunConfig)]
+    return run_name(typed(OmegaConf.masked_copy(_root_, fields)))
+
+
+def _options() -> Iterator[tuple[str, dataclasses.Field]]:
+    for field in dataclasses.fields(RunConfig):
+        if not dataclasses.is_dataclass(field.type):
+            yield field.name, field
+            continue
+        for nested in dataclasses.fields(field.type):
+            if nested.name != "name":  # chosen by the group: GROUP=NAME
+                yield f"{field.name}.{nested.name}", nested
+
+
+def option_names() -> list[str]:
+    """Return the names of all options and groups."""
+    groups = [field.name for field in dataclasses.fields(RunConfig) if dataclasses.is_dataclass(field.type)]
+    return [*groups, *(name for name, _ in _options())]
+
+
+def options_help() -> str:
+    """Resolve `${options:}`: every option with its default and meaning, for `--help`."""
+    return "\n".join(f"  {f'{name}={_default(field)}':<36} {field.metadata['help']}" for name, field in _options())
+
+
+def _default(field: dataclasses.Field) -> str:
+    missing = field.default is dataclasses.MISSING
+    value = field.default_factory() if missing else field.default  # type: ignore[operator]
+    return "null" if value is None else str(value).replace(" ", "").replace("'", "")
+
+
+def capture_steps(captures: Sequence[Any], steps: int) -> list[int]:
+    """Return the steps at which the picture is kept, sorted; the last step is always one of them.
+
+    A whole number is a step (0 is the start), anything with a decimal point a fraction of `steps`.
+
+    Raises:
+        InputError: out of range, or not a number.
+    """
+    found = {steps}
+    for value in captures:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise InputError(f"captures: {value!r} is not a number; give fractions (0.33) or step numbers (100)")
+        if isinstance(value, float):
+            if not 0 <= value <= 1:
+                raise InputError(f"captures: the fraction {value} is not in [0, 1]; write a step without a point")
+            found.add(round(value * steps))
+        elif 0 <= value <= steps:
+            found.add(value)
+        else:
+            raise InputError(f"captures: step {value} is not in 0..{steps} (steps={steps})")
+    return sorted(found)

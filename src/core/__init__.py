@@ -1,0 +1,1 @@
+"""The mathematics: torch and the standard library only, batch-first, no files, no configuration."""

@@ -1,0 +1,104 @@
+"""Content and style losses of one layer, in three named forms. Each returns one value per sample, (B,).
+
+| form         | content                        | style (G, A already Gram matrices)               | layer weights |
+|--------------|--------------------------------|--------------------------------------------------|---------------|
+| `equations`  | 1/2 sum (F - P)^2       (eq 1) | 1/(4 N^2) sum (G/M - A/M')^2              (eq 4)  | 1/n    (eq 5) |
+| `published`  | mean (F - P)^2                 | mean (G - A)^2, Grams not normalised             | 1             |
+| `normalized` | sum (F - P)^2 / sum P^2        | sum (G/M - A/M')^2 / sum (A/M')^2                | 1/n           |
+
+The equations are those of "Texture Enhancement Using Neural Style Transfer" (after Gatys, Ecker and Bethge, CVPR
+2016). With style and image of one size (M = M') the first row is eq. 4 as printed; at different sizes each Gram is
+divided by its own number of positions, without which a larger style image would count as a stronger style.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from src.core.statistics import energy, gram_matrix, positions
+
+# A target of exactly zero energy (a black image through a network without biases) must not divide by zero.
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class StyleTarget:
+    """What the style loss keeps of the style image at one layer.
+
+    Attributes:
+        gram: (B, N, N), not normalised; B is 1 or the batch of the canvas.
+        positions: M', the number of positions it was summed over.
+    """
+
+    gram: Tensor
+    positions: int
+
+    @classmethod
+    def of(cls, features: Tensor) -> "StyleTarget":
+        """Measure the style features (B, N, H, W)."""
+        return cls(gram_matrix(features), positions(features))
+
+
+def content_equations(features: Tensor, target: Tensor) -> Tensor:
+    """Eq. 1: half the summed squared difference of the features, (B, N, H, W) each, to (B,)."""
+    return 0.5 * energy(features - target)
+
+
+def content_published(features: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared difference of the features, as the study's program computes it: (B,)."""
+    return (features - target).square().flatten(1).mean(1)
+
+
+def content_normalized(features: Tensor, target: Tensor) -> Tensor:
+    """Return the squared difference relative to the target's energy: 0 is a perfect match, 1 as far off as zero."""
+    return energy(features - target) / energy(target).clamp_min(_TINY)
+
+
+def style_equations(features: Tensor, target: StyleTarget) -> Tensor:
+    """Eq. 4 of one layer: (B, N, H, W) against the style's Gram, to (B,)."""
+    channels = features.shape[1]
+    difference = gram_matrix(features) / positions(features) - target.gram / target.positions
+    return energy(difference) / (4 * channels**2)
+
+
+def style_published(features: Tensor, target: StyleTarget) -> Tensor:
+    """Return the mean squared difference of Grams that are not normalised, as the study's program does: (B,)."""
+    return (gram_matrix(features) - target.gram).square().flatten(1).mean(1)
+
+
+def style_normalized(features: Tensor, target: StyleTarget) -> Tensor:
+    """Return the squared difference of the Grams per position, relative to the energy of the target's: (B,)."""
+    goal = target.gram / target.positions
+    difference = gram_matrix(features) / positions(features) - goal
+    return energy(difference) / energy(goal).clamp_min(_TINY)
+
+
+def total_variation(image: Tensor) -> Tensor:
+    """Return the anisotropic total variation with squared differences (Mahendran and Vedaldi 2015, beta = 2).
+
+    Args:
+        image: (B, C, H, W) in [0, 1]. The value is a mean over pixels, so it does not grow with the size.
+
+    Returns:
+        (B,).
+    """
+    down = (image[..., 1:, :] - image[..., :-1, :]).square().flatten(1).mean(1)
+    right = (image[..., :, 1:] - image[..., :, :-1]).square().flatten(1).mean(1)
+    return down + right
+
+
+@dataclass(frozen=True)
+class LossForm:
+    """One named form: a content loss, a style loss, and whether layers are averaged (1/n) or summed."""
+
+    content: Callable[[Tensor, Tensor], Tensor]
+    style: Callable[[Tensor, StyleTarget], Tensor]
+    averaged: bool
+
+
+LOSS_FORMS = {
+    "normalized": LossForm(content_normalized, style_normalized, averaged=True),
+    "equations": LossForm(content_equations, style_equations, averaged=True),
+    "published": LossForm(content_published, style_published, averaged=False),
+}

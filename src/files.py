@@ -1,0 +1,79 @@
+"""Files that are written whole or not at all, and folders that only one process writes to."""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from src.errors import InputError
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a binary file that appears at `path` when the block ends, and not at all when it raises.
+
+    A reader sees the old file or the new, never a part.
+
+    Raises:
+        InputError: the folder cannot be written to, or the disk is full; the old file is intact.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            yield file  # type: ignore[misc]
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except BaseException as error:
+        if temporary:
+            with suppress(OSError):
+                temporary.unlink()
+        if isinstance(error, OSError):
+            raise write_error(path, error) from error
+        raise
+
+
+def write_error(path: Path, error: OSError) -> InputError:
+    """Return the error of one line for a file that could not be written."""
+    return InputError(f"cannot write {path}: {error.strerror or error}")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all; raises as `atomic_file` does."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Hold `folder/run.lock` while the block runs; the lock goes with the process, also when it is killed.
+
+    Raises:
+        InputError: another process holds it, or the folder cannot be written to.
+    """
+    lock = folder / "run.lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w")
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"another process is at work in {folder}; wait for it or stop it first") from None
+        except OSError:
+            pass  # a file system without locks: go on without
+        yield

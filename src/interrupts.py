@@ -1,0 +1,50 @@
+"""Ctrl-C and SIGTERM end a run between two steps, not in the middle of one."""
+
+import logging
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Self
+
+log = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+    """While entered, remembers the first SIGINT or SIGTERM; a second one ends the process as it always would.
+
+    Signals reach only the main thread of a process; elsewhere this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.getsignal(number) for number in SIGNALS}
+            self.listen()
+        return self
+
+    def listen(self) -> None:
+        """Take the signals; again after another library took them."""
+        if self._previous:
+            for number in SIGNALS:
+                signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        log.warning("stopping after this step; the picture so far is kept (once more to stop at once)")
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+
+    def requested(self) -> bool:
+        """Return whether a signal asked for the end."""
+        return self.received is not None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]

@@ -1,0 +1,99 @@
+"""How the jobs of a sweep are run: one after the other in this process, each told which of how many it is."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from src.errors import SweepFailed
+
+log = logging.getLogger(__name__)
+
+
+class SequentialLauncher(Launcher):
+    """Hydra's basic launcher, with what it lacks: progress, a list of what failed and of what has not run.
+
+    A failing job does not stop the others. An interruption does, and lists the rest.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config: DictConfig
+        self.hydra_context: HydraContext
+        self.task_function: TaskFunction
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take what Hydra gives to every launcher."""
+        self.config = config
+        self.hydra_context = hydra_context
+        self.task_function = task_function
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run all jobs.
+
+        Raises:
+            SweepFailed: one or more of them failed.
+        """
+        setup_globals()
+        folder = Path(str(self.config.hydra.sweep.dir))
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        names = [" ".join(filter_overrides(overrides)) for overrides in job_overrides]
+        log.info("%d jobs in %s", len(names), folder)
+        returns: list[JobReturn] = []
+        for index, overrides in enumerate(job_overrides):
+            log.info("[%d/%d] %s", index + 1, len(names), names[index])
+            try:
+                returns.append(self._run(overrides, initial_job_idx + index))
+            except BaseException:
+                configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+                left = "\n".join(f"  {name}" for name in names[index + 1 :])
+                log.warning("interrupted in job %d of %d: %s", index + 1, len(names), names[index])
+                if left:
+                    log.warning("not run:\n%s", left)
+                log.warning("the same command with hydra.sweep.dir=%s goes on from here", folder)
+                raise
+            configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+            if returns[-1].status == JobStatus.FAILED:
+                log.error("[%d/%d] failed: %s", index + 1, len(names), _reason(returns[-1]))
+        failed = [(name, done) for name, done in zip(names, returns, strict=True) if done.status == JobStatus.FAILED]
+        if failed:
+            lines = "\n".join(f"  {name}: {_reason(done)}" for name, done in failed)
+            raise SweepFailed(f"{len(failed)} of {len(names)} jobs failed in {folder}:\n{lines}")
+        return returns
+
+    def _run(self, overrides: Sequence[str], number: int) -> JobReturn:
+        config: Any = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.id = str(number)
+            config.hydra.job.num = number
+        state = Singleton.get_state()
+        try:
+            return run_job(
+                hydra_context=self.hydra_context,
+                task_function=self.task_function,
+                config=config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+        finally:
+            Singleton.set_state(state)
+
+
+def _reason(done: JobReturn) -> str:
+    error: BaseException = done._return_value  # the property prints to stderr
+    return f"{error}".splitlines()[0] if str(error) else type(error).__name__
+
+
+def register() -> None:
+    """Make the launcher known to Hydra, under the name that conf/hydra/launcher/sequential.yaml gives."""
+    # Hydra takes launchers from a package hydra_plugins alone; a second top-level package for one class would not
+    # make it clearer where the class lives.
+    SequentialLauncher.__module__ = "hydra_plugins.sequential"
+    Plugins.instance().register(SequentialLauncher)

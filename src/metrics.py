@@ -1,0 +1,117 @@
+"""What is measured beside the losses: names, SSIM, throughput, memory."""
+
+import resource
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from src.objective import Terms
+
+TOTAL = "loss/total"
+CONTENT = "loss/content"
+STYLE = "loss/style"
+TV = "loss/tv"
+SSIM = "ssim"
+EVALUATIONS = "evaluations"
+IT_PER_S = "throughput/it_per_s"
+MPX_IT_PER_S = "throughput/mpx_it_per_s"
+PEAK_MIB = "memory/peak_mib"
+
+
+def layer_key(tap: str) -> str:
+    """Return the key of one layer's style loss."""
+    return f"{STYLE}/{tap}"
+
+
+def terms_to_metrics(terms: Terms) -> dict[str, float]:
+    """Return the values of a single image (B = 1) under their keys, with one transfer from the device."""
+    named = {TOTAL: terms.total, CONTENT: terms.content, STYLE: terms.style, TV: terms.tv}
+    named |= {layer_key(tap): value for tap, value in terms.layers.items()}
+    present = {key: value for key, value in named.items() if value is not None}
+    values = torch.stack([value.detach()[0].double() for value in present.values()]).tolist()
+    return dict(zip(present, values, strict=True))
+
+
+def ssim(image: Tensor, content: Tensor) -> float:
+    """Return the structural similarity of the clamped image to the content, (1, 3, H, W), data range 1."""
+    value = structural_similarity_index_measure(image.clamp(0, 1).float(), content.float(), data_range=1.0)
+    assert isinstance(value, Tensor)
+    return float(value)
+
+
+def ssim_published(image: Tensor, content: Tensor) -> float:
+    """Return SSIM as the published record computes it: not clamped, data range left out.
+
+    torchmetrics then takes the larger of the two images' ranges; an image beyond [0, 1] widens it and with it the
+    constants of SSIM, so the value comes out higher.
+    """
+    value = structural_similarity_index_measure(image.float(), content.float())
+    assert isinstance(value, Tensor)
+    return float(value)
+
+
+@dataclass
+class Throughput:
+    """Evaluations (one forward and backward pass each) per second of the loop.
+
+    Captures, logging and checkpoints are left out, as are the first `WARM_UP` evaluations, unless the run has no
+    others. Survives a resume: its fields go into the checkpoint.
+    """
+
+    WARM_UP = 3
+
+    evaluations: int = 0
+    seconds: float = 0.0
+    warm_evaluations: int = 0
+    warm_seconds: float = 0.0
+    warmed: int = 0  # evaluations of this process, which warms up anew after a resume
+
+    def add(self, evaluations: int, seconds: float) -> None:
+        """Count one chunk of the loop."""
+        self.evaluations += evaluations
+        self.seconds += seconds
+        if self.warmed >= self.WARM_UP:
+            self.warm_evaluations += evaluations
+            self.warm_seconds += seconds
+        self.warmed += evaluations
+
+    @property
+    def it_per_s(self) -> float:
+        """Return evaluations per second; 0 before the first."""
+        if self.warm_seconds > 0:
+            return self.warm_evaluations / self.warm_seconds
+        return self.evaluations / self.seconds if self.seconds > 0 else 0.0
+
+
+def now(device: torch.device) -> float:
+    """Return the wall clock, s, once the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start counting anew, so that a run of a sweep does not report its predecessor's peak."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):  # not Linux, or not allowed: the peak is then the process's
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mib(device: torch.device) -> float:
+    """Return peak memory, MiB: allocated on a GPU, resident in a process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

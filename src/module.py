@@ -1,0 +1,177 @@
+"""The optimisation as a LightningModule: its only learnable parameter is the image."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+
+from src import metrics
+from src.canvas import Canvas
+from src.config import Optimizer as OptimizerOptions
+from src.objective import Objective, Terms
+from src.optimizers import build_optimizer
+from src.schedule import Timetable
+
+
+class _Halt(Exception):
+    """Leaves the optimiser before it changes anything: raised by the first evaluation of a step."""
+
+
+class StyleTransferModule(LightningModule):
+    """Moves a canvas downhill on an objective.
+
+    One `training_step` takes all optimiser steps up to the timetable's next pause, under manual optimisation. The
+    loss that belongs to step s is that of the image after s updates: it is what the first evaluation of step s + 1
+    sees, and it is logged under s.
+
+    The network and the targets stay outside module registration: they are no parameters, and no checkpoint holds them.
+
+    Args:
+        canvas: the image, (1, 3, H, W).
+        objective: gives the loss of a canvas.
+        options: the optimiser.
+        timetable: steps and pauses.
+        stop_at_loss: halt when the total loss is at or below this.
+        stop_requested: asked after every step; True ends the run there (a signal arrived).
+    """
+
+    def __init__(
+        self,
+        canvas: Canvas,
+        objective: Objective,
+        options: OptimizerOptions,
+        timetable: Timetable,
+        stop_at_loss: float | None = None,
+        stop_requested: Callable[[], bool] = lambda: False,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.canvas = canvas
+        self.__dict__["objective"] = objective
+        self.options = options
+        self.timetable = timetable
+        self.stop_at_loss = stop_at_loss
+        self.stop_requested = stop_requested
+        self.throughput = metrics.Throughput()
+        self.evaluations = 0
+        self.initial_loss: float | None = None
+        self.latest: dict[str, float] = {}
+        self.non_finite_at: int | None = None
+        self.reached = False
+        self._last_finite: tuple[int, Tensor] | None = None
+        self.logged_step = -1
+
+    objective: Objective
+
+    def configure_optimizers(self) -> Optimizer:
+        """Return the optimiser over the canvas alone."""
+        return build_optimizer(self.options, self.canvas.parameters())
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """Take the steps up to the next pause; the batch is a mere tick of the loop."""
+        optimizer = self.optimizers()
+        start = self.global_step
+        begun, evaluated = metrics.now(self.device), self.evaluations
+        try:
+            for step in range(start, self.timetable.next_pause(start)):
+                optimizer.step(self._closure(look_first=step == start))  # type: ignore[union-attr]
+                if self.options.name == "adam":  # projecting under L-BFGS would falsify its curvature pairs
+                    self.canvas.project()
+                if self.stop_requested():
+                    self.trainer.should_stop = True
+                    break
+        except _Halt:
+            self.trainer.should_stop = True
+        self.throughput.add(self.evaluations - evaluated, metrics.now(self.device) - begun)
+
+    def _closure(self, look_first: bool) -> Callable[[], Tensor]:
+        first = look_first
+
+        @torch.enable_grad()
+        def evaluate() -> Tensor:
+            nonlocal first
+            self.canvas.parameter.grad = None
+            terms = self.objective(self.canvas.normalized())
+            if first:
+                first = False
+                self._look(terms)
+            loss = terms.total.sum()
+            self.manual_backward(loss)
+            self.evaluations += 1
+            return loss
+
+        return evaluate
+
+    def _look(self, terms: Terms) -> None:
+        step = self.global_step
+        self.latest = metrics.terms_to_metrics(terms)
+        if self.initial_loss is None:
+            self.initial_loss = self.latest[metrics.TOTAL]
+        if not self.keep_if_finite(self.latest[metrics.TOTAL]):
+            raise _Halt
+        if self.stop_at_loss is not None and self.latest[metrics.TOTAL] <= self.stop_at_loss:
+            self.reached = True
+            raise _Halt
+        if self.timetable.logs_at(step):
+            self.log_point(self.latest)
+
+    def keep_if_finite(self, loss: float) -> bool:
+        """Remember the canvas where its loss is finite; otherwise put back the one that was remembered last."""
+        if math.isfinite(loss):
+            self._last_finite = (self.global_step, self.canvas.parameter.detach().clone())
+            return True
+        self.non_finite_at = self.global_step
+        if self._last_finite is not None:
+            with torch.no_grad():
+                self.canvas.parameter.copy_(self._last_finite[1])
+        return False
+
+    @property
+    def image_step(self) -> int:
+        """Return how many updates the canvas has seen: fewer than were taken where a non-finite one was undone."""
+        if self.non_finite_at is not None and self._last_finite is not None:
+            return self._last_finite[0]
+        return self.global_step
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, float]:
+        """Return all terms of the canvas as it is, those of weight zero too."""
+        return metrics.terms_to_metrics(self.objective(self.canvas.normalized(), full=True))
+
+    def log_point(self, values: dict[str, float], picture: Path | None = None) -> None:
+        """Send the values of the present step, with throughput and a picture, to every tracker: once a step."""
+        step = self.global_step
+        if step <= self.logged_step:
+            return
+        self.logged_step = step
+        rate = self.throughput.it_per_s
+        megapixels = self.canvas.parameter.shape[-1] * self.canvas.parameter.shape[-2] / 1e6
+        point = {
+            **values,
+            metrics.EVALUATIONS: self.evaluations,
+            metrics.IT_PER_S: rate,
+            metrics.MPX_IT_PER_S: rate * megapixels,
+            metrics.PEAK_MIB: metrics.peak_mib(self.device),
+        }
+        for tracker in self.loggers:
+            tracker.log_point(point, step, picture)  # type: ignore[attr-defined]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the counters that a resumed run goes on with."""
+        checkpoint["counters"] = {
+            "evaluations": self.evaluations,
+            "initial_loss": self.initial_loss,
+            "throughput": {key: value for key, value in vars(self.throughput).items() if key != "warmed"},
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the counters up again."""
+        counters = checkpoint["counters"]
+        self.evaluations = counters["evaluations"]
+        self.initial_loss = counters["initial_loss"]
+        self.throughput = metrics.Throughput(**counters["throughput"])

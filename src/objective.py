@@ -1,0 +1,97 @@
+"""The total loss of an image: targets measured once, terms per layer, one value per sample."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from src.backbones.extractor import Extractor
+from src.config import Layers, Loss
+from src.core.losses import LOSS_FORMS, StyleTarget, total_variation
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The values of the objective, (B,) each; the terms are not weighted, the total is.
+
+    A term whose weight is zero is None unless it was asked for.
+    """
+
+    total: Tensor
+    content: Tensor | None
+    style: Tensor | None
+    layers: Mapping[str, Tensor] = field(default_factory=dict)
+    tv: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Where the objective reads the network: style taps with their weights, and the content tap."""
+
+    style: dict[str, float]
+    content: str
+
+    @classmethod
+    def of(cls, layers: Layers, loss: Loss) -> "Taps":
+        """Resolve a layer set for a loss form: its substitutions, and the default weights (eq. 5, or 1 each)."""
+        names = [loss.substitute.get(tap, tap) for tap in layers.style]
+        default = 1 / len(names) if LOSS_FORMS[loss.name].averaged else 1.0
+        weights: Sequence[float] = layers.weights or [default] * len(names)
+        return cls(dict(zip(names, weights, strict=True)), loss.substitute.get(layers.content, layers.content))
+
+    @property
+    def all(self) -> list[str]:
+        """Return every tap once."""
+        return list(dict.fromkeys([*self.style, self.content]))
+
+
+class Objective(nn.Module):
+    """L_total = alpha L_content + beta sum_l w_l E_l + tv TV (eq. 5 and 7).
+
+    Args:
+        extractor: the frozen network; must have all of `taps`.
+        taps: where to read it.
+        loss: the form and the weights.
+        content: (B, 3, H, W) content image, normalised by the network's statistics.
+        style: (B or 1, 3, H', W') style image, likewise; its size is its own.
+    """
+
+    def __init__(self, extractor: Extractor, taps: Taps, loss: Loss, content: Tensor, style: Tensor) -> None:
+        super().__init__()
+        self.extractor = extractor
+        self.taps = taps
+        self.loss = loss
+        self.form = LOSS_FORMS[loss.name]
+        with torch.no_grad():
+            # clone: the extractor may hand out a tensor that its next ReLU would overwrite in another graph
+            self.content_target = extractor(content, [taps.content])[taps.content].clone()
+            measured = extractor(style, taps.style)
+            self.style_targets = {tap: StyleTarget.of(measured[tap]) for tap in taps.style}
+
+    def forward(self, normalized: Tensor, full: bool = False) -> Terms:
+        """Return the terms of an image.
+
+        Args:
+            normalized: (B, 3, H, W) in the network's input statistics.
+            full: also compute terms of weight zero (for a report); otherwise nothing above the deepest tap that
+                carries weight is run.
+        """
+        with_content = full or self.loss.alpha > 0
+        with_style = full or self.loss.beta > 0
+        wanted = [*(self.taps.style if with_style else ()), *([self.taps.content] if with_content else ())]
+        features = self.extractor(normalized, wanted)
+        total = normalized.new_zeros(normalized.shape[0])
+        content = style = variation = None
+        layers: dict[str, Tensor] = {}
+        if with_content:
+            content = self.form.content(features[self.taps.content], self.content_target)
+            total = total + self.loss.alpha * content
+        if with_style:
+            layers = {tap: self.form.style(features[tap], self.style_targets[tap]) for tap in self.taps.style}
+            style = torch.stack([weight * layers[tap] for tap, weight in self.taps.style.items()]).sum(0)
+            total = total + self.loss.beta * style
+        if self.loss.tv > 0:
+            variation = total_variation(self.extractor.denormalize(normalized))
+            total = total + self.loss.tv * variation
+        return Terms(total, content, style, layers, variation)

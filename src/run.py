@@ -1,0 +1,185 @@
+"""One run, from a configuration to a folder with a picture and its record.
+
+    from src.config import compose
+    from src.run import run
+
+    record = run(compose(["content=astronaut", "style=dots", "steps=100"]), "multirun/from-python")
+
+Heavy libraries are imported when a run begins, so that importing this costs nothing.
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from src import provenance, records
+from src.catalogue import find_files
+from src.config import RunConfig, identity, picture_name, plain, typed
+from src.errors import InputError, Interrupted, NonFiniteLoss
+from src.files import sole_writer, write_atomically
+from src.interrupts import Interrupts
+from src.records import RunRecord
+from src.validation import validate
+
+if TYPE_CHECKING:
+    from src.tracking import Tracker
+
+log = logging.getLogger(__name__)
+
+
+def run(config: RunConfig | DictConfig | dict[str, Any], output_dir: Path | str) -> RunRecord:
+    """Optimise one picture; everything about it lands in `output_dir`.
+
+    A folder that already holds this very run is not run again: finished, it is returned as it is; unfinished, it goes
+    on from its last checkpoint, or from the start where there is none.
+
+    Args:
+        config: the options; a dict or DictConfig is checked against `RunConfig`.
+        output_dir: the run folder, made where it is missing.
+
+    Returns:
+        The record, as `record.json` holds it.
+
+    Raises:
+        InputError: something given cannot be used, or the folder holds another run.
+        NonFiniteLoss: the loss became NaN or infinite; `image.png` is the last finite picture.
+        Interrupted: SIGINT or SIGTERM; picture and checkpoint are written.
+    """
+    config = typed(config)
+    folder = Path(output_dir)
+    with Interrupts() as interrupts, sole_writer(folder):
+        record = _claim(config, folder)
+        if record.status == "finished":
+            log.info("already finished: %s", folder)
+            return record
+        record.status, record.error, record.ended = "running", None, None
+        record.write(folder)
+        _write_config(config, folder)
+        trackers: list[Tracker] = []
+        try:
+            validate(config)
+            _optimise(config, folder, record, interrupts, trackers)
+            record.status = "finished"
+        except Interrupted as stop:
+            record.status, record.error = "interrupted", f"signal {stop.signal_number}"
+            raise
+        except KeyboardInterrupt:
+            record.status, record.error = "interrupted", "signal 2"
+            raise
+        except BaseException as error:
+            record.status, record.error = "failed", str(error) or type(error).__name__
+            if not isinstance(error, InputError | NonFiniteLoss):
+                record.error = f"{type(error).__name__}: {record.error}"
+                log.exception("the run failed")
+            raise
+        finally:
+            record.ended = provenance.timestamp()
+            record.write(folder)
+            for tracker in trackers:
+                tracker.close(record)
+        return record
+
+
+def resume(folder: Path, circumstances: dict[str, Any] | None = None) -> RunRecord:
+    """Go on with the run of a folder, with the configuration it was started with.
+
+    Args:
+        folder: a run folder.
+        circumstances: replacements for what does not change the run (logger, trainer, mirror, ...).
+
+    Raises:
+        InputError: the folder holds no run; otherwise as `run`.
+    """
+    record = records.read(folder)
+    if record:
+        config: Any = record.config
+    elif (written := folder / ".hydra" / "config.yaml").is_file():  # killed before its first record
+        from omegaconf import OmegaConf
+
+        config = OmegaConf.to_container(OmegaConf.load(written))
+    else:
+        raise InputError(f"resume={folder}: there is no run in that folder")
+    merged = plain(typed(config))
+    for key, value in (circumstances or {}).items():
+        merged[key] = {**merged[key], **value} if isinstance(value, dict) else value
+    return run(merged, folder)
+
+
+def _claim(config: RunConfig, folder: Path) -> RunRecord:
+    record = records.read(folder)
+    if record is None:
+        return _new_record(config)
+    spec, held = identity(config), identity(typed(record.config))
+    if held != spec:
+        differing = sorted(key for key in spec if spec[key] != held[key])
+        raise InputError(f"{folder} holds another run (it differs in {', '.join(differing)}); choose another folder")
+    return record
+
+
+def _new_record(config: RunConfig) -> RunRecord:
+    return RunRecord(
+        status="running",
+        content=picture_name(config.content),
+        style=picture_name(config.style),
+        layers=config.layers.name,
+        style_layers=[config.loss.substitute.get(tap, tap) for tap in config.layers.style],
+        content_layer=config.loss.substitute.get(config.layers.content, config.layers.content),
+        loss=config.loss.name,
+        alpha=config.loss.alpha,
+        beta=config.loss.beta,
+        tv=config.loss.tv,
+        backbone=config.backbone.name,
+        weights=config.backbone.weights,
+        pool=config.backbone.pool,
+        init=config.init.name,
+        optimizer=config.optimizer.name,
+        lr=config.optimizer.lr,
+        edge=config.edge,
+        fit=config.fit,
+        steps=config.steps,
+        seed=config.seed,
+        precision=config.precision,
+        config=plain(config),
+        versions=provenance.versions(),
+        commit=provenance.commit(),
+        command=provenance.command(),
+        started=provenance.timestamp(),
+    )
+
+
+def _write_config(config: RunConfig, folder: Path) -> None:
+    from omegaconf import OmegaConf
+
+    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(config))).encode())
+
+
+def _optimise(
+    config: RunConfig, folder: Path, record: RunRecord, interrupts: Interrupts, trackers: "list[Tracker]"
+) -> None:
+    files = find_files(config)  # before the heavy imports: a misspelt path is told at once
+
+    from src.loop import find_device, fit
+    from src.preparation import prepare
+
+    prepared = prepare(config, record, files, find_device(config.trainer))
+    module = fit(config, folder, record, prepared, interrupts, trackers)
+    if module.non_finite_at is not None:
+        raise NonFiniteLoss(
+            f"the loss was not finite at step {module.non_finite_at}; kept the picture of step {module.image_step}. "
+            f"A smaller optimizer.lr, or precision=32, may help"
+        )
+    if interrupts.received is not None:
+        raise Interrupted(interrupts.received, str(folder))
+    record.stopped = "loss reached" if module.reached else "all steps taken"
+    last = record.captures[-1]
+    log.info(
+        "%s (loss %.4g -> %.4g, SSIM %.3f, %.2f it/s)",
+        os.path.relpath(folder / "image.png"),
+        record.initial_loss or 0.0,
+        last.loss_total,
+        record.ssim or 0.0,
+        record.it_per_s or 0.0,
+    )

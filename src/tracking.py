@@ -1,0 +1,264 @@
+"""Trackers: `metrics.csv` in the run folder, and Weights & Biases. The only file that imports wandb for a run.
+
+A tracker watches; it never stops a run, asks a question, or makes one wait for more than seconds.
+"""
+
+import csv
+import io
+import logging
+import netrc
+import os
+import secrets
+import socket
+import urllib.parse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger
+
+from src.config import Logger as LoggerOptions
+from src.config import RunConfig, plain
+from src.files import write_atomically, write_error
+from src.records import RunRecord
+
+log = logging.getLogger(__name__)
+
+METRICS = "metrics.csv"
+CONNECT_SECONDS = 3.0
+INIT_SECONDS = 10.0
+FINISH_SECONDS = 5.0
+SUMMARY = (
+    *("status", "error", "stopped", "initial_loss", "loss_decay", "ssim", "ssim_published", "it_per_s", "mpx_it_per_s"),
+    *("peak_mib", "seconds", "evaluations", "content_sha256", "style_sha256", "weights_sha256"),
+)
+
+
+class Tracker(Logger):
+    """A Lightning logger that takes a whole point, picture included, in one call a step."""
+
+    @property
+    def name(self) -> str | None:
+        """Return the class in lower case."""
+        return type(self).__name__.lower()
+
+    @property
+    def version(self) -> int | str | None:
+        """Return nothing: a run folder is a version of its own."""
+        return None
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Do nothing: the configuration is given at the start, resolved."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Take a point without a picture."""
+        self.log_point(metrics, step or 0)
+
+    def log_point(self, values: dict[str, float], step: int, picture: Path | None = None) -> None:
+        """Take one point."""
+        raise NotImplementedError
+
+    def close(self, record: RunRecord) -> None:
+        """Finish, with the record's last word on the run."""
+
+
+class CsvHistory(Tracker):
+    """Appends rows to `metrics.csv`; a resumed run goes on in the same file.
+
+    Args:
+        folder: the run folder.
+        resume_step: rows beyond this step are dropped, since the run makes them again; -1 starts afresh.
+    """
+
+    def __init__(self, folder: Path, resume_step: int) -> None:
+        self.path = folder / METRICS
+        self.columns: list[str] = []
+        self.rows: list[dict[str, Any]] = []
+        if resume_step >= 0 and self.path.exists():
+            with self.path.open(newline="") as file:
+                for row in csv.DictReader(file):
+                    # a line cut by a kill has a cell too few, which DictReader fills with None
+                    if None not in row.values() and int(row["step"]) <= resume_step:
+                        self.rows.append(row)
+            self.columns = list(self.rows[0]) if self.rows else []
+        self._rewrite()
+
+    @property
+    def last_step(self) -> int:
+        """Return the step of the last row kept; -1 without one."""
+        return int(self.rows[-1]["step"]) if self.rows else -1
+
+    def log_point(self, values: dict[str, float], step: int, picture: Path | None = None) -> None:
+        """Append a row; a column seen for the first time makes the file be written anew."""
+        row = {"step": step, **values}
+        self.rows.append(row)
+        fresh = [key for key in row if key not in self.columns]
+        if fresh:
+            self.columns += fresh
+            self._rewrite()
+            return
+        try:
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self.columns).writerow(row)
+        except OSError as error:
+            raise write_error(self.path, error) from error
+
+    def _rewrite(self) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns)
+        if self.columns:
+            writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self.path, text.getvalue().encode())
+
+
+class WandbTracker(Tracker):
+    """A W&B run. Whatever goes wrong with it is said once, and the run goes on without."""
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+        self.broken = False
+
+    def _try(self, action: Callable[[], Any]) -> None:
+        if self.broken:
+            return
+        try:
+            action()
+        except Exception as error:
+            self.broken = True
+            log.warning("W&B failed and is left out from here on (%s); the run goes on", _first_line(error))
+
+    def log_point(self, values: dict[str, float], step: int, picture: Path | None = None) -> None:
+        """Log one row, committed at once: a row that waits for its successor would be lost in a kill."""
+        import wandb
+
+        def send() -> None:
+            point: dict[str, Any] = {"step": step, **values}
+            if picture is not None:
+                point["capture"] = wandb.Image(str(picture), caption=f"step {step}")
+            self.run.log(point, step=step, commit=True)
+
+        self._try(send)
+
+    def close(self, record: RunRecord) -> None:
+        """Write the summary and finish, with a non-zero exit code unless the run finished."""
+        summary = {key: getattr(record, key) for key in SUMMARY}
+        if record.captures:
+            last = record.captures[-1]
+            summary |= {
+                "loss_total": last.loss_total,
+                "loss_content": last.loss_content,
+                "loss_style": last.loss_style,
+            }
+        exit_code = 0 if record.status == "finished" else 1
+        self._try(lambda: self.run.summary.update({k: v for k, v in summary.items() if v is not None}))
+        self.broken = False  # a failed log call is no reason not to finish
+        self._try(lambda: self.run.finish(exit_code=exit_code))
+
+
+def open_trackers(config: RunConfig, folder: Path, record: RunRecord, resume_step: int) -> list[Tracker]:
+    """Return the trackers of a run, open.
+
+    Args:
+        config: says which.
+        folder: the run folder.
+        record: gives the W&B id of an earlier process of the same run, and receives it.
+        resume_step: where the run goes on; -1 at the start.
+    """
+    if config.logger.name == "none":
+        return []
+    trackers: list[Tracker] = [CsvHistory(folder, resume_step)]
+    if config.logger.name == "wandb" and (tracker := _open_wandb(config, folder, record)):
+        trackers.append(tracker)
+    return trackers
+
+
+def _open_wandb(config: RunConfig, folder: Path, record: RunRecord) -> WandbTracker | None:
+    mode, reason = wandb_mode(config.logger)
+    if mode == "disabled":
+        return None
+    import wandb
+
+    record.wandb_id = record.wandb_id or secrets.token_hex(4)
+    tags = [*config.logger.tags, f"{config.backbone.name}-{_weights_word(record)}"]
+    common: dict[str, Any] = {
+        "project": config.logger.project,
+        "entity": config.logger.entity,
+        "group": group_of(folder),
+        "name": folder.name,
+        "id": record.wandb_id,
+        "resume": "allow",
+        "dir": str(folder),
+        "tags": tags,
+        "config": {
+            **plain(config),
+            "versions": record.versions,
+            "commit": record.commit,
+            "device": record.device,
+        },
+    }
+    # Rows reach the disk every second: a kill -9 loses no more than that.
+    settings: dict[str, Any] = {
+        "init_timeout": INIT_SECONDS,
+        "finish_timeout": FINISH_SECONDS,
+        "x_transaction_log_flush_interval": 1.0,
+        "console": "off",
+        "silent": True,
+    }
+    attempts: list[Any] = [mode, "offline"]
+    for attempt in dict.fromkeys(attempts):
+        try:
+            run = wandb.init(**common, mode=attempt, settings=wandb.Settings(**settings))
+        except Exception as error:
+            log.warning("W&B could not start %s (%s)", attempt, _first_line(error))
+            continue
+        if attempt == "online":
+            log.info("W&B: %s", run.url)
+        else:
+            log.info("W&B is offline (%s); make sync uploads it later", reason or "the server did not take the run")
+        return WandbTracker(run)
+    return None
+
+
+def wandb_mode(options: LoggerOptions) -> tuple[str, str]:
+    """Return W&B's mode and, for offline, why: online only with a key and a server that answers at once."""
+    if asked := os.environ.get("WANDB_MODE"):
+        return {"dryrun": "offline", "run": "online"}.get(asked, asked), f"WANDB_MODE={asked}"
+    if options.mode != "auto":
+        return options.mode, "as asked"
+    import wandb
+
+    address = urllib.parse.urlsplit(str(wandb.setup().settings.base_url))
+    host = address.hostname or ""
+    if not _has_key(host):
+        return "offline", "no API key is configured"
+    try:
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        return "offline", f"{host} does not answer: {error}"
+    return "online", ""
+
+
+def _has_key(host: str) -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def group_of(folder: Path) -> str:
+    """Return the W&B group of a run folder: the sweep's path below multirun, or its folder's name."""
+    parts = folder.resolve().parent.parts
+    below = parts[parts.index("multirun") + 1 :] if "multirun" in parts else parts[-1:]
+    return "_".join(below) or folder.resolve().parent.name
+
+
+def _weights_word(record: RunRecord) -> str:
+    return record.weights if record.weights in ("random", "imagenet") else "file"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

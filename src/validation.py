@@ -1,0 +1,74 @@
+"""The checks that no type can express: ranges, and fields that depend on one another."""
+
+import math
+from typing import Any
+
+from src.config import RunConfig, capture_steps
+from src.errors import InputError
+
+CHOICES = {
+    "loss.name": ("normalized", "equations", "published"),
+    "backbone.pool": ("max", "avg"),
+    "init.name": ("content", "noise", "style", "file"),
+    "optimizer.name": ("adam", "lbfgs"),
+    "canvas.space": ("pixel", "normalized"),
+    "logger.name": ("wandb", "csv", "none"),
+    "logger.mode": ("auto", "online", "offline"),
+    "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
+    "fit": ("keep", "squash"),
+    "precision": ("32", "64", "bf16"),
+}
+POSITIVE = (
+    "steps",
+    "edge",
+    "log_every",
+    "checkpoint_every",
+    "max_megapixels",
+    "optimizer.lr",
+    "optimizer.history",
+)
+NOT_NEGATIVE = ("loss.alpha", "loss.beta", "loss.tv")
+
+
+def validate(config: RunConfig) -> None:
+    """Check what can be known before any file is read.
+
+    Raises:
+        InputError: with the bad value and the right ones.
+    """
+    for name, choices in CHOICES.items():
+        value = _value(config, name)
+        if value not in choices:
+            raise InputError(f"{name.removesuffix('.name')}={value} is unknown; one of: {', '.join(choices)}")
+    for name in POSITIVE:
+        if not _value(config, name) > 0 or not math.isfinite(_value(config, name)):
+            raise InputError(f"{name} must be positive, not {_value(config, name)}")
+    for name in NOT_NEGATIVE:
+        if not 0 <= _value(config, name) < math.inf:
+            raise InputError(f"{name} must be zero or positive, not {_value(config, name)}")
+    if config.loss.alpha == 0 and config.loss.beta == 0:
+        raise InputError("loss.alpha and loss.beta are both zero: there is nothing to optimise")
+    if config.trainer.threads is not None and config.trainer.threads < 1:
+        raise InputError(f"trainer.threads must be positive, not {config.trainer.threads}")
+    if config.stop_at_loss is not None and not math.isfinite(config.stop_at_loss):
+        raise InputError(f"stop_at_loss must be a finite number, not {config.stop_at_loss}")
+    if config.init.name == "file" and not config.init.path:
+        raise InputError("init=file needs init.path=FILE")
+    betas = config.optimizer.betas
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise InputError(f"optimizer.betas must be two numbers in [0, 1), not {betas}")
+    weights = config.layers.weights
+    if not config.layers.style:
+        raise InputError("layers.style is empty; name at least one tap (loss.beta=0 leaves style out)")
+    if len(set(config.layers.style)) < len(config.layers.style):
+        raise InputError(f"layers.style names a tap twice: {config.layers.style}")
+    if weights is not None and (len(weights) != len(config.layers.style) or min(weights) < 0 or not any(weights)):
+        raise InputError(f"layers.weights needs one number >= 0 for each of {config.layers.style}, not {weights}")
+    capture_steps(config.captures, config.steps)
+
+
+def _value(config: RunConfig, dotted: str) -> Any:
+    value: Any = config
+    for part in dotted.split("."):
+        value = getattr(value, part)
+    return value

@@ -1,0 +1,1 @@
+"""Helpers of the tests: nothing in here is imported by the package itself."""

@@ -1,0 +1,254 @@
+"""A loopback stand-in for the W&B server, so that tests can use the real `wandb` without any network.
+
+It answers the few GraphQL queries that `wandb.init(mode="online")`, `run.log`, `run.finish()` and
+`wandb sync` make, keeps what was sent, and can be made to fail (`fail_with`) or to die (`kill`).
+
+    with WandbServer() as server:
+        subprocess.run([...], env={**os.environ, **server.environment()})
+        assert server.history_rows("abc")[0]["loss"] == 1.0
+
+Artifacts (hence `wandb.Table`) need more GraphQL than this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import re
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote
+
+HISTORY = "wandb-history.jsonl"
+
+
+class _Run:
+    """What the server knows of one run."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, dict[int, str]] = {}  # file -> offset -> line, as the real server keeps them
+        self.uploads: dict[str, bytes] = {}
+        self.config: dict[str, Any] = {}
+        self.summary: dict[str, Any] = {}
+        self.exit_code: int | None = None
+        self.fields: dict[str, Any] = {}  # displayName, groupName, tags ... of the last upsert
+
+    def text_lines(self, file: str) -> list[str]:
+        return [line for _, line in sorted(self.lines.get(file, {}).items())]
+
+
+class _Server(ThreadingHTTPServer):
+    """Remembers its open connections: a server that is killed must not leave them answering."""
+
+    daemon_threads = True
+    owner: WandbServer
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.connections: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that hang up, or are hung up on by `kill`, are no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """No access log."""
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            body = b""
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        else:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+
+    def _handle(self) -> None:
+        body = self._body()  # read in any case: the connection is kept alive
+        owner = self.server.owner
+        status = owner.fail_with if owner.fail_with and owner.fail_on in self.path else 200
+        answer: dict[str, Any] = {"error": "made to fail"}
+        with owner.lock:
+            owner.requests.append(f"{self.command} {self.path}")
+            if status == 200:
+                answer = owner.answer(self.command, self.path, body)
+        data = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_POST = do_PUT = _handle
+
+
+class WandbServer:
+    """The stand-in server: started by `with`, or by `start` and ended by `kill`."""
+
+    def __init__(self, fail_with: int | None = None, fail_on: str = "") -> None:
+        """`fail_with`: an HTTP status that answers every request whose path holds `fail_on`.
+
+        Both may be changed at any time. Of the paths, "/graphql" is what starts a run, "file_stream" takes
+        the rows, and "/upload/" the files. wandb tries again for long after a 500, but not after a 403.
+        """
+        self.fail_with, self.fail_on = fail_with, fail_on
+        self.lock = threading.Lock()
+        self.requests: list[str] = []
+        self.runs: dict[str, _Run] = {}
+        self._server = _Server()  # bound here, so the address is known before the start
+        self._server.owner = self
+        self._thread: threading.Thread | None = None
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def start(self) -> WandbServer:
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+        return self
+
+    def kill(self) -> None:
+        """Die as a process does: close the port and drop every open connection. May be called twice."""
+        if self._thread is not None:
+            self._server.shutdown()
+            self._thread.join()
+            self._thread = None
+        self._server.server_close()
+        for connection in list(self._server.connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # wakes its thread, which then closes it
+
+    def __enter__(self) -> WandbServer:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def environment(self) -> dict[str, str]:
+        """The variables that make `wandb` use this server."""
+        return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": "0" * 40}
+
+    # What arrived
+
+    def history_rows(self, run_id: str) -> list[dict[str, Any]]:
+        """Rows of `run.log`, by the line offset that the client gave: a line sent twice counts once."""
+        with self.lock:
+            return [json.loads(line) for line in self.run(run_id).text_lines(HISTORY)]
+
+    def files(self, run_id: str) -> list[str]:
+        """Names of the uploaded files (media, config.yaml, output.log ...)."""
+        with self.lock:
+            return sorted(self.run(run_id).uploads)
+
+    def run(self, run_id: str) -> _Run:
+        return self.runs.setdefault(run_id, _Run())
+
+    # Answers (called with the lock held)
+
+    def answer(self, method: str, path: str, body: bytes) -> dict[str, Any]:
+        """The JSON answer to one request."""
+        if method == "PUT":
+            _, _, run_id, name = path.split("/", 3)  # the address given by _create_run_files
+            self.run(unquote(run_id)).uploads[unquote(name)] = body
+            return {}
+        if path.startswith("/graphql"):
+            request = json.loads(body)
+            return {"data": self._graphql(request["query"], request.get("variables") or {})}
+        if stream := re.fullmatch(r"/files/[^/]+/[^/]+/([^/]+)/file_stream", path):
+            self._file_stream(self.run(unquote(stream[1])), json.loads(body))
+            return {"exitcode": None, "limits": {}}
+        return {}
+
+    def _file_stream(self, run: _Run, sent: dict[str, Any]) -> None:
+        for file, chunk in (sent.get("files") or {}).items():
+            lines = run.lines.setdefault(file, {})
+            for number, line in enumerate(chunk["content"], start=chunk.get("offset") or 0):
+                lines[number] = line
+            if file == "wandb-summary.json":
+                run.summary = json.loads(chunk["content"][-1])
+        if sent.get("complete"):
+            run.exit_code = sent.get("exitcode")
+
+    def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        name = query.split("(")[0].split("{")[0].split()[-1].lower()
+        if name == "upsertbucket":
+            return self._upsert_bucket(variables)
+        if name == "createrunfiles":
+            return self._create_run_files(variables)
+        if name == "runresumestatus":
+            return self._resume_status(variables)
+        if "viewer" in query:
+            nothing: dict[str, Any] = {"edges": []}
+            viewer = {
+                "id": "u",
+                "username": "me",
+                "email": "a@b.c",
+                "entity": "me",
+                "flags": "{}",
+                "admin": False,
+            }
+            return {"viewer": {**viewer, "teams": nothing, "apiKeys": nothing}}
+        if "serverInfo" in query:
+            versions = {"max_cli_version": "9.9.9"}
+            return {"serverInfo": {"cliVersionInfo": versions, "latestLocalVersionInfo": None, "features": []}}
+        if "__type" in query:  # questions about the schema: "unknown" makes the client use its oldest ways
+            return dict.fromkeys(re.findall(r"(\w+):\s*__type", query), None) | {"__type": None}
+        return {}
+
+    def _upsert_bucket(self, variables: dict[str, Any]) -> dict[str, Any]:
+        run_id = variables.get("name") or variables.get("id") or "unnamed"
+        new = run_id not in self.runs
+        run = self.run(run_id)
+        run.config.update(json.loads(variables.get("config") or "{}"))
+        run.fields.update({key: value for key, value in variables.items() if value is not None})
+        project = {"id": "p", "name": variables.get("project") or "none", "entity": {"id": "e", "name": "me"}}
+        bucket = {
+            "id": f"id_{run_id}",
+            "name": run_id,
+            "displayName": run.fields.get("displayName") or run_id,
+            "description": None,
+            "config": json.dumps(run.config),
+            "sweepName": None,
+            "project": project,
+            "historyLineCount": len(run.lines.get(HISTORY, {})),
+        }
+        return {"upsertBucket": {"bucket": bucket, "inserted": new}}
+
+    def _create_run_files(self, variables: dict[str, Any]) -> dict[str, Any]:
+        run_id = variables["run"]
+        names = variables.get("files") or []
+        files = [{"name": name, "uploadUrl": f"{self.url}/upload/{run_id}/{name}"} for name in names]
+        return {"createRunFiles": {"runID": f"id_{run_id}", "uploadHeaders": [], "files": files}}
+
+    def _resume_status(self, variables: dict[str, Any]) -> dict[str, Any]:
+        run = self.runs.get(str(variables.get("name")))
+        if run is None:
+            return {"model": {"bucket": None}}
+        bucket = {
+            "name": variables["name"],
+            "historyLineCount": len(run.lines.get(HISTORY, {})),
+            "eventsLineCount": len(run.lines.get("wandb-events.jsonl", {})),
+            "logLineCount": len(run.lines.get("output.log", {})),
+            "historyTail": json.dumps(run.text_lines(HISTORY)[-1:]),
+            "eventsTail": json.dumps(run.text_lines("wandb-events.jsonl")[-1:]),
+            "summaryMetrics": json.dumps(run.summary),
+            "config": json.dumps({key: {"value": value} for key, value in run.config.items()}),
+            "tags": run.fields.get("tags") or [],
+            "wandbConfig": json.dumps({"t": 1}),
+        }
+        return {"model": {"id": "p", "name": "p", "entity": {"id": "e", "name": "me"}, "bucket": bucket}}
