@@ -107,7 +107,7 @@ class Checkpoints(Callback):
             # Lightning's own atomic save may put its temporary file on another disk, where a rename is a copy.
             temporary = self.folder / f".{CHECKPOINT}.part"
             try:
-                trainer.save_checkpoint(temporary)
+                trainer.save_checkpoint(temporary, weights_only=False)
                 temporary.replace(self.folder / CHECKPOINT)
             except OSError as error:
                 raise write_error(self.folder / CHECKPOINT, error) from error

@@ -79,7 +79,7 @@ class Backbone:
 
     name: str = option("vgg19", "vgg19 | vgg16")
     weights: str = option("random", "imagenet (downloaded) | random (seeded, no download) | PATH of a state dict")
-    pool: str = option("max", "max | avg")
+    pool: str = option("avg", "avg | max")
     seed: int = option(0, "seed of random weights")
     sha256: str | None = option(None, "checksum (or its first digits) of the weights file")
     url: str | None = option(None, "another address of the imagenet weights")
@@ -227,6 +227,13 @@ def run_name(config: RunConfig) -> str:
     words = (picture_name(config.content), picture_name(config.style), config.layers.name)
     readable = "-".join(re.sub(r"[^\w.]+", "_", word)[:40] for word in words)
     return f"{readable}-{digest}"
+
+
+def taps(config: RunConfig) -> tuple[list[str], str]:
+    """Return the style taps and the content tap, as the loss form reads them."""
+    read = config.loss.substitute
+    style = [read.get(tap, tap) for tap in config.layers.style]
+    return style, read.get(config.layers.content, config.layers.content)
 
 
 def picture_name(picture: Picture) -> str:

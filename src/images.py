@@ -107,4 +107,7 @@ def write_png(path: Path, image: Tensor) -> None:
 
 def smallest_edge(size: tuple[int, int], needed: int, fit: Fit) -> int:
     """Return the smallest `edge` at which the short side of an image (width, height) has `needed` pixels."""
-    return needed if fit == "squash" else math.ceil(needed * max(size) / min(size))
+    edge = needed if fit == "squash" else math.ceil(needed * max(size) / min(size))
+    while min(working_size(size, edge - 1, fit)) >= needed:  # rounding may have given a pixel
+        edge -= 1
+    return edge

@@ -1,13 +1,13 @@
 """The total loss of an image: targets measured once, terms per layer, one value per sample."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from src.backbones.extractor import Extractor
-from src.config import Layers, Loss
+from src.config import Loss, RunConfig, taps
 from src.core.losses import LOSS_FORMS, StyleTarget, total_variation
 
 
@@ -33,12 +33,11 @@ class Taps:
     content: str
 
     @classmethod
-    def of(cls, layers: Layers, loss: Loss) -> "Taps":
-        """Resolve a layer set for a loss form: its substitutions, and the default weights (eq. 5, or 1 each)."""
-        names = [loss.substitute.get(tap, tap) for tap in layers.style]
-        default = 1 / len(names) if LOSS_FORMS[loss.name].averaged else 1.0
-        weights: Sequence[float] = layers.weights or [default] * len(names)
-        return cls(dict(zip(names, weights, strict=True)), loss.substitute.get(layers.content, layers.content))
+    def of(cls, config: RunConfig) -> "Taps":
+        """Resolve the layer set of a configuration: its form's substitutions and weights (eq. 5, or 1 each)."""
+        style, content = taps(config)
+        default = 1 / len(style) if LOSS_FORMS[config.loss.name].averaged else 1.0
+        return cls(dict(zip(style, config.layers.weights or [default] * len(style), strict=True)), content)
 
     @property
     def all(self) -> list[str]:
@@ -64,8 +63,7 @@ class Objective(nn.Module):
         self.loss = loss
         self.form = LOSS_FORMS[loss.name]
         with torch.no_grad():
-            # clone: the extractor may hand out a tensor that its next ReLU would overwrite in another graph
-            self.content_target = extractor(content, [taps.content])[taps.content].clone()
+            self.content_target = extractor(content, [taps.content])[taps.content]
             measured = extractor(style, taps.style)
             self.style_targets = {tap: StyleTarget.of(measured[tap]) for tap in taps.style}
 

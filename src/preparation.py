@@ -56,9 +56,7 @@ def prepare(config: RunConfig, record: "RunRecord", files: Mapping[str, Found], 
     _use_threads(config.trainer.threads)
     record.device, record.threads = _device_name(device), torch.get_num_threads()
     network = architecture(config.backbone.name)
-    taps = Taps.of(config.layers, config.loss)
-    for tap in taps.all:
-        network.check(tap)
+    taps = Taps.of(config)
     content, record.content_sha256 = _open("content", files, config, record.content_sha256)
     style, record.style_sha256 = _open("style", files, config, record.style_sha256)
     needed = max(network.smallest_side(taps.all), SMALLEST_SIDE)

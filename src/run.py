@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from src import provenance, records
 from src.catalogue import find_files
-from src.config import RunConfig, identity, picture_name, plain, typed
+from src.config import RunConfig, identity, picture_name, plain, taps, typed
 from src.errors import InputError, Interrupted, NonFiniteLoss
 from src.files import sole_writer, write_atomically
 from src.interrupts import Interrupts
@@ -120,13 +120,14 @@ def _claim(config: RunConfig, folder: Path) -> RunRecord:
 
 
 def _new_record(config: RunConfig) -> RunRecord:
+    style, content = taps(config)
     return RunRecord(
         status="running",
         content=picture_name(config.content),
         style=picture_name(config.style),
         layers=config.layers.name,
-        style_layers=[config.loss.substitute.get(tap, tap) for tap in config.layers.style],
-        content_layer=config.loss.substitute.get(config.layers.content, config.layers.content),
+        style_layers=style,
+        content_layer=content,
         loss=config.loss.name,
         alpha=config.loss.alpha,
         beta=config.loss.beta,

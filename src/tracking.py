@@ -201,6 +201,7 @@ def _open_wandb(config: RunConfig, folder: Path, record: RunRecord) -> WandbTrac
     settings: dict[str, Any] = {
         "init_timeout": INIT_SECONDS,
         "finish_timeout": FINISH_SECONDS,
+        "finish_timeout_raises": True,
         "x_transaction_log_flush_interval": 1.0,
         "console": "off",
         "silent": True,
@@ -212,6 +213,7 @@ def _open_wandb(config: RunConfig, folder: Path, record: RunRecord) -> WandbTrac
         except Exception as error:
             log.warning("W&B could not start %s (%s)", attempt, _first_line(error))
             continue
+        run.define_metric("*", step_metric="step")  # W&B's own counter goes on counting across a resume
         if attempt == "online":
             log.info("W&B: %s", run.url)
         else:

@@ -3,7 +3,8 @@
 import math
 from typing import Any
 
-from src.config import RunConfig, capture_steps
+from src.backbones.registry import architecture
+from src.config import RunConfig, capture_steps, taps
 from src.errors import InputError
 
 CHOICES = {
@@ -60,11 +61,15 @@ def validate(config: RunConfig) -> None:
     weights = config.layers.weights
     if not config.layers.style:
         raise InputError("layers.style is empty; name at least one tap (loss.beta=0 leaves style out)")
-    if len(set(config.layers.style)) < len(config.layers.style):
-        raise InputError(f"layers.style names a tap twice: {config.layers.style}")
     if weights is not None and (len(weights) != len(config.layers.style) or min(weights) < 0 or not any(weights)):
         raise InputError(f"layers.weights needs one number >= 0 for each of {config.layers.style}, not {weights}")
     capture_steps(config.captures, config.steps)
+    network = architecture(config.backbone.name)
+    style, content = taps(config)
+    if len(set(style)) < len(style):
+        raise InputError(f"layers.style names a tap twice: {style}")
+    for tap in (*style, content):
+        network.check(tap)
 
 
 def _value(config: RunConfig, dotted: str) -> Any:

@@ -49,8 +49,8 @@ def build_extractor(backbone: Backbone, taps: list[str], mirror: str | None = No
 def _read_state_dict(path: Path) -> Mapping[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds here, down to EOFError and UnpicklingError
-        raise InputError(f"{path} is no file of PyTorch weights: {str(error).splitlines()[0][:120]}") from None
+    except Exception:  # torch raises half a dozen kinds here, down to EOFError and UnpicklingError
+        raise InputError(f"{path} is no file of PyTorch weights (one that torch.load opens)") from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path} holds no state dict (names with tensors), but a {type(state).__name__}")
     return state

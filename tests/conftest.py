@@ -1,0 +1,92 @@
+"""Every test runs without network, account or the user's own caches and settings."""
+
+import http.server
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# A whole run in a second or two: two blocks of VGG-19, a small picture, one thread's worth of work.
+SMALL = (
+    *("edge=48", "layers=b", "layers.content=relu2_1", "steps=6", "log_every=2", "checkpoint_every=3"),
+    *("logger=none", "trainer=cpu"),
+)
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    home = tmp_path_factory.mktemp("home")
+    for name in list(os.environ):
+        if name.startswith(("WANDB_", "SLURM_")):
+            monkeypatch.delenv(name)
+    for name in ("HYDRA_FULL_ERROR", "STYLE_TRACEBACK", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("STYLE_CACHE", str(home / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "xdg"))
+
+
+@pytest.fixture
+def mirror() -> Path:
+    """The study's own images, where they are."""
+    folder = os.environ.get("STYLE_MIRROR")
+    if not folder:
+        pytest.skip("STYLE_MIRROR names no folder with the study's images")
+    return Path(folder)
+
+
+@pytest.fixture
+def command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `python -m MODULE ARGUMENTS` from the project's root, as a user does."""
+
+    def call(
+        module: str, *arguments: str, status: int | None = 0, environment: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=300,
+            check=False,
+        )
+        assert status is None or done.returncode == status, f"{done.stdout}\n{done.stderr}"
+        return done
+
+    return call
+
+
+@pytest.fixture
+def small() -> Callable[..., "object"]:
+    """Compose the small run, with more overrides on top."""
+    from src.config import RunConfig, compose
+
+    def build(*overrides: str, base: Sequence[str] = SMALL) -> RunConfig:
+        return compose([*base, *overrides])
+
+    return build
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def file_server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A file server on this machine, and the folder it serves."""
+    served = tmp_path / "served"
+    served.mkdir()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=served))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", served
+    server.shutdown()
+    server.server_close()

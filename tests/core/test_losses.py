@@ -1,0 +1,97 @@
+"""The mathematics against closed forms and independent computations."""
+
+import numpy as np
+import pytest
+import torch
+
+from src.core.losses import LOSS_FORMS, StyleTarget, content_equations, style_equations, total_variation
+from src.core.statistics import gram_matrix
+
+
+def _convolved(seed: int, height: int = 5, width: int = 7) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(1, 4, height, width, generator=generator, dtype=torch.float64)
+
+
+def test_gram_matrix_equals_numpy() -> None:
+    features = np.random.default_rng(0).normal(size=(3, 4, 5, 6))
+    expected = np.stack([[[sum(f[i].ravel() * f[j].ravel()) for j in range(4)] for i in range(4)] for f in features])
+    np.testing.assert_allclose(gram_matrix(torch.from_numpy(features)).numpy(), expected, rtol=1e-12)
+
+
+def test_content_gradient_is_equation_2() -> None:
+    """dL/dF before the ReLU is F - P where F > 0, else 0."""
+    convolved, target = _convolved(0).requires_grad_(), _convolved(1).relu()
+    features = convolved.relu()
+    content_equations(features, target).sum().backward()
+    expected = torch.where(features > 0, features - target, 0.0)
+    torch.testing.assert_close(convolved.grad, expected.detach(), rtol=1e-13, atol=1e-13)
+    assert (expected == 0).any() and (expected != 0).any()
+
+
+def test_style_gradient_is_equation_6() -> None:
+    """At equal sizes, dE/dF before the ReLU is 1/(N^2 M^2) F^T (G - A) where F > 0, else 0."""
+    convolved, style = _convolved(0).requires_grad_(), _convolved(1).relu()
+    features = convolved.relu()
+    style_equations(features, StyleTarget.of(style)).sum().backward()
+    channels, positions = 4, 35
+    flat = features.detach()[0].flatten(1)
+    difference = flat @ flat.T - style[0].flatten(1) @ style[0].flatten(1).T
+    expected = (flat.T @ difference).T.view_as(features[0]) / (channels**2 * positions**2)
+    expected = torch.where(features[0] > 0, expected, 0.0)
+    torch.testing.assert_close(convolved.grad[0], expected.detach(), rtol=1e-12, atol=1e-15)
+
+
+def test_style_equation_4_at_equal_sizes() -> None:
+    features, style = _convolved(2), _convolved(3)
+    gram, target = gram_matrix(features)[0], gram_matrix(style)[0]
+    expected = ((gram - target) ** 2).sum() / (4 * 4**2 * 35**2)
+    torch.testing.assert_close(style_equations(features, StyleTarget.of(style))[0], expected)
+
+
+@pytest.mark.parametrize("form", ["equations", "normalized"])
+def test_a_tiled_style_is_the_same_style(form: str) -> None:
+    """Grams are divided by their own number of positions: a style image twice as large weighs the same."""
+    features, style = _convolved(0), _convolved(1)
+    tiled = style.repeat(1, 1, 2, 1)
+    once = LOSS_FORMS[form].style(features, StyleTarget.of(style))
+    torch.testing.assert_close(LOSS_FORMS[form].style(features, StyleTarget.of(tiled)), once)
+
+
+def test_normalized_is_one_at_nothing_and_independent_of_scale() -> None:
+    form = LOSS_FORMS["normalized"]
+    features, target = _convolved(0), _convolved(1)
+    zero = torch.zeros_like(features)
+    assert form.content(zero, target).item() == pytest.approx(1)
+    assert form.style(zero, StyleTarget.of(target)).item() == pytest.approx(1)
+    torch.testing.assert_close(form.content(3 * features, 3 * target), form.content(features, target))
+    torch.testing.assert_close(
+        form.style(3 * features, StyleTarget.of(3 * target)), form.style(features, StyleTarget.of(target))
+    )
+
+
+@pytest.mark.parametrize("form", LOSS_FORMS)
+def test_zero_at_the_target_and_finite_for_a_black_one(form: str) -> None:
+    target = _convolved(1)
+    assert LOSS_FORMS[form].content(target, target).item() == 0
+    assert LOSS_FORMS[form].style(target, StyleTarget.of(target)).item() == 0
+    black = torch.zeros_like(target)
+    assert torch.isfinite(LOSS_FORMS[form].content(target, black)).all()
+    assert torch.isfinite(LOSS_FORMS[form].style(target, StyleTarget.of(black))).all()
+
+
+@pytest.mark.parametrize("form", LOSS_FORMS)
+def test_a_batch_of_two_equals_two_singles(form: str) -> None:
+    batch = torch.cat([_convolved(0), _convolved(1)])
+    targets = torch.cat([_convolved(2), _convolved(3)])
+    together = LOSS_FORMS[form].content(batch, targets), LOSS_FORMS[form].style(batch, StyleTarget.of(targets))
+    for i in range(2):
+        one, goal = batch[i : i + 1], targets[i : i + 1]
+        torch.testing.assert_close(together[0][i : i + 1], LOSS_FORMS[form].content(one, goal))
+        torch.testing.assert_close(together[1][i : i + 1], LOSS_FORMS[form].style(one, StyleTarget.of(goal)))
+
+
+def test_total_variation_of_a_ramp() -> None:
+    """A ramp of slope s along one axis has squared differences s^2 there and none along the other."""
+    ramp = (torch.arange(6.0) * 0.1).view(1, 1, 1, 6).expand(2, 3, 4, 6)
+    torch.testing.assert_close(total_variation(ramp), torch.full((2,), 0.01))

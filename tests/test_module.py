@@ -1,0 +1,239 @@
+"""The optimisation: one learnable tensor, losses that fall, values that belong to the picture they are said of."""
+
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+
+from src import metrics
+from src.callbacks import CHECKPOINT
+from src.canvas import Canvas, starting_image
+from src.catalogue import find_files
+from src.config import Canvas as CanvasOptions
+from src.config import Init
+from src.errors import InputError, NonFiniteLoss
+from src.loop import find_device
+from src.module import StyleTransferModule
+from src.objective import Objective, Taps
+from src.preparation import Prepared, prepare
+from src.run import _new_record, run
+from src.schedule import Timetable
+
+
+def _prepared(config: object) -> Prepared:
+    record = _new_record(config)  # type: ignore[arg-type]
+    return prepare(config, record, find_files(config), find_device(config.trainer))  # type: ignore[arg-type, attr-defined]
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+
+
+def test_the_image_is_the_only_learnable_tensor(small: Callable) -> None:
+    config = small()
+    prepared = _prepared(config)
+    module = StyleTransferModule(prepared.canvas, prepared.objective, config.optimizer, Timetable(1, (1,), 1, 1))
+    learnable = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+    assert learnable == ["canvas.parameter"] == [name for name, _ in module.named_parameters()]
+    assert list(module.state_dict()) == ["canvas.parameter"]
+    assert not any(parameter.requires_grad for parameter in prepared.objective.parameters())
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("loss", ["normalized", "equations", "published"])
+def test_five_steps_lower_the_loss(optimizer: str, loss: str, small: Callable, tmp_path: Path) -> None:
+    record = run(small(f"optimizer={optimizer}", f"loss={loss}", "steps=5", "init=noise"), tmp_path)
+    assert record.captures[-1].loss_total < 0.98 * record.initial_loss
+    assert record.evaluations >= 5 and record.loss_decay == record.initial_loss / record.captures[-1].loss_total
+
+
+@pytest.mark.parametrize("init", ["content", "noise", "style", "file"])
+def test_every_start_goes_down(init: str, small: Callable, tmp_path: Path) -> None:
+    path = Path(__file__).parents[1] / "src/assets/styles/dots.jpg"
+    more = [f"init.path={path}"] if init == "file" else []
+    record = run(small(f"init={init}", "captures=[0]", "steps=5", *more), tmp_path)
+    assert record.captures[0].step == 0 and record.captures[0].loss_total == pytest.approx(record.initial_loss)
+    assert record.captures[-1].loss_total < record.initial_loss
+
+
+@pytest.mark.parametrize("layers", "abcde")
+def test_every_layer_set_goes_down(layers: str, small: Callable, tmp_path: Path) -> None:
+    record = run(small(f"layers={layers}", "layers.content=relu1_1", "edge=32", "steps=5"), tmp_path)
+    assert record.captures[-1].loss_total < record.initial_loss
+    assert set(record.captures[-1].layers) == {f"relu{block}_1" for block in range(1, "abcde".index(layers) + 2)}
+
+
+def test_one_weight_zero_leaves_the_other_term_alone(small: Callable, tmp_path: Path) -> None:
+    content_only = run(small("loss.beta=0", "init=noise"), tmp_path / "content").captures[-1]
+    style_only = run(small("loss.alpha=0", "init=noise"), tmp_path / "style").captures[-1]
+    assert content_only.loss_total == pytest.approx(content_only.loss_content) and content_only.loss_style > 0
+    assert style_only.loss_total == pytest.approx(20 * style_only.loss_style) and style_only.loss_content > 0
+
+
+def test_total_variation_makes_it_smoother(small: Callable, tmp_path: Path) -> None:
+    def roughness(folder: Path) -> float:
+        image = torch.load(folder / CHECKPOINT, weights_only=True)["state_dict"]["canvas.parameter"]
+        return (image[..., 1:, :] - image[..., :-1, :]).square().mean().item()
+
+    run(small("init=noise", "steps=10"), tmp_path / "without")
+    run(small("init=noise", "steps=10", "loss.tv=100"), tmp_path / "with")
+    assert roughness(tmp_path / "with") < 0.9 * roughness(tmp_path / "without")
+
+
+def test_a_captures_losses_are_those_of_its_picture(small: Callable, tmp_path: Path) -> None:
+    """Recomputed from the checkpoint's canvas, by hand: the loss at step n is of the image after n updates."""
+    config = small("steps=6", "captures=[3,6]", "loss.tv=0.5")
+    record = run(config, tmp_path)
+    prepared = _prepared(config)
+    with torch.no_grad():
+        prepared.canvas.parameter.copy_(torch.load(tmp_path / CHECKPOINT, weights_only=True)["state_dict"]["canvas.parameter"])
+        terms = prepared.objective(prepared.canvas.normalized())
+    last = record.captures[-1]
+    assert last.step == 6
+    assert last.loss_total == pytest.approx(terms.total.item(), rel=1e-6)
+    parts = config.loss.alpha * last.loss_content + config.loss.beta * last.loss_style + 0.5 * terms.tv.item()
+    assert last.loss_total == pytest.approx(parts, rel=1e-5)
+    assert last.ssim == pytest.approx(metrics.ssim(prepared.canvas.image(), prepared.content), abs=1e-6)
+    assert last.file == "captures/step_000006.png"
+    assert (tmp_path / last.file).read_bytes() == (tmp_path / "image.png").read_bytes()
+
+
+def test_a_batch_of_two_equals_two_singles(small: Callable) -> None:
+    prepared = _prepared(small())
+    objective = prepared.objective
+    images = torch.rand(2, *prepared.content.shape[1:], generator=torch.Generator().manual_seed(0))
+    batch = images.clone().requires_grad_()
+    together = objective(objective.extractor.normalize(batch))
+    together.total.sum().backward()
+    for index in range(2):
+        single = images[index : index + 1].clone().requires_grad_()
+        alone = objective(objective.extractor.normalize(single))
+        alone.total.sum().backward()
+        torch.testing.assert_close(together.total[index : index + 1], alone.total, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(batch.grad[index : index + 1], single.grad, rtol=1e-3, atol=1e-8)
+
+
+def test_ssim_equals_scikit_image_away_from_the_border() -> None:
+    """torchmetrics averages over the whole map, reflected border included: compare where both see the same pixels."""
+    generator = torch.Generator().manual_seed(0)
+    content = torch.rand(1, 3, 48, 40, generator=generator)
+    image = (content + 0.2 * torch.randn(content.shape, generator=generator)).clamp(0, 1)
+    from torchmetrics.functional.image import structural_similarity_index_measure as ssim
+
+    _, ours = ssim(image, content, data_range=1.0, return_full_image=True)
+    _, theirs = structural_similarity(
+        image[0].permute(1, 2, 0).double().numpy(), content[0].permute(1, 2, 0).double().numpy(), data_range=1.0,
+        channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True,
+    )  # fmt: skip
+    np.testing.assert_allclose(ours[0].permute(1, 2, 0)[8:-8, 8:-8], theirs[8:-8, 8:-8], atol=2e-4)
+    assert metrics.ssim(image, content) == pytest.approx(float(theirs.mean()), abs=0.02)
+    assert metrics.ssim(content * 3 - 1, content) == metrics.ssim((content * 3 - 1).clamp(0, 1), content)
+    assert metrics.ssim_published(content * 3 - 1, content) != metrics.ssim(content * 3 - 1, content)
+
+
+def test_it_stops_at_the_loss(small: Callable, tmp_path: Path) -> None:
+    whole = run(small("steps=12", "captures=[6]", "logger=csv"), tmp_path / "whole")
+    threshold = whole.captures[0].loss_total * 1.0001
+    for optimizer in ("adam", "lbfgs"):
+        folder = tmp_path / optimizer
+        record = run(small(f"optimizer={optimizer}", "steps=12", f"stop_at_loss={threshold}", "logger=csv"), folder)
+        assert record.status == "finished" and record.stopped == "loss reached"
+        assert record.captures[-1].loss_total <= threshold
+        assert record.step == record.captures[-1].step < 12
+        assert (folder / record.captures[-1].file).read_bytes() == (folder / "image.png").read_bytes()
+        rows = _rows(folder)
+        assert int(rows[-1]["step"]) == record.step and float(rows[-1]["loss/total"]) <= threshold
+    assert run(small("steps=12", f"stop_at_loss={threshold}"), tmp_path / "adam2").step == 6
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_picture(small: Callable, tmp_path: Path) -> None:
+    config = small("canvas.space=normalized", "canvas.clamp=false", "optimizer.lr=1e30", "captures=[1]", "steps=6")
+    with pytest.raises(NonFiniteLoss, match="not finite at step 1; kept the picture of step 0"):
+        run(config, tmp_path)
+    from src import records
+
+    record = records.read(tmp_path)
+    assert record.status == "failed" and "not finite" in record.error
+    assert math.isfinite(record.captures[-1].loss_total)
+    from src.images import read_image
+
+    assert np.asarray(read_image(tmp_path / "image.png")).std() > 5, "the picture is the photograph it started from"
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("space", ["pixel", "normalized"])
+def test_the_canvas_is_clamped_in_either_space(space: str, small: Callable) -> None:
+    prepared = _prepared(small())
+    canvas = Canvas(prepared.content * 3 - 1, prepared.objective.extractor, CanvasOptions(space=space))
+    assert canvas.image().min() < -0.1 and canvas.image().max() > 1.1
+    canvas.project()
+    assert canvas.image().min() >= -1e-6 and canvas.image().max() <= 1 + 1e-6
+    free = Canvas(prepared.content * 3 - 1, prepared.objective.extractor, CanvasOptions(space=space, clamp=False))
+    free.project()
+    assert free.image().max() > 1.1
+
+
+def test_noise_is_seeded_and_sizes_are_checked() -> None:
+    content = torch.rand(1, 3, 10, 12)
+    first = starting_image(Init("noise"), content, 1, None)
+    torch.testing.assert_close(first, starting_image(Init("noise"), content, 1, None), rtol=0, atol=0)
+    assert not torch.equal(first, starting_image(Init("noise"), content, 2, None))
+    with pytest.raises(InputError, match="content's size"):
+        starting_image(Init("style"), content, 0, torch.rand(1, 3, 9, 12))
+
+
+@pytest.mark.parametrize("precision", ["64", "bf16"])
+def test_precisions_agree(precision: str, small: Callable, tmp_path: Path) -> None:
+    reference = run(small(), tmp_path / "32").captures[-1]
+    other = run(small(f"precision={precision}"), tmp_path / precision).captures[-1]
+    assert other.loss_total == pytest.approx(reference.loss_total, rel=1e-4 if precision == "64" else 0.05)
+
+
+def test_the_timetable_pauses_where_something_is_due() -> None:
+    table = Timetable(steps=100, captures=(33, 100), log_every=25, checkpoint_every=40, chunk=30)
+    pauses, step = [], 0
+    while step < 100:
+        step = table.next_pause(step)
+        pauses.append(step)
+    assert pauses == [25, 33, 40, 50, 75, 80, 100]
+    assert [step for step in pauses if table.logs_at(step)] == [25, 50, 75, 100]
+    assert [step for step in pauses if table.saves_at(step)] == [40, 80, 100]
+
+
+def test_chunks_change_nothing_but_when_it_looks(small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a GPU does, several steps between two looks, ends in the same picture."""
+    import src.loop
+
+    one = run(small("steps=9", "log_every=4", "logger=csv"), tmp_path / "one")
+    original = src.loop.Timetable
+    monkeypatch.setattr(src.loop, "Timetable", lambda *args, chunk: original(*args, chunk=5))
+    many = run(small("steps=9", "log_every=4", "logger=csv"), tmp_path / "many")
+    assert (tmp_path / "one/image.png").read_bytes() == (tmp_path / "many/image.png").read_bytes()
+    assert [capture.loss_total for capture in one.captures] == [capture.loss_total for capture in many.captures]
+    columns = [[row["step"] for row in _rows(tmp_path / name)] for name in ("one", "many")]
+    assert columns[0] == columns[1] == ["0", "3", "4", "6", "8", "9"]
+
+
+def test_throughput_leaves_the_warm_up_out() -> None:
+    throughput = metrics.Throughput()
+    throughput.add(2, 10.0)
+    assert throughput.it_per_s == pytest.approx(0.2), "a run shorter than the warm-up counts all"
+    throughput.add(2, 10.0)
+    throughput.add(8, 2.0)
+    assert throughput.it_per_s == pytest.approx(4.0)
+    assert (throughput.evaluations, throughput.seconds) == (12, 22.0)
+
+
+def test_style_image_of_another_size(small: Callable) -> None:
+    """The style keeps its own aspect ratio; its target does not depend on the content's size."""
+    prepared = _prepared(small("content=coffee"))
+    assert prepared.content.shape == (1, 3, 32, 48)
+    assert isinstance(prepared.objective, Objective)
+    assert prepared.objective.style_targets["relu1_1"].positions == 48 * 36
+    assert Taps.of(small("layers=c")).style == {f"relu{block}_1": pytest.approx(1 / 3) for block in (1, 2, 3)}
+    assert Taps.of(small("layers=c", "loss=published")).style == {f"relu{block}_1": 1.0 for block in (1, 2, 3)}
