@@ -1,7 +1,6 @@
 """Figure 2 of the study, from run folders: a row per run, its two images, and the picture on its way.
 
-Nothing is downloaded and nothing measured: pictures are those of the run folder, the mirror and the cache, numbers
-those of the record. Heavy libraries are imported when a figure is drawn.
+Nothing is downloaded and nothing measured. Heavy libraries are imported when a figure is drawn.
 """
 
 import dataclasses
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
 
 ROWS, CAPTURES = 12, 6  # at most, in one figure
 DPI = 150
-# Pixels at DPI.
-CELL, GAP, MARGIN, LINE, HEAD, LABEL = 236, 10, 20, 21, 30, 190
+CELL, GAP, MARGIN, LINE, HEAD, LABEL = 236, 10, 20, 21, 30, 190  # pixels at DPI
+LARGE = 2 * CELL  # what is kept of a picture
 LOWEST, HIGHEST = 0.5, 1.35  # height of a row, in cells: a panorama or a tower is made smaller within it
-DARK, SOFT, CARD, FRAME = "#1a1a1a", "#6b6b6b", "#efefef", "#d4d4d4"
+DARK, SOFT, CARD = "#1a1a1a", "#6b6b6b", "#ececec"
 
 Run = tuple[Path, RunRecord]
 # How a row says what sets its run apart from the others; "{}" alone needs no further word.
@@ -43,13 +42,13 @@ def plain_text(text: object) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number rounded for reading: 0.0813, 5.42, 12345, 7.29×10⁷; a dash for None."""
+    """Return a measured number rounded for reading: 0.0813, 5.40, 1235, 7.29×10⁷; a dash for None."""
     if value is None:
         return "–"
-    if value and not 1e-3 <= abs(value) < 1e5:
+    if value and not 1e-3 <= abs(value) < 10 ** (digits + 1):
         mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
         return f"{mantissa}×10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
-    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+    return f"{value:#.{digits}g}" if 0 < abs(value) < 10 ** (digits - 1) - 0.5 else f"{value:.0f}"
 
 
 def percent(capture: Capture, record: RunRecord) -> str:
@@ -58,9 +57,10 @@ def percent(capture: Capture, record: RunRecord) -> str:
 
 
 def shared_places(places: Sequence[Sequence[str]]) -> list[str | None]:
-    """Return for each position what all that reach it have there; None where they differ."""
+    """Return for each position what all that reach it have there; None from where they differ, and for doublets."""
     columns = [{each[at] for each in places if at < len(each)} for at in range(max(map(len, places), default=0))]
-    return [column.pop() if len(column) == 1 else None for column in columns]
+    found = [column.pop() if len(column) == 1 else None for column in columns]
+    return [place if found.count(place) == 1 and None not in found[:at] else None for at, place in enumerate(found)]
 
 
 def varying(records: Iterable[RunRecord]) -> list[str]:
@@ -72,8 +72,8 @@ def varying(records: Iterable[RunRecord]) -> list[str]:
 def label(record: RunRecord, names: Sequence[str]) -> list[str]:
     """Return the lines that set a run apart, by the settings named; an unfinished run says so."""
     values = {name: getattr(record, name) for name in names}
-    if "weights" in values and values["weights"] not in ("imagenet", "random"):
-        values["weights"] = Path(str(values["weights"])).name
+    if "weights" in values:
+        values["weights"] = Path(values["weights"]).name  # imagenet, random, or a path
     lines = [plain_text(_WORDS[name].format(value)) for name, value in values.items()]
     return lines if record.status == "finished" else [*lines, f"({plain_text(record.status)})"]
 
@@ -87,64 +87,60 @@ def shown(record: RunRecord) -> list[Capture]:
 
 
 class Gallery:
-    """Hands out pictures, each read once; None, and one warning, for a picture that cannot be had."""
+    """Hands out pictures; None, and a warning, for one that cannot be had."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self.warn = warn
         self._kept: dict[tuple[str, ...], Image | None] = {}
 
     def source(self, kind: str, record: RunRecord) -> "Image | None":
-        """Return the content or style image of a run, in the aspect it had at work."""
-        name = plain_text(getattr(record, kind))
+        """Return the content or style image of a run, in the aspect it had at work; each is read once."""
         key = (kind, repr(record.config.get(kind)), str(getattr(record, f"{kind}_sha256")))
-        found = self._once(key, f"the {kind} image {name}", lambda: _find(kind, record))
-        if found is None:
-            return None
-        if kind == "content" and record.width and record.height:
-            return found.resize(_inside((record.width, record.height), 2 * CELL, 2 * CELL))
-        return found.resize((CELL, CELL)) if record.fit == "squash" else found
+        if key not in self._kept:
+            self._kept[key] = self._read(f"the {kind} image {getattr(record, kind)}", lambda: _find(kind, record))
+        found = self._kept[key]
+        if found and kind == "content" and record.width and record.height:
+            return found.resize(_inside((record.width, record.height), LARGE, LARGE))
+        return found.resize((LARGE, LARGE)) if found and record.fit == "squash" else found
 
     def capture(self, path: Path) -> "Image | None":
         """Return the picture of a capture."""
-        return self._once((str(path),), f"the capture {path}", lambda: path)
+        return self._read(f"the capture {path}", lambda: path)
 
-    def _once(self, key: tuple[str, ...], what: str, locate: Callable[[], Path]) -> "Image | None":
-        if key not in self._kept:
-            try:
-                self._kept[key] = _read(locate())
-            except Exception as error:  # of Pillow's decoders many kinds; no picture is worth the whole report
-                self.warn(f"{what} is not shown: {error}")
-                self._kept[key] = None
-        return self._kept[key]
+    def _read(self, what: str, locate: Callable[[], Path]) -> "Image | None":
+        try:
+            picture = _open(locate())
+        except Exception as error:  # of Pillow's decoders many kinds; no picture is worth the whole report
+            self.warn(f"{what} is not shown: {error}")
+            return None
+        picture.thumbnail((LARGE, LARGE))  # many large pictures must not fill the memory
+        return picture
 
 
 def _find(kind: str, record: RunRecord) -> Path:
     from src.catalogue import cache_folder, find_picture, mirror_folder
-    from src.config import typed
+    from src.config import Picture, typed
 
     config = typed(record.config)
     # Only the very file of the run will do; what lies there now may be another one.
-    picture = dataclasses.replace(getattr(config, kind), sha256=getattr(record, f"{kind}_sha256"))
+    picture: Picture = getattr(config, kind)
+    picture = dataclasses.replace(picture, sha256=getattr(record, f"{kind}_sha256") or picture.sha256)
     # The mirror of that time may be gone; the environment's may do.
     mirror = config.mirror if config.mirror and Path(config.mirror).expanduser().is_dir() else None
     if picture.url and not picture.path and not picture.package:
         file = Path(kind, urllib.parse.unquote(Path(urllib.parse.urlsplit(picture.url).path).name))
         if not any((folder / file).is_file() for folder in (mirror_folder(mirror), cache_folder()) if folder):
-            raise InputError(
-                f"neither the cache {cache_folder()} nor a mirror holds {file}; a report downloads nothing"
-            )
+            raise InputError(f"neither a mirror nor the cache {cache_folder()} holds {file}")  # and no download
     return find_picture(kind, picture, mirror).path
 
 
-def _read(path: Path) -> "Image":
+def _open(path: Path) -> "Image":
     from PIL import Image, ImageOps
 
     with Image.open(path) as image:
         if image.mode in ("RGB", "L", "P", "CMYK") and "transparency" not in image.info:
-            image.draft("RGB", (4 * CELL, 4 * CELL))  # a large JPEG need not be decoded whole
-            picture = ImageOps.exif_transpose(image).convert("RGB")
-            picture.thumbnail((4 * CELL, 4 * CELL))  # a figure of large pictures must not fill the memory
-            return picture
+            image.draft("RGB", (LARGE, LARGE))  # a large JPEG need not be decoded whole
+            return ImageOps.exif_transpose(image).convert("RGB")
     from src.images import read_image  # alpha and 16 bits; rare enough to wait for torch
 
     return read_image(path)
@@ -178,6 +174,11 @@ def _row(run: Run, places: Sequence[str | None], gallery: Gallery) -> list[_Cell
     return cells
 
 
+def _aspect(cells: Sequence[_Cell]) -> float:
+    sizes = [cell.image.size for cell in (*cells[2:], cells[0]) if cell.image]
+    return sizes[0][1] / sizes[0][0] if sizes else 1.0
+
+
 def draw(runs: Sequence[Run], names: Sequence[str], gallery: Gallery) -> bytes:
     """Return a figure of runs that have captures, as PNG.
 
@@ -190,7 +191,7 @@ def draw(runs: Sequence[Run], names: Sequence[str], gallery: Gallery) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.font_manager import FontProperties
-    from matplotlib.patches import Rectangle
+    from PIL import Image
 
     # The font that comes with matplotlib: the same figure on every machine.
     fonts = {size: FontProperties(family=["DejaVu Sans"], size=size) for size in (7.5, 8.5)}
@@ -200,12 +201,11 @@ def draw(runs: Sequence[Run], names: Sequence[str], gallery: Gallery) -> bytes:
         return measure.get_text_width_height_descent(text, fonts[size], False)[0]
 
     def shorten(text: str, room: float) -> str:
-        if width_of(text) <= room:
-            return text
-        left = len(text)
-        while left > 1 and width_of(f"{text[: left // 2]}…{text[-(left // 2) :]}") > room:
+        short, left = text, len(text)
+        while width_of(short) > room and left > 2:
             left -= 1  # from the middle: beginnings and ends are what tells names apart
-        return f"{text[: max(1, left // 2)]}…{text[-max(1, left // 2) :]}"
+            short = f"{text[: (left + 1) // 2]}…{text[len(text) - left // 2 :]}"
+        return short
 
     places = shared_places([[percent(each, record) for each in shown(record)] for _, record in runs])
     heads = ["content", "style", *(place or f"capture {at}" for at, place in enumerate(places, start=1))]
@@ -214,50 +214,37 @@ def draw(runs: Sequence[Run], names: Sequence[str], gallery: Gallery) -> bytes:
         warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # a run has accepted it
         labels = [[shorten(line, LABEL) for line in label(record, names)] for _, record in runs]
         rows = [_row(run, places, gallery) for run in runs]
-        heights = [_height(cells) for cells in rows]
-        left = MARGIN + max((width_of(line) + 2 * GAP for lines in labels for line in lines), default=0)
-        width = round(left + len(heads) * (CELL + GAP) - GAP + MARGIN)
-        height = MARGIN + HEAD + sum(each + 3 * LINE for each in heights) - LINE + MARGIN // 2
+        heights = [round(CELL * min(max(_aspect(cells), LOWEST), HIGHEST)) for cells in rows]
+        left = MARGIN + round(max((width_of(line) + 2 * GAP for lines in labels for line in lines), default=0))
+        width = left + len(heads) * (CELL + GAP) - GAP + MARGIN
+        deep = [max(tall + 3 * LINE, (len(lines) + 1) * LINE) for tall, lines in zip(heights, labels, strict=True)]
+        height = MARGIN + HEAD + sum(deep) - LINE // 2
         figure = Figure(figsize=((width + 0.1) / DPI, (height + 0.1) / DPI), dpi=DPI, facecolor="white")
         canvas = FigureCanvasAgg(figure)
 
         def write(x: float, y: float, text: str, size: float = 7.5, **more: Any) -> None:
             # parse_math: a name may hold dollar signs
-            style = {"color": DARK, "ha": "center", "va": "center", "fontproperties": fonts[size], **more}
+            style = {"color": DARK, "ha": "center", "va": "baseline", "fontproperties": fonts[size], **more}
             figure.text(x / width, 1 - y / height, text, parse_math=False, usetex=False, **style)
 
-        def box(x: float, y: float, size: tuple[int, int], face: str) -> None:
-            corner = ((x - 0.5) / width, 1 - (y + size[1] + 0.5) / height)
-            across, up = (size[0] + 1) / width, (size[1] + 1) / height
-            patch = Rectangle(corner, across, up, facecolor=face, edgecolor=FRAME, linewidth=0.5)
-            figure.add_artist(patch)  # it is drawn under the text
-
         for at, text in enumerate(heads):
-            write(left + at * (CELL + GAP) + CELL / 2, MARGIN + HEAD / 3, text, 8.5)
+            write(left + at * (CELL + GAP) + CELL / 2, MARGIN + HEAD / 2, text, 8.5)
         top = MARGIN + HEAD
-        for cells, lines, tall in zip(rows, labels, heights, strict=True):
+        for cells, lines, tall, step in zip(rows, labels, heights, deep, strict=True):
             for at, line in enumerate(lines):
-                write(MARGIN, top + tall / 2 + (at - (len(lines) - 1) / 2) * LINE, line, ha="left")
+                write(MARGIN, top + max(0, tall - len(lines) * LINE) / 2 + (at + 0.75) * LINE, line, ha="left")
             for at, cell in enumerate(cells):
                 x = left + at * (CELL + GAP)
-                size = _inside(cell.image.size if cell.image else (CELL, tall), CELL, tall)
-                corner = round(x + (CELL - size[0]) / 2), round(top + (tall - size[1]) / 2)
-                box(*corner, size, CARD if cell.image is None else "none")
+                picture = cell.image or Image.new("RGB", (CELL, tall), CARD)
+                picture = picture.resize(_inside(picture.size, CELL, tall))
+                across, down = (CELL - picture.width) // 2, (tall - picture.height) // 2
+                figure.figimage(np.asarray(picture), x + across, height - top - down - picture.height, origin="upper")
                 if cell.image is None:
                     write(x + CELL / 2, top + tall / 2, shorten(cell.name, CELL - 4 * GAP), color=SOFT)
-                else:
-                    pixels = np.asarray(cell.image.resize(size))
-                    figure.figimage(pixels, corner[0], height - corner[1] - size[1], origin="upper")
                 for line_at, line in enumerate(cell.lines):
                     color = DARK if line_at == 0 else SOFT
-                    write(x + CELL / 2, top + tall + (line_at + 0.65) * LINE, shorten(line, CELL), color=color)
-            top += tall + 3 * LINE
+                    write(x + CELL / 2, top + tall + (line_at + 0.85) * LINE, shorten(line, CELL), color=color)
+            top += step
         answer = io.BytesIO()
         canvas.print_png(answer)
     return answer.getvalue()
-
-
-def _height(cells: Sequence[_Cell]) -> int:
-    sizes = [cell.image.size for cell in (*cells[2:], cells[0]) if cell.image]
-    wide, tall = sizes[0] if sizes else (1, 1)
-    return round(CELL * min(max(tall / wide, LOWEST), HIGHEST))

@@ -1,8 +1,10 @@
 """How the jobs of a sweep are run: one after the other in this process, each told which of how many it is."""
 
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -44,7 +46,7 @@ class SequentialLauncher(Launcher):
         setup_globals()
         folder = Path(str(self.config.hydra.sweep.dir))
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        names = [" ".join(filter_overrides(overrides)) for overrides in job_overrides]
+        names = _differences([filter_overrides(overrides) for overrides in job_overrides])
         log.info("%d jobs in %s", len(names), folder)
         returns: list[JobReturn] = []
         for index, overrides in enumerate(job_overrides):
@@ -86,14 +88,29 @@ class SequentialLauncher(Launcher):
             Singleton.set_state(state)
 
 
+def _differences(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """Name each job by the overrides that not all jobs share."""
+    shared = set(jobs[0]).intersection(*jobs[1:]) if len(jobs) > 1 else set()
+    return [" ".join(each for each in job if each not in shared) or "the same again" for job in jobs]
+
+
 def _reason(done: JobReturn) -> str:
     error: BaseException = done._return_value  # the property prints to stderr
     return f"{error}".splitlines()[0] if str(error) else type(error).__name__
 
 
 def register() -> None:
-    """Make the launcher known to Hydra, under the name that conf/hydra/launcher/sequential.yaml gives."""
-    # Hydra takes launchers from a package hydra_plugins alone; a second top-level package for one class would not
-    # make it clearer where the class lives.
-    SequentialLauncher.__module__ = "hydra_plugins.sequential"
+    """Make the launcher known to Hydra, under the name that conf/hydra/launcher/sequential.yaml gives.
+
+    Hydra takes launchers from the namespace package `hydra_plugins` alone. This module joins it under the name
+    `hydra_plugins.sequential`, beside whatever launchers are installed there.
+    """
+    try:
+        import hydra_plugins
+    except ModuleNotFoundError:
+        hydra_plugins = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
+        hydra_plugins.__path__ = []
+    name = "hydra_plugins.sequential"
+    hydra_plugins.sequential = sys.modules[name] = sys.modules[__name__]
+    SequentialLauncher.__module__ = name
     Plugins.instance().register(SequentialLauncher)

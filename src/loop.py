@@ -20,7 +20,7 @@ from src.preparation import Prepared
 from src.progress import Progress
 from src.records import RunRecord
 from src.schedule import Timetable
-from src.tracking import CsvHistory, Tracker, open_trackers
+from src.tracking import CsvHistory, Tracker
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,8 @@ def _trainer(options: TrainerOptions, **more: Any) -> Trainer:
             use_distributed_sampler=False,
             limit_val_batches=0,
             num_sanity_val_steps=0,
-            **{"logger": False, **more},
+            logger=False,
+            **more,
         )
     except (MisconfigurationException, RuntimeError) as error:
         raise InputError(f"trainer.accelerator={options.accelerator} cannot be used: {error}") from None
@@ -70,7 +71,7 @@ def fit(
         record: updated on the way.
         prepared: canvas, objective, content.
         interrupts: asked after every step.
-        trackers: filled with the trackers opened here; the caller closes them.
+        trackers: open; the caller closes them.
     """
     checkpoint = folder / CHECKPOINT
     resume_step = _step_of(checkpoint) if checkpoint.exists() else -1
@@ -83,7 +84,6 @@ def fit(
         chunk=GPU_CHUNK if on_gpu else 1,
     )
     record.forget_after(resume_step, timetable.captures)
-    trackers += open_trackers(config, folder, record, resume_step)
     record.write(folder)
     module = StyleTransferModule(
         prepared.canvas,
@@ -91,9 +91,11 @@ def fit(
         config.optimizer,
         timetable,
         config.stop_at_loss,
+        trackers,
         interrupts.requested,
     )
     for tracker in trackers:
+        tracker.begin(record, resume_step)
         if isinstance(tracker, CsvHistory):
             module.logged_step = tracker.last_step
     progress = Progress()
@@ -101,7 +103,6 @@ def fit(
         config.trainer,
         max_steps=config.steps,
         max_epochs=-1,
-        logger=trackers or False,
         callbacks=[
             Signals(interrupts),
             Captures(folder, record, prepared.content, seconds_before=record.seconds),

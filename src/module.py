@@ -1,7 +1,7 @@
 """The optimisation as a LightningModule: its only learnable parameter is the image."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from src.config import Optimizer as OptimizerOptions
 from src.objective import Objective, Terms
 from src.optimizers import build_optimizer
 from src.schedule import Timetable
+from src.tracking import Tracker
 
 
 class _Halt(Exception):
@@ -37,6 +38,7 @@ class StyleTransferModule(LightningModule):
         options: the optimiser.
         timetable: steps and pauses.
         stop_at_loss: halt when the total loss is at or below this.
+        trackers: receive the points, opened.
         stop_requested: asked after every step; True ends the run there (a signal arrived).
     """
 
@@ -47,6 +49,7 @@ class StyleTransferModule(LightningModule):
         options: OptimizerOptions,
         timetable: Timetable,
         stop_at_loss: float | None = None,
+        trackers: Sequence[Tracker] = (),
         stop_requested: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
@@ -56,6 +59,7 @@ class StyleTransferModule(LightningModule):
         self.options = options
         self.timetable = timetable
         self.stop_at_loss = stop_at_loss
+        self.trackers = trackers
         self.stop_requested = stop_requested
         self.throughput = metrics.Throughput()
         self.evaluations = 0
@@ -158,8 +162,8 @@ class StyleTransferModule(LightningModule):
             metrics.MPX_IT_PER_S: rate * megapixels,
             metrics.PEAK_MIB: metrics.peak_mib(self.device),
         }
-        for tracker in self.loggers:
-            tracker.log_point(point, step, picture)  # type: ignore[attr-defined]
+        for tracker in self.trackers:
+            tracker.log_point(point, step, picture)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the counters that a resumed run goes on with."""

@@ -5,6 +5,7 @@ From the records alone: what a run measured is never computed again, and nothing
 
 import argparse
 import csv
+import html
 import io
 import os
 import re
@@ -19,27 +20,18 @@ from src import figures, records
 from src.errors import InputError
 from src.figures import Run, number, percent, plain_text
 from src.files import write_atomically
-from src.records import RunRecord
 
 PUBLISHED = Path(__file__).resolve().parent / "assets" / "published.csv"
-# The columns of runs.csv, by their names in the record; the captures and the folder follow.
-FIELDS = tuple(
-    "status error content style layers style_layers content_layer loss alpha beta tv backbone weights pool optimizer "
-    "lr steps step stopped edge fit width height init seed precision initial_loss loss_decay ssim ssim_published "
-    "evaluations it_per_s mpx_it_per_s seconds peak_mib device threads commit".split()
-)
 CAPTURED = ("step", "loss_total", "loss_content", "loss_style", "ssim")
-# The columns of report.md: what a run was, (the captures,) what came of it. What `OFTEN_SAME` names has a column
-# where it is not the same in all runs, and a line below the table otherwise.
-WHAT = {
-    "status": "status", "content": "content", "style": "style", "layers": "layers", "content_layer": "content layer",
-    "loss": "loss form", "alpha": "α", "beta": "β", "backbone": "backbone", "weights": "weights",
-    "optimizer": "optimizer", "step": "steps taken", "steps": "of", "edge": "edge", "init": "init",
-}  # fmt: skip
-OFTEN_SAME = ("lr", "pool", "tv", "fit", "seed", "precision", "device", "commit")
-RESULT = {
-    "loss_decay": "loss decay", "ssim": "SSIM", "ssim_published": "SSIM (published convention)", "it_per_s": "it/s",
-    "seconds": "seconds", "peak_mib": "peak MiB",
+# The columns of report.md: what a run was, its captures, what came of it. `OFTEN_SAME`: a column where it is not.
+WHAT: tuple[str, ...] = ("status", "content", "style", "layers", "content_layer", "loss", "alpha", "beta", "backbone")
+WHAT += ("weights", "optimizer", "step", "steps", "edge", "init")
+OFTEN_SAME = ("lr", "pool", "tv", "fit", "seed", "precision", "device")
+RESULT = ("loss_decay", "ssim", "ssim_published", "it_per_s", "seconds", "peak_mib")
+# Where a column's name is not the record's.
+TITLES = {
+    "loss": "loss form", "alpha": "α", "beta": "β", "step": "steps taken", "ssim": "SSIM", "it_per_s": "it/s",
+    "ssim_published": "SSIM (published convention)", "peak_mib": "peak MiB", "iterations_per_second": "it/s",
 }  # fmt: skip
 # What the published program did.
 RECIPE: dict[str, Any] = {
@@ -48,17 +40,14 @@ RECIPE: dict[str, Any] = {
     "fit": "squash", "steps": 6000, "space": "normalized", "clamp": False,
 }  # fmt: skip
 # Each published number, and what of ours it is compared with.
-COMPARED = {
-    "loss_at_0": "loss_at_0", "loss_at_2000": "loss_at_2000", "loss_at_4000": "loss_at_4000",
-    "ssim": "ssim_published", "iterations_per_second": "it_per_s",
-}  # fmt: skip
+COMPARED = {name: name for name in ("loss_at_0", "loss_at_2000", "loss_at_4000")}
+COMPARED |= {"ssim": "ssim_published", "iterations_per_second": "it_per_s"}
 NOTES = """\
-Losses are totals of each run's own objective. They compare only between runs of the same images, loss form, α, β, \
-layers, backbone and size. Loss decay is the initial loss over the last. SSIM compares the last picture, clamped, with \
-the content image at data range 1; the published convention leaves the data range out, on the un-clamped picture. A \
-high SSIM alone may mean a weak style. `runs.csv` holds all digits, and more columns."""
+Losses are totals of each run's own objective: they compare only where images, size and every setting of the objective \
+are the same. Loss decay is the initial loss over the last. SSIM is of the last picture, clamped, at data range 1; the \
+published convention leaves both out. A high SSIM alone may mean a weak style. `runs.csv` holds all digits."""
 CORRECTIONS = """\
-What the published record really holds:
+In brackets: how far ours is from the published. `published.csv` has all digits. What the record really holds:
 
 - The three losses of its Figure 2 are those at iteration 0, 2000 and 4000, not at 33, 67 and 100 % of 6000; the loss \
 at 6000 was never printed.
@@ -66,7 +55,7 @@ at 6000 was never printed.
 - Its SSIM is inflated by 0.03 to 0.19, since the data range was left out on the un-clamped image. It compares with \
 our SSIM of the published convention, not with our SSIM.
 - Its SSIM ranges from 0.30 to 0.77; the text says 0.4 to 0.77.
-- Its GPU runs made 15.5 to 16.84 it/s; the text says 16.24 to 16.84. Three runs, on a CPU, made 0.33 to 0.35."""
+- Its GPU runs made 15.5 to 16.84 it/s, not 16.24 to 16.84 as the text says. Three ran on a CPU, at 0.33 to 0.35."""
 
 
 def warn(message: str) -> None:
@@ -84,16 +73,13 @@ def gather(folders: Iterable[Path]) -> list[Run]:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"no such folder: {folder}")
-        found = False
+        found = []
         for path in sorted(folder.rglob(records.FILE)):
             try:
-                record = records.read(path.parent)
+                found += [(path.parent, record)] if (record := records.read(path.parent)) else []
             except InputError as error:
                 warn(f"left out: {error}")
-                continue
-            if record:
-                found = True
-                runs.setdefault(path.parent.resolve(), (path.parent, record))
+        runs |= {run.resolve(): (run, record) for run, record in found}
         if not found:
             raise InputError(f"{folder} holds no run record ({records.FILE}) that can be read")
     return list(runs.values())
@@ -117,7 +103,8 @@ def runs_csv(runs: Sequence[Run]) -> str:
     most = max(len(record.captures) for _, record in runs)
     rows = []
     for folder, record in runs:
-        row = {name: getattr(record, name) for name in FIELDS} | {"style_layers": " ".join(record.style_layers)}
+        row = {name: value for name, value in vars(record).items() if name not in ("captures", "versions", "config")}
+        row["style_layers"] = " ".join(record.style_layers)
         for at in range(most):
             capture = record.captures[at] if at < len(record.captures) else None
             row |= {f"capture_{at + 1}_{name}": getattr(capture, name, None) for name in CAPTURED}
@@ -134,11 +121,13 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def cell(value: object) -> str:
-    """Return a value for a Markdown table: a number rounded, text shown as it is, whatever it holds."""
-    if value is None or isinstance(value, float):
-        return number(value, 4)
-    text = plain_text(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*\[\]|~$])", r"\\\1", text)
+    """Return text or a setting for Markdown: shown as it is, whatever it holds."""
+    text = "–" if value is None else f"{value:g}" if isinstance(value, float) else plain_text(value)
+    return re.sub(r"([\\`*\[\]|~$])", r"\\\1", html.escape(text, quote=False))
+
+
+def _title(name: str) -> str:
+    return TITLES.get(name, name.replace("_", " "))
 
 
 def _table(rows: Sequence[dict[str, str]]) -> str:
@@ -148,20 +137,20 @@ def _table(rows: Sequence[dict[str, str]]) -> str:
 
 def _runs_table(runs: Sequence[Run], out: Path) -> str:
     places = figures.shared_places([[percent(each, record) for each in record.captures] for _, record in runs])
-    different = [name for name in OFTEN_SAME if len({getattr(record, name) for _, record in runs}) > 1]
+    values = {name: {getattr(record, name) for _, record in runs} - {None} for name in OFTEN_SAME}
+    different = [name for name in OFTEN_SAME if len(values[name]) > 1]
     rows = []
     for folder, record in runs:
-        row = {title: cell(getattr(record, name)) for name, title in WHAT.items()}
-        row |= {name: cell(getattr(record, name)) for name in different}
-        row["initial loss"] = cell(record.initial_loss)
+        row = {_title(name): cell(getattr(record, name)) for name in (*WHAT, *different)}
+        row["initial loss"] = number(record.initial_loss, 4)
         for at, place in enumerate(places):
             capture = record.captures[at] if at < len(record.captures) else None
             where = f" ({percent(capture, record)})" if capture and not place else ""
-            row[f"loss, {place or f'capture {at + 1}'}"] = cell(capture and capture.loss_total) + where
-        row |= {title: cell(getattr(record, name)) for name, title in RESULT.items()}
+            row[f"loss, {place or f'capture {at + 1}'}"] = number(capture.loss_total if capture else None, 4) + where
+        row |= {_title(name): number(getattr(record, name), 4) for name in RESULT}
         rows.append({**row, "folder": _link(folder, out)})
-    same = [f"{name} {cell(getattr(runs[0][1], name))}" for name in OFTEN_SAME if name not in different]
-    return _table(rows) + f"\n\nThe same in all runs: {', '.join(same)}." * bool(same)
+    same = [f"{name} {cell(*values[name])}" for name in OFTEN_SAME if len(values[name]) == 1]
+    return f"{_table(rows)}\n\nThe same in all runs: {', '.join(same) or 'nothing else'}."
 
 
 def _link(folder: Path, out: Path) -> str:
@@ -197,49 +186,44 @@ def _comparison(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         line = {name: cell(row[name]) for name in ("content", "style")}
         for name, our_name in COMPARED.items():
-            difference = row[f"relative_difference_{name}"]
-            line[f"{cell(name.replace('_', ' '))}, published"] = cell(row[f"published_{name}"])
-            title = f"our {our_name.replace('_', ' ')}" if name != "ssim" else "our SSIM (published convention)"
-            line[title] = cell(row[f"our_{our_name}"]) + ("" if difference is None else f" ({100 * difference:+.1f} %)")
-        line |= {"our SSIM": cell(row["our_ssim"]), "not as published": cell(row["not_as_published"] or "–")}
+            line[f"published {_title(name)}"] = number(row[f"published_{name}"], 4)
+            line[f"our {_title(our_name)}"] = number(row[f"our_{our_name}"], 4)
+            if (difference := row[f"relative_difference_{name}"]) is not None:
+                line[f"our {_title(our_name)}"] += f" ({100 * difference:+.1f} %)"
+        line |= {"our SSIM": number(row["our_ssim"], 4), "not as published": cell(row["not_as_published"] or "–")}
         lines.append(line)
-    random = sum(row["weights"] == "random" for row in rows)
-    plainly = (
-        f"**{random} of these {len(rows)} runs used random weights, not ImageNet's: their values are not comparable "
-        "with the published ones.**\n\n"
-    ) * bool(random)
-    about = "In brackets: ours less published, relative to published. `published.csv` holds all digits."
-    return f"## Beside the published record\n\n{plainly}{_table(lines)}\n\n{about}\n\n{CORRECTIONS}"
+    plainly = ""
+    if random := sum(row["weights"] == "random" for row in rows):
+        plainly = f"**Random weights, not ImageNet's, in {random} of {len(rows)} runs: not comparable.**\n\n"
+    return f"## Beside the published record\n\n{plainly}{_table(lines)}\n\n{CORRECTIONS}"
 
 
 def markdown(runs: Sequence[Run], out: Path, drawn: Sequence[str], compared: Sequence[dict[str, Any]]) -> str:
     """Return report.md: all runs, what did not finish and why, the figures, and the published record beside ours."""
-    counts = Counter(record.status for _, record in runs)
-    counted = ", ".join(f"{count} {cell(status)}" for status, count in counts.most_common())
+    counts = Counter(record.status for _, record in runs).most_common()
+    counted = ", ".join(f"{count} {cell(status)}" for status, count in counts)
     parts = [f"# Report\n\n{len(runs)} runs: {counted}.", f"## Runs\n\n{_runs_table(runs, out)}\n\n{NOTES}"]
-    if unfinished := [
-        f"- {cell(record.content)}, {cell(record.style)} ({_link(folder, out)}): {cell(record.status)}"
-        + f": {cell(record.error)}" * bool(record.error)
-        for folder, record in runs
-        if record.status != "finished"
-    ]:
-        parts.append("## Not finished\n\n" + "\n".join(unfinished))
+    if unfinished := [(folder, record) for folder, record in runs if record.status != "finished"]:
+        ends = [cell(f"{each.status}: {each.error}" if each.error else each.status) for _, each in unfinished]
+        lines = [f"- {_link(folder, out)}: {end}" for (folder, _), end in zip(unfinished, ends, strict=True)]
+        parts.append("## Not finished\n\n" + "\n".join(lines))
     if drawn:
         caption = "Content, style, and the picture on its way; below it the total loss, and at the end SSIM and it/s."
         parts.append("\n\n".join(["## Figure 2", *(f"![Figure 2]({name})" for name in drawn), caption]))
-    return "\n\n".join([*parts, *([_comparison(compared)] if compared else [])]) + "\n"
+    if compared:
+        parts.append(_comparison(compared))
+    return "\n\n".join(parts) + "\n"
 
 
 def write(runs: Sequence[Run], out: Path) -> list[Path]:
     """Write the report of runs into a folder; return the paths written."""
     compared = compare(runs)
-    files = {"runs.csv": runs_csv(runs)} | ({"published.csv": _csv(compared)} if compared else {})
+    files = {"runs.csv": runs_csv(runs), **({"published.csv": _csv(compared)} if compared else {})}
     pictured = [run for run in runs if run[1].captures]
     starts = range(0, len(pictured), figures.ROWS)
     drawn = ["figure2.png" if not start else f"figure2-{start // figures.ROWS + 1}.png" for start in starts]
     files["report.md"] = markdown(runs, out, drawn, compared)
-    gallery = figures.Gallery(warn)
-    names = figures.varying(record for _, record in pictured)
+    gallery, names = figures.Gallery(warn), figures.varying(record for _, record in pictured)
     for name, start in zip(drawn, starts, strict=True):
         write_atomically(out / name, figures.draw(pictured[start : start + figures.ROWS], names, gallery))
     for name, text in files.items():  # the report last: what it links to is there
@@ -255,8 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         folders = args.folders or [newest_sweep(Path("multirun"))]
-        for path in write(gather(folders), args.out or folders[0] / "report"):
-            print(path)
+        print(*write(gather(folders), args.out or folders[0] / "report"), sep="\n")
     except InputError as error:
         print(f"error: {plain_text(error)}", file=sys.stderr)
         return 2

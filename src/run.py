@@ -11,7 +11,7 @@ Heavy libraries are imported when a run begins, so that importing this costs not
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -22,10 +22,8 @@ from src.errors import InputError, Interrupted, NonFiniteLoss
 from src.files import sole_writer, write_atomically
 from src.interrupts import Interrupts
 from src.records import RunRecord
+from src.tracking import Tracker, open_trackers
 from src.validation import validate
-
-if TYPE_CHECKING:
-    from src.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +58,7 @@ def run(config: RunConfig | DictConfig | dict[str, Any], output_dir: Path | str)
         _write_config(config, folder)
         trackers: list[Tracker] = []
         try:
+            trackers += open_trackers(config, folder, record)
             validate(config)
             _optimise(config, folder, record, interrupts, trackers)
             record.status = "finished"
@@ -111,7 +110,7 @@ def resume(folder: Path, circumstances: dict[str, Any] | None = None) -> RunReco
 def _claim(config: RunConfig, folder: Path) -> RunRecord:
     record = records.read(folder)
     if record is None:
-        return _new_record(config)
+        return new_record(config)
     spec, held = identity(config), identity(typed(record.config))
     if held != spec:
         differing = sorted(key for key in spec if spec[key] != held[key])
@@ -119,7 +118,8 @@ def _claim(config: RunConfig, folder: Path) -> RunRecord:
     return record
 
 
-def _new_record(config: RunConfig) -> RunRecord:
+def new_record(config: RunConfig) -> RunRecord:
+    """Return the record of a run that has not begun."""
     style, content = taps(config)
     return RunRecord(
         status="running",
@@ -151,6 +151,11 @@ def _new_record(config: RunConfig) -> RunRecord:
     )
 
 
+def _shown(path: Path) -> str:
+    inside = path.resolve().is_relative_to(Path.cwd())
+    return os.path.relpath(path) if inside else str(path)
+
+
 def _write_config(config: RunConfig, folder: Path) -> None:
     from omegaconf import OmegaConf
 
@@ -158,7 +163,7 @@ def _write_config(config: RunConfig, folder: Path) -> None:
 
 
 def _optimise(
-    config: RunConfig, folder: Path, record: RunRecord, interrupts: Interrupts, trackers: "list[Tracker]"
+    config: RunConfig, folder: Path, record: RunRecord, interrupts: Interrupts, trackers: list[Tracker]
 ) -> None:
     files = find_files(config)  # before the heavy imports: a misspelt path is told at once
 
@@ -178,7 +183,7 @@ def _optimise(
     last = record.captures[-1]
     log.info(
         "%s (loss %.4g -> %.4g, SSIM %.3f, %.2f it/s)",
-        os.path.relpath(folder / "image.png"),
+        _shown(folder / "image.png"),
         record.initial_loss or 0.0,
         last.loss_total,
         record.ssim or 0.0,

@@ -15,8 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers.logger import Logger
-
 from src.config import Logger as LoggerOptions
 from src.config import RunConfig, plain
 from src.files import write_atomically, write_error
@@ -28,31 +26,22 @@ METRICS = "metrics.csv"
 CONNECT_SECONDS = 3.0
 INIT_SECONDS = 10.0
 FINISH_SECONDS = 5.0
+FOUND = ("device", "threads", "width", "height", "content_sha256", "style_sha256", "weights_sha256")
 SUMMARY = (
     *("status", "error", "stopped", "initial_loss", "loss_decay", "ssim", "ssim_published", "it_per_s", "mpx_it_per_s"),
-    *("peak_mib", "seconds", "evaluations", "content_sha256", "style_sha256", "weights_sha256"),
+    *("peak_mib", "seconds", "evaluations"),
 )
 
 
-class Tracker(Logger):
-    """A Lightning logger that takes a whole point, picture included, in one call a step."""
+class Tracker:
+    """Takes whole points, picture included, one call a step.
 
-    @property
-    def name(self) -> str | None:
-        """Return the class in lower case."""
-        return type(self).__name__.lower()
+    Not a Lightning logger: those know no pictures, delete their file on a resume (CSV), never finish their run and
+    count its steps from 0 again (W&B).
+    """
 
-    @property
-    def version(self) -> int | str | None:
-        """Return nothing: a run folder is a version of its own."""
-        return None
-
-    def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """Do nothing: the configuration is given at the start, resolved."""
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Take a point without a picture."""
-        self.log_point(metrics, step or 0)
+    def begin(self, record: RunRecord, resume_step: int) -> None:
+        """Learn, before the first point, what the preparation found, and where the run goes on (-1: at the start)."""
 
     def log_point(self, values: dict[str, float], step: int, picture: Path | None = None) -> None:
         """Take one point."""
@@ -63,17 +52,15 @@ class Tracker(Logger):
 
 
 class CsvHistory(Tracker):
-    """Appends rows to `metrics.csv`; a resumed run goes on in the same file.
+    """Appends rows to `metrics.csv`; a resumed run goes on in the same file."""
 
-    Args:
-        folder: the run folder.
-        resume_step: rows beyond this step are dropped, since the run makes them again; -1 starts afresh.
-    """
-
-    def __init__(self, folder: Path, resume_step: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self.path = folder / METRICS
         self.columns: list[str] = []
         self.rows: list[dict[str, Any]] = []
+
+    def begin(self, record: RunRecord, resume_step: int) -> None:
+        """Keep the rows up to the step where the run goes on; it makes the others again."""
         if resume_step >= 0 and self.path.exists():
             with self.path.open(newline="") as file:
                 for row in csv.DictReader(file):
@@ -119,6 +106,11 @@ class WandbTracker(Tracker):
         self.run = run
         self.broken = False
 
+    def begin(self, record: RunRecord, resume_step: int) -> None:
+        """Add what the preparation found to the run's configuration."""
+        found = {key: getattr(record, key) for key in FOUND}
+        self._try(lambda: self.run.config.update(found, allow_val_change=True))
+
     def _try(self, action: Callable[[], Any]) -> None:
         if self.broken:
             return
@@ -156,18 +148,17 @@ class WandbTracker(Tracker):
         self._try(lambda: self.run.finish(exit_code=exit_code))
 
 
-def open_trackers(config: RunConfig, folder: Path, record: RunRecord, resume_step: int) -> list[Tracker]:
-    """Return the trackers of a run, open.
+def open_trackers(config: RunConfig, folder: Path, record: RunRecord) -> list[Tracker]:
+    """Return the trackers of a run, open: before anything can go wrong with it, so that they show what did.
 
     Args:
         config: says which.
         folder: the run folder.
         record: gives the W&B id of an earlier process of the same run, and receives it.
-        resume_step: where the run goes on; -1 at the start.
     """
     if config.logger.name == "none":
         return []
-    trackers: list[Tracker] = [CsvHistory(folder, resume_step)]
+    trackers: list[Tracker] = [CsvHistory(folder)]
     if config.logger.name == "wandb" and (tracker := _open_wandb(config, folder, record)):
         trackers.append(tracker)
     return trackers
@@ -190,12 +181,7 @@ def _open_wandb(config: RunConfig, folder: Path, record: RunRecord) -> WandbTrac
         "resume": "allow",
         "dir": str(folder),
         "tags": tags,
-        "config": {
-            **plain(config),
-            "versions": record.versions,
-            "commit": record.commit,
-            "device": record.device,
-        },
+        "config": {**plain(config), "versions": record.versions, "commit": record.commit},
     }
     # Rows reach the disk every second: a kill -9 loses no more than that.
     settings: dict[str, Any] = {

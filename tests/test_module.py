@@ -21,17 +21,21 @@ from src.loop import find_device
 from src.module import StyleTransferModule
 from src.objective import Objective, Taps
 from src.preparation import Prepared, prepare
-from src.run import _new_record, run
+from src.run import new_record, run
 from src.schedule import Timetable
 
 
 def _prepared(config: object) -> Prepared:
-    record = _new_record(config)  # type: ignore[arg-type]
+    record = new_record(config)  # type: ignore[arg-type]
     return prepare(config, record, find_files(config), find_device(config.trainer))  # type: ignore[arg-type, attr-defined]
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+
+
+def _canvas(folder: Path) -> torch.Tensor:
+    return torch.load(folder / CHECKPOINT, weights_only=True)["state_dict"]["canvas.parameter"]
 
 
 def test_the_image_is_the_only_learnable_tensor(small: Callable) -> None:
@@ -77,7 +81,7 @@ def test_one_weight_zero_leaves_the_other_term_alone(small: Callable, tmp_path: 
 
 def test_total_variation_makes_it_smoother(small: Callable, tmp_path: Path) -> None:
     def roughness(folder: Path) -> float:
-        image = torch.load(folder / CHECKPOINT, weights_only=True)["state_dict"]["canvas.parameter"]
+        image = _canvas(folder)
         return (image[..., 1:, :] - image[..., :-1, :]).square().mean().item()
 
     run(small("init=noise", "steps=10"), tmp_path / "without")
@@ -91,7 +95,7 @@ def test_a_captures_losses_are_those_of_its_picture(small: Callable, tmp_path: P
     record = run(config, tmp_path)
     prepared = _prepared(config)
     with torch.no_grad():
-        prepared.canvas.parameter.copy_(torch.load(tmp_path / CHECKPOINT, weights_only=True)["state_dict"]["canvas.parameter"])
+        prepared.canvas.parameter.copy_(_canvas(tmp_path))
         terms = prepared.objective(prepared.canvas.normalized())
     last = record.captures[-1]
     assert last.step == 6
@@ -119,7 +123,7 @@ def test_a_batch_of_two_equals_two_singles(small: Callable) -> None:
 
 
 def test_ssim_equals_scikit_image_away_from_the_border() -> None:
-    """torchmetrics averages over the whole map, reflected border included: compare where both see the same pixels."""
+    """Torchmetrics averages over the whole map, reflected border included: compare where both see the same pixels."""
     generator = torch.Generator().manual_seed(0)
     content = torch.rand(1, 3, 48, 40, generator=generator)
     image = (content + 0.2 * torch.randn(content.shape, generator=generator)).clamp(0, 1)
@@ -205,7 +209,9 @@ def test_the_timetable_pauses_where_something_is_due() -> None:
     assert [step for step in pauses if table.saves_at(step)] == [40, 80, 100]
 
 
-def test_chunks_change_nothing_but_when_it_looks(small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_change_nothing_but_when_it_looks(
+    small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a GPU does, several steps between two looks, ends in the same picture."""
     import src.loop
 

@@ -12,16 +12,19 @@ from src.errors import InputError
 from src.files import atomic_file, sole_writer, write_atomically
 from src.run import resume, run
 
-FIELDS = """schema status error content style layers loss alpha beta backbone weights edge steps evaluations seed precision
+FIELDS = """
+schema status error content style layers loss alpha beta backbone weights edge steps evaluations seed precision
 initial_loss captures loss_decay ssim ssim_published it_per_s seconds peak_mib wandb_id content_sha256 style_sha256
-weights_sha256 versions commit command""".split()
+weights_sha256 versions commit command
+""".split()  # noqa: SIM905
 
 
 def test_a_finished_run_leaves_everything(small: Callable, tmp_path: Path) -> None:
     record = run(small("logger=csv"), tmp_path)
     data = json.loads((tmp_path / "record.json").read_text())
-    assert set(FIELDS) <= set(data)
-    assert (data["status"], data["content"], data["style"], data["layers"]) == ("finished", "astronaut", "brushwork", "b")
+    assert set(data) >= set(FIELDS)
+    assert (data["status"], data["layers"]) == ("finished", "b")
+    assert (data["content"], data["style"]) == ("astronaut", "brushwork")
     assert (data["weights"], data["backbone"], data["pool"]) == ("random", "vgg19", "avg")
     assert data["steps"] == data["step"] == data["evaluations"] == 6
     assert [capture["step"] for capture in data["captures"]] == [2, 4, 6]
@@ -33,7 +36,7 @@ def test_a_finished_run_leaves_everything(small: Callable, tmp_path: Path) -> No
         assert (tmp_path / name).is_file()
     assert not [path for path in tmp_path.rglob(".*") if path.is_file()], "a temporary file was left"
     assert records.read(tmp_path) == record
-    assert [folder for folder, _ in records.scan(tmp_path.parent)] == [tmp_path]
+    assert [folder for folder, _ in records.scan(tmp_path)] == [tmp_path]
 
 
 def test_a_finished_run_is_not_run_again(small: Callable, tmp_path: Path) -> None:
@@ -116,15 +119,15 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(RuntimeError), atomic_file(path) as file:
         file.write(b"ne")
         raise RuntimeError
-    assert path.read_bytes() == b"old" and os.listdir(path.parent) == ["file.json"]
+    assert path.read_bytes() == b"old" and list(path.parent.iterdir()) == [path]
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match="cannot write .*file.json: No space left on device"):
+    with pytest.raises(InputError, match=r"cannot write .*file\.json: No space left on device"):
         write_atomically(path, b"new")
-    assert path.read_bytes() == b"old" and os.listdir(path.parent) == ["file.json"]
+    assert path.read_bytes() == b"old" and list(path.parent.iterdir()) == [path]
     with pytest.raises(InputError, match="cannot write"):
         write_atomically(path / "below-a-file", b"new")
 

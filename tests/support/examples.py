@@ -1,0 +1,10 @@
+"""Records without a run."""
+
+from src.config import RunConfig
+from src.records import RunRecord
+from src.run import new_record
+
+
+def example_record() -> RunRecord:
+    """Return the record of the default run as it is at its start."""
+    return new_record(RunConfig())

@@ -1,0 +1,149 @@
+"""Kills, signals and sweeps that are started again: with real processes and real signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from src import records
+from src.callbacks import CHECKPOINT
+from src.run import resume, run
+from tests.conftest import ROOT, SMALL
+
+# Slow enough to be caught in the middle: some 20 ms a step.
+LONG = ("edge=64", "steps=160", "checkpoint_every=7", "captures=[20,160]", "logger=csv")
+
+
+@contextmanager
+def _started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "src.train", *arguments],
+        cwd=ROOT, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+def _wait_for(found: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 120
+    while not found():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.002)
+
+
+def _same_end(folder: Path, reference: Path) -> None:
+    """The pictures, the losses and the optimiser's state are bit-identical."""
+    assert (folder / "image.png").read_bytes() == (reference / "image.png").read_bytes()
+    one, two = (torch.load(each / CHECKPOINT, weights_only=True) for each in (folder, reference))
+    assert torch.equal(one["state_dict"]["canvas.parameter"], two["state_dict"]["canvas.parameter"])
+    assert one["global_step"] == two["global_step"] and one["counters"]["evaluations"] == two["counters"]["evaluations"]
+    first, second = records.read(folder), records.read(reference)
+    for name in ("step", "loss_total", "loss_content", "loss_style", "ssim"):
+        values = [[getattr(each, name) for each in record.captures] for record in (first, second)]
+        assert values[0] == values[1]
+    assert first.status == second.status == "finished"
+    rows = [
+        [line.split(",")[:4] for line in (each / "metrics.csv").read_text().split()] for each in (folder, reference)
+    ]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_kill_9_and_resume_end_bit_identical(
+    optimizer: str, small: Callable, command: Callable, tmp_path: Path
+) -> None:
+    overrides = (*LONG, f"optimizer={optimizer}")
+    folder = tmp_path / "killed"
+    with _started(*SMALL, *overrides, f"hydra.run.dir={folder}") as process:
+        _wait_for((folder / CHECKPOINT).exists, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert json.loads((folder / "record.json").read_text())["status"] == "running"
+    if optimizer == "adam":
+        shown = command("src.train", f"resume={folder}").stdout
+        assert "going on at step" in shown
+        assert not (ROOT / "outputs").exists()
+    else:
+        resume(folder)
+    run(small(*overrides), tmp_path / "whole")
+    _same_end(folder, tmp_path / "whole")
+
+
+def test_kill_9_before_the_first_checkpoint_starts_again(small: Callable, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    with _started(*SMALL, *LONG, f"hydra.run.dir={folder}") as process:
+        _wait_for((folder / "record.json").exists, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not (folder / CHECKPOINT).exists()
+    assert resume(folder).status == "finished"
+    run(small(*LONG), tmp_path / "whole")
+    _same_end(folder, tmp_path / "whole")
+
+
+def test_kill_9_before_the_first_record(command: Callable, tmp_path: Path) -> None:
+    """What Hydra wrote of the configuration is enough."""
+    command("src.train", *SMALL, "steps=2", f"hydra.run.dir={tmp_path}")
+    for path in tmp_path.iterdir():
+        if path.is_file():
+            path.unlink()
+    assert resume(tmp_path).steps == 2
+
+
+def test_sigterm_keeps_picture_and_checkpoint(small: Callable, command: Callable, tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+    with _started(*SMALL, *LONG, f"hydra.run.dir={folder}") as process:
+        _wait_for((folder / CHECKPOINT).exists, process)
+        process.send_signal(signal.SIGTERM)
+        output = process.communicate()[0]
+    assert process.returncode == 128 + signal.SIGTERM, output
+    record = records.read(folder)
+    assert record.status == "interrupted" and record.error == "signal 15"
+    assert 7 <= record.step < 160 and record.captures[-1].step == record.step
+    assert (folder / record.captures[-1].file).read_bytes() == (folder / "image.png").read_bytes()
+    assert torch.load(folder / CHECKPOINT, weights_only=True)["global_step"] == record.step
+    assert f"resume={folder}" in output and "Traceback" not in output
+    resume(folder)
+    run(small(*LONG), tmp_path / "whole")
+    _same_end(folder, tmp_path / "whole")
+
+
+def test_ctrl_c_in_a_sweep_lists_the_rest_and_the_same_command_goes_on(command: Callable, tmp_path: Path) -> None:
+    sweep = (*SMALL, *LONG, "style=dots,swell,tesserae", f"hydra.sweep.dir={tmp_path}")
+
+    def second_job_is_at_work() -> bool:
+        return any(path.parent.name.startswith("astronaut-swell") for path in tmp_path.glob(f"*/{CHECKPOINT}"))
+
+    with _started("-m", *sweep) as process:
+        _wait_for(second_job_is_at_work, process)
+        process.send_signal(signal.SIGINT)
+        output = process.communicate()[0]
+    assert process.returncode == 128 + signal.SIGINT, output
+    assert "[2/3]" in output
+    rest = output.partition("not run:")[2]
+    assert "style=tesserae" in rest and "style=dots" not in rest
+    statuses = {record.style: record.status for _, record in records.scan(tmp_path)}
+    assert statuses == {"dots": "finished", "swell": "interrupted"}
+    finished = next(folder for folder, record in records.scan(tmp_path) if record.style == "dots")
+    before = (finished / "record.json").read_bytes()
+
+    shown = command("src.train", "-m", *sweep).stdout
+    assert "already finished" in shown and "going on at step" in shown
+    assert {record.style: record.status for _, record in records.scan(tmp_path)} == {
+        "dots": "finished", "swell": "finished", "tesserae": "finished",
+    }  # fmt: skip
+    assert (finished / "record.json").read_bytes() == before
