@@ -69,11 +69,12 @@ def find_files(config: RunConfig) -> dict[str, Found]:
     return {kind: find_picture(kind, picture, config.mirror) for kind, picture in found.items()}
 
 
-def find_picture(kind: str, picture: Picture, mirror: str | None = None) -> Found:
+def find_picture(kind: str, picture: Picture, mirror: str | None = None, download: bool = True) -> Found:
     """Return the file of a content or style image (`kind` is "content" or "style").
 
     Raises:
-        InputError: no source is given, the file is not there, the checksum differs, or the download failed.
+        InputError: no source is given, the file is not there, the checksum differs, or it would have to be
+            downloaded and that failed or is not wanted.
     """
     if picture.path:
         path = Path(picture.path).expanduser()
@@ -85,7 +86,7 @@ def find_picture(kind: str, picture: Picture, mirror: str | None = None) -> Foun
         return Found(path, checked(path, picture.sha256))
     if picture.url:
         name = urllib.parse.unquote(Path(urllib.parse.urlsplit(picture.url).path).name)
-        return fetch(picture.url, f"{kind}/{name}", picture.sha256, mirror)
+        return fetch(picture.url, f"{kind}/{name}", picture.sha256, mirror, download=download)
     raise InputError(f"{kind}={picture.name} needs {kind}.path=FILE")
 
 
@@ -99,7 +100,9 @@ def _packaged(location: str) -> Path:
     return path
 
 
-def fetch(url: str, name: str, sha256: str | None, mirror: str | None = None, hint: str = "") -> Found:
+def fetch(
+    url: str, name: str, sha256: str | None, mirror: str | None = None, hint: str = "", download: bool = True
+) -> Found:
     """Return the file `name` (like `style/udnie.jpg`) from the mirror, the cache or its address, in this order.
 
     Args:
@@ -108,6 +111,7 @@ def fetch(url: str, name: str, sha256: str | None, mirror: str | None = None, hi
         sha256: its checksum, or the first digits of it.
         mirror: `mirror=DIR`; the environment's STYLE_MIRROR otherwise.
         hint: what else the user can do when the download is impossible, appended to the error.
+        download: False leaves the network alone.
 
     Raises:
         InputError: the checksum differs, or the download failed: names address, checksum, place, and choices.
@@ -117,6 +121,8 @@ def fetch(url: str, name: str, sha256: str | None, mirror: str | None = None, hi
         return Found(folder / name, checked(folder / name, sha256))
     if cached.is_file():
         return Found(cached, checked(cached, sha256))
+    if not download:
+        raise InputError(f"neither a mirror nor the cache {cache_folder()} holds {name}")
     try:
         digest = _download(url, cached, sha256)
     except (OSError, ValueError, http.client.HTTPException) as error:

@@ -18,7 +18,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src import records
-from src.config import CIRCUMSTANCES, CONF, option_names
+from src.composition import CONF, option_names
+from src.config import CIRCUMSTANCES
 from src.errors import InputError, Interrupted, NonFiniteLoss, SweepFailed
 from src.run import resume
 

@@ -5,14 +5,12 @@ Nothing is downloaded and nothing measured. Heavy libraries are imported when a 
 
 import dataclasses
 import io
-import urllib.parse
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.errors import InputError
 from src.records import Capture, RunRecord
 
 if TYPE_CHECKING:
@@ -118,7 +116,7 @@ class Gallery:
 
 
 def _find(kind: str, record: RunRecord) -> Path:
-    from src.catalogue import cache_folder, find_picture, mirror_folder
+    from src.catalogue import find_picture
     from src.config import Picture, typed
 
     config = typed(record.config)
@@ -127,11 +125,7 @@ def _find(kind: str, record: RunRecord) -> Path:
     picture = dataclasses.replace(picture, sha256=getattr(record, f"{kind}_sha256") or picture.sha256)
     # The mirror of that time may be gone; the environment's may do.
     mirror = config.mirror if config.mirror and Path(config.mirror).expanduser().is_dir() else None
-    if picture.url and not picture.path and not picture.package:
-        file = Path(kind, urllib.parse.unquote(Path(urllib.parse.urlsplit(picture.url).path).name))
-        if not any((folder / file).is_file() for folder in (mirror_folder(mirror), cache_folder()) if folder):
-            raise InputError(f"neither a mirror nor the cache {cache_folder()} holds {file}")  # and no download
-    return find_picture(kind, picture, mirror).path
+    return find_picture(kind, picture, mirror, download=False).path
 
 
 def _open(path: Path) -> "Image":

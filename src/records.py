@@ -2,14 +2,17 @@
 
 import dataclasses
 import json
+import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from src.errors import InputError
 from src.files import write_atomically
+
+log = logging.getLogger(__name__)
 
 SCHEMA = 1
 FILE = "record.json"
@@ -136,10 +139,18 @@ def read(folder: Path) -> RunRecord | None:
         raise InputError(f"{path} is no run record: {error}") from None
 
 
-def scan(root: Path) -> Iterator[tuple[Path, RunRecord]]:
-    """Yield every run folder below `root` (or `root` itself) with its record, in order of their paths."""
+def scan(root: Path, damaged: Callable[[str], object] = log.warning) -> Iterator[tuple[Path, RunRecord]]:
+    """Yield every run folder below `root` (or `root` itself) with its record, in order of their paths.
+
+    A record that cannot be read is left out, and `damaged` is told why.
+    """
     for path in sorted(root.rglob(FILE)):
-        if record := read(path.parent):
+        try:
+            record = read(path.parent)
+        except InputError as error:
+            damaged(f"left out: {error}")
+            continue
+        if record:
             yield path.parent, record
 
 

@@ -73,12 +73,7 @@ def gather(folders: Iterable[Path]) -> list[Run]:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"no such folder: {folder}")
-        found = []
-        for path in sorted(folder.rglob(records.FILE)):
-            try:
-                found += [(path.parent, record)] if (record := records.read(path.parent)) else []
-            except InputError as error:
-                warn(f"left out: {error}")
+        found = list(records.scan(folder, damaged=warn))
         runs |= {run.resolve(): (run, record) for run, record in found}
         if not found:
             raise InputError(f"{folder} holds no run record ({records.FILE}) that can be read")

@@ -1,6 +1,6 @@
 """One run, from a configuration to a folder with a picture and its record.
 
-    from src.config import compose
+    from src.composition import compose
     from src.run import run
 
     record = run(compose(["content=astronaut", "style=dots", "steps=100"]), "multirun/from-python")

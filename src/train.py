@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from src import commandline, config, launchers
+from src import commandline, composition, launchers
 from src.run import run
 
 
@@ -23,13 +23,13 @@ def train(options: DictConfig) -> str:
 
 def main() -> None:
     """Resume a folder, or hand over to Hydra."""
-    config.register()
+    composition.register()
     launchers.register()
     with commandline.plain_errors():
         if (asked := commandline.resume_request(sys.argv[1:])) is not None:
             commandline.resume_in_place(*asked)
         else:
-            hydra.main(config_path=str(config.CONF), config_name="train", version_base="1.3")(train)()
+            hydra.main(config_path=str(composition.CONF), config_name="train", version_base="1.3")(train)()
 
 
 if __name__ == "__main__":

@@ -68,7 +68,8 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture
 def small() -> Callable[..., "object"]:
     """Compose the small run, with more overrides on top."""
-    from src.config import RunConfig, compose
+    from src.composition import compose
+    from src.config import RunConfig
 
     def build(*overrides: str, base: Sequence[str] = SMALL) -> RunConfig:
         return compose([*base, *overrides])

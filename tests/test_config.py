@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from src.config import CONF, RunConfig, capture_steps, compose, identity, option_names, run_name, typed
+from src.composition import CONF, compose, option_names
+from src.config import RunConfig, capture_steps, identity, run_name, typed
 from src.errors import InputError
 from src.validation import validate
 

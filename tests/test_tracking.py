@@ -20,6 +20,8 @@ from tests.support import wandb_files
 from tests.support.examples import example_record
 from tests.support.wandb_server import WandbServer
 
+TRAIN = (sys.executable, "-m", "src.train", *SMALL, "logger=wandb")
+
 
 def test_online_when_a_key_is_set_and_the_server_answers(command: Callable, tmp_path: Path) -> None:
     with WandbServer() as server:
@@ -36,7 +38,7 @@ def test_online_when_a_key_is_set_and_the_server_answers(command: Callable, tmp_
 def test_a_server_that_dies_in_mid_run_stops_nothing(tmp_path: Path) -> None:
     with WandbServer() as server:
         process = subprocess.Popen(
-            [sys.executable, "-m", "src.train", *SMALL, "steps=300", "edge=96", "logger=wandb", f"hydra.run.dir={tmp_path}"],
+            [*TRAIN, "steps=300", "edge=96", f"hydra.run.dir={tmp_path}"],
             cwd=ROOT, env={**os.environ, **server.environment()}, text=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
@@ -70,7 +72,7 @@ def test_a_key_without_a_server_is_offline_within_seconds(
 
 def test_kill_9_loses_no_more_than_the_last_moment(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "src.train", *SMALL, "steps=100000", "logger=wandb", f"hydra.run.dir={tmp_path}"],
+        [*TRAIN, "steps=100000", f"hydra.run.dir={tmp_path}"],
         cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

@@ -1,0 +1,105 @@
+"""The house stands: imports go downward, heavy libraries stay behind their fences, files stay small."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+SRC = ROOT / "src"
+# From the ground up; a file may import from lower floors, and on its own floor what BESIDE lists.
+FLOORS = tuple(
+    floor.split()
+    for floor in (
+        "errors core.statistics core.losses",
+        "files interrupts provenance config composition catalogue images records validation tracking "
+        "backbones.registry backbones.extractor backbones.weights",
+        "objective canvas schedule optimizers metrics",
+        "module callbacks progress",
+        "preparation loop run",
+        "report figures sync launchers commandline train",
+    )
+)
+BESIDE = {
+    "core.losses": {"core.statistics"},
+    "catalogue": {"config", "files"},
+    "images": {"files"},
+    "composition": {"config"},
+    "records": {"files"},
+    "validation": {"config", "backbones.registry"},
+    "tracking": {"config", "files", "records"},
+    "backbones.extractor": {"backbones.registry"},
+    "backbones.weights": {"backbones.extractor", "backbones.registry", "catalogue", "config"},
+    "metrics": {"objective"},
+    "callbacks": {"module"},
+    "progress": {"module"},
+    "loop": {"preparation"},
+    "run": {"loop", "preparation"},
+    "report": {"figures"},
+    "train": {"commandline", "launchers"},
+}
+# Who may import what is slow to import, or what the rest should not depend on.
+FENCES = {
+    "hydra": {"composition", "train", "commandline", "launchers"},
+    "omegaconf": {"config", "composition", "run", "train", "commandline", "launchers"},
+    "pytorch_lightning": {"module", "callbacks", "progress", "loop"},
+    "wandb": {"tracking"},
+    "torchvision": set(),
+    "torchmetrics": {"metrics"},
+    "matplotlib": {"figures"},
+}
+MODULES = {
+    ".".join(path.relative_to(SRC).with_suffix("").parts): path
+    for path in SRC.rglob("*.py")
+    if path.name != "__init__.py" and "assets" not in path.parts
+}
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return found
+
+
+def test_every_file_has_its_floor() -> None:
+    assert sorted(name for floor in FLOORS for name in floor) == sorted(MODULES)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_imports_go_downward(name: str) -> None:
+    floor = next(number for number, names in enumerate(FLOORS) if name in names)
+    allowed = {lower for names in FLOORS[:floor] for lower in names} | BESIDE.get(name, set())
+    used = {other for other in MODULES if f"src.{other}" in _imports(MODULES[name])}
+    assert used <= allowed, f"{name} may not import {sorted(used - allowed)}"
+
+
+@pytest.mark.parametrize("library", sorted(FENCES))
+def test_libraries_stay_behind_their_fences(library: str) -> None:
+    users = {name for name, path in MODULES.items() if any(each.split(".")[0] == library for each in _imports(path))}
+    assert users <= FENCES[library]
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_one_noun_a_file(name: str) -> None:
+    lines = MODULES[name].read_text().splitlines()
+    assert len(lines) <= 252, f"{name} has {len(lines)} lines: make it a package"
+    assert lines[0].startswith('"""')
+    assert not name.endswith("utils")
+
+
+def test_the_map_names_every_file() -> None:
+    text = (SRC / "__init__.py").read_text()
+    for name in MODULES:
+        assert name.split(".")[0] in text, f"src/__init__.py does not mention {name}"
+
+
+def test_nothing_is_committed_that_a_machine_made() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "--hash=sha256:" in lock and "://" not in lock and "--index" not in lock
+    assert list((ROOT / "multirun").glob(".gitkeep"))
