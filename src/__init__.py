@@ -2,7 +2,7 @@
 
 A map for the newcomer, top to bottom:
 
-train            the command: python -m src.train (commandline: its manners; launchers: the jobs of a sweep)
+train            the command: python -m src.train (help; commandline: its manners; launchers: a sweep's jobs)
 report, sync     tables and figures of records; uploading what W&B tracked offline
 run              one run, from a configuration to a folder with a picture and its record
 loop             Lightning's Trainer over the steps; preparation builds what it needs

@@ -18,9 +18,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src import records
-from src.composition import CONF, option_names
-from src.config import CIRCUMSTANCES
+from src.config import CIRCUMSTANCES, CONF
 from src.errors import InputError, Interrupted, NonFiniteLoss, SweepFailed
+from src.help import option_names
 from src.run import resume
 
 FAILED, BAD_INPUT = 1, 2

@@ -19,6 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.errors import InputError
 
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
 
 def option(default: Any, help: str) -> Any:
     """Declare a field with its help text; a mutable default is copied for each instance."""

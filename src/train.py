@@ -3,33 +3,48 @@
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
-
-from src import commandline, composition, launchers
-from src.run import run
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
-def train(options: DictConfig) -> str:
+def train(options: "DictConfig") -> str:
     """Run one job in the folder that Hydra made for it; return its status."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from src.commandline import plain_errors
+    from src.run import run
+
     job = HydraConfig.get()
     # a job of a sweep hands its error to the launcher; alone, it speaks for itself
-    with nullcontext() if job.mode == RunMode.MULTIRUN else commandline.plain_errors():
+    with nullcontext() if job.mode == RunMode.MULTIRUN else plain_errors():
         return run(options, Path(job.runtime.output_dir)).status
 
 
 def main() -> None:
-    """Resume a folder, or hand over to Hydra."""
+    """Show the help, resume a folder, or hand over to Hydra. Each imports no more than it needs."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        import signal
+
+        from src.help import help_text
+
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # --help | head
+        print(help_text())
+        return
+
+    import hydra
+
+    from src import commandline, composition, config, launchers
+
     composition.register()
     launchers.register()
     with commandline.plain_errors():
         if (asked := commandline.resume_request(sys.argv[1:])) is not None:
             commandline.resume_in_place(*asked)
         else:
-            hydra.main(config_path=str(composition.CONF), config_name="train", version_base="1.3")(train)()
+            hydra.main(config_path=str(config.CONF), config_name="train", version_base="1.3")(train)()
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ FLOORS = tuple(
         "objective canvas schedule optimizers metrics",
         "module callbacks progress",
         "preparation loop run",
-        "report figures sync launchers commandline train",
+        "report figures sync help launchers commandline train",
     )
 )
 BESIDE = {
@@ -37,7 +37,8 @@ BESIDE = {
     "loop": {"preparation"},
     "run": {"loop", "preparation"},
     "report": {"figures"},
-    "train": {"commandline", "launchers"},
+    "commandline": {"help"},
+    "train": {"commandline", "help", "launchers"},
 }
 # Who may import what is slow to import, or what the rest should not depend on.
 FENCES = {

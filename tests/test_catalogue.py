@@ -8,8 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from src import catalogue
-from src.composition import CONF
-from src.config import Picture
+from src.config import CONF, Picture
 from src.errors import InputError
 
 DATA = b"the bytes of a picture"

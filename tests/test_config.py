@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from src.composition import CONF, compose, option_names
-from src.config import RunConfig, capture_steps, identity, run_name, typed
+from src.composition import compose
+from src.config import CONF, RunConfig, capture_steps, identity, run_name, typed
 from src.errors import InputError
+from src.help import option_names
 from src.validation import validate
 
 GROUPS = ("content", "style", "layers", "loss", "backbone", "init", "optimizer", "logger", "trainer", "experiment")

@@ -1,0 +1,66 @@
+"""What `python -m src.train --help` shows. Without Hydra, which would take a second to say the same."""
+
+import dataclasses
+import textwrap
+from collections.abc import Iterator
+
+from src.config import CONF, RunConfig
+
+HELP = """\
+python -m src.train [-m] [GROUP=NAME ...] [OPTION=VALUE ...]
+
+One picture in the style of another, by optimisation; -m sweeps comma-separated values and crosses them.
+
+  python -m src.train content=beach style=udnie steps=300
+  python -m src.train -m style='glob(*,exclude=file)' layers=a,c,e loss.beta=5,20
+  python -m src.train content=file 'content.path="my photo, 1.jpg"' style=dots
+  python -m src.train resume=last
+
+Groups (GROUP=NAME)
+
+{groups}
+
+Options (OPTION=VALUE, with the schema's defaults; a group's file may set others)
+
+{options}
+
+--cfg job shows the composed configuration without running it. hydra.sweep.dir=DIR chooses the folder of a sweep;
+started again in the same folder, it skips what is finished. Hydra's own flags: --hydra-help
+"""
+
+
+def _options() -> Iterator[tuple[str, dataclasses.Field]]:
+    for field in dataclasses.fields(RunConfig):
+        if not dataclasses.is_dataclass(field.type):
+            yield field.name, field
+            continue
+        for nested in dataclasses.fields(field.type):
+            if nested.name != "name":  # chosen by the group: GROUP=NAME
+                yield f"{field.name}.{nested.name}", nested
+
+
+def option_names() -> list[str]:
+    """Return the names of all options and groups."""
+    groups = [field.name for field in dataclasses.fields(RunConfig) if dataclasses.is_dataclass(field.type)]
+    return [*groups, *(name for name, _ in _options())]
+
+
+def help_text() -> str:
+    """Return what `--help` shows: the groups with their names, and every option with its default and meaning."""
+    return HELP.format(groups=_groups(), options=_option_lines())
+
+
+def _groups() -> str:
+    folders = sorted(folder for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
+    found = [f"{each.name}: {', '.join(sorted(path.stem for path in each.glob('*.yaml')))}" for each in folders]
+    return "\n".join(textwrap.fill(f"  {line}", 116, subsequent_indent="      ") for line in found)
+
+
+def _option_lines() -> str:
+    return "\n".join(f"  {f'{name}={_default(field)}':<36} {field.metadata['help']}" for name, field in _options())
+
+
+def _default(field: dataclasses.Field) -> str:
+    missing = field.default is dataclasses.MISSING
+    value = field.default_factory() if missing else field.default  # type: ignore[operator]
+    return "null" if value is None else str(value).replace(" ", "").replace("'", "")
