@@ -55,7 +55,7 @@ sync: setup ## upload what W&B tracked offline
 	@$(RUN) src.sync $(ARGS)
 
 test: setup ## all tests; no GPU, network or account needed
-	@$(RUN) pytest $(ARGS)
+	@$(RUN) pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 lint: setup ## ruff: style and format
 	@$(VENV)/bin/ruff check

@@ -29,7 +29,13 @@ class Progress(Callback):
         self.first = (time.perf_counter(), module.global_step)
         if sys.stderr.isatty():
             steps = module.timetable.steps
-            self.bar = tqdm(total=steps, initial=module.global_step, unit="step", dynamic_ncols=True, leave=False)
+            self.bar = tqdm(
+                total=steps,
+                initial=module.global_step,
+                dynamic_ncols=True,
+                leave=False,
+                bar_format="{l_bar}{bar}| step {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
+            )
 
     def on_train_batch_end(self, trainer: Trainer, module: StyleTransferModule, *_: Any) -> None:  # type: ignore[override]
         """Show where the run is."""

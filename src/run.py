@@ -79,6 +79,8 @@ def run(config: RunConfig | DictConfig | dict[str, Any], output_dir: Path | str)
             record.write(folder)
             for tracker in trackers:
                 tracker.close(record)
+        if interrupts.received is not None:  # too late for this run, in time for what would come after it
+            raise Interrupted(interrupts.received, str(folder))
         return record
 
 
@@ -177,7 +179,7 @@ def _optimise(
             f"the loss was not finite at step {module.non_finite_at}; kept the picture of step {module.image_step}. "
             f"A smaller optimizer.lr, or precision=32, may help"
         )
-    if interrupts.received is not None:
+    if interrupts.received is not None and not module.reached and record.step < config.steps:
         raise Interrupted(interrupts.received, str(folder))
     record.stopped = "loss reached" if module.reached else "all steps taken"
     last = record.captures[-1]
