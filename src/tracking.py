@@ -137,11 +137,7 @@ class WandbTracker(Tracker):
         summary = {key: getattr(record, key) for key in SUMMARY}
         if record.captures:
             last = record.captures[-1]
-            summary |= {
-                "loss_total": last.loss_total,
-                "loss_content": last.loss_content,
-                "loss_style": last.loss_style,
-            }
+            summary |= {key: getattr(last, key) for key in ("loss_total", "loss_content", "loss_style")}
         exit_code = 0 if record.status == "finished" else 1
         self._try(lambda: self.run.summary.update({k: v for k, v in summary.items() if v is not None}))
         self.broken = False  # a failed log call is no reason not to finish
@@ -159,15 +155,18 @@ def open_trackers(config: RunConfig, folder: Path, record: RunRecord) -> list[Tr
     if config.logger.name == "none":
         return []
     trackers: list[Tracker] = [CsvHistory(folder)]
-    if config.logger.name == "wandb" and (tracker := _open_wandb(config, folder, record)):
-        trackers.append(tracker)
+    if config.logger.name == "wandb":
+        try:
+            trackers += _open_wandb(config, folder, record)
+        except Exception as error:
+            log.warning("W&B could not start (%s); the run goes on without", _first_line(error))
     return trackers
 
 
-def _open_wandb(config: RunConfig, folder: Path, record: RunRecord) -> WandbTracker | None:
+def _open_wandb(config: RunConfig, folder: Path, record: RunRecord) -> list[WandbTracker]:
     mode, reason = wandb_mode(config.logger)
     if mode == "disabled":
-        return None
+        return []
     import wandb
 
     record.wandb_id = record.wandb_id or secrets.token_hex(4)
@@ -204,8 +203,8 @@ def _open_wandb(config: RunConfig, folder: Path, record: RunRecord) -> WandbTrac
             log.info("W&B: %s", run.url)
         else:
             log.info("W&B is offline (%s); make sync uploads it later", reason or "the server did not take the run")
-        return WandbTracker(run)
-    return None
+        return [WandbTracker(run)]
+    return []
 
 
 def wandb_mode(options: LoggerOptions) -> tuple[str, str]:
@@ -240,8 +239,7 @@ def _has_key(host: str) -> bool:
 def group_of(folder: Path) -> str:
     """Return the W&B group of a run folder: the sweep's path below multirun, or its folder's name."""
     parts = folder.resolve().parent.parts
-    below = parts[parts.index("multirun") + 1 :] if "multirun" in parts else parts[-1:]
-    return "_".join(below) or folder.resolve().parent.name
+    return "_".join(parts[parts.index("multirun") + 1 :] if "multirun" in parts[:-1] else parts[-1:])
 
 
 def _weights_word(record: RunRecord) -> str:
