@@ -14,6 +14,9 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; d
 # uv takes pip's own index where one is configured
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 export UV_PYTHON_DOWNLOADS := never
+# trust what the machine trusts: its own certificate authorities too
+export UV_SYSTEM_CERTS ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -32,7 +35,7 @@ $(VENV)/.ready: requirements.lock
 	fi; \
 	[ -n "$$UV_DEFAULT_INDEX" ] || unset UV_DEFAULT_INDEX; \
 	"$$uv" venv --quiet --allow-existing --python "$(PYTHON)" $(VENV); \
-	echo "installing the packages of requirements.lock (about 5 GB on disk, once)"; \
+	echo "installing the packages of requirements.lock (about 6 GB on disk, once)"; \
 	"$$uv" pip sync --quiet --python $(VENV)/bin/python --require-hashes requirements.lock
 	@touch $@
 

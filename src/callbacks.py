@@ -1,6 +1,5 @@
 """What happens at the pauses of the loop: captures, checkpoints, the record, and the signals."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +24,15 @@ class Captures(Callback):
         folder: the run folder; pictures go to `captures/` and, the last of them, to `image.png`.
         record: updated and written at each capture.
         content: (1, 3, H, W) content image in [0, 1] at working size.
-        seconds_before: wall seconds of earlier processes of the same run.
     """
 
-    def __init__(self, folder: Path, record: RunRecord, content: Tensor, seconds_before: float) -> None:
+    def __init__(self, folder: Path, record: RunRecord, content: Tensor) -> None:
         self.folder = folder
         self.record = record
         self.content = content
-        self.seconds_before = seconds_before
-        self.begun = time.perf_counter()
 
     def on_train_start(self, trainer: Trainer, module: StyleTransferModule) -> None:  # type: ignore[override]
-        """Start the clock; keep the start itself where step 0 is asked for."""
-        self.begun = time.perf_counter()
+        """Keep the start itself where step 0 is asked for."""
         if module.global_step == 0 and 0 in module.timetable.captures:
             self.capture(trainer, module)
 
@@ -70,7 +65,7 @@ class Captures(Callback):
         record.it_per_s = module.throughput.it_per_s
         record.mpx_it_per_s = module.throughput.it_per_s * self.content.shape[-1] * self.content.shape[-2] / 1e6
         record.peak_mib = metrics.peak_mib(module.device)
-        record.seconds = self.seconds_before + time.perf_counter() - self.begun
+        record.seconds = module.seconds
         record.ssim = values[metrics.SSIM]
         record.ssim_published = metrics.ssim_published(module.canvas.image(), self.content)
         if record.initial_loss and values[metrics.TOTAL]:
@@ -92,7 +87,7 @@ class Captures(Callback):
 
 
 class Checkpoints(Callback):
-    """Writes `last.ckpt` at the timetable's checkpoints and where the run stops; the record after it.
+    """Writes `last.ckpt` at the timetable's checkpoints and where the run stops.
 
     A run that went non-finite keeps the checkpoint from before.
     """
@@ -111,6 +106,8 @@ class Checkpoints(Callback):
                 temporary.replace(self.folder / CHECKPOINT)
             except OSError as error:
                 raise write_error(self.folder / CHECKPOINT, error) from error
+            finally:
+                temporary.unlink(missing_ok=True)
 
 
 class Signals(Callback):

@@ -78,21 +78,30 @@ def find_picture(kind: str, picture: Picture, mirror: str | None = None, downloa
     """
     if picture.path:
         path = Path(picture.path).expanduser()
-        if not path.is_file():
-            raise InputError(f"{kind}.path: {'this is a folder' if path.is_dir() else 'no such file'}: {path}")
-        return Found(path, checked(path, picture.sha256))
+        try:
+            if not path.is_file():
+                raise InputError(f"{kind}.path: {'this is a folder' if path.is_dir() else 'no such file'}: {path}")
+            return Found(path, checked(path, picture.sha256))
+        except OSError as error:
+            raise InputError(f"{kind}.path: cannot read {path}: {error.strerror}") from None
     if picture.package:
         path = _packaged(picture.package)
         return Found(path, checked(path, picture.sha256))
     if picture.url:
         name = urllib.parse.unquote(Path(urllib.parse.urlsplit(picture.url).path).name)
+        if not picture.sha256:  # without a checksum only the address tells two files of one name apart
+            name = f"{hashlib.sha256(picture.url.encode()).hexdigest()[:12]}-{name}"
         return fetch(picture.url, f"{kind}/{name}", picture.sha256, mirror, download=download)
     raise InputError(f"{kind}={picture.name} needs {kind}.path=FILE")
 
 
 def _packaged(location: str) -> Path:
     package, _, inside = location.partition(":")
-    if importlib.util.find_spec(package) is None:
+    try:
+        missing = importlib.util.find_spec(package) is None
+    except (ImportError, ValueError):
+        missing = True
+    if missing:
         raise InputError(f"the picture is in the package {package}, which is not installed (make setup)")
     path = Path(str(importlib.resources.files(package))) / inside
     if not path.is_file():
@@ -117,6 +126,7 @@ def fetch(
         InputError: the checksum differs, or the download failed: names address, checksum, place, and choices.
     """
     cached = cache_folder() / name
+    sha256 = sha256.lower() if sha256 else None
     if (folder := mirror_folder(mirror)) and (folder / name).is_file():
         return Found(folder / name, checked(folder / name, sha256))
     if cached.is_file():

@@ -1,9 +1,8 @@
 """The manners of the command line: one clear line for what is wrong, the right exit status, resume in place."""
 
-import difflib
+import errno
 import logging.config
 import os
-import re
 import signal
 import sys
 import traceback
@@ -18,13 +17,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src import records
+from src.composition import explain_composition
 from src.config import CIRCUMSTANCES, CONF
 from src.errors import InputError, Interrupted, NonFiniteLoss, SweepFailed
-from src.help import option_names
 from src.run import resume
 
 FAILED, BAD_INPUT = 1, 2
 TRACEBACK = "STYLE_TRACEBACK"
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EFBIG)
 
 
 @contextmanager
@@ -69,39 +69,13 @@ def explain(error: BaseException) -> str | None:
     """Return what a user should read of an error; None for one that is a bug of ours."""
     if isinstance(error, InputError | NonFiniteLoss | SweepFailed):
         return str(error)
-    if isinstance(error, OSError) and error.filename:
-        return f"cannot write {error.filename}: {error.strerror}"
-    if not isinstance(error, HydraException | OmegaConfBaseException):
-        return None
-    text = str(error)
-    if found := re.match(r"Could not override '([^']+)'", text):
-        return _unknown_option(found[1])
-    if found := re.search(r"Could not find '([^']+)'", text):
-        choices = re.findall(r"^\t(\S+)", text.partition("Config search path")[0], re.MULTILINE)
-        group, _, name = found[1].rpartition("/")
-        return f"{group}={name} is unknown; one of: {', '.join(choices)}"
-    cause = error.__cause__
-    if isinstance(cause, OmegaConfBaseException):
-        return f"{text}: {str(cause).splitlines()[0]}"
-    if (
-        "mismatched input" in text
-        or "no viable alternative" in text
-        or "extraneous input" in text
-        or "token rec" in text
-    ):
-        return (
-            f"{text.splitlines()[0]}\nvalues with spaces, commas, = or brackets are quoted twice: "
-            "'content.path=\"my photo, 1.jpg\"'"
-        )
-    return re.sub(r"\nSee https://hydra.cc.*", "", text)
-
-
-def _unknown_option(name: str) -> str:
-    names = option_names()
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    inside = [each for each in names if each.startswith(name.partition(".")[0] + ".")] if "." in name else []
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"there is no option {name}; {hint}the options: {', '.join(inside or names)}"
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        return f"cannot write {error.filename or 'the run folder'}: {error.strerror}"
+    if isinstance(error, ValueError) and str(error).startswith("Only one of --run"):
+        return "-m and --cfg do not go together: --cfg job shows the configuration that a sweep starts from"
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return explain_composition(error)
+    return None
 
 
 def resume_request(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]] | None:
@@ -116,7 +90,9 @@ def resume_request(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]] | No
         return None
     if len(values) + 1 < len(arguments):
         raise InputError("resume=DIR goes on with one run: no flags and no sweep beside it")
-    beside = OmegaConf.to_container(OmegaConf.from_dotlist([f"{key}={value}" for key, value in values.items()]))
+    groups = {"logger": "logger.name", "trainer": "trainer.accelerator"}
+    dotted = [f"{groups.get(key, key)}={value}" for key, value in values.items()]
+    beside = OmegaConf.to_container(OmegaConf.from_dotlist(dotted))
     assert isinstance(beside, dict)
     for key in map(str, beside):
         if key not in CIRCUMSTANCES:
@@ -124,13 +100,8 @@ def resume_request(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]] | No
                 f"resume=DIR takes the whole run from its folder; {key} cannot be changed. These can: "
                 f"{', '.join(each for each in CIRCUMSTANCES if each != 'resume')}"
             )
-    groups = {"logger": "name", "trainer": "accelerator"}
-    circumstances = {
-        str(key): {groups[key]: value} if key in groups and not isinstance(value, dict) else value
-        for key, value in beside.items()
-    }
     folder = records.newest_unfinished(Path("multirun")) if asked == "last" else Path(asked).expanduser()
-    return folder, circumstances
+    return folder, {str(key): value for key, value in beside.items()}
 
 
 def resume_in_place(folder: Path, circumstances: dict[str, Any]) -> None:
@@ -139,5 +110,9 @@ def resume_in_place(folder: Path, circumstances: dict[str, Any]) -> None:
         raise InputError(f"resume={folder}: no such folder")
     layout = OmegaConf.load(CONF / "hydra" / "job_logging" / "plain.yaml")
     whole = OmegaConf.create({"hydra": {"runtime": {"output_dir": str(folder)}}, "logging": layout})
-    logging.config.dictConfig(OmegaConf.to_container(whole, resolve=True)["logging"])  # type: ignore[index, arg-type, call-overload]
+    settings: Any = OmegaConf.to_container(whole, resolve=True)
+    try:
+        logging.config.dictConfig(settings["logging"])
+    except ValueError as error:  # its handler for train.log could not be made
+        raise InputError(f"cannot write to {folder}: {error.__cause__ or error}") from None
     resume(folder, circumstances)

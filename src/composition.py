@@ -1,6 +1,8 @@
 """Composing a configuration from the files under conf/, as the command line does."""
 
 import dataclasses
+import difflib
+import re
 from collections.abc import Sequence
 
 from hydra import compose as hydra_compose
@@ -13,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.config import CONF, RunConfig, run_name, typed
 from src.errors import InputError
+from src.help import option_names
 
 
 def register() -> None:
@@ -33,10 +36,39 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train") -> RunCon
         try:
             return typed(hydra_compose(config_name, overrides=list(overrides)))
         except (HydraException, OmegaConfBaseException) as error:
-            raise InputError(str(error)) from error
+            raise InputError(explain_composition(error)) from error
 
 
 def run_folder(*, _root_: DictConfig) -> str:
     """Resolve `${run_folder:}`: the name of the run that the surrounding configuration describes."""
     fields = [field.name for field in dataclasses.fields(RunConfig)]
     return run_name(typed(OmegaConf.masked_copy(_root_, fields)))
+
+
+def explain_composition(error: HydraException | OmegaConfBaseException) -> str:
+    """Return what a user should read of Hydra's word on a name or value: what is wrong, and the right ones."""
+    text = str(error)
+    if found := re.match(r"Could not override '([^']+)'", text):
+        return _unknown_option(found[1])
+    if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
+        group, _, name = found[1].rpartition("/")
+        names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+        return f"{group}={name} is unknown; one of: {', '.join(names)}"
+    if "missing EQUAL" in text:
+        return f"{text.splitlines()[0]}: write OPTION=VALUE"
+    if isinstance(cause := error.__cause__, OmegaConfBaseException):
+        return f"{text}: {str(cause).splitlines()[0]}"
+    if re.search("mismatched input|no viable alternative|extraneous input|token rec", text):
+        return (
+            f"{text.splitlines()[0]}\nvalues with spaces, commas, = or brackets are quoted twice: "
+            "'content.path=\"my photo, 1.jpg\"'"
+        )
+    return re.sub(r"\nSee https://hydra.cc.*", "", text)
+
+
+def _unknown_option(name: str) -> str:
+    names = option_names()
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.7)
+    inside = [each for each in names if each.startswith(name.partition(".")[0] + ".")] if "." in name else []
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"there is no option {name}; {hint}the options: {', '.join(inside or names)}"

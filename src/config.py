@@ -122,7 +122,6 @@ class Trainer:
     """The machine."""
 
     accelerator: str = option("auto", "auto | cpu | gpu | mps")
-    devices: int = option(1, "how many (one picture uses one)")
     threads: int | None = option(None, "CPU threads; default: SLURM_CPUS_PER_TASK, else torch's choice")
 
 
@@ -158,7 +157,7 @@ class RunConfig:
 
 # What a run is does not depend on these: where it runs, what watches it, how often.
 CIRCUMSTANCES = ("logger", "trainer", "mirror", "resume", "log_every", "checkpoint_every", "max_megapixels")
-_DESCRIPTION = ("url", "title", "artist", "year", "licence")
+_DESCRIPTION = ("title", "artist", "year", "licence")
 
 
 def typed(config: "RunConfig | DictConfig | dict[str, Any]") -> RunConfig:
@@ -168,10 +167,10 @@ def typed(config: "RunConfig | DictConfig | dict[str, Any]") -> RunConfig:
         InputError: an unknown field, or a value of another type.
     """
     if isinstance(config, RunConfig):
-        return config
+        config = plain(config)
     try:
-        plain = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
-        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), plain))
+        given = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), given))
     except OmegaConfBaseException as error:
         raise InputError(str(error).splitlines()[0] + f" ({error.full_key})") from error
     assert isinstance(merged, RunConfig)
@@ -187,7 +186,10 @@ def identity(config: RunConfig) -> dict[str, Any]:
     """Return what makes two runs the same run: the plain configuration less circumstances and descriptions."""
     spec = {key: value for key, value in plain(config).items() if key not in CIRCUMSTANCES}
     for kind in ("content", "style"):
+        pinned = spec[kind]["sha256"] is not None  # the address of a pinned file says nothing more
         spec[kind] = {key: value for key, value in spec[kind].items() if key not in _DESCRIPTION}
+        if pinned:
+            del spec[kind]["url"]
     for kind in ("content", "style", "init"):
         if spec[kind]["path"]:
             spec[kind]["path"] = str(Path(spec[kind]["path"]).expanduser().resolve())

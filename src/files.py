@@ -56,6 +56,21 @@ def _umask() -> int:
     return mask
 
 
+LOCK = "run.lock"
+
+
+def is_locked(folder: Path) -> bool:
+    """Return whether a process is at work in a run folder."""
+    try:
+        with (folder / LOCK).open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no lock file, or a file system without locks: nothing can be told
+        return False
+    return False
+
+
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
     """Hold `folder/run.lock` while the block runs; the lock goes with the process, also when it is killed.
@@ -63,7 +78,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another process holds it, or the folder cannot be written to.
     """
-    lock = folder / "run.lock"
+    lock = folder / LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = lock.open("w")

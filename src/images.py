@@ -57,7 +57,7 @@ def read_image(path: Path | str, max_megapixels: float = 100.0) -> Image.Image:
             return _to_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
         raise InputError(f"{path} is not an image (or of a kind Pillow cannot read)") from None
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's decoders raise all three on damaged data
+    except (OSError, SyntaxError, ValueError, RuntimeError) as error:  # Pillow's decoders raise all of these
         raise InputError(f"{path} is damaged or truncated: {error}") from None
     finally:
         Image.MAX_IMAGE_PIXELS = limit
@@ -67,7 +67,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
         values = np.asarray(image, dtype=np.float64)
         # 16 bit is scaled by its full range; a float image is taken as [0, 1] unless its values say otherwise.
-        top = 1.0 if image.mode == "F" and values.max() <= 1.0 else 65535.0
+        top = 1.0 if image.mode == "F" and np.max(values) <= 1.0 else 65535.0
         image = Image.fromarray((np.clip(values / top, 0, 1) * 255 + 0.5).astype(np.uint8))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")

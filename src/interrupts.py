@@ -29,7 +29,7 @@ class Interrupts:
 
     def listen(self) -> None:
         """Take the signals; again after another library took them."""
-        if self._previous:
+        if self._previous and self.received is None:
             for number in SIGNALS:
                 signal.signal(number, self._receive)
 

@@ -41,7 +41,7 @@ def _trainer(options: TrainerOptions, **more: Any) -> Trainer:
     try:
         return Trainer(
             accelerator=options.accelerator,
-            devices=options.devices,
+            devices=1,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -105,7 +105,7 @@ def fit(
         max_epochs=-1,
         callbacks=[
             Signals(interrupts),
-            Captures(folder, record, prepared.content, seconds_before=record.seconds),
+            Captures(folder, record, prepared.content),
             Checkpoints(folder),
             progress,
         ],
@@ -116,7 +116,7 @@ def fit(
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     try:
         if resume_step >= 0:
-            log.info("going on at step %d of %d", resume_step, config.steps)
+            log.info("going on at step %d of %d in %s", resume_step, config.steps, folder)
             trainer.fit(module, ticks, ckpt_path=checkpoint, weights_only=True)
         else:
             trainer.fit(module, ticks, weights_only=True)

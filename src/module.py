@@ -1,6 +1,7 @@
 """The optimisation as a LightningModule: its only learnable parameter is the image."""
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,10 @@ class StyleTransferModule(LightningModule):
         self.throughput = metrics.Throughput()
         self.evaluations = 0
         self.initial_loss: float | None = None
+        self._seconds_before = 0.0
+        self._begun = time.perf_counter()
         self.latest: dict[str, float] = {}
+        self.latest_step = 0
         self.non_finite_at: int | None = None
         self.reached = False
         self._last_finite: tuple[int, Tensor] | None = None
@@ -75,6 +79,15 @@ class StyleTransferModule(LightningModule):
     def configure_optimizers(self) -> Optimizer:
         """Return the optimiser over the canvas alone."""
         return build_optimizer(self.options, self.canvas.parameters())
+
+    def on_train_start(self) -> None:
+        """Start the clock."""
+        self._begun = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Return the wall time of the loop, s, that of earlier processes of the run included."""
+        return self._seconds_before + time.perf_counter() - self._begun
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Take the steps up to the next pause; the batch is a mere tick of the loop."""
@@ -104,16 +117,24 @@ class StyleTransferModule(LightningModule):
             if first:
                 first = False
                 self._look(terms)
-            loss = terms.total.sum()
+            loss = terms.total.sum() * self._scale
             self.manual_backward(loss)
             self.evaluations += 1
             return loss
 
         return evaluate
 
+    @property
+    def _scale(self) -> float:
+        """Return what L-BFGS sees the loss multiplied by: torch's guard on curvature is absolute (1e-10), and turns
+        down every pair of a loss that is small in its units. Adam is indifferent to scale.
+        """
+        scaled = self.options.name == "lbfgs" and self.initial_loss
+        return 1 / self.initial_loss if scaled and math.isfinite(self.initial_loss) else 1.0  # type: ignore[operator, arg-type]
+
     def _look(self, terms: Terms) -> None:
         step = self.global_step
-        self.latest = metrics.terms_to_metrics(terms)
+        self.latest, self.latest_step = metrics.terms_to_metrics(terms), step
         if self.initial_loss is None:
             self.initial_loss = self.latest[metrics.TOTAL]
         if not self.keep_if_finite(self.latest[metrics.TOTAL]):
@@ -170,6 +191,7 @@ class StyleTransferModule(LightningModule):
         checkpoint["counters"] = {
             "evaluations": self.evaluations,
             "initial_loss": self.initial_loss,
+            "seconds": self.seconds,
             "throughput": {key: value for key, value in vars(self.throughput).items() if key != "warmed"},
         }
 
@@ -178,4 +200,5 @@ class StyleTransferModule(LightningModule):
         counters = checkpoint["counters"]
         self.evaluations = counters["evaluations"]
         self.initial_loss = counters["initial_loss"]
+        self._seconds_before = counters["seconds"]
         self.throughput = metrics.Throughput(**counters["throughput"])

@@ -17,6 +17,7 @@ from src.catalogue import Found
 from src.config import RunConfig
 from src.errors import InputError
 from src.images import SMALLEST_SIDE, read_image, smallest_edge, to_tensor, working_size
+from src.metrics import reset_peak_memory
 from src.objective import Objective, Taps
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def prepare(config: RunConfig, record: "RunRecord", files: Mapping[str, Found], 
             `record` was started with.
     """
     _use_threads(config.trainer.threads)
+    reset_peak_memory(device)
     record.device, record.threads = _device_name(device), torch.get_num_threads()
     network = architecture(config.backbone.name)
     taps = Taps.of(config)
@@ -64,7 +66,8 @@ def prepare(config: RunConfig, record: "RunRecord", files: Mapping[str, Found], 
     record.width, record.height = sizes[0]
 
     extractor, digest = build_extractor(config.backbone, taps.all, config.mirror)
-    _same_file("backbone.weights", record.weights_sha256, digest)
+    if config.backbone.weights != "random":  # random ones may differ in their last bits between machines
+        _same_file("backbone.weights", record.weights_sha256, digest)
     record.weights_sha256 = digest
     dtype = torch.float64 if config.precision == "64" else torch.float32
     extractor.to(device, dtype)

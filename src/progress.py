@@ -39,7 +39,7 @@ class Progress(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, module: StyleTransferModule, *_: Any) -> None:  # type: ignore[override]
         """Show where the run is."""
-        step = module.global_step
+        step = module.latest_step  # the one that the loss belongs to
         loss = module.latest.get(metrics.TOTAL)
         shown = f"loss {loss:.4g}" if loss is not None else ""
         if self.bar is not None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from src.errors import InputError
-from src.files import write_atomically
+from src.files import is_locked, write_atomically
 
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
 FILE = "record.json"
-UNFINISHED = ("running", "interrupted", "failed")
+UNFINISHED = ("running", "interrupted")
 
 
 @dataclass
@@ -155,12 +155,19 @@ def scan(root: Path, damaged: Callable[[str], object] = log.warning) -> Iterator
 
 
 def newest_unfinished(root: Path) -> Path:
-    """Return the run folder whose record changed last among those that did not finish.
+    """Return the run folder whose record changed last among those that can go on.
+
+    These were interrupted or killed, or failed after a checkpoint; no process is at work in them.
 
     Raises:
         InputError: there is none.
     """
-    found = [folder for folder, record in scan(root) if record.status in UNFINISHED]
+    found = [
+        folder
+        for folder, record in scan(root)
+        if (record.status in UNFINISHED or (record.status == "failed" and list(folder.glob("*.ckpt"))))
+        and not is_locked(folder)
+    ]
     if not found:
         raise InputError(f"resume=last: no unfinished run below {root}/")
     return max(found, key=lambda folder: (folder / FILE).stat().st_mtime_ns)

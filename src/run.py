@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from src import provenance, records
-from src.catalogue import find_files
+from src.catalogue import find_files, sha256_of
 from src.config import RunConfig, identity, picture_name, plain, taps, typed
 from src.errors import InputError, Interrupted, NonFiniteLoss
 from src.files import sole_writer, write_atomically
@@ -26,6 +26,9 @@ from src.tracking import Tracker, open_trackers
 from src.validation import validate
 
 log = logging.getLogger(__name__)
+
+# Device advice and an advertisement at every start of a Trainer; a font cache that no run needs.
+CHATTY = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero", "matplotlib")
 
 
 def run(config: RunConfig | DictConfig | dict[str, Any], output_dir: Path | str) -> RunRecord:
@@ -51,7 +54,8 @@ def run(config: RunConfig | DictConfig | dict[str, Any], output_dir: Path | str)
     with Interrupts() as interrupts, sole_writer(folder):
         record = _claim(config, folder)
         if record.status == "finished":
-            log.info("already finished: %s", folder)
+            _same_pictures(config, record)
+            log.info("already finished: %s (where it runs and who watches make no other run)", folder)
             return record
         record.status, record.error, record.ended = "running", None, None
         record.write(folder)
@@ -76,9 +80,9 @@ def run(config: RunConfig | DictConfig | dict[str, Any], output_dir: Path | str)
             raise
         finally:
             record.ended = provenance.timestamp()
-            record.write(folder)
             for tracker in trackers:
                 tracker.close(record)
+            _write_last(record, folder)
         if interrupts.received is not None:  # too late for this run, in time for what would come after it
             raise Interrupted(interrupts.received, str(folder))
         return record
@@ -120,6 +124,13 @@ def _claim(config: RunConfig, folder: Path) -> RunRecord:
     return record
 
 
+def _same_pictures(config: RunConfig, record: RunRecord) -> None:
+    for kind, picture in (("content", config.content), ("style", config.style)):
+        path = Path(picture.path or "").expanduser()
+        if picture.path and path.is_file() and sha256_of(path) != getattr(record, f"{kind}_sha256"):
+            raise InputError(f"{path} has changed since this run finished; choose another folder to run it anew")
+
+
 def new_record(config: RunConfig) -> RunRecord:
     """Return the record of a run that has not begun."""
     style, content = taps(config)
@@ -153,6 +164,15 @@ def new_record(config: RunConfig) -> RunRecord:
     )
 
 
+def _write_last(record: RunRecord, folder: Path) -> None:
+    try:
+        record.write(folder)
+    except InputError as error:
+        if record.status == "finished":
+            raise
+        log.error("%s", error)  # what ended the run is the error to raise
+
+
 def _shown(path: Path) -> str:
     inside = path.resolve().is_relative_to(Path.cwd())
     return os.path.relpath(path) if inside else str(path)
@@ -168,6 +188,9 @@ def _optimise(
     config: RunConfig, folder: Path, record: RunRecord, interrupts: Interrupts, trackers: list[Tracker]
 ) -> None:
     files = find_files(config)  # before the heavy imports: a misspelt path is told at once
+    log.info("loading PyTorch")
+    for chatty in CHATTY:
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
     from src.loop import find_device, fit
     from src.preparation import prepare

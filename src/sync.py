@@ -11,7 +11,6 @@ what `wandb sync` printed, logged and marked. The `.wandb` files themselves are 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import re
 import shutil
@@ -23,8 +22,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from src.files import is_locked
+
 HEADER, BLOCK = 7, 32 * 1024  # LevelDB's log format: a file header, then blocks of records
-LOCK = "run.lock"  # in the run folder; held by flock while the run is live
 NO_KEY = "no W&B API key: run `wandb login` or set WANDB_API_KEY, then start this again"
 # By default `wandb sync` retries for more than four minutes (and says nothing) where no server answers.
 PATIENCE = {
@@ -68,19 +68,6 @@ def find_unsynced(folders: Iterable[Path]) -> dict[str, list[Path]]:
 def marker(file: Path, kind: str = "synced") -> Path:
     """The empty file by which wandb knows that a `.wandb` file was uploaded (see also `syncstate`)."""
     return file.with_name(f"{file.name}.{kind}")
-
-
-def is_live(file: Path) -> bool:
-    """Whether the process that writes this `.wandb` file is still alive."""
-    lock = file.parents[2] / LOCK  # <run folder>/wandb/offline-run-.../run-<id>.wandb
-    try:
-        with lock.open("r+b") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back as the file is closed
-    except BlockingIOError:
-        return True
-    except OSError:  # no lock file, or a file system without locks: nothing can be told
-        return False
-    return False
 
 
 def copy_without_tail(file: Path, length: int, folder: Path) -> Path:
@@ -178,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     counts: Counter[str] = Counter()
     for run_id, files in runs.items():
-        if any(map(is_live, files)):
+        if any(is_locked(file.parents[2]) for file in files):
             counts["still running"] += 1
             print(f"skipped {run_id}: still running", flush=True)
             continue

@@ -209,16 +209,18 @@ def _open_wandb(config: RunConfig, folder: Path, record: RunRecord) -> list[Wand
 
 def wandb_mode(options: LoggerOptions) -> tuple[str, str]:
     """Return W&B's mode and, for offline, why: online only with a key and a server that answers at once."""
-    if asked := os.environ.get("WANDB_MODE"):
-        return {"dryrun": "offline", "run": "online"}.get(asked, asked), f"WANDB_MODE={asked}"
-    if options.mode != "auto":
-        return options.mode, "as asked"
+    named = os.environ.get("WANDB_MODE")
+    asked = {"dryrun": "offline", "run": "online"}.get(named, named) if named else options.mode
+    if asked in ("offline", "disabled"):
+        return asked, "as asked"
     import wandb
 
     address = urllib.parse.urlsplit(str(wandb.setup().settings.base_url))
     host = address.hostname or ""
     if not _has_key(host):
-        return "offline", "no API key is configured"
+        return "offline", "no API key is configured"  # online, wandb would ask for one, and wait
+    if asked == "online":
+        return "online", ""
     try:
         port = address.port or (443 if address.scheme == "https" else 80)
         socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()

@@ -49,6 +49,18 @@ def validate(config: RunConfig) -> None:
             raise InputError(f"{name} must be zero or positive, not {_value(config, name)}")
     if config.loss.alpha == 0 and config.loss.beta == 0:
         raise InputError("loss.alpha and loss.beta are both zero: there is nothing to optimise")
+    for kind in ("content", "style"):
+        picture = getattr(config, kind)
+        if picture.path and (picture.package or picture.url):
+            raise InputError(f"{kind}.path goes with {kind}=file; {kind}={picture.name} is a picture of its own")
+    for name in ("seed", "backbone.seed"):
+        if not 0 <= _value(config, name) < 2**63:
+            raise InputError(f"{name} must be in 0..{2**63 - 1}, not {_value(config, name)}")
+    for tag in config.logger.tags:
+        if not 1 <= len(tag) <= 64:
+            raise InputError(f"logger.tags: W&B takes tags of 1 to 64 characters, not {tag!r}")
+    if set(config.logger.project) & set("/\\#?%:") or not config.logger.project:
+        raise InputError(f"logger.project={config.logger.project!r}: W&B takes no / \\ # ? % : in a name")
     if config.trainer.threads is not None and config.trainer.threads < 1:
         raise InputError(f"trainer.threads must be positive, not {config.trainer.threads}")
     if config.stop_at_loss is not None and not math.isfinite(config.stop_at_loss):
@@ -61,7 +73,11 @@ def validate(config: RunConfig) -> None:
     weights = config.layers.weights
     if not config.layers.style:
         raise InputError("layers.style is empty; name at least one tap (loss.beta=0 leaves style out)")
-    if weights is not None and (len(weights) != len(config.layers.style) or min(weights) < 0 or not any(weights)):
+    if weights is not None and (
+        len(weights) != len(config.layers.style)
+        or not all(math.isfinite(weight) and weight >= 0 for weight in weights)
+        or not any(weights)
+    ):
         raise InputError(f"layers.weights needs one number >= 0 for each of {config.layers.style}, not {weights}")
     capture_steps(config.captures, config.steps)
     network = architecture(config.backbone.name)

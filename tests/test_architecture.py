@@ -13,19 +13,20 @@ FLOORS = tuple(
     floor.split()
     for floor in (
         "errors core.statistics core.losses",
-        "files interrupts provenance config composition catalogue images records validation tracking "
+        "files interrupts provenance config help composition catalogue images records validation tracking "
         "backbones.registry backbones.extractor backbones.weights",
         "objective canvas schedule optimizers metrics",
         "module callbacks progress",
         "preparation loop run",
-        "report figures sync help launchers commandline train",
+        "report figures sync launchers commandline train",
     )
 )
 BESIDE = {
     "core.losses": {"core.statistics"},
     "catalogue": {"config", "files"},
     "images": {"files"},
-    "composition": {"config"},
+    "composition": {"config", "help"},
+    "help": {"config"},
     "records": {"files"},
     "validation": {"config", "backbones.registry"},
     "tracking": {"config", "files", "records"},
@@ -37,8 +38,7 @@ BESIDE = {
     "loop": {"preparation"},
     "run": {"loop", "preparation"},
     "report": {"figures"},
-    "commandline": {"help"},
-    "train": {"commandline", "help", "launchers"},
+    "train": {"commandline", "launchers"},
 }
 # Who may import what is slow to import, or what the rest should not depend on.
 FENCES = {

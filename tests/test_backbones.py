@@ -11,7 +11,7 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from src.backbones.extractor import Extractor
 from src.backbones.registry import ARCHITECTURES, architecture
-from src.backbones.weights import build_extractor, torchvision_indices
+from src.backbones.weights import _random_weights, build_extractor, torchvision_indices
 from src.config import Backbone
 from src.errors import InputError
 
@@ -82,6 +82,18 @@ def test_random_weights_have_unit_variance_and_do_not_depend_on_the_cut() -> Non
     weight = deep.convolutions["conv2_1"].weight.flatten(1)
     product = weight @ weight.T
     torch.testing.assert_close(product, torch.eye(128) * product[0, 0], atol=1e-5, rtol=0)
+
+
+def test_random_weights_do_not_depend_on_the_threads() -> None:
+    digests = set()
+    threads = torch.get_num_threads()
+    for number in (1, 2):
+        torch.set_num_threads(number)
+        _random_weights.cache_clear()
+        digests.add(build_extractor(Backbone(), ["conv3_1"])[1])
+        assert torch.get_num_threads() == number
+    torch.set_num_threads(threads)
+    assert len(digests) == 1
 
 
 def test_seeding_leaves_the_global_generator_alone() -> None:

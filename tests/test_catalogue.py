@@ -35,6 +35,14 @@ def test_downloaded_once_then_cached(served: str, file_server: tuple[str, Path])
     assert catalogue.find_picture("content", _picture(served)) == found
 
 
+def test_an_address_without_a_checksum_has_a_place_of_its_own(served: str, file_server: tuple[str, Path]) -> None:
+    (file_server[1] / "Other").mkdir()
+    (file_server[1] / "Other/a beach.jpg").write_bytes(b"another")
+    for folder, data in (("Content", DATA), ("Other", b"another")):
+        picture = Picture(url=f"{served}/{folder}/a%20beach.jpg")
+        assert catalogue.find_picture("content", picture).path.read_bytes() == data
+
+
 def test_the_mirror_comes_first(tmp_path: Path) -> None:
     (tmp_path / "content").mkdir()
     (tmp_path / "content/a beach.jpg").write_bytes(DATA)

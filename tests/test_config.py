@@ -57,8 +57,9 @@ def test_paper_is_the_published_recipe() -> None:
     assert (paper.backbone.name, paper.backbone.weights, paper.backbone.pool) == ("vgg19", "imagenet", "max")
     assert (paper.canvas.space, paper.canvas.clamp, paper.init.name) == ("normalized", False, "content")
     assert (paper.optimizer.name, paper.optimizer.lr, paper.optimizer.betas) == ("adam", 0.001, [0.9, 0.999])
-    assert (paper.steps, paper.captures, paper.edge, paper.fit) == (6000, [2000, 4000, 6000], 356, "squash")
-    assert compose(["experiment=paper", "steps=10", "captures=[5]", "optimizer.lr=0.1"]).steps == 10
+    assert (paper.steps, paper.edge, paper.fit) == (6000, 356, "squash")
+    assert capture_steps(paper.captures, paper.steps) == [2000, 4000, 6000]
+    assert compose(["experiment=paper", "steps=10", "optimizer.lr=0.1"]).steps == 10
 
 
 def test_layer_sets_grow_by_a_block() -> None:
@@ -88,6 +89,11 @@ def test_layer_sets_grow_by_a_block() -> None:
         (["layers.style=[]"], "layers.style is empty"),
         (["layers.style=[relu1_1,relu1_1]"], "names a tap twice"),
         (["layers.weights=[1,2]"], "needs one number >= 0 for each"),
+        (["layers=a", "layers.weights=[nan]"], "needs one number >= 0 for each"),
+        (["style.path=mine.jpg"], r"style\.path goes with style=file"),
+        (["seed=99999999999999999999"], r"seed must be in 0\.\."),
+        (["logger.tags=[" + "x" * 70 + "]"], "tags of 1 to 64 characters"),
+        (["logger.project=a/b"], "W&B takes no /"),
         (["optimizer.betas=[0.9]"], "two numbers in"),
     ],
 )
@@ -110,6 +116,11 @@ def test_a_dict_is_checked_like_a_command_line() -> None:
         typed({"stepps": 7})
     with pytest.raises(InputError, match="could not be converted"):
         typed({"steps": "many"})
+    assert typed(RunConfig(precision=32)).precision == "32"  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="could not be converted"):
+        typed(RunConfig(steps="x"))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"captures=0.5: .* not"):
+        compose(["captures=0.5"])
 
 
 def test_a_runs_name_changes_with_the_run_alone() -> None:
@@ -164,6 +175,8 @@ def test_the_command_line_imports_nothing_heavy(command: Callable) -> None:
         (["resume=/no/such/folder"], "error: resume=/no/such/folder: no such folder"),
         (["resume={tmp}"], "there is no run in that folder"),
         (["resume={tmp}", "steps=9"], "steps cannot be changed"),
+        (["experiment=[paper,nope]"], "error: experiment=nope is unknown; one of: alpha_beta"),
+        (["-m", "style=dots,swell", "--cfg", "job"], "error: -m and --cfg do not go together"),
     ],
 )
 def test_one_line_and_a_status_for_what_is_wrong(

@@ -82,6 +82,10 @@ def test_a_run_with_another_file_under_the_same_name_is_refused(small: Callable,
     Image.effect_mandelbrot((64, 48), (-1, -1, 1, 1), 50).save(path)
     with pytest.raises(InputError, match="has changed since this run began"):
         resume(tmp_path / "run")
+    record.status = "finished"
+    record.write(tmp_path / "run")
+    with pytest.raises(InputError, match="has changed since this run finished"):
+        run(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -154,10 +158,14 @@ def test_a_damaged_record_is_an_error_of_one_line(data: str, tmp_path: Path) -> 
 def test_the_newest_unfinished_run(small: Callable, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no unfinished run"):
         records.newest_unfinished(tmp_path)
-    for number, status in enumerate(["interrupted", "failed", "finished"]):
+    for number, status in enumerate(["running", "interrupted", "failed", "finished", "running"]):
         with pytest.raises(InputError):
             run(small("edge=1"), tmp_path / str(number))
         record = records.read(tmp_path / str(number))
         record.status = status
         record.write(tmp_path / str(number))
-    assert records.newest_unfinished(tmp_path) == tmp_path / "1"
+    with sole_writer(tmp_path / "4"):
+        assert records.newest_unfinished(tmp_path) == tmp_path / "1", "not one at work, nor rejected input"
+    (tmp_path / "2" / "last.ckpt").touch()
+    with sole_writer(tmp_path / "4"):
+        assert records.newest_unfinished(tmp_path) == tmp_path / "2", "a failure after a checkpoint can go on"

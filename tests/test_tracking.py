@@ -94,6 +94,9 @@ def test_kill_9_loses_no_more_than_the_last_moment(tmp_path: Path) -> None:
 def test_the_mode_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert wandb_mode(Logger(mode="offline")) == ("offline", "as asked")
     assert wandb_mode(Logger())[0] == "offline"
+    assert wandb_mode(Logger(mode="online")) == ("offline", "no API key is configured")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert wandb_mode(Logger())[0] == "offline"
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert wandb_mode(Logger())[0] == "disabled"
     monkeypatch.setenv("WANDB_MODE", "dryrun")

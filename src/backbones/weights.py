@@ -103,6 +103,15 @@ def _random_weights(known: Architecture, depth: int, pool: str, seed: int) -> tu
     generator of its own, so a network cut earlier has the same weights as a deeper one, and the noise is fixed, so
     all pairs meet the same network.
     """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the last bits of a QR decomposition depend on their number
+    try:
+        return _draw_weights(known, depth, pool, seed)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _draw_weights(known: Architecture, depth: int, pool: str, seed: int) -> tuple[list[Tensor], str]:
     values = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(seed))
     weights, digest, block = [], hashlib.sha256(), "1"
     for position, (name, width) in enumerate(list(known.channels.items())[:depth]):
