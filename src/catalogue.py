@@ -89,9 +89,9 @@ def find_picture(kind: str, picture: Picture, mirror: str | None = None, downloa
         return Found(path, checked(path, picture.sha256))
     if picture.url:
         name = urllib.parse.unquote(Path(urllib.parse.urlsplit(picture.url).path).name)
-        if not picture.sha256:  # without a checksum only the address tells two files of one name apart
-            name = f"{hashlib.sha256(picture.url.encode()).hexdigest()[:12]}-{name}"
-        return fetch(picture.url, f"{kind}/{name}", picture.sha256, mirror, download=download)
+        # two addresses may end in one name
+        cached_as = f"{kind}/{hashlib.sha256(picture.url.encode()).hexdigest()[:12]}-{name}"
+        return fetch(picture.url, f"{kind}/{name}", picture.sha256, mirror, cached_as=cached_as, download=download)
     raise InputError(f"{kind}={picture.name} needs {kind}.path=FILE")
 
 
@@ -110,22 +110,29 @@ def _packaged(location: str) -> Path:
 
 
 def fetch(
-    url: str, name: str, sha256: str | None, mirror: str | None = None, hint: str = "", download: bool = True
+    url: str,
+    name: str,
+    sha256: str | None,
+    mirror: str | None = None,
+    hint: str = "",
+    cached_as: str | None = None,
+    download: bool = True,
 ) -> Found:
     """Return the file `name` (like `style/udnie.jpg`) from the mirror, the cache or its address, in this order.
 
     Args:
         url: where to download it from when neither has it.
-        name: its path inside the mirror and the cache.
+        name: its path inside the mirror.
         sha256: its checksum, or the first digits of it.
         mirror: `mirror=DIR`; the environment's STYLE_MIRROR otherwise.
         hint: what else the user can do when the download is impossible, appended to the error.
+        cached_as: its path inside the cache, where that is another.
         download: False leaves the network alone.
 
     Raises:
         InputError: the checksum differs, or the download failed: names address, checksum, place, and choices.
     """
-    cached = cache_folder() / name
+    cached = cache_folder() / (cached_as or name)
     sha256 = sha256.lower() if sha256 else None
     if (folder := mirror_folder(mirror)) and (folder / name).is_file():
         return Found(folder / name, checked(folder / name, sha256))

@@ -67,6 +67,11 @@ def varying(records: Iterable[RunRecord]) -> list[str]:
     return [name for name in _WORDS if len({repr(getattr(each, name)) for each in records}) > 1]
 
 
+def order(record: RunRecord) -> tuple[Any, ...]:
+    """Return what runs are sorted by: their pair, then their settings, numbers by value."""
+    return tuple(getattr(record, name) for name in ("content", "style", *_WORDS))
+
+
 def label(record: RunRecord, names: Sequence[str]) -> list[str]:
     """Return the lines that set a run apart, by the settings named; an unfinished run says so."""
     values = {name: getattr(record, name) for name in names}

@@ -64,7 +64,9 @@ def warn(message: str) -> None:
 
 
 def gather(folders: Iterable[Path]) -> list[Run]:
-    """Return every run below the folders, once; a damaged record is left out with a warning.
+    """Return every run below the folders, once, ordered by pair and then by what varies.
+
+    A damaged record is left out with a warning.
 
     Raises:
         InputError: a folder is not there, or holds no record that can be read.
@@ -77,7 +79,7 @@ def gather(folders: Iterable[Path]) -> list[Run]:
         runs |= {run.resolve(): (run, record) for run, record in found}
         if not found:
             raise InputError(f"{folder} holds no run record ({records.FILE}) that can be read")
-    return list(runs.values())
+    return sorted(runs.values(), key=lambda run: figures.order(run[1]))
 
 
 def newest_sweep(root: Path) -> Path:
@@ -195,7 +197,7 @@ def _comparison(rows: Sequence[dict[str, Any]]) -> str:
 
 def markdown(runs: Sequence[Run], out: Path, drawn: Sequence[str], compared: Sequence[dict[str, Any]]) -> str:
     """Return report.md: all runs, what did not finish and why, the figures, and the published record beside ours."""
-    counts = Counter(record.status for _, record in runs).most_common()
+    counts = sorted(Counter(record.status for _, record in runs).items(), key=lambda each: (-each[1], each[0]))
     counted = ", ".join(f"{count} {cell(status)}" for status, count in counts)
     parts = [f"# Report\n\n{len(runs)} runs: {counted}.", f"## Runs\n\n{_runs_table(runs, out)}\n\n{NOTES}"]
     if unfinished := [(folder, record) for folder, record in runs if record.status != "finished"]:
