@@ -3,6 +3,7 @@
 import errno
 import logging.config
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -42,7 +43,7 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except Interrupted as stop:
-        _exit(f"interrupted; python -m src.train resume={stop.folder} goes on", stop.exit_status)
+        _exit(f"interrupted; python -m src.train resume={shlex.quote(stop.folder)} goes on", stop.exit_status)
     except KeyboardInterrupt:
         _exit("interrupted", 128 + signal.SIGINT)
     except Exception as error:

@@ -80,9 +80,11 @@ def run(config: RunConfig | DictConfig | dict[str, Any], output_dir: Path | str)
             raise
         finally:
             record.ended = provenance.timestamp()
-            for tracker in trackers:
-                tracker.close(record)
-            _write_last(record, folder)
+            try:
+                _write_last(record, folder)
+            finally:
+                for tracker in trackers:
+                    tracker.close(record)
         if interrupts.received is not None:  # too late for this run, in time for what would come after it
             raise Interrupted(interrupts.received, str(folder))
         return record
