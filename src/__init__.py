@@ -7,7 +7,7 @@ report, sync     tables and figures of records; uploading what W&B tracked offli
 run              one run, from a configuration to a folder with a picture and its record
 loop             Lightning's Trainer over the steps; preparation builds what it needs
 module           the LightningModule: the canvas is its only learnable parameter
-callbacks        captures, checkpoints, signals (interrupts); progress shows them; tracking: metrics.csv and W&B
+callbacks        captures, checkpoints, signals (interrupts); progress shows them; history: metrics.csv; tracking: W&B
 objective        targets and the total loss; canvas: the image as parameter; optimizers, schedule, metrics
 backbones        frozen networks whose named activations are compared
 images           reading and writing pictures; catalogue finds them; records, files and provenance keep what was done

@@ -7,7 +7,7 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from src import metrics
-from src.files import write_error
+from src.files import write_atomically, write_error
 from src.images import write_png
 from src.interrupts import Interrupts
 from src.module import StyleTransferModule
@@ -52,22 +52,24 @@ class Captures(Callback):
         step = module.image_step
         path = self.folder / "captures" / f"step_{step:06d}.png"
         write_png(path, image[0])
-        write_png(self.folder / PICTURE, image[0])
-        self._note(module, values, step, path)
+        write_atomically(self.folder / PICTURE, path.read_bytes())
+        self._note(module, image, values, step, path)
         if module.non_finite_at is None:
             module.log_point(values, picture=path)
 
-    def _note(self, module: StyleTransferModule, values: dict[str, float], step: int, path: Path) -> None:
+    def _note(
+        self, module: StyleTransferModule, image: Tensor, values: dict[str, float], step: int, path: Path
+    ) -> None:
         record = self.record
         record.step = step
         record.initial_loss = module.initial_loss if module.initial_loss is not None else values[metrics.TOTAL]
         record.evaluations = module.evaluations
         record.it_per_s = module.throughput.it_per_s
-        record.mpx_it_per_s = module.throughput.it_per_s * self.content.shape[-1] * self.content.shape[-2] / 1e6
+        record.mpx_it_per_s = module.mpx_it_per_s
         record.peak_mib = metrics.peak_mib(module.device)
         record.seconds = module.seconds
         record.ssim = values[metrics.SSIM]
-        record.ssim_published = metrics.ssim_published(module.canvas.image(), self.content)
+        record.ssim_published = metrics.ssim_published(image, self.content)
         if record.initial_loss and values[metrics.TOTAL]:
             record.loss_decay = record.initial_loss / values[metrics.TOTAL]
         prefix = metrics.layer_key("")

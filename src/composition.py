@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.config import CONF, RunConfig, run_name, typed
+from src.config import CONF, RunConfig, group_names, run_name, typed
 from src.errors import InputError
 from src.help import option_names
 
@@ -52,8 +52,7 @@ def explain_composition(error: HydraException | OmegaConfBaseException) -> str:
         return _unknown_option(found[1])
     if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, name = found[1].rpartition("/")
-        names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-        return f"{group}={name} is unknown; one of: {', '.join(names)}"
+        return f"{group}={name} is unknown; one of: {', '.join(group_names(group))}"
     if "missing EQUAL" in text:
         return f"{text.splitlines()[0]}: write OPTION=VALUE"
     if isinstance(cause := error.__cause__, OmegaConfBaseException):

@@ -22,6 +22,11 @@ from src.errors import InputError
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
+def group_names(group: str) -> list[str]:
+    """Return the names that GROUP=NAME may take: the files of conf/GROUP."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
 def option(default: Any, help: str) -> Any:
     """Declare a field with its help text; a mutable default is copied for each instance."""
     if isinstance(default, list | dict):
@@ -186,10 +191,9 @@ def identity(config: RunConfig) -> dict[str, Any]:
     """Return what makes two runs the same run: the plain configuration less circumstances and descriptions."""
     spec = {key: value for key, value in plain(config).items() if key not in CIRCUMSTANCES}
     for kind in ("content", "style"):
-        pinned = spec[kind]["sha256"] is not None  # the address of a pinned file says nothing more
-        spec[kind] = {key: value for key, value in spec[kind].items() if key not in _DESCRIPTION}
-        if pinned:
-            del spec[kind]["url"]
+        # the address of a pinned file says nothing more
+        silent = _DESCRIPTION if spec[kind]["sha256"] is None else (*_DESCRIPTION, "url")
+        spec[kind] = {key: value for key, value in spec[kind].items() if key not in silent}
     for kind in ("content", "style", "init"):
         if spec[kind]["path"]:
             spec[kind]["path"] = str(Path(spec[kind]["path"]).expanduser().resolve())

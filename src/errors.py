@@ -32,3 +32,8 @@ class Interrupted(BaseException):
 
 class SweepFailed(Exception):
     """Some jobs of a sweep failed, after all of them had their turn; the message lists which, and why."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its kind where it has none."""
+    return (str(error) or type(error).__name__).splitlines()[0]

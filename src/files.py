@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 from src.errors import InputError
 
+LOCK = "run.lock"  # in the run folder, held while a process is at work there
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
@@ -54,9 +56,6 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-LOCK = "run.lock"
 
 
 def is_locked(folder: Path) -> bool:

@@ -4,7 +4,7 @@ import dataclasses
 import textwrap
 from collections.abc import Iterator
 
-from src.config import CONF, RunConfig
+from src.config import CONF, RunConfig, group_names
 
 HELP = """\
 python -m src.train [-m] [GROUP=NAME ...] [OPTION=VALUE ...]
@@ -53,8 +53,8 @@ def help_text() -> str:
 
 
 def _groups() -> str:
-    folders = sorted(folder for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
-    found = [f"{each.name}: {', '.join(sorted(path.stem for path in each.glob('*.yaml')))}" for each in folders]
+    groups = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
+    found = [f"{group}: {', '.join(group_names(group))}" for group in groups]
     return "\n".join(textwrap.fill(f"  {line}", 116, subsequent_indent="      ") for line in found)
 
 

@@ -14,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from src.errors import SweepFailed
+from src.errors import SweepFailed, first_line
 
 log = logging.getLogger(__name__)
 
@@ -95,8 +95,7 @@ def _differences(jobs: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _reason(done: JobReturn) -> str:
-    error: BaseException = done._return_value  # the property prints to stderr
-    return f"{error}".splitlines()[0] if str(error) else type(error).__name__
+    return first_line(done._return_value)  # the property prints to stderr
 
 
 def register() -> None:

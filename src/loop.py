@@ -14,13 +14,13 @@ from src.callbacks import CHECKPOINT, Captures, Checkpoints, Signals
 from src.config import RunConfig, capture_steps
 from src.config import Trainer as TrainerOptions
 from src.errors import InputError
+from src.history import Tracker
 from src.interrupts import Interrupts
 from src.module import StyleTransferModule
 from src.preparation import Prepared
 from src.progress import Progress
 from src.records import RunRecord
 from src.schedule import Timetable
-from src.tracking import CsvHistory, Tracker
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +96,7 @@ def fit(
     )
     for tracker in trackers:
         tracker.begin(record, resume_step)
-        if isinstance(tracker, CsvHistory):
-            module.logged_step = tracker.last_step
+        module.logged_step = max(module.logged_step, tracker.last_step)
     progress = Progress()
     trainer = _trainer(
         config.trainer,

@@ -14,10 +14,10 @@ from torch.optim import Optimizer
 from src import metrics
 from src.canvas import Canvas
 from src.config import Optimizer as OptimizerOptions
+from src.history import Tracker
 from src.objective import Objective, Terms
 from src.optimizers import build_optimizer
 from src.schedule import Timetable
-from src.tracking import Tracker
 
 
 class _Halt(Exception):
@@ -129,8 +129,10 @@ class StyleTransferModule(LightningModule):
         """Return what L-BFGS sees the loss multiplied by: torch's guard on curvature is absolute (1e-10), and turns
         down every pair of a loss that is small in its units. Adam is indifferent to scale.
         """
-        scaled = self.options.name == "lbfgs" and self.initial_loss
-        return 1 / self.initial_loss if scaled and math.isfinite(self.initial_loss) else 1.0  # type: ignore[operator, arg-type]
+        initial = self.initial_loss
+        if self.options.name != "lbfgs" or not initial or not math.isfinite(initial):
+            return 1.0
+        return 1 / initial
 
     def _look(self, terms: Terms) -> None:
         step = self.global_step
@@ -163,6 +165,12 @@ class StyleTransferModule(LightningModule):
             return self._last_finite[0]
         return self.global_step
 
+    @property
+    def mpx_it_per_s(self) -> float:
+        """Return the throughput in megapixels times evaluations per second, which compares sizes."""
+        height, width = self.canvas.parameter.shape[-2:]
+        return self.throughput.it_per_s * height * width / 1e6
+
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
         """Return all terms of the canvas as it is, those of weight zero too."""
@@ -174,13 +182,11 @@ class StyleTransferModule(LightningModule):
         if step <= self.logged_step:
             return
         self.logged_step = step
-        rate = self.throughput.it_per_s
-        megapixels = self.canvas.parameter.shape[-1] * self.canvas.parameter.shape[-2] / 1e6
         point = {
             **values,
             metrics.EVALUATIONS: self.evaluations,
-            metrics.IT_PER_S: rate,
-            metrics.MPX_IT_PER_S: rate * megapixels,
+            metrics.IT_PER_S: self.throughput.it_per_s,
+            metrics.MPX_IT_PER_S: self.mpx_it_per_s,
             metrics.PEAK_MIB: metrics.peak_mib(self.device),
         }
         for tracker in self.trackers:

@@ -20,9 +20,10 @@ from src.catalogue import find_files, sha256_of
 from src.config import RunConfig, identity, picture_name, plain, taps, typed
 from src.errors import InputError, Interrupted, NonFiniteLoss
 from src.files import sole_writer, write_atomically
+from src.history import Tracker
 from src.interrupts import Interrupts
 from src.records import RunRecord
-from src.tracking import Tracker, open_trackers
+from src.tracking import open_trackers
 from src.validation import validate
 
 log = logging.getLogger(__name__)

@@ -1,10 +1,8 @@
-"""Trackers: `metrics.csv` in the run folder, and Weights & Biases. The only file that imports wandb for a run.
+"""Opens, names, groups and closes the trackers of a run. The only file that imports wandb for a run.
 
 A tracker watches; it never stops a run, asks a question, or makes one wait for more than seconds.
 """
 
-import csv
-import io
 import logging
 import netrc
 import os
@@ -17,12 +15,12 @@ from typing import Any
 
 from src.config import Logger as LoggerOptions
 from src.config import RunConfig, plain
-from src.files import write_atomically, write_error
+from src.errors import first_line
+from src.history import CsvHistory, Tracker
 from src.records import RunRecord
 
 log = logging.getLogger(__name__)
 
-METRICS = "metrics.csv"
 CONNECT_SECONDS = 3.0
 INIT_SECONDS = 10.0
 FINISH_SECONDS = 5.0
@@ -31,72 +29,6 @@ SUMMARY = (
     *("status", "error", "stopped", "initial_loss", "loss_decay", "ssim", "ssim_published", "it_per_s", "mpx_it_per_s"),
     *("peak_mib", "seconds", "evaluations"),
 )
-
-
-class Tracker:
-    """Takes whole points, picture included, one call a step.
-
-    Not a Lightning logger: those know no pictures, delete their file on a resume (CSV), never finish their run and
-    count its steps from 0 again (W&B).
-    """
-
-    def begin(self, record: RunRecord, resume_step: int) -> None:
-        """Learn, before the first point, what the preparation found, and where the run goes on (-1: at the start)."""
-
-    def log_point(self, values: dict[str, float], step: int, picture: Path | None = None) -> None:
-        """Take one point."""
-        raise NotImplementedError
-
-    def close(self, record: RunRecord) -> None:
-        """Finish, with the record's last word on the run."""
-
-
-class CsvHistory(Tracker):
-    """Appends rows to `metrics.csv`; a resumed run goes on in the same file."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / METRICS
-        self.columns: list[str] = []
-        self.rows: list[dict[str, Any]] = []
-
-    def begin(self, record: RunRecord, resume_step: int) -> None:
-        """Keep the rows up to the step where the run goes on; it makes the others again."""
-        if resume_step >= 0 and self.path.exists():
-            with self.path.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    # a line cut by a kill has a cell too few, which DictReader fills with None
-                    if None not in row.values() and int(row["step"]) <= resume_step:
-                        self.rows.append(row)
-            self.columns = list(self.rows[0]) if self.rows else []
-        self._rewrite()
-
-    @property
-    def last_step(self) -> int:
-        """Return the step of the last row kept; -1 without one."""
-        return int(self.rows[-1]["step"]) if self.rows else -1
-
-    def log_point(self, values: dict[str, float], step: int, picture: Path | None = None) -> None:
-        """Append a row; a column seen for the first time makes the file be written anew."""
-        row = {"step": step, **values}
-        self.rows.append(row)
-        fresh = [key for key in row if key not in self.columns]
-        if fresh:
-            self.columns += fresh
-            self._rewrite()
-            return
-        try:
-            with self.path.open("a", newline="") as file:
-                csv.DictWriter(file, self.columns).writerow(row)
-        except OSError as error:
-            raise write_error(self.path, error) from error
-
-    def _rewrite(self) -> None:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self.columns)
-        if self.columns:
-            writer.writeheader()
-        writer.writerows(self.rows)
-        write_atomically(self.path, text.getvalue().encode())
 
 
 class WandbTracker(Tracker):
@@ -118,7 +50,7 @@ class WandbTracker(Tracker):
             action()
         except Exception as error:
             self.broken = True
-            log.warning("W&B failed and is left out from here on (%s); the run goes on", _first_line(error))
+            log.warning("W&B failed and is left out from here on (%s); the run goes on", first_line(error))
 
     def log_point(self, values: dict[str, float], step: int, picture: Path | None = None) -> None:
         """Log one row, committed at once: a row that waits for its successor would be lost in a kill."""
@@ -159,7 +91,7 @@ def open_trackers(config: RunConfig, folder: Path, record: RunRecord) -> list[Tr
         try:
             trackers += _open_wandb(config, folder, record)
         except Exception as error:
-            log.warning("W&B could not start (%s); the run goes on without", _first_line(error))
+            log.warning("W&B could not start (%s); the run goes on without", first_line(error))
     return trackers
 
 
@@ -196,7 +128,7 @@ def _open_wandb(config: RunConfig, folder: Path, record: RunRecord) -> list[Wand
         try:
             run = wandb.init(**common, mode=attempt, settings=wandb.Settings(**settings))
         except Exception as error:
-            log.warning("W&B could not start %s (%s)", attempt, _first_line(error))
+            log.warning("W&B could not start %s (%s)", attempt, first_line(error))
             continue
         run.define_metric("*", step_metric="step")  # W&B's own counter goes on counting across a resume
         if attempt == "online":
@@ -246,7 +178,3 @@ def group_of(folder: Path) -> str:
 
 def _weights_word(record: RunRecord) -> str:
     return record.weights if record.weights in ("random", "imagenet") else "file"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

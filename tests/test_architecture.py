@@ -13,7 +13,7 @@ FLOORS = tuple(
     floor.split()
     for floor in (
         "errors core.statistics core.losses",
-        "files interrupts provenance config help composition catalogue images records validation tracking "
+        "files interrupts provenance config help composition catalogue images records history validation tracking "
         "backbones.registry backbones.extractor backbones.weights",
         "objective canvas schedule optimizers metrics",
         "module callbacks progress",
@@ -29,7 +29,8 @@ BESIDE = {
     "help": {"config"},
     "records": {"files"},
     "validation": {"config", "backbones.registry"},
-    "tracking": {"config", "files", "records"},
+    "history": {"files", "records"},
+    "tracking": {"config", "history", "records"},
     "backbones.extractor": {"backbones.registry"},
     "backbones.weights": {"backbones.extractor", "backbones.registry", "catalogue", "config"},
     "metrics": {"objective"},

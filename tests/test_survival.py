@@ -4,11 +4,7 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,32 +14,10 @@ from src import records
 from src.callbacks import CHECKPOINT
 from src.run import resume, run
 from tests.conftest import ROOT, SMALL
+from tests.support.processes import started, wait_for
 
 # Slow enough to be caught in the middle: some 20 ms a step.
 LONG = ("edge=64", "steps=160", "checkpoint_every=7", "captures=[20,160]", "logger=csv")
-
-
-@contextmanager
-def _started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "src.train", *arguments],
-        cwd=ROOT, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        if process.stdout:
-            process.stdout.close()
-
-
-def _wait_for(found: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 120
-    while not found():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.002)
 
 
 def _same_end(folder: Path, reference: Path) -> None:
@@ -69,8 +43,8 @@ def test_kill_9_and_resume_end_bit_identical(
 ) -> None:
     overrides = (*LONG, f"optimizer={optimizer}")
     folder = tmp_path / "killed"
-    with _started(*SMALL, *overrides, f"hydra.run.dir={folder}") as process:
-        _wait_for((folder / CHECKPOINT).exists, process)
+    with started(*SMALL, *overrides, f"hydra.run.dir={folder}") as process:
+        wait_for((folder / CHECKPOINT).exists, process)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert json.loads((folder / "record.json").read_text())["status"] == "running"
@@ -86,8 +60,8 @@ def test_kill_9_and_resume_end_bit_identical(
 
 def test_kill_9_before_the_first_checkpoint_starts_again(small: Callable, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
-    with _started(*SMALL, *LONG, f"hydra.run.dir={folder}") as process:
-        _wait_for((folder / "record.json").exists, process)
+    with started(*SMALL, *LONG, f"hydra.run.dir={folder}") as process:
+        wait_for((folder / "record.json").exists, process)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert not (folder / CHECKPOINT).exists()
@@ -102,8 +76,8 @@ def test_kill_9_before_the_first_checkpoint_starts_again(small: Callable, tmp_pa
 
 def test_sigterm_keeps_picture_and_checkpoint(small: Callable, command: Callable, tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
-    with _started(*SMALL, *LONG, f"hydra.run.dir={folder}") as process:
-        _wait_for((folder / CHECKPOINT).exists, process)
+    with started(*SMALL, *LONG, f"hydra.run.dir={folder}") as process:
+        wait_for((folder / CHECKPOINT).exists, process)
         process.send_signal(signal.SIGTERM)
         output = process.communicate()[0]
     assert process.returncode == 128 + signal.SIGTERM, output
@@ -124,8 +98,8 @@ def test_ctrl_c_in_a_sweep_lists_the_rest_and_the_same_command_goes_on(command: 
     def second_job_is_at_work() -> bool:
         return any(path.parent.name.startswith("astronaut-swell") for path in tmp_path.glob(f"*/{CHECKPOINT}"))
 
-    with _started("-m", *sweep) as process:
-        _wait_for(second_job_is_at_work, process)
+    with started("-m", *sweep) as process:
+        wait_for(second_job_is_at_work, process)
         process.send_signal(signal.SIGINT)
         output = process.communicate()[0]
     assert process.returncode == 128 + signal.SIGINT, output

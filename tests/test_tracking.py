@@ -3,8 +3,6 @@
 import logging
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,21 +11,21 @@ import pytest
 
 from src import records, tracking
 from src.config import Logger
+from src.history import CsvHistory
 from src.run import run
-from src.tracking import CsvHistory, group_of, wandb_mode
-from tests.conftest import ROOT, SMALL
+from src.tracking import group_of, wandb_mode
+from tests.conftest import SMALL
 from tests.support import wandb_files
 from tests.support.examples import example_record
+from tests.support.processes import started, wait_for
 from tests.support.wandb_server import WandbServer
 
-TRAIN = (sys.executable, "-m", "src.train", *SMALL, "logger=wandb")
+TRACKED = (*SMALL, "logger=wandb")
 
 
 def test_online_when_a_key_is_set_and_the_server_answers(command: Callable, tmp_path: Path) -> None:
     with WandbServer() as server:
-        done = command(
-            "src.train", *SMALL, "logger=wandb", f"hydra.run.dir={tmp_path}", environment=server.environment()
-        )
+        done = command("src.train", *TRACKED, f"hydra.run.dir={tmp_path}", environment=server.environment())
         record = records.read(tmp_path)
         assert f"W&B: {server.url}" in done.stdout
         rows = server.history_rows(record.wandb_id)
@@ -36,15 +34,9 @@ def test_online_when_a_key_is_set_and_the_server_answers(command: Callable, tmp_
 
 
 def test_a_server_that_dies_in_mid_run_stops_nothing(tmp_path: Path) -> None:
-    with WandbServer() as server:
-        process = subprocess.Popen(
-            [*TRAIN, "steps=120", "edge=96", f"hydra.run.dir={tmp_path}"],
-            cwd=ROOT, env={**os.environ, **server.environment()}, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        while not (tmp_path / "last.ckpt").exists():
-            assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.01)
+    arguments = (*TRACKED, "steps=120", "edge=96", f"hydra.run.dir={tmp_path}")
+    with WandbServer() as server, started(*arguments, environment=server.environment()) as process:
+        wait_for((tmp_path / "last.ckpt").exists, process)
         server.kill()
         output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
@@ -71,19 +63,12 @@ def test_a_key_without_a_server_is_offline_within_seconds(
 
 
 def test_kill_9_loses_no_more_than_the_last_moment(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [*TRAIN, "steps=100000", f"hydra.run.dir={tmp_path}"],
-        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        while not (tmp_path / "last.ckpt").exists():
-            assert process.poll() is None
-            time.sleep(0.01)
+    with started(*TRACKED, "steps=100000", f"hydra.run.dir={tmp_path}") as process:
+        wait_for((tmp_path / "last.ckpt").exists, process)
         time.sleep(4)
         rows = (tmp_path / "metrics.csv").read_text().splitlines()
         logged = {int(row.split(",")[0]) for row in rows[1:-1]}  # as it stood two seconds before the kill
         time.sleep(2)
-    finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     [offline] = wandb_files.find_runs(tmp_path)
