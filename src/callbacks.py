@@ -23,7 +23,7 @@ class Captures(Callback):
     Args:
         folder: the run folder; pictures go to `captures/` and, the last of them, to `image.png`.
         record: updated and written at each capture.
-        content: (1, 3, H, W) content image in [0, 1] at working size.
+        content: (1, 3, H, W) content image in [0, 1] at the stage's size.
     """
 
     def __init__(self, folder: Path, record: RunRecord, content: Tensor) -> None:
@@ -33,12 +33,12 @@ class Captures(Callback):
 
     def on_train_start(self, trainer: Trainer, module: StyleTransferModule) -> None:  # type: ignore[override]
         """Keep the start itself where step 0 is asked for."""
-        if module.global_step == 0 and 0 in module.timetable.captures:
+        if module.step == 0 and 0 in module.timetable.captures:
             self.capture(trainer, module)
 
     def on_train_batch_end(self, trainer: Trainer, module: StyleTransferModule, *_: Any) -> None:  # type: ignore[override]
         """Capture where one is due."""
-        if module.global_step in module.timetable.captures or trainer.should_stop:
+        if module.step in module.timetable.captures or trainer.should_stop:
             self.capture(trainer, module)
 
     def capture(self, trainer: Trainer, module: StyleTransferModule) -> None:
@@ -65,7 +65,7 @@ class Captures(Callback):
         record.initial_loss = module.initial_loss if module.initial_loss is not None else values[metrics.TOTAL]
         record.evaluations = module.evaluations
         record.it_per_s = module.throughput.it_per_s
-        record.mpx_it_per_s = module.mpx_it_per_s
+        record.mpx_it_per_s = module.throughput.mpx_it_per_s
         record.peak_mib = metrics.peak_mib(module.device)
         record.seconds = module.seconds
         record.ssim = values[metrics.SSIM]
@@ -99,17 +99,26 @@ class Checkpoints(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, module: StyleTransferModule, *_: Any) -> None:  # type: ignore[override]
         """Save where one is due."""
-        due = module.timetable.saves_at(module.global_step) or trainer.should_stop
+        due = module.timetable.saves_at(module.step) or module.step == module.stage.last or trainer.should_stop
         if due and module.non_finite_at is None:
-            # Lightning's own atomic save may put its temporary file on another disk, where a rename is a copy.
-            temporary = self.folder / f".{CHECKPOINT}.part"
-            try:
-                trainer.save_checkpoint(temporary, weights_only=False)
-                temporary.replace(self.folder / CHECKPOINT)
-            except OSError as error:
-                raise write_error(self.folder / CHECKPOINT, error) from error
-            finally:
-                temporary.unlink(missing_ok=True)
+            save_checkpoint(trainer, self.folder)
+
+
+def save_checkpoint(trainer: Trainer, folder: Path) -> None:
+    """Write `last.ckpt` of a training, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written; the old one is intact.
+    """
+    # Lightning's own atomic save may put its temporary file on another disk, where a rename is a copy.
+    temporary = folder / f".{CHECKPOINT}.part"
+    try:
+        trainer.save_checkpoint(temporary, weights_only=False)
+        temporary.replace(folder / CHECKPOINT)
+    except OSError as error:
+        raise write_error(folder / CHECKPOINT, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class Signals(Callback):

@@ -3,7 +3,6 @@
 import errno
 import logging.config
 import os
-import shlex
 import signal
 import sys
 import traceback
@@ -19,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src import records
 from src.composition import explain_composition
-from src.config import CIRCUMSTANCES, CONF
+from src.config import CIRCUMSTANCES, CONF, RunConfig
 from src.errors import InputError, Interrupted, NonFiniteLoss, SweepFailed
 from src.run import resume
 
@@ -29,7 +28,7 @@ UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
+def plain_errors(schema: type = RunConfig) -> Iterator[None]:
     """Turn what a user can cause into a line on stderr and an exit status; let a bug show its traceback.
 
     Exit status: 2 for bad input, 1 for a run or sweep that failed, 130 and 143 for signals.
@@ -43,14 +42,14 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except Interrupted as stop:
-        _exit(f"interrupted; python -m src.train resume={shlex.quote(stop.folder)} goes on", stop.exit_status)
+        _exit(f"interrupted; {stop.goes_on} goes on", stop.exit_status)
     except KeyboardInterrupt:
         _exit("interrupted", 128 + signal.SIGINT)
     except Exception as error:
         if os.environ[TRACEBACK] == "1":
             raise
         status = 1 if isinstance(error, NonFiniteLoss | SweepFailed) else BAD_INPUT
-        if (message := explain(error)) is None:
+        if (message := explain(error, schema)) is None:
             traceback.print_exc()
             status = FAILED
         _exit(message, status)
@@ -66,8 +65,8 @@ def _exit(message: str | None, status: int) -> None:
     sys.exit(status)
 
 
-def explain(error: BaseException) -> str | None:
-    """Return what a user should read of an error; None for one that is a bug of ours."""
+def explain(error: BaseException, schema: type = RunConfig) -> str | None:
+    """Return what a user should read of an error; None for one that is a bug of ours. The schema has the options."""
     if isinstance(error, InputError | NonFiniteLoss | SweepFailed):
         return str(error)
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
@@ -75,7 +74,7 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, ValueError) and str(error).startswith("Only one of --run"):
         return "-m and --cfg do not go together: --cfg job shows the configuration that a sweep starts from"
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return explain_composition(error)
+        return explain_composition(error, schema)
     return None
 
 

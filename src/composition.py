@@ -16,11 +16,13 @@ from omegaconf.errors import OmegaConfBaseException
 from src.config import CONF, RunConfig, group_names, run_name, typed
 from src.errors import InputError
 from src.help import option_names
+from src.pretraining.config import PretrainConfig
 
 
 def register() -> None:
     """Make the schema and the resolver of conf/ known to Hydra; may be called again."""
     ConfigStore.instance().store(name="schema", node=RunConfig)
+    ConfigStore.instance().store(name="pretrain_schema", node=PretrainConfig)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 
 
@@ -45,11 +47,11 @@ def run_folder(*, _root_: DictConfig) -> str:
     return run_name(typed(OmegaConf.masked_copy(_root_, fields)))
 
 
-def explain_composition(error: HydraException | OmegaConfBaseException) -> str:
+def explain_composition(error: HydraException | OmegaConfBaseException, schema: type = RunConfig) -> str:
     """Return what a user should read of Hydra's word on a name or value: what is wrong, and the right ones."""
     text = str(error)
     if found := re.match(r"Could not override '([^']+)'", text):
-        return _unknown_option(found[1])
+        return _unknown_option(found[1], schema)
     if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, name = found[1].rpartition("/")
         return f"{group}={name} is unknown; one of: {', '.join(group_names(group))}"
@@ -65,8 +67,8 @@ def explain_composition(error: HydraException | OmegaConfBaseException) -> str:
     return re.sub(r"\nSee https://hydra.cc.*", "", text)
 
 
-def _unknown_option(name: str) -> str:
-    names = option_names()
+def _unknown_option(name: str, schema: type) -> str:
+    names = option_names(schema)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.7)
     inside = [each for each in names if each.startswith(name.partition(".")[0] + ".")] if "." in name else []
     hint = f"did you mean {' or '.join(near)}? " if near else ""

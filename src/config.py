@@ -7,12 +7,10 @@ and nothing heavier.
 import dataclasses
 import hashlib
 import json
-import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -65,9 +63,9 @@ class Layers:
 class Loss:
     """L_total = alpha L_content + beta L_style + tv TV (eq. 7)."""
 
-    name: str = option("normalized", "normalized | equations | published")
+    name: str = option("moments", "moments | normalized | equations | published")
     alpha: float = option(1.0, "content weight; 0 leaves style alone")
-    beta: float = option(20.0, "style weight; 0 leaves content alone")
+    beta: float = option(8.0, "style weight; 0 leaves content alone")
     tv: float = option(0.0, "total variation weight")
     content_tap: str = option("relu4_1", "the content tap that layers.content defaults to")
     substitute: dict[str, str] = option({}, "taps that this form reads elsewhere (published: relu5_1 at conv5_1)")
@@ -77,12 +75,12 @@ class Loss:
 class Backbone:
     """The frozen network that features are read from."""
 
-    name: str = option("vgg19", "vgg19 | vgg16")
-    weights: str = option("random", "imagenet (downloaded) | random (seeded, no download) | PATH of a state dict")
-    pool: str = option("avg", "avg | max")
+    name: str = option("embedded", "embedded | vgg19 | vgg16")
+    weights: str = option("trained", "trained (embedded: in this package; VGG: ImageNet, downloaded) | random | PATH")
+    pool: str = option("blur", "blur (binomial, as long as a stride of 2 needs) | avg | max")
     seed: int = option(0, "seed of random weights")
     sha256: str | None = option(None, "checksum (or its first digits) of the weights file")
-    url: str | None = option(None, "another address of the imagenet weights")
+    url: str | None = option(None, "another address of the ImageNet weights")
 
 
 @dataclass
@@ -101,6 +99,15 @@ class Optimizer:
     lr: float = option(0.02, "learning rate, in units of the canvas space")
     betas: list[float] = option([0.9, 0.99], "adam: decay of the first and second moments")
     history: int = option(20, "lbfgs: curvature pairs kept")
+    decay: float = option(0.2, "adam: share of the steps, the last ones, in which the learning rate falls to zero")
+
+
+@dataclass
+class Schedule:
+    """Sizes on the way to the result, each sqrt(2) times the one before; the steps are shared equally among them."""
+
+    name: str = option("pyramid", "pyramid | single")
+    sizes: int = option(3, "number of sizes; none is made smaller than 64 px on its long side")
 
 
 @dataclass
@@ -141,6 +148,7 @@ class RunConfig:
     backbone: Backbone = option(Backbone, "network")
     init: Init = option(Init, "start of the image")
     optimizer: Optimizer = option(Optimizer, "optimiser")
+    schedule: Schedule = option(Schedule, "sizes on the way")
     canvas: Canvas = option(Canvas, "parametrisation")
     logger: Logger = option(Logger, "tracking")
     trainer: Trainer = option(Trainer, "machine")
@@ -165,8 +173,15 @@ CIRCUMSTANCES = ("logger", "trainer", "mirror", "resume", "log_every", "checkpoi
 _DESCRIPTION = ("title", "artist", "year", "licence")
 
 
-def typed(config: "RunConfig | DictConfig | dict[str, Any]") -> RunConfig:
-    """Return a `RunConfig`, every value converted to its type.
+Schema = TypeVar("Schema")
+
+
+@overload
+def typed(config: "RunConfig | DictConfig | dict[str, Any]") -> RunConfig: ...
+@overload
+def typed(config: "DictConfig | dict[str, Any]", schema: type[Schema]) -> Schema: ...
+def typed(config: Any, schema: Any = RunConfig) -> Any:
+    """Return a `RunConfig` (or another schema), every value converted to its type.
 
     Raises:
         InputError: an unknown field, or a value of another type.
@@ -175,11 +190,9 @@ def typed(config: "RunConfig | DictConfig | dict[str, Any]") -> RunConfig:
         config = plain(config)
     try:
         given = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
-        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), given))
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), given))
     except OmegaConfBaseException as error:
         raise InputError(str(error).splitlines()[0] + f" ({error.full_key})") from error
-    assert isinstance(merged, RunConfig)
-    return merged
 
 
 def plain(config: RunConfig) -> dict[str, Any]:
@@ -218,26 +231,3 @@ def taps(config: RunConfig) -> tuple[list[str], str]:
 def picture_name(picture: Picture) -> str:
     """Return the name of an image; for `content=file` the stem of its path."""
     return Path(picture.path).stem if picture.path and picture.name == "file" else picture.name
-
-
-def capture_steps(captures: Sequence[Any], steps: int) -> list[int]:
-    """Return the steps at which the picture is kept, sorted; the last step is always one of them.
-
-    A whole number is a step (0 is the start), anything with a decimal point a fraction of `steps`.
-
-    Raises:
-        InputError: out of range, or not a number.
-    """
-    found = {steps}
-    for value in captures:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise InputError(f"captures: {value!r} is not a number; give fractions (0.33) or step numbers (100)")
-        if isinstance(value, float):
-            if not 0 <= value <= 1:
-                raise InputError(f"captures: the fraction {value} is not in [0, 1]; write a step without a point")
-            found.add(round(value * steps))
-        elif 0 <= value <= steps:
-            found.add(value)
-        else:
-            raise InputError(f"captures: step {value} is not in 0..{steps} (steps={steps})")
-    return sorted(found)

@@ -16,13 +16,14 @@ class NonFiniteLoss(Exception):
 class Interrupted(BaseException):
     """SIGINT or SIGTERM ended the run after its picture and its checkpoint were written.
 
-    A `BaseException`, like `KeyboardInterrupt`, so that a sweep stops at it instead of going on to the next job.
+    `goes_on` is the command that goes on from there. A `BaseException`, like `KeyboardInterrupt`, so that a sweep
+    stops at it instead of going on to the next job.
     """
 
-    def __init__(self, signal_number: int, folder: str = "") -> None:
-        super().__init__(signal_number, folder)
+    def __init__(self, signal_number: int, goes_on: str = "") -> None:
+        super().__init__(signal_number, goes_on)
         self.signal_number = signal_number
-        self.folder = folder
+        self.goes_on = goes_on
 
     @property
     def exit_status(self) -> int:

@@ -76,7 +76,7 @@ def label(record: RunRecord, names: Sequence[str]) -> list[str]:
     """Return the lines that set a run apart, by the settings named; an unfinished run says so."""
     values = {name: getattr(record, name) for name in names}
     if "weights" in values:
-        values["weights"] = Path(values["weights"]).name  # imagenet, random, or a path
+        values["weights"] = Path(values["weights"]).name  # trained, random, or a path
     lines = [plain_text(_WORDS[name].format(value)) for name, value in values.items()]
     return lines if record.status == "finished" else [*lines, f"({plain_text(record.status)})"]
 

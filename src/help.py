@@ -31,8 +31,25 @@ started again in the same folder, it skips what is finished. Hydra's own flags: 
 """
 
 
-def _options() -> Iterator[tuple[str, dataclasses.Field]]:
-    for field in dataclasses.fields(RunConfig):
+PRETRAIN_HELP = """\
+python -m src.pretrain images=FOLDER [OPTION=VALUE ...]
+
+Trains the embedded backbone on the pictures of a folder, by telling them apart. The defaults are the recipe of the
+weights that this package ships; how it came about is in src/assets/embedded.md.
+
+  python -m src.pretrain images=photos
+  python -m src.train backbone.weights=multirun/pretrain/embedded.safetensors
+
+Stopped, the same command goes on. hydra.run.dir=DIR chooses another folder.
+
+Options (OPTION=VALUE)
+
+{options}
+"""
+
+
+def _options(schema: type) -> Iterator[tuple[str, dataclasses.Field]]:
+    for field in dataclasses.fields(schema):
         if not dataclasses.is_dataclass(field.type):
             yield field.name, field
             continue
@@ -41,15 +58,20 @@ def _options() -> Iterator[tuple[str, dataclasses.Field]]:
                 yield f"{field.name}.{nested.name}", nested
 
 
-def option_names() -> list[str]:
+def option_names(schema: type = RunConfig) -> list[str]:
     """Return the names of all options and groups."""
-    groups = [field.name for field in dataclasses.fields(RunConfig) if dataclasses.is_dataclass(field.type)]
-    return [*groups, *(name for name, _ in _options())]
+    groups = [field.name for field in dataclasses.fields(schema) if dataclasses.is_dataclass(field.type)]
+    return [*groups, *(name for name, _ in _options(schema))]
 
 
 def help_text() -> str:
     """Return what `--help` shows: the groups with their names, and every option with its default and meaning."""
-    return HELP.format(groups=_groups(), options=_option_lines())
+    return HELP.format(groups=_groups(), options=_option_lines(RunConfig))
+
+
+def pretrain_help(schema: type) -> str:
+    """Return what `python -m src.pretrain --help` shows."""
+    return PRETRAIN_HELP.format(options=_option_lines(schema))
 
 
 def _groups() -> str:
@@ -58,8 +80,9 @@ def _groups() -> str:
     return "\n".join(textwrap.fill(f"  {line}", 116, subsequent_indent="      ") for line in found)
 
 
-def _option_lines() -> str:
-    return "\n".join(f"  {f'{name}={_default(field)}':<36} {field.metadata['help']}" for name, field in _options())
+def _option_lines(schema: type) -> str:
+    lines = [f"  {f'{name}={_default(field)}':<36} {field.metadata['help']}" for name, field in _options(schema)]
+    return "\n".join(lines)
 
 
 def _default(field: dataclasses.Field) -> str:

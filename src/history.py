@@ -3,12 +3,26 @@
 import csv
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from src.files import write_atomically, write_error
-from src.records import RunRecord
 
 METRICS = "metrics.csv"
+
+
+class Tracked(Protocol):
+    """What a tracker wants to know of a record, of a style transfer or of a pretraining."""
+
+    status: str
+    wandb_id: str | None
+    versions: dict[str, str]
+    commit: str | None
+
+    def found(self) -> dict[str, Any]:
+        """Return what the preparation found."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return what came of the run; None for what is not known."""
 
 
 class Tracker:
@@ -23,14 +37,14 @@ class Tracker:
         """Return the step of the last point that is not to be made again; -1 without one."""
         return -1
 
-    def begin(self, record: RunRecord, resume_step: int) -> None:
+    def begin(self, record: Tracked, resume_step: int) -> None:
         """Learn, before the first point, what the preparation found, and where the run goes on (-1: at the start)."""
 
     def log_point(self, values: dict[str, float], step: int, picture: Path | None = None) -> None:
         """Take one point."""
         raise NotImplementedError
 
-    def close(self, record: RunRecord) -> None:
+    def close(self, record: Tracked) -> None:
         """Finish, with the record's last word on the run."""
 
 
@@ -42,7 +56,7 @@ class CsvHistory(Tracker):
         self.columns: list[str] = []
         self.rows: list[dict[str, Any]] = []
 
-    def begin(self, record: RunRecord, resume_step: int) -> None:
+    def begin(self, record: Tracked, resume_step: int) -> None:
         """Keep the rows up to the step where the run goes on; it makes the others again."""
         if resume_step >= 0 and self.path.exists():
             with self.path.open(newline="") as file:

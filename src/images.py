@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -95,6 +96,12 @@ def to_tensor(image: Image.Image, size: tuple[int, int]) -> Tensor:
         image = image.resize(size, Image.Resampling.BILINEAR)
     pixels = np.asarray(image, dtype=np.float32) / 255.0
     return torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).contiguous()
+
+
+def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return an image (B, 3, H, W) in [0, 1] at (width, height), by bicubic interpolation."""
+    width, height = size
+    return F.interpolate(image, (height, width), mode="bicubic", align_corners=False).clamp(0, 1)
 
 
 def write_png(path: Path, image: Tensor) -> None:

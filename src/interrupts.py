@@ -35,7 +35,7 @@ class Interrupts:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        log.warning("stopping after this step; the picture so far is kept (once more to stop at once)")
+        log.warning("stopping after this step; what is done is kept (once more to stop at once)")
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
 

@@ -7,23 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from src.callbacks import CHECKPOINT, Captures, Checkpoints, Signals
-from src.config import RunConfig, capture_steps
+from src.config import RunConfig
 from src.config import Trainer as TrainerOptions
 from src.errors import InputError
 from src.history import Tracker
 from src.interrupts import Interrupts
 from src.module import StyleTransferModule
-from src.preparation import Prepared
+from src.preparation import Preparation, Prepared
 from src.progress import Progress
 from src.records import RunRecord
-from src.schedule import Timetable
+from src.schedule import Timetable, capture_steps, stages
 
 log = logging.getLogger(__name__)
 
+# Device advice and an advertisement at every start of a Trainer.
+CHATTY = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero")
 # Looking at the loss makes a GPU wait for the host; a CPU has it at hand.
 GPU_CHUNK = 10
 
@@ -34,10 +36,17 @@ def find_device(options: TrainerOptions) -> torch.device:
     Raises:
         InputError: there is none of that kind.
     """
-    return _trainer(options).strategy.root_device
+    return build_trainer(options).strategy.root_device
 
 
-def _trainer(options: TrainerOptions, **more: Any) -> Trainer:
+def build_trainer(options: TrainerOptions, **more: Any) -> Trainer:
+    """Return a Trainer on one device that does nothing of its own accord: no files, no bar, no validation.
+
+    Raises:
+        InputError: there is no device of that kind.
+    """
+    for chatty in CHATTY:
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         return Trainer(
             accelerator=options.accelerator,
@@ -59,73 +68,98 @@ def fit(
     config: RunConfig,
     folder: Path,
     record: RunRecord,
-    prepared: Prepared,
+    preparation: Preparation,
     interrupts: Interrupts,
     trackers: list[Tracker],
-) -> StyleTransferModule:
-    """Run the loop to its end, to a loss, or to a signal; return the module as it then is.
+) -> tuple[StyleTransferModule, Prepared]:
+    """Run the stages to their end, to a loss, or to a signal; return the last one's module as it then is, and targets.
 
     Args:
         config: the options.
         folder: the run folder; a checkpoint in it is where the loop starts.
         record: updated on the way.
-        prepared: canvas, objective, content.
+        preparation: makes canvas, objective and content of each stage.
         interrupts: asked after every step.
         trackers: open; the caller closes them.
     """
     checkpoint = folder / CHECKPOINT
-    resume_step = _step_of(checkpoint) if checkpoint.exists() else -1
-    on_gpu = prepared.content.device.type != "cpu"
+    resume_step = read_checkpoint(checkpoint)["counters"]["step"] if checkpoint.exists() else -1
     timetable = Timetable(
         config.steps,
         tuple(capture_steps(config.captures, config.steps)),
         config.log_every,
         config.checkpoint_every,
-        chunk=GPU_CHUNK if on_gpu else 1,
+        chunk=GPU_CHUNK if preparation.device.type != "cpu" else 1,
     )
     record.forget_after(resume_step, timetable.captures)
     record.write(folder)
-    module = StyleTransferModule(
-        prepared.canvas,
-        prepared.objective,
-        config.optimizer,
-        timetable,
-        config.stop_at_loss,
-        trackers,
-        interrupts.requested,
-    )
     for tracker in trackers:
         tracker.begin(record, resume_step)
-        module.logged_step = max(module.logged_step, tracker.last_step)
-    progress = Progress()
-    trainer = _trainer(
+    if resume_step >= 0:
+        log.info("going on at step %d of %d in %s", resume_step, config.steps, folder)
+    # Lightning 2.6 calls a method that torch 2.15 deprecates
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    module: StyleTransferModule | None = None
+    progress = Progress(config.steps, max(0, resume_step), lambda: module.shown() if module else (0, ""))
+    try:
+        for stage in stages(config):
+            if stage.last < resume_step:
+                continue
+            before = module
+            prepared = preparation.at(stage.edge, before.canvas.image().clamp(0, 1) if before else None)
+            module = StyleTransferModule(
+                prepared.canvas,
+                prepared.objective,
+                config.optimizer,
+                timetable,
+                stage,
+                config.stop_at_loss,
+                trackers,
+                interrupts.requested,
+            )
+            module.logged_step = max([-1, *(tracker.last_step for tracker in trackers)])
+            if before:
+                module.take_over(before)
+            resumed = before is None and resume_step > 0
+            _fit_stage(module, folder, record, prepared, config, [Signals(interrupts), progress], resumed)
+            if module.reached or module.non_finite_at is not None or interrupts.requested():
+                break
+    finally:
+        progress.close()
+    assert module is not None
+    return module, prepared
+
+
+def _fit_stage(
+    module: StyleTransferModule,
+    folder: Path,
+    record: RunRecord,
+    prepared: Prepared,
+    config: RunConfig,
+    callbacks: list[Callback],
+    resumed: bool,
+) -> None:
+    trainer = build_trainer(
         config.trainer,
-        max_steps=config.steps,
+        max_steps=module.stage.last - module.stage.first,
         max_epochs=-1,
-        callbacks=[
-            Signals(interrupts),
-            Captures(folder, record, prepared.content),
-            Checkpoints(folder),
-            progress,
-        ],
+        callbacks=[*callbacks, Captures(folder, record, prepared.content), Checkpoints(folder)],
         default_root_dir=folder,
     )
     ticks = itertools.repeat(0)  # one endless epoch: the steps count, not the data
-    # Lightning 2.6 calls a method that torch 2.15 deprecates
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    try:
-        if resume_step >= 0:
-            log.info("going on at step %d of %d in %s", resume_step, config.steps, folder)
-            trainer.fit(module, ticks, ckpt_path=checkpoint, weights_only=True)
-        else:
-            trainer.fit(module, ticks, weights_only=True)
-    finally:
-        progress.close()
-    return module
+    more: dict[str, Any] = {"ckpt_path": folder / CHECKPOINT} if resumed else {}
+    trainer.fit(module, ticks, weights_only=True, **more)
 
 
-def _step_of(checkpoint: Path) -> int:
+def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """Return what a checkpoint holds.
+
+    Raises:
+        InputError: the file is none.
+    """
     try:
-        return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        assert isinstance(state["global_step"], int)
+        return state
     except Exception as error:  # torch raises many kinds for a file that is no checkpoint
         raise InputError(f"{checkpoint} is no checkpoint ({error}); delete it to start this run anew") from None

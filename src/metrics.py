@@ -57,7 +57,7 @@ def ssim_published(image: Tensor, content: Tensor) -> float:
 
 @dataclass
 class Throughput:
-    """Evaluations (one forward and backward pass each) per second of the loop.
+    """Evaluations (one forward and backward pass each) per second of the loop, over all its sizes.
 
     Captures, logging and checkpoints are left out, as are the first `WARM_UP` evaluations, unless the run has no
     others. Survives a resume: its fields go into the checkpoint.
@@ -67,18 +67,22 @@ class Throughput:
 
     evaluations: int = 0
     seconds: float = 0.0
+    megapixels: float = 0.0
     warm_evaluations: int = 0
     warm_seconds: float = 0.0
+    warm_megapixels: float = 0.0
     warmed: int = 0  # evaluations of this process, which warms up anew after a resume
 
-    def add(self, evaluations: int, seconds: float) -> None:
-        """Count one chunk of the loop."""
+    def add(self, evaluations: int, seconds: float, megapixels: float) -> None:
+        """Count one chunk of the loop, at a size."""
         self.evaluations += evaluations
         self.seconds += seconds
         if self.warmed >= self.WARM_UP:
             self.warm_evaluations += evaluations
             self.warm_seconds += seconds
+            self.warm_megapixels += evaluations * megapixels
         self.warmed += evaluations
+        self.megapixels += evaluations * megapixels
 
     @property
     def it_per_s(self) -> float:
@@ -86,6 +90,13 @@ class Throughput:
         if self.warm_seconds > 0:
             return self.warm_evaluations / self.warm_seconds
         return self.evaluations / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def mpx_it_per_s(self) -> float:
+        """Return megapixels times evaluations per second, which compares sizes; 0 before the first."""
+        if self.warm_seconds > 0:
+            return self.warm_megapixels / self.warm_seconds
+        return self.megapixels / self.seconds if self.seconds > 0 else 0.0
 
 
 def now(device: torch.device) -> float:

@@ -16,8 +16,8 @@ from src.canvas import Canvas
 from src.config import Optimizer as OptimizerOptions
 from src.history import Tracker
 from src.objective import Objective, Terms
-from src.optimizers import build_optimizer
-from src.schedule import Timetable
+from src.optimizers import build_optimizer, set_rate
+from src.schedule import Stage, Timetable
 
 
 class _Halt(Exception):
@@ -25,7 +25,9 @@ class _Halt(Exception):
 
 
 class StyleTransferModule(LightningModule):
-    """Moves a canvas downhill on an objective.
+    """Moves a canvas downhill on an objective: one stage of a run.
+
+    Steps are counted over all stages.
 
     One `training_step` takes all optimiser steps up to the timetable's next pause, under manual optimisation. The
     loss that belongs to step s is that of the image after s updates: it is what the first evaluation of step s + 1
@@ -37,8 +39,9 @@ class StyleTransferModule(LightningModule):
         canvas: the image, (1, 3, H, W).
         objective: gives the loss of a canvas.
         options: the optimiser.
-        timetable: steps and pauses.
-        stop_at_loss: halt when the total loss is at or below this.
+        timetable: steps and pauses of the whole run.
+        stage: the steps to be taken here.
+        stop_at_loss: halt when the total loss is at or below this, in the last stage.
         trackers: receive the points, opened.
         stop_requested: asked after every step; True ends the run there (a signal arrived).
     """
@@ -49,6 +52,7 @@ class StyleTransferModule(LightningModule):
         objective: Objective,
         options: OptimizerOptions,
         timetable: Timetable,
+        stage: Stage,
         stop_at_loss: float | None = None,
         trackers: Sequence[Tracker] = (),
         stop_requested: Callable[[], bool] = lambda: False,
@@ -59,7 +63,8 @@ class StyleTransferModule(LightningModule):
         self.__dict__["objective"] = objective
         self.options = options
         self.timetable = timetable
-        self.stop_at_loss = stop_at_loss
+        self.stage = stage
+        self.stop_at_loss = stop_at_loss if stage.last == timetable.steps else None
         self.trackers = trackers
         self.stop_requested = stop_requested
         self.throughput = metrics.Throughput()
@@ -75,6 +80,20 @@ class StyleTransferModule(LightningModule):
         self.logged_step = -1
 
     objective: Objective
+
+    def take_over(self, before: "StyleTransferModule") -> None:
+        """Go on counting where the stage before stopped."""
+        self.throughput = before.throughput
+        self.throughput.warmed = 0
+        self.evaluations = before.evaluations
+        self.initial_loss = before.initial_loss
+        self.logged_step = before.logged_step
+        self._seconds_before = before.seconds
+
+    @property
+    def step(self) -> int:
+        """Return the optimiser steps taken, those of earlier stages included."""
+        return self.stage.first + self.global_step
 
     def configure_optimizers(self) -> Optimizer:
         """Return the optimiser over the canvas alone."""
@@ -92,10 +111,11 @@ class StyleTransferModule(LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Take the steps up to the next pause; the batch is a mere tick of the loop."""
         optimizer = self.optimizers()
-        start = self.global_step
+        start = self.step
         begun, evaluated = metrics.now(self.device), self.evaluations
         try:
-            for step in range(start, self.timetable.next_pause(start)):
+            for step in range(start, min(self.timetable.next_pause(start), self.stage.last)):
+                set_rate(self.options, optimizer.param_groups, step / self.timetable.steps)  # type: ignore[union-attr]
                 optimizer.step(self._closure(look_first=step == start))  # type: ignore[union-attr]
                 if self.options.name == "adam":  # projecting under L-BFGS would falsify its curvature pairs
                     self.canvas.project()
@@ -104,7 +124,8 @@ class StyleTransferModule(LightningModule):
                     break
         except _Halt:
             self.trainer.should_stop = True
-        self.throughput.add(self.evaluations - evaluated, metrics.now(self.device) - begun)
+        height, width = self.canvas.parameter.shape[-2:]
+        self.throughput.add(self.evaluations - evaluated, metrics.now(self.device) - begun, height * width / 1e6)
 
     def _closure(self, look_first: bool) -> Callable[[], Tensor]:
         first = look_first
@@ -135,7 +156,7 @@ class StyleTransferModule(LightningModule):
         return 1 / initial
 
     def _look(self, terms: Terms) -> None:
-        step = self.global_step
+        step = self.step
         self.latest, self.latest_step = metrics.terms_to_metrics(terms), step
         if self.initial_loss is None:
             self.initial_loss = self.latest[metrics.TOTAL]
@@ -150,26 +171,26 @@ class StyleTransferModule(LightningModule):
     def keep_if_finite(self, loss: float) -> bool:
         """Remember the canvas where its loss is finite; otherwise put back the one that was remembered last."""
         if math.isfinite(loss):
-            self._last_finite = (self.global_step, self.canvas.parameter.detach().clone())
+            self._last_finite = (self.step, self.canvas.parameter.detach().clone())
             return True
-        self.non_finite_at = self.global_step
+        self.non_finite_at = self.step
         if self._last_finite is not None:
             with torch.no_grad():
                 self.canvas.parameter.copy_(self._last_finite[1])
         return False
+
+    def shown(self) -> tuple[int, str]:
+        """Return the step of the latest loss, and a line about it for people."""
+        loss = self.latest.get(metrics.TOTAL)
+        words = [f"loss {loss:.4g}"] if loss is not None else []
+        return self.latest_step, ", ".join([*words, f"{self.throughput.it_per_s:.2f} it/s"])
 
     @property
     def image_step(self) -> int:
         """Return how many updates the canvas has seen: fewer than were taken where a non-finite one was undone."""
         if self.non_finite_at is not None and self._last_finite is not None:
             return self._last_finite[0]
-        return self.global_step
-
-    @property
-    def mpx_it_per_s(self) -> float:
-        """Return the throughput in megapixels times evaluations per second, which compares sizes."""
-        height, width = self.canvas.parameter.shape[-2:]
-        return self.throughput.it_per_s * height * width / 1e6
+        return self.step
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
@@ -178,7 +199,7 @@ class StyleTransferModule(LightningModule):
 
     def log_point(self, values: dict[str, float], picture: Path | None = None) -> None:
         """Send the values of the present step, with throughput and a picture, to every tracker: once a step."""
-        step = self.global_step
+        step = self.step
         if step <= self.logged_step:
             return
         self.logged_step = step
@@ -186,7 +207,7 @@ class StyleTransferModule(LightningModule):
             **values,
             metrics.EVALUATIONS: self.evaluations,
             metrics.IT_PER_S: self.throughput.it_per_s,
-            metrics.MPX_IT_PER_S: self.mpx_it_per_s,
+            metrics.MPX_IT_PER_S: self.throughput.mpx_it_per_s,
             metrics.PEAK_MIB: metrics.peak_mib(self.device),
         }
         for tracker in self.trackers:
@@ -195,6 +216,7 @@ class StyleTransferModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the counters that a resumed run goes on with."""
         checkpoint["counters"] = {
+            "step": self.step,
             "evaluations": self.evaluations,
             "initial_loss": self.initial_loss,
             "seconds": self.seconds,

@@ -1,11 +1,25 @@
 """Optimisers by name."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 from torch.optim import LBFGS, Adam, Optimizer
 
 from src.config import Optimizer as OptimizerOptions
+
+
+def set_rate(options: OptimizerOptions, groups: Iterable[dict[str, Any]], done: float) -> None:
+    """Give Adam the learning rate of a step: constant, then falling linearly to zero at the end of the run.
+
+    Args:
+        options: the rate, and the share of the steps in which it falls.
+        groups: the optimiser's parameter groups.
+        done: the share of all steps that were taken before this one, in [0, 1).
+    """
+    if options.name == "adam" and options.decay > 0:
+        for group in groups:
+            group["lr"] = options.lr * min(1.0, (1 - done) / options.decay)
 
 
 def build_optimizer(options: OptimizerOptions, parameters: Iterable[nn.Parameter]) -> Optimizer:

@@ -17,7 +17,7 @@ from src.canvas import Canvas, starting_image
 from src.catalogue import Found
 from src.config import RunConfig
 from src.errors import InputError
-from src.images import SMALLEST_SIDE, read_image, smallest_edge, to_tensor, working_size
+from src.images import SMALLEST_SIDE, read_image, resize, smallest_edge, to_tensor, working_size
 from src.metrics import reset_peak_memory
 from src.objective import Objective, Taps
 
@@ -29,25 +29,27 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run, ready to start.
+    """A stage of a run, ready to start.
 
     Attributes:
         canvas: the parameter, at its starting image.
         objective: with its targets measured.
-        content: (1, 3, H, W) content image in [0, 1] at working size, on the run's device.
+        content: (1, 3, H, W) content image in [0, 1] at the stage's size, on the run's device.
+        style: (1, 3, H', W') style image likewise.
     """
 
     canvas: Canvas
     objective: Objective
     content: Tensor
+    style: Tensor
 
 
-def prepare(config: RunConfig, record: "RunRecord", files: Mapping[str, Found], device: torch.device) -> Prepared:
-    """Read, check, and build; note checksums, sizes and device in the record.
+class Preparation:
+    """What all stages of a run share: the pictures as they were read, and the network.
 
     Args:
         config: the options.
-        record: receives what is found; what an earlier process of the run found must still hold.
+        record: receives checksums, sizes and device; what an earlier process of the run found must still hold.
         files: as `catalogue.find_files` returns them.
         device: where the run takes place.
 
@@ -55,39 +57,60 @@ def prepare(config: RunConfig, record: "RunRecord", files: Mapping[str, Found], 
         InputError: an image, a tap or a weights file that cannot be used, or one that is not the file the run in
             `record` was started with.
     """
-    _use_threads(config.trainer.threads)
-    reset_peak_memory(device)
-    record.device, record.threads = _device_name(device), torch.get_num_threads()
-    network = architecture(config.backbone.name)
-    taps = Taps.of(config)
-    content, record.content_sha256 = _open("content", files, config, record.content_sha256)
-    style, record.style_sha256 = _open("style", files, config, record.style_sha256)
-    needed = max(network.smallest_side(taps.all), SMALLEST_SIDE)
-    sizes = [_check_size(kind, image, config, needed) for kind, image in (("content", content), ("style", style))]
-    record.width, record.height = sizes[0]
 
-    extractor, digest = build_extractor(config.backbone, taps.all, config.mirror)
-    if config.backbone.weights != "random":  # random ones may differ in their last bits between machines
-        _same_file("backbone.weights", record.weights_sha256, digest)
-    record.weights_sha256 = digest
-    dtype = torch.float64 if config.precision == "64" else torch.float32
-    extractor.to(device, dtype)
-    if config.precision == "bf16":
-        extractor.compute_in(torch.bfloat16)
+    def __init__(
+        self, config: RunConfig, record: "RunRecord", files: Mapping[str, Found], device: torch.device
+    ) -> None:
+        _use_threads(config.trainer.threads)
+        reset_peak_memory(device)
+        self.config, self.device = config, device
+        self.dtype = torch.float64 if config.precision == "64" else torch.float32
+        record.device, record.threads = _device_name(device), torch.get_num_threads()
+        self.taps = Taps.of(config)
+        self.content, record.content_sha256 = _open("content", files, config, record.content_sha256)
+        self.style, record.style_sha256 = _open("style", files, config, record.style_sha256)
+        self.init: Image.Image | None = self.style if config.init.name == "style" else None
+        if config.init.name == "file":
+            self.init, record.init_sha256 = _open("init", files, config, record.init_sha256)
+        self.needed = max(architecture(config.backbone.name).smallest_side(self.taps.all), SMALLEST_SIDE)
+        record.width, record.height = self._size("content", self.content, config.edge)
+        self._size("style", self.style, config.edge)
 
-    pixels = to_tensor(content, sizes[0]).to(device, dtype)
-    style_pixels = to_tensor(style, sizes[1]).to(device, dtype)
-    given = None
-    if config.init.name == "style":
-        given = to_tensor(style, sizes[0])
-    elif config.init.name == "file":
-        image, record.init_sha256 = _open("init", files, config, record.init_sha256)
-        given = to_tensor(image, sizes[0])
-    start = starting_image(config.init, pixels, config.seed, None if given is None else given.to(pixels))
-    canvas = Canvas(start, extractor, config.canvas).to(device)
-    objective = Objective(extractor, taps, config.loss, extractor.normalize(pixels), extractor.normalize(style_pixels))
-    _announce(config, record)
-    return Prepared(canvas, objective, pixels)
+        self.extractor, digest = build_extractor(config.backbone, self.taps.all, config.mirror)
+        if config.backbone.weights != "random":  # random ones may differ in their last bits between machines
+            _same_file("backbone.weights", record.weights_sha256, digest)
+        record.weights_sha256 = digest
+        self.extractor.to(device, self.dtype)
+        if config.precision == "bf16":
+            self.extractor.compute_in(torch.bfloat16)
+        _announce(config, record)
+
+    def at(self, edge: int, image: Tensor | None) -> Prepared:
+        """Return a stage.
+
+        Args:
+            edge: its long side, px.
+            image: (1, 3, H, W) in [0, 1], the result of the stage before, of any size; None starts as asked for.
+
+        Raises:
+            InputError: the images would be too small for the network's taps.
+        """
+        config = self.config
+        size = self._size("content", self.content, edge)
+        content = to_tensor(self.content, size).to(self.device, self.dtype)
+        style = to_tensor(self.style, self._size("style", self.style, edge)).to(self.device, self.dtype)
+        if image is not None:
+            start = resize(image, size)
+        else:
+            given = None if self.init is None else to_tensor(self.init, size).to(content)
+            start = starting_image(config.init, content, config.seed, given)
+        canvas = Canvas(start, self.extractor, config.canvas).to(self.device)
+        normalize = self.extractor.normalize
+        objective = Objective(self.extractor, self.taps, config.loss, normalize(content), normalize(style))
+        return Prepared(canvas, objective, content, style)
+
+    def _size(self, kind: str, image: Image.Image, edge: int) -> tuple[int, int]:
+        return _check_size(kind, image, self.config, edge, self.needed)
 
 
 def _open(kind: str, files: Mapping[str, Found], config: RunConfig, before: str | None) -> tuple[Image.Image, str]:
@@ -101,17 +124,17 @@ def _same_file(what: str, before: str | None, now: str) -> None:
         raise InputError(f"{what} has changed since this run began (sha256 {now[:12]}, was {before[:12]})")
 
 
-def _check_size(kind: str, image: Image.Image, config: RunConfig, needed: int) -> tuple[int, int]:
-    size = working_size(image.size, config.edge, config.fit)  # type: ignore[arg-type]
+def _check_size(kind: str, image: Image.Image, config: RunConfig, edge: int, needed: int) -> tuple[int, int]:
+    size = working_size(image.size, edge, config.fit)  # type: ignore[arg-type]
     if min(size) < needed:
         least = smallest_edge(image.size, needed, config.fit)  # type: ignore[arg-type]
         raise InputError(
-            f"edge={config.edge} makes the {kind} image {size[0]}x{size[1]} px; the layers in use need "
+            f"edge={edge} makes the {kind} image {size[0]}x{size[1]} px; the layers in use need "
             f"{needed} px on the short side: edge={least} or more"
         )
     if size[0] * size[1] > config.max_megapixels * 1e6:
         raise InputError(
-            f"edge={config.edge} makes the {kind} image {size[0]}x{size[1]} px, {size[0] * size[1] / 1e6:.0f} "
+            f"edge={edge} makes the {kind} image {size[0]}x{size[1]} px, {size[0] * size[1] / 1e6:.0f} "
             f"megapixels; the limit is {config.max_megapixels:g} (raise it with max_megapixels=N)"
         )
     return size
@@ -150,8 +173,7 @@ def _announce(config: RunConfig, record: "RunRecord") -> None:
     )
     if config.backbone.weights == "random":
         log.info(
-            "backbone: %s with RANDOM weights (seed %d): its pictures are noisy. backbone.weights=imagenet downloads "
-            "trained ones",
+            "backbone: %s with RANDOM weights (seed %d): its pictures are noisy; backbone.weights=trained has others",
             config.backbone.name,
             config.backbone.seed,
         )

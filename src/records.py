@@ -17,6 +17,11 @@ log = logging.getLogger(__name__)
 SCHEMA = 1
 FILE = "record.json"
 UNFINISHED = ("running", "interrupted")
+FOUND = ("device", "threads", "width", "height", "content_sha256", "style_sha256", "weights_sha256")
+SUMMARY = (
+    *("status", "error", "stopped", "initial_loss", "loss_decay", "ssim", "ssim_published", "it_per_s", "mpx_it_per_s"),
+    *("gradient_ssim", "patch_distance", "gram_distance", "peak_mib", "seconds", "evaluations"),
+)
 
 
 @dataclass
@@ -37,9 +42,10 @@ class Capture:
 class RunRecord:
     """Everything about a run that a report needs, offline.
 
-    Losses are of the objective named by `loss`; `ssim` is of the clamped image with data range 1, `ssim_published` by
-    the published program's convention; `it_per_s` counts evaluations; `seconds` is the loop's wall time over all
-    resumes; `peak_mib` is allocated memory on a GPU, resident memory of the process on a CPU.
+    Losses are of the objective named by `loss`; `ssim` is of the clamped image with data range 1, `ssim_published`
+    by the published program's convention; the three after it are those of `quality`; `it_per_s` counts evaluations;
+    `seconds` is the loop's wall time over all resumes; `peak_mib` is allocated memory on a GPU, resident memory of
+    the process on a CPU.
     """
 
     schema: int = SCHEMA
@@ -75,6 +81,9 @@ class RunRecord:
     stopped: str | None = None
     ssim: float | None = None
     ssim_published: float | None = None
+    gradient_ssim: float | None = None
+    patch_distance: float | None = None
+    gram_distance: float | None = None
     it_per_s: float | None = None
     mpx_it_per_s: float | None = None
     seconds: float = 0.0
@@ -94,9 +103,19 @@ class RunRecord:
     config: dict[str, Any]
 
     def write(self, folder: Path) -> None:
-        """Write `folder/record.json`, whole or not at all. NaN and infinity become null: JSON knows neither."""
-        data = json.dumps(_finite(dataclasses.asdict(self)), indent=1, allow_nan=False)
-        write_atomically(folder / FILE, (data + "\n").encode())
+        """Write `folder/record.json`."""
+        write_json(folder / FILE, dataclasses.asdict(self))
+
+    def found(self) -> dict[str, Any]:
+        """Return what the preparation found, for the trackers."""
+        return {key: getattr(self, key) for key in FOUND}
+
+    def summary(self) -> dict[str, Any]:
+        """Return what came of the run, for the trackers: the losses are those of the last picture."""
+        values = {key: getattr(self, key) for key in SUMMARY}
+        if self.captures:
+            values |= {key: getattr(self.captures[-1], key) for key in ("loss_total", "loss_content", "loss_style")}
+        return values
 
     def add_capture(self, capture: Capture) -> None:
         """Add a capture in the place of an earlier one of the same step."""
@@ -109,6 +128,11 @@ class RunRecord:
         What an interruption captured besides is superseded by the run's going on.
         """
         self.captures = [each for each in self.captures if each.step <= step and each.step in scheduled]
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a dict as JSON, whole or not at all. NaN and infinity become null: JSON knows neither."""
+    write_atomically(path, (json.dumps(_finite(value), indent=1, allow_nan=False) + "\n").encode())
 
 
 def _finite(value: Any) -> Any:

@@ -27,17 +27,19 @@ CAPTURED = ("step", "loss_total", "loss_content", "loss_style", "ssim")
 WHAT: tuple[str, ...] = ("status", "content", "style", "layers", "content_layer", "loss", "alpha", "beta", "backbone")
 WHAT += ("weights", "optimizer", "step", "steps", "edge", "init")
 OFTEN_SAME = ("lr", "pool", "tv", "fit", "seed", "precision", "device")
-RESULT = ("loss_decay", "ssim", "ssim_published", "it_per_s", "seconds", "peak_mib")
+RESULT: tuple[str, ...] = ("loss_decay", "ssim", "ssim_published", "gradient_ssim", "patch_distance", "gram_distance")
+RESULT += ("it_per_s", "seconds", "peak_mib")
 # Where a column's name is not the record's.
 TITLES = {
     "loss": "loss form", "alpha": "α", "beta": "β", "step": "steps taken", "ssim": "SSIM", "it_per_s": "it/s",
-    "ssim_published": "SSIM (published convention)", "peak_mib": "peak MiB", "iterations_per_second": "it/s",
+    "ssim_published": "SSIM (published convention)", "gradient_ssim": "gradient SSIM",
+    "gram_distance": "Gram distance", "peak_mib": "peak MiB", "iterations_per_second": "it/s",
 }  # fmt: skip
 # What the published program did.
 RECIPE: dict[str, Any] = {
     "layers": "e", "content_layer": "conv5_1", "alpha": 1.0, "beta": 0.01, "tv": 0.0, "backbone": "vgg19",
-    "weights": "imagenet", "pool": "max", "init": "content", "optimizer": "adam", "lr": 0.001, "edge": 356,
-    "fit": "squash", "steps": 6000, "space": "normalized", "clamp": False,
+    "weights": "trained", "pool": "max", "init": "content", "optimizer": "adam", "lr": 0.001, "edge": 356,
+    "fit": "squash", "steps": 6000, "space": "normalized", "clamp": False, "sizes": 1, "decay": 0.0,
 }  # fmt: skip
 # Each published number, and what of ours it is compared with.
 COMPARED = {name: name for name in ("loss_at_0", "loss_at_2000", "loss_at_4000")}
@@ -45,7 +47,9 @@ COMPARED |= {"ssim": "ssim_published", "iterations_per_second": "it_per_s"}
 NOTES = """\
 Losses are totals of each run's own objective: they compare only where images, size and every setting of the objective \
 are the same. Loss decay is the initial loss over the last. SSIM is of the last picture, clamped, at data range 1; the \
-published convention leaves both out. A high SSIM alone may mean a weak style. `runs.csv` holds all digits."""
+published convention leaves both out. Gradient SSIM is that of the luminance's edges; patch and Gram distance are to \
+the style (0 is alike), the latter under another network than the one optimised. A high SSIM alone may mean a weak \
+style. `runs.csv` holds all digits."""
 CORRECTIONS = """\
 In brackets: how far ours is from the published. `published.csv` has all digits. What the record really holds:
 
@@ -171,7 +175,8 @@ def compare(runs: Iterable[Run]) -> list[dict[str, Any]]:
             value, our_value = float(published[name]), ours.get(our_name)
             row |= {f"published_{name}": value, f"our_{our_name}": our_value}
             row[f"relative_difference_{name}"] = None if our_value is None else (our_value - value) / value
-        given = ours | (record.config.get("canvas") or {})
+        nested = [record.config.get(group) or {} for group in ("canvas", "schedule")]
+        given = {**ours, **nested[0], **nested[1], "decay": (record.config.get("optimizer") or {}).get("decay", 0.0)}
         departures = [f"{name} {given[name]}" for name, value in RECIPE.items() if given.get(name, value) != value]
         row |= {"our_ssim": record.ssim, "weights": record.weights, "not_as_published": "; ".join(departures)}
         rows.append({**row, "status": record.status, "folder": str(folder)})

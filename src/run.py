@@ -10,6 +10,7 @@ Heavy libraries are imported when a run begins, so that importing this costs not
 
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,9 @@ from src.history import Tracker
 from src.interrupts import Interrupts
 from src.records import RunRecord
 from src.tracking import open_trackers
-from src.validation import validate
+from src.validation import WEIGHTS, validate
 
 log = logging.getLogger(__name__)
-
-# Device advice and an advertisement at every start of a Trainer; a font cache that no run needs.
-CHATTY = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero", "matplotlib")
 
 
 def run(config: RunConfig | DictConfig | dict[str, Any], output_dir: Path | str) -> RunRecord:
@@ -63,7 +61,9 @@ def run(config: RunConfig | DictConfig | dict[str, Any], output_dir: Path | str)
         _write_config(config, folder)
         trackers: list[Tracker] = []
         try:
-            trackers += open_trackers(config, folder, record)
+            weights = config.backbone.weights if config.backbone.weights in WEIGHTS else "file"
+            tag = f"{config.backbone.name}-{weights}"
+            trackers += open_trackers(config.logger, folder, record, plain(config), tag)
             validate(config)
             _optimise(config, folder, record, interrupts, trackers)
             record.status = "finished"
@@ -87,7 +87,7 @@ def run(config: RunConfig | DictConfig | dict[str, Any], output_dir: Path | str)
                 for tracker in trackers:
                     tracker.close(record)
         if interrupts.received is not None:  # too late for this run, in time for what would come after it
-            raise Interrupted(interrupts.received, str(folder))
+            raise Interrupted(interrupts.received, _resumes(folder))
         return record
 
 
@@ -176,6 +176,10 @@ def _write_last(record: RunRecord, folder: Path) -> None:
         log.error("%s", error)  # what ended the run is the error to raise
 
 
+def _resumes(folder: Path) -> str:
+    return f"python -m src.train resume={shlex.quote(str(folder))}"
+
+
 def _shown(path: Path) -> str:
     inside = path.resolve().is_relative_to(Path.cwd())
     return os.path.relpath(path) if inside else str(path)
@@ -192,22 +196,25 @@ def _optimise(
 ) -> None:
     files = find_files(config)  # before the heavy imports: a misspelt path is told at once
     log.info("loading PyTorch")
-    for chatty in CHATTY:
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # a font cache that no run needs
 
+    from src import quality
     from src.loop import find_device, fit
-    from src.preparation import prepare
+    from src.preparation import Preparation
 
-    prepared = prepare(config, record, files, find_device(config.trainer))
-    module = fit(config, folder, record, prepared, interrupts, trackers)
+    preparation = Preparation(config, record, files, find_device(config.trainer))
+    module, prepared = fit(config, folder, record, preparation, interrupts, trackers)
     if module.non_finite_at is not None:
         raise NonFiniteLoss(
             f"the loss was not finite at step {module.non_finite_at}; kept the picture of step {module.image_step}. "
             f"A smaller optimizer.lr, or precision=32, may help"
         )
     if interrupts.received is not None and not module.reached and record.step < config.steps:
-        raise Interrupted(interrupts.received, str(folder))
+        raise Interrupted(interrupts.received, _resumes(folder))
     record.stopped = "loss reached" if module.reached else "all steps taken"
+    found = quality.measure(module.canvas.image(), prepared.content, prepared.style, config.backbone)
+    record.gradient_ssim, record.patch_distance = found["gradient_ssim"], found["patch_distance"]
+    record.gram_distance = found["gram_distance"]
     last = record.captures[-1]
     log.info(
         "%s (loss %.4g -> %.4g, SSIM %.3f, %.2f it/s)",

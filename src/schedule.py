@@ -1,6 +1,66 @@
-"""When things happen: the steps at which the loop must pause."""
+"""When things happen: the stages of a run, and the steps at which its loop must pause."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from src.config import RunConfig
+from src.errors import InputError
+
+# Below this there is too little to see for a style.
+SMALLEST_EDGE = 64
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run at one size.
+
+    Attributes:
+        edge: long side of the image, px.
+        first: the step it starts from.
+        last: the step it ends at; the next stage starts from there.
+    """
+
+    edge: int
+    first: int
+    last: int
+
+
+def stages(config: RunConfig) -> list[Stage]:
+    """Return the stages of a run, smallest first: edges a factor sqrt(2) apart, equal shares of the steps.
+
+    Coarse to fine, as Gatys, Ecker, Bethge, Hertzmann and Shechtman 2017 and most programs since: large structures of
+    the style form where they are small, at a fraction of the cost.
+    """
+    edges = [round(config.edge / math.sqrt(2) ** k) for k in range(config.schedule.sizes)]
+    # a run of fewer steps than sizes has a stage a step
+    edges = [config.edge, *(edge for edge in edges[1:] if edge >= SMALLEST_EDGE)][: config.steps][::-1]
+    ends = [round(config.steps * (k + 1) / len(edges)) for k in range(len(edges))]
+    return [Stage(edge, first, last) for edge, first, last in zip(edges, [0, *ends], ends, strict=False)]
+
+
+def capture_steps(captures: Sequence[Any], steps: int) -> list[int]:
+    """Return the steps at which the picture is kept, sorted; the last step is always one of them.
+
+    A whole number is a step (0 is the start), anything with a decimal point a fraction of `steps`.
+
+    Raises:
+        InputError: out of range, or not a number.
+    """
+    found = {steps}
+    for value in captures:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise InputError(f"captures: {value!r} is not a number; give fractions (0.33) or step numbers (100)")
+        if isinstance(value, float):
+            if not 0 <= value <= 1:
+                raise InputError(f"captures: the fraction {value} is not in [0, 1]; write a step without a point")
+            found.add(round(value * steps))
+        elif 0 <= value <= steps:
+            found.add(value)
+        else:
+            raise InputError(f"captures: step {value} is not in 0..{steps} (steps={steps})")
+    return sorted(found)
 
 
 @dataclass(frozen=True)

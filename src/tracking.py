@@ -14,21 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from src.config import Logger as LoggerOptions
-from src.config import RunConfig, plain
 from src.errors import first_line
-from src.history import CsvHistory, Tracker
-from src.records import RunRecord
+from src.history import CsvHistory, Tracked, Tracker
 
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 3.0
 INIT_SECONDS = 10.0
 FINISH_SECONDS = 5.0
-FOUND = ("device", "threads", "width", "height", "content_sha256", "style_sha256", "weights_sha256")
-SUMMARY = (
-    *("status", "error", "stopped", "initial_loss", "loss_decay", "ssim", "ssim_published", "it_per_s", "mpx_it_per_s"),
-    *("peak_mib", "seconds", "evaluations"),
-)
 
 
 class WandbTracker(Tracker):
@@ -38,10 +31,9 @@ class WandbTracker(Tracker):
         self.run = run
         self.broken = False
 
-    def begin(self, record: RunRecord, resume_step: int) -> None:
+    def begin(self, record: Tracked, resume_step: int) -> None:
         """Add what the preparation found to the run's configuration."""
-        found = {key: getattr(record, key) for key in FOUND}
-        self._try(lambda: self.run.config.update(found, allow_val_change=True))
+        self._try(lambda: self.run.config.update(record.found(), allow_val_change=True))
 
     def _try(self, action: Callable[[], Any]) -> None:
         if self.broken:
@@ -64,55 +56,57 @@ class WandbTracker(Tracker):
 
         self._try(send)
 
-    def close(self, record: RunRecord) -> None:
+    def close(self, record: Tracked) -> None:
         """Write the summary and finish, with a non-zero exit code unless the run finished."""
-        summary = {key: getattr(record, key) for key in SUMMARY}
-        if record.captures:
-            last = record.captures[-1]
-            summary |= {key: getattr(last, key) for key in ("loss_total", "loss_content", "loss_style")}
+        summary = {key: value for key, value in record.summary().items() if value is not None}
         exit_code = 0 if record.status == "finished" else 1
-        self._try(lambda: self.run.summary.update({k: v for k, v in summary.items() if v is not None}))
+        self._try(lambda: self.run.summary.update(summary))
         self.broken = False  # a failed log call is no reason not to finish
         self._try(lambda: self.run.finish(exit_code=exit_code))
 
 
-def open_trackers(config: RunConfig, folder: Path, record: RunRecord) -> list[Tracker]:
+def open_trackers(
+    options: LoggerOptions, folder: Path, record: Tracked, config: dict[str, Any], tag: str
+) -> list[Tracker]:
     """Return the trackers of a run, open: before anything can go wrong with it, so that they show what did.
 
     Args:
-        config: says which.
+        options: say which.
         folder: the run folder.
         record: gives the W&B id of an earlier process of the same run, and receives it.
+        config: the whole configuration, plain, for W&B.
+        tag: of the run, beside those asked for.
     """
-    if config.logger.name == "none":
+    if options.name == "none":
         return []
     trackers: list[Tracker] = [CsvHistory(folder)]
-    if config.logger.name == "wandb":
+    if options.name == "wandb":
         try:
-            trackers += _open_wandb(config, folder, record)
+            trackers += _open_wandb(options, folder, record, config, tag)
         except Exception as error:
             log.warning("W&B could not start (%s); the run goes on without", first_line(error))
     return trackers
 
 
-def _open_wandb(config: RunConfig, folder: Path, record: RunRecord) -> list[WandbTracker]:
-    mode, reason = wandb_mode(config.logger)
+def _open_wandb(
+    options: LoggerOptions, folder: Path, record: Tracked, config: dict[str, Any], tag: str
+) -> list[WandbTracker]:
+    mode, reason = wandb_mode(options)
     if mode == "disabled":
         return []
     import wandb
 
     record.wandb_id = record.wandb_id or secrets.token_hex(4)
-    tags = [*config.logger.tags, f"{config.backbone.name}-{_weights_word(record)}"]
     common: dict[str, Any] = {
-        "project": config.logger.project,
-        "entity": config.logger.entity,
+        "project": options.project,
+        "entity": options.entity,
         "group": group_of(folder),
         "name": folder.name,
         "id": record.wandb_id,
         "resume": "allow",
         "dir": str(folder),
-        "tags": tags,
-        "config": {**plain(config), "versions": record.versions, "commit": record.commit},
+        "tags": [*options.tags, tag],
+        "config": {**config, "versions": record.versions, "commit": record.commit},
     }
     # Rows reach the disk every second: a kill -9 loses no more than that.
     settings: dict[str, Any] = {
@@ -174,7 +168,3 @@ def group_of(folder: Path) -> str:
     """Return the W&B group of a run folder: the sweep's path below multirun, or its folder's name."""
     parts = folder.resolve().parent.parts
     return "_".join(parts[parts.index("multirun") + 1 :] if "multirun" in parts[:-1] else parts[-1:])
-
-
-def _weights_word(record: RunRecord) -> str:
-    return record.weights if record.weights in ("random", "imagenet") else "file"

@@ -4,14 +4,16 @@ import math
 from typing import Any
 
 from src.backbones.registry import architecture
-from src.config import RunConfig, capture_steps, taps
+from src.config import RunConfig, taps
 from src.errors import InputError
+from src.schedule import capture_steps
 
 CHOICES = {
-    "loss.name": ("normalized", "equations", "published"),
-    "backbone.pool": ("max", "avg"),
+    "loss.name": ("moments", "normalized", "equations", "published"),
+    "backbone.pool": ("blur", "avg", "max"),
     "init.name": ("content", "noise", "style", "file"),
     "optimizer.name": ("adam", "lbfgs"),
+    "schedule.name": ("pyramid", "single"),
     "canvas.space": ("pixel", "normalized"),
     "logger.name": ("wandb", "csv", "none"),
     "logger.mode": ("auto", "online", "offline"),
@@ -27,7 +29,10 @@ POSITIVE = (
     "max_megapixels",
     "optimizer.lr",
     "optimizer.history",
+    "schedule.sizes",
 )
+# Weights by name; anything else is a path.
+WEIGHTS = ("trained", "random")
 NOT_NEGATIVE = ("loss.alpha", "loss.beta", "loss.tv")
 
 
@@ -67,6 +72,10 @@ def validate(config: RunConfig) -> None:
         raise InputError(f"stop_at_loss must be a finite number, not {config.stop_at_loss}")
     if config.init.name == "file" and not config.init.path:
         raise InputError("init=file needs init.path=FILE")
+    if not 0 <= config.optimizer.decay <= 1:
+        raise InputError(f"optimizer.decay is a share of the steps, in [0, 1], not {config.optimizer.decay}")
+    if config.schedule.name == "single" and config.schedule.sizes != 1:
+        raise InputError(f"schedule=single has one size, not {config.schedule.sizes}; schedule=pyramid has several")
     betas = config.optimizer.betas
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise InputError(f"optimizer.betas must be two numbers in [0, 1), not {betas}")

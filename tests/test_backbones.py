@@ -9,9 +9,10 @@ from torch import nn
 from torchvision.models import VGG19_Weights
 from torchvision.models.vgg import cfgs, make_layers
 
+from src.backbones import weights
 from src.backbones.extractor import Extractor
 from src.backbones.registry import ARCHITECTURES, architecture
-from src.backbones.weights import _random_weights, build_extractor, torchvision_indices
+from src.backbones.weights import EMBEDDED, _random_weights, build_extractor, torchvision_indices
 from src.config import Backbone
 from src.errors import InputError
 
@@ -34,7 +35,7 @@ def weights_file(features: nn.Sequential, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("pool", ["max", "avg"])
 def test_taps_equal_torchvision_layer_by_layer(features: nn.Sequential, weights_file: Path, pool: str) -> None:
-    extractor, _ = build_extractor(Backbone(weights=str(weights_file), pool=pool), TAPS)
+    extractor, _ = build_extractor(Backbone(name="vgg19", weights=str(weights_file), pool=pool), TAPS)
     image = torch.rand(2, 3, 32, 40)
     found = extractor(image)
     values, expected = image, {}
@@ -68,10 +69,10 @@ def test_addresses_are_torchvisions() -> None:
 
 
 def test_random_weights_have_unit_variance_and_do_not_depend_on_the_cut() -> None:
-    deep, digest = build_extractor(Backbone(pool="avg"), ["conv3_1"])
-    _, same = build_extractor(Backbone(pool="avg"), ["conv3_1"])
-    shallow, _ = build_extractor(Backbone(pool="avg"), ["conv2_1"])
-    other, different = build_extractor(Backbone(pool="avg", seed=1), ["conv3_1"])
+    deep, digest = build_extractor(Backbone(name="vgg19", weights="random", pool="avg"), ["conv3_1"])
+    _, same = build_extractor(Backbone(name="vgg19", weights="random", pool="avg"), ["conv3_1"])
+    shallow, _ = build_extractor(Backbone(name="vgg19", weights="random", pool="avg"), ["conv2_1"])
+    other, different = build_extractor(Backbone(name="vgg19", weights="random", pool="avg", seed=1), ["conv3_1"])
     assert digest == same != different
     assert len(shallow.convolutions) == 3 < len(deep.convolutions) == 5
     for name, convolution in shallow.convolutions.items():
@@ -90,17 +91,44 @@ def test_random_weights_do_not_depend_on_the_threads() -> None:
     for number in (1, 2):
         torch.set_num_threads(number)
         _random_weights.cache_clear()
-        digests.add(build_extractor(Backbone(), ["conv3_1"])[1])
+        digests.add(build_extractor(Backbone(name="vgg19", weights="random"), ["conv3_1"])[1])
         assert torch.get_num_threads() == number
     torch.set_num_threads(threads)
     assert len(digests) == 1
+
+
+def test_the_embedded_network_ships_with_its_weights_pinned() -> None:
+    known = architecture("embedded")
+    assert hashlib.sha256(EMBEDDED.read_bytes()).hexdigest() == known.sha256
+    assert EMBEDDED.stat().st_size <= 12e6
+    taps = [f"relu{block}_1" for block in range(1, 6)]
+    extractor, digest = build_extractor(Backbone(), taps)
+    assert digest == known.sha256
+    found = extractor(extractor.normalize(torch.rand(2, 3, 64, 80)))
+    for block, (tap, width) in enumerate(zip(taps, (32, 80, 160, 256, 256), strict=True)):
+        assert found[tap].shape == (2, width, 64 >> block, 80 >> block)
+        assert 0.05 < found[tap].mean() < 5, "no tap is dead, none has run away"
+
+
+def test_the_border_of_a_plain_picture_is_like_its_middle() -> None:
+    """Zeros beyond the border would be seen as dark edges, which draw a rim."""
+    extractor, _ = build_extractor(Backbone(), ["relu3_1"])
+    found = extractor(extractor.normalize(torch.full((1, 3, 64, 64), 0.7)))["relu3_1"]
+    torch.testing.assert_close(found, found[..., 8:9, 8:9].expand_as(found), rtol=1e-4, atol=1e-4)
+
+
+def test_damaged_embedded_weights_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "embedded.safetensors").write_bytes(EMBEDDED.read_bytes()[:-1])
+    monkeypatch.setattr(weights, "EMBEDDED", tmp_path / "embedded.safetensors")
+    with pytest.raises(InputError, match=r"has sha256 .* expected .*: another file, or a damaged one"):
+        build_extractor(Backbone(), ["relu1_1"])
 
 
 def test_seeding_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    build_extractor(Backbone(seed=5), ["conv1_1"])
+    build_extractor(Backbone(name="vgg19", weights="random", seed=5), ["conv1_1"])
     assert torch.equal(torch.rand(1), expected)
 
 
@@ -118,11 +146,11 @@ def test_a_features_only_file_and_checksums(features: nn.Sequential, tmp_path: P
     path = tmp_path / "features.pth"
     torch.save(features.state_dict(), path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    extractor, found = build_extractor(Backbone(weights=str(path), sha256=digest[:12]), ["relu1_1"])
+    extractor, found = build_extractor(Backbone(name="vgg19", weights=str(path), sha256=digest[:12]), ["relu1_1"])
     assert found == digest
     torch.testing.assert_close(extractor.convolutions["conv1_1"].weight, features[0].weight)
     with pytest.raises(InputError, match="expected 0000"):
-        build_extractor(Backbone(weights=str(path), sha256="0000"), ["relu1_1"])
+        build_extractor(Backbone(name="vgg19", weights=str(path), sha256="0000"), ["relu1_1"])
 
 
 @pytest.mark.parametrize(
@@ -142,16 +170,16 @@ def test_a_file_that_is_no_vgg_is_refused(content: object, message: str, tmp_pat
     else:
         torch.save(content, path)
     with pytest.raises(InputError, match=message):
-        build_extractor(Backbone(weights=str(path)), ["relu1_1"])
+        build_extractor(Backbone(name="vgg19", weights=str(path)), ["relu1_1"])
 
 
 def test_unknown_names_list_the_right_ones() -> None:
     with pytest.raises(InputError, match=r"relu1_1, relu1_2, relu2_1.*conv for relu"):
         architecture("vgg19").check("relu9_9")
-    with pytest.raises(InputError, match="vgg19, vgg16"):
+    with pytest.raises(InputError, match="embedded, vgg19, vgg16"):
         architecture("resnet50")
-    with pytest.raises(InputError, match="neither imagenet, nor random, nor a file"):
-        build_extractor(Backbone(weights="imagenett"), ["relu1_1"])
+    with pytest.raises(InputError, match="neither trained, nor random, nor a file"):
+        build_extractor(Backbone(name="vgg19", weights="trainedd"), ["relu1_1"])
 
 
 def test_imagenet_weights_are_downloaded_checked_and_cached(
@@ -161,7 +189,7 @@ def test_imagenet_weights_are_downloaded_checked_and_cached(
     (served / "vgg.pth").write_bytes(weights_file.read_bytes())
     digest = hashlib.sha256(weights_file.read_bytes()).hexdigest()
     monkeypatch.setenv("STYLE_CACHE", str(tmp_path / "cache"))
-    backbone = Backbone(weights="imagenet", url=f"{address}/vgg.pth", sha256=digest)
+    backbone = Backbone(name="vgg19", weights="trained", url=f"{address}/vgg.pth", sha256=digest)
     assert build_extractor(backbone, ["relu1_1"])[1] == digest
     assert (tmp_path / "cache/weights/vgg19-dcbb9e9d.pth").is_file()
     (served / "vgg.pth").unlink()
@@ -175,14 +203,14 @@ def test_a_download_with_another_checksum_is_not_kept(
     (served / "vgg.pth").write_bytes(b"something else")
     monkeypatch.setenv("STYLE_CACHE", str(tmp_path / "cache"))
     with pytest.raises(InputError, match="expected dcbb9e9d; nothing was kept"):
-        build_extractor(Backbone(weights="imagenet", url=f"{address}/vgg.pth"), ["relu1_1"])
+        build_extractor(Backbone(name="vgg19", weights="trained", url=f"{address}/vgg.pth"), ["relu1_1"])
     assert not list((tmp_path / "cache").rglob("*.pth*"))
 
 
 def test_an_impossible_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STYLE_CACHE", str(tmp_path / "cache"))
     with pytest.raises(InputError) as caught:
-        build_extractor(Backbone(weights="imagenet", url="http://127.0.0.1:9/vgg19.pth"), ["relu1_1"])
+        build_extractor(Backbone(name="vgg19", weights="trained", url="http://127.0.0.1:9/vgg19.pth"), ["relu1_1"])
     message = str(caught.value)
     for needed in (
         "http://127.0.0.1:9/vgg19.pth",
@@ -190,7 +218,7 @@ def test_an_impossible_download_says_what_to_do(tmp_path: Path, monkeypatch: pyt
         str(tmp_path / "cache/weights/vgg19-dcbb9e9d.pth"),
         "mirror=DIR",
         "backbone.weights=PATH",
-        "backbone.weights=random",
+        "backbone=embedded",
     ):
         assert needed in message
     assert "\n" not in message
@@ -200,5 +228,5 @@ def test_weights_may_come_from_the_mirror(weights_file: Path, tmp_path: Path) ->
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights/vgg19-dcbb9e9d.pth").write_bytes(weights_file.read_bytes())
     digest = hashlib.sha256(weights_file.read_bytes()).hexdigest()
-    backbone = Backbone(weights="imagenet", sha256=digest)
+    backbone = Backbone(name="vgg19", weights="trained", sha256=digest)
     assert build_extractor(backbone, ["relu1_1"], mirror=str(tmp_path))[1] == digest

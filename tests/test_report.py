@@ -223,7 +223,7 @@ def test_pictures_come_from_the_cache_and_the_mirror(
 def test_the_published_record_beside_ours(make: Callable[..., RunRecord], tmp_path: Path) -> None:
     """Losses by their iteration, each SSIM under its own name; what is no pair of the record is not compared."""
     ours = make("pair", captures=(2000, 4000, 6000), **PUBLISHED)
-    make("short", captures=(1000,), **(PUBLISHED | {"weights": "imagenet", "steps": 1000}))
+    make("short", captures=(1000,), **(PUBLISHED | {"weights": "trained", "steps": 1000}))
     make("no pair", **(PUBLISHED | {"content": "astronaut"}))
     make("other loss", **(PUBLISHED | {"loss": "normalized"}))
     make("not begun", captures=(), status="failed", error="no", **PUBLISHED)
@@ -231,8 +231,8 @@ def test_the_published_record_beside_ours(make: Callable[..., RunRecord], tmp_pa
     rows = rows_of(tmp_path / "sweep" / "report" / "published.csv")
     with report.PUBLISHED.open(newline="") as file:
         (theirs,) = [x for x in csv.DictReader(file) if (x["content"], x["style"]) == ("beach", "udnie")]
-    assert [Path(row["folder"]).name for row in rows] == ["short", "pair"], "imagenet before random"
-    short, pair = rows
+    assert [Path(row["folder"]).name for row in rows] == ["pair", "short"], "random before trained"
+    pair, short = rows
     for name, value in theirs.items():
         if name not in ("content", "style"):
             assert float(pair[f"published_{name}"]) == float(short[f"published_{name}"]) == float(value)

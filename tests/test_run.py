@@ -25,7 +25,7 @@ def test_a_finished_run_leaves_everything(small: Callable, tmp_path: Path) -> No
     assert set(data) >= set(FIELDS)
     assert (data["status"], data["layers"]) == ("finished", "b")
     assert (data["content"], data["style"]) == ("astronaut", "brushwork")
-    assert (data["weights"], data["backbone"], data["pool"]) == ("random", "vgg19", "avg")
+    assert (data["weights"], data["backbone"], data["pool"]) == ("trained", "embedded", "blur")
     assert data["steps"] == data["step"] == data["evaluations"] == 6
     assert [capture["step"] for capture in data["captures"]] == [2, 4, 6]
     assert all((tmp_path / capture["file"]).is_file() for capture in data["captures"])
@@ -96,7 +96,7 @@ def test_a_run_with_another_file_under_the_same_name_is_refused(small: Callable,
         (["edge=100000"], r"10000 megapixels; the limit is 100 \(raise it with max_megapixels=N\)"),
         (["max_megapixels=0.1"], r"the limit is 0.1 \(raise it with max_megapixels=N\)"),
         (["trainer=gpu"], "trainer.accelerator=gpu cannot be used"),
-        (["backbone.weights=/no/such/file.pth"], "neither imagenet, nor random, nor a file"),
+        (["backbone.weights=/no/such/file.pth"], "neither trained, nor random, nor a file"),
     ],
 )
 def test_bad_input_leaves_a_record_and_no_picture(

@@ -33,8 +33,8 @@ def test_four_jobs_of_which_one_fails(command: Callable, tmp_path: Path) -> None
         assert seen.run_id == record.wandb_id
         assert (seen.group, seen.project) == ("a sweep", "trial")
         assert seen.name == folder.name
-        assert {"mine", "vgg19-random"} <= set(seen.tags)
-        assert seen.config["edge"] == record.edge and seen.config["backbone"]["weights"] == "random"
+        assert {"mine", "embedded-trained"} <= set(seen.tags)
+        assert seen.config["edge"] == record.edge and seen.config["backbone"]["weights"] == "trained"
         assert seen.config["layers"]["content"] == "relu2_1"
         if record.status == "failed":
             assert seen.exit_code == 1 and seen.history == []

@@ -8,7 +8,24 @@ from torch import Tensor, nn
 
 from src.backbones.registry import Architecture, convolution_of
 
-POOLS: dict[str, Callable[..., Tensor]] = {"max": F.max_pool2d, "avg": F.avg_pool2d}
+
+def blur_pool(values: Tensor) -> Tensor:
+    """Halve (B, C, H, W) by the binomial kernel 1 3 3 1: what is too fine for half the size is gone first.
+
+    Without this a network cannot see, and so does not mind, patterns of the grid of its strides (Zhang 2019, "Making
+    convolutional networks shift-invariant again"; Henaff and Simoncelli 2016). Borders are replicated.
+    """
+    line = values.new_tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    kernel = (line[:, None] * line).expand(values.shape[1], 1, 4, 4)
+    return F.conv2d(F.pad(values, (1, 1, 1, 1), mode="replicate"), kernel, stride=2, groups=values.shape[1])
+
+
+# Each halves height and width, odd ones rounded down.
+POOLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "max": lambda values: F.max_pool2d(values, 2),
+    "avg": lambda values: F.avg_pool2d(values, 2),
+    "blur": blur_pool,
+}
 
 
 class Extractor(nn.Module):
@@ -20,7 +37,7 @@ class Extractor(nn.Module):
     Args:
         architecture: which network.
         taps: names as in `Architecture.taps`; a call may ask for fewer.
-        pool: "max" or "avg", both 2x2 with stride 2.
+        pool: a name of `POOLS`.
     """
 
     mean: Tensor
@@ -40,7 +57,9 @@ class Extractor(nn.Module):
         for name in names[:depth]:
             width = architecture.channels[name]
             # skip_init: every weight is about to be loaded or seeded, and must not draw from the global generator
-            self.convolutions[name] = nn.utils.skip_init(nn.Conv2d, channels, width, 3, padding=1)
+            self.convolutions[name] = nn.utils.skip_init(
+                nn.Conv2d, channels, width, 3, padding=1, padding_mode=architecture.padding
+            )
             channels = width
         self.register_buffer("mean", torch.tensor(architecture.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(architecture.std).view(1, 3, 1, 1), persistent=False)
@@ -77,7 +96,7 @@ class Extractor(nn.Module):
         block = "1"
         for name, convolution in self.convolutions.items():
             if name[4] != block:
-                values, block = self.pool(values, 2, 2), name[4]
+                values, block = self.pool(values), name[4]
             values = convolution(values)
             if name in wanted:
                 found[name] = values.to(normalized.dtype)

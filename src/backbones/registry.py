@@ -19,16 +19,20 @@ class Architecture:
     Attributes:
         name: as in `backbone=NAME`.
         blocks: the output channels of each convolution, block by block.
-        url: torchvision's IMAGENET1K_V1 weights.
-        sha256: the first digits of their checksum, as torchvision pins them in the file's name.
+        url: torchvision's IMAGENET1K_V1 weights; None for a network whose weights are in this package.
+        sha256: the checksum of its trained weights, or the first digits of it (torchvision's are in the file's name).
+        mean, std: the statistics its input is normalised by, on RGB in [0, 1].
+        padding: what lies beyond the border of each convolution's input. Zeros there draw a dark rim on the pastiche;
+            torchvision's networks have them, and the published record with them.
     """
 
     name: str
     blocks: tuple[tuple[int, ...], ...]
-    url: str
+    url: str | None
     sha256: str
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    padding: str = "zeros"
 
     @property
     def convolutions(self) -> list[str]:
@@ -73,6 +77,13 @@ def convolution_of(tap: str) -> str:
 _ADDRESS = "https://download.pytorch.org/models/{}-{}.pth"
 
 ARCHITECTURES = {
+    "embedded": Architecture(
+        "embedded",
+        ((32, 32), (80, 80), (160, 160), (256, 256), (256, 256)),
+        None,
+        "58da37a1bb43d1f991bf4e006bc40072871305145891bc47307bed129ebe3ce8",
+        padding="replicate",
+    ),
     "vgg19": Architecture(
         "vgg19",
         ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4),

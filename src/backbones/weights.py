@@ -1,10 +1,11 @@
-"""Filling a network: seeded random weights, torchvision's ImageNet weights, or a file."""
+"""Filling a network: the weights of this package, torchvision's ImageNet weights, seeded random ones, or a file."""
 
 import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +16,9 @@ from src.catalogue import checked, fetch
 from src.config import Backbone
 from src.errors import InputError
 
-OFFLINE_CHOICES = "; or without a download: backbone.weights=PATH (a torchvision state dict) or backbone.weights=random"
+OFFLINE_CHOICES = "; or without a download: backbone=embedded, or backbone.weights=PATH (a torchvision state dict)"
+SAFETENSORS = ".safetensors"
+EMBEDDED = Path(__file__).resolve().parent.parent / "assets" / "embedded.safetensors"
 
 
 def build_extractor(backbone: Backbone, taps: list[str], mirror: str | None = None) -> tuple[Extractor, str]:
@@ -30,7 +33,10 @@ def build_extractor(backbone: Backbone, taps: list[str], mirror: str | None = No
     extractor = Extractor(known, taps, backbone.pool)
     if backbone.weights == "random":
         return extractor, _fill_random(extractor, backbone)
-    if backbone.weights == "imagenet":
+    if backbone.weights == "trained" and known.url is None:
+        path, digest = EMBEDDED, checked(EMBEDDED, known.sha256)
+    elif backbone.weights == "trained":
+        assert known.url
         name = f"weights/{Path(known.url).name}"
         expected = backbone.sha256 or known.sha256
         found = fetch(backbone.url or known.url, name, expected, mirror, OFFLINE_CHOICES)
@@ -39,7 +45,7 @@ def build_extractor(backbone: Backbone, taps: list[str], mirror: str | None = No
         path = Path(backbone.weights).expanduser()
         if not path.is_file():
             raise InputError(
-                f"backbone.weights={backbone.weights} is neither imagenet, nor random, nor a file that exists"
+                f"backbone.weights={backbone.weights} is neither trained, nor random, nor a file that exists"
             )
         digest = checked(path, backbone.sha256)
     _fill(extractor, _read_state_dict(path), known, path)
@@ -48,9 +54,12 @@ def build_extractor(backbone: Backbone, taps: list[str], mirror: str | None = No
 
 def _read_state_dict(path: Path) -> Mapping[str, Tensor]:
     try:
+        if path.suffix == SAFETENSORS:
+            return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # torch raises half a dozen kinds here, down to EOFError and UnpicklingError
-        raise InputError(f"{path} is no file of PyTorch weights (one that torch.load opens)") from None
+        opens = "safetensors" if path.suffix == SAFETENSORS else "torch.load"
+        raise InputError(f"{path} is no file of PyTorch weights (one that {opens} opens)") from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path} holds no state dict (names with tensors), but a {type(state).__name__}")
     return state
@@ -69,20 +78,26 @@ def torchvision_indices(known: Architecture) -> dict[str, int]:
 
 
 def _fill(extractor: Extractor, state: Mapping[str, Tensor], known: Architecture, path: Path) -> None:
-    prefix = "features." if any(key.startswith("features.") for key in state) else ""
-    for name, index in torchvision_indices(known).items():
-        if name not in extractor.convolutions:
-            break
-        for kind, parameter in extractor.convolutions[name].named_parameters():
-            key = f"{prefix}{index}.{kind}"
+    keys = _keys(state, known)
+    for name, convolution in extractor.convolutions.items():
+        for kind, parameter in convolution.named_parameters():
+            key = f"{keys[name]}.{kind}"
             if key not in state:
-                raise InputError(f"{path} is no torchvision {known.name}: {key} ({name}) is missing")
+                raise InputError(f"{path} is no {known.name}: {key} ({name}) is missing")
             if state[key].shape != parameter.shape:
                 raise InputError(
-                    f"{path} is no torchvision {known.name}: {key} ({name}) has shape {tuple(state[key].shape)}, "
+                    f"{path} is no {known.name}: {key} ({name}) has shape {tuple(state[key].shape)}, "
                     f"expected {tuple(parameter.shape)}"
                 )
             parameter.data.copy_(state[key])
+
+
+def _keys(state: Mapping[str, Tensor], known: Architecture) -> dict[str, str]:
+    """Return what a file calls each convolution: by our names, or by torchvision's indices."""
+    if any(key.startswith("conv1_1.") for key in state):
+        return {name: name for name in known.convolutions}
+    prefix = "features." if any(key.startswith("features.") for key in state) else ""
+    return {name: f"{prefix}{index}" for name, index in torchvision_indices(known).items()}
 
 
 def _fill_random(extractor: Extractor, backbone: Backbone) -> str:
@@ -116,7 +131,7 @@ def _draw_weights(known: Architecture, depth: int, pool: str, seed: int) -> tupl
     weights, digest, block = [], hashlib.sha256(), "1"
     for position, (name, width) in enumerate(list(known.channels.items())[:depth]):
         if name[4] != block:
-            values, block = POOLS[pool](values, 2, 2), name[4]
+            values, block = POOLS[pool](values), name[4]
         generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + position)
         weight = nn.init.orthogonal_(torch.empty(width, values.shape[1], 3, 3), generator=generator)
         values = F.conv2d(values, weight, padding=1)

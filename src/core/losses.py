@@ -1,14 +1,18 @@
-"""Content and style losses of one layer, in three named forms. Each returns one value per sample, (B,).
+"""Content and style losses of one layer, in four named forms. Each returns one value per sample, (B,).
 
 | form         | content                        | style (G, A already Gram matrices)               | layer weights |
 |--------------|--------------------------------|--------------------------------------------------|---------------|
 | `equations`  | 1/2 sum (F - P)^2       (eq 1) | 1/(4 N^2) sum (G/M - A/M')^2              (eq 4)  | 1/n    (eq 5) |
 | `published`  | mean (F - P)^2                 | mean (G - A)^2, Grams not normalised             | 1             |
 | `normalized` | sum (F - P)^2 / sum P^2        | sum (G/M - A/M')^2 / sum (A/M')^2                | 1/n           |
+| `moments`    | as `normalized`                | half that of the covariance, half of the mean    | 1/n           |
 
 The equations are those of "Texture Enhancement Using Neural Style Transfer" (after Gatys, Ecker and Bethge, CVPR
 2016). With style and image of one size (M = M') the first row is eq. 4 as printed; at different sizes each Gram is
 divided by its own number of positions, without which a larger style image would count as a stronger style.
+
+G/M is the covariance of the channels plus the outer product of their means. After a ReLU the means are the larger part
+of it by far, so a Gram that matches to a percent may hold little of the texture; `moments` weighs the two apart.
 """
 
 from collections.abc import Callable
@@ -16,7 +20,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from src.core.statistics import energy, gram_matrix, positions
+from src.core.statistics import channel_means, energy, gram_matrix, positions
 
 # A target of exactly zero energy (a black image through a network without biases) must not divide by zero.
 _TINY = 1e-12
@@ -28,16 +32,23 @@ class StyleTarget:
 
     Attributes:
         gram: (B, N, N), not normalised; B is 1 or the batch of the canvas.
+        mean: (B, N) of each channel.
         positions: M', the number of positions it was summed over.
     """
 
     gram: Tensor
+    mean: Tensor
     positions: int
 
     @classmethod
     def of(cls, features: Tensor) -> "StyleTarget":
         """Measure the style features (B, N, H, W)."""
-        return cls(gram_matrix(features), positions(features))
+        return cls(gram_matrix(features), channel_means(features), positions(features))
+
+    @property
+    def covariance(self) -> Tensor:
+        """Return the covariance of the channels over the positions, (B, N, N)."""
+        return self.gram / self.positions - self.mean.unsqueeze(2) * self.mean.unsqueeze(1)
 
 
 def content_equations(features: Tensor, target: Tensor) -> Tensor:
@@ -74,6 +85,19 @@ def style_normalized(features: Tensor, target: StyleTarget) -> Tensor:
     return energy(difference) / energy(goal).clamp_min(_TINY)
 
 
+def style_moments(features: Tensor, target: StyleTarget) -> Tensor:
+    """Return half the relative squared difference of the covariances plus half that of the means: (B,).
+
+    Mean and covariance are what a Gram matrix holds (Li, Wang, Liu and Hou 2017, "Demystifying neural style
+    transfer"); apart, neither hides the other.
+    """
+    mine = StyleTarget.of(features)
+    goal = target.covariance
+    covariance = energy(mine.covariance - goal) / energy(goal).clamp_min(_TINY)
+    mean = energy(mine.mean - target.mean) / energy(target.mean).clamp_min(_TINY)
+    return 0.5 * (covariance + mean)
+
+
 def total_variation(image: Tensor) -> Tensor:
     """Return the anisotropic total variation with squared differences (Mahendran and Vedaldi 2015, beta = 2).
 
@@ -99,6 +123,7 @@ class LossForm:
 
 LOSS_FORMS = {
     "normalized": LossForm(content_normalized, style_normalized, averaged=True),
+    "moments": LossForm(content_normalized, style_moments, averaged=True),
     "equations": LossForm(content_equations, style_equations, averaged=True),
     "published": LossForm(content_published, style_published, averaged=False),
 }

@@ -19,6 +19,11 @@ def gram_matrix(features: Tensor) -> Tensor:
     return flat @ flat.mT
 
 
+def channel_means(features: Tensor) -> Tensor:
+    """Return the mean of each channel: (B, N, H, W) to (B, N)."""
+    return features.flatten(2).mean(2)
+
+
 def positions(features: Tensor) -> int:
     """Return M, the number of positions (height x width) of a feature map (B, N, H, W)."""
     return features.shape[-2] * features.shape[-1]

@@ -49,7 +49,7 @@ def test_style_equation_4_at_equal_sizes() -> None:
     torch.testing.assert_close(style_equations(features, StyleTarget.of(style))[0], expected)
 
 
-@pytest.mark.parametrize("form", ["equations", "normalized"])
+@pytest.mark.parametrize("form", ["equations", "normalized", "moments"])
 def test_a_tiled_style_is_the_same_style(form: str) -> None:
     """Grams are divided by their own number of positions: a style image twice as large weighs the same."""
     features, style = _convolved(0), _convolved(1)
@@ -58,8 +58,19 @@ def test_a_tiled_style_is_the_same_style(form: str) -> None:
     torch.testing.assert_close(LOSS_FORMS[form].style(features, StyleTarget.of(tiled)), once)
 
 
-def test_normalized_is_one_at_nothing_and_independent_of_scale() -> None:
-    form = LOSS_FORMS["normalized"]
+def test_moments_equal_numpy() -> None:
+    features, style = _convolved(4), _convolved(5, 6, 6)
+    mine, theirs = (each[0].flatten(1).numpy() for each in (features, style))
+    expected = 0.5 * (
+        ((np.cov(mine, bias=True) - np.cov(theirs, bias=True)) ** 2).sum() / (np.cov(theirs, bias=True) ** 2).sum()
+        + ((mine.mean(1) - theirs.mean(1)) ** 2).sum() / (theirs.mean(1) ** 2).sum()
+    )
+    assert LOSS_FORMS["moments"].style(features, StyleTarget.of(style)).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["normalized", "moments"])
+def test_relative_forms_are_one_at_nothing_and_independent_of_scale(name: str) -> None:
+    form = LOSS_FORMS[name]
     features, target = _convolved(0), _convolved(1)
     zero = torch.zeros_like(features)
     assert form.content(zero, target).item() == pytest.approx(1)

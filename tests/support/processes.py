@@ -11,10 +11,12 @@ from tests.conftest import ROOT
 
 
 @contextmanager
-def started(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Start `python -m src.train ARGUMENTS`; it is killed where the block leaves it running."""
+def started(
+    *arguments: str, module: str = "src.train", environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Start `python -m MODULE ARGUMENTS`; it is killed where the block leaves it running."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "src.train", *arguments], cwd=ROOT, env={**os.environ, **(environment or {})}, text=True,
+        [sys.executable, "-m", module, *arguments], cwd=ROOT, env={**os.environ, **(environment or {})}, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
