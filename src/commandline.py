@@ -7,12 +7,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -53,6 +55,11 @@ def plain_errors(schema: type = RunConfig) -> Iterator[None]:
             traceback.print_exc()
             status = FAILED
         _exit(message, status)
+
+
+def job_errors(schema: type = RunConfig) -> AbstractContextManager[None]:
+    """Return what a job of Hydra's runs in: of a sweep, it hands its error to the launcher; alone, it speaks itself."""
+    return nullcontext() if HydraConfig.get().mode == RunMode.MULTIRUN else plain_errors(schema)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

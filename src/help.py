@@ -1,6 +1,7 @@
 """What `python -m src.train --help` shows. Without Hydra, which would take a second to say the same."""
 
 import dataclasses
+import signal
 import textwrap
 from collections.abc import Iterator
 
@@ -56,6 +57,12 @@ def _options(schema: type) -> Iterator[tuple[str, dataclasses.Field]]:
         for nested in dataclasses.fields(field.type):
             if nested.name != "name":  # chosen by the group: GROUP=NAME
                 yield f"{field.name}.{nested.name}", nested
+
+
+def show(text: str) -> None:
+    """Print a help text; a reader that has seen enough (| head) is no error."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    print(text)
 
 
 def option_names(schema: type = RunConfig) -> list[str]:

@@ -47,6 +47,8 @@ def build_trainer(options: TrainerOptions, **more: Any) -> Trainer:
     """
     for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # Lightning 2.6 calls a method that torch 2.15 deprecates
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     try:
         return Trainer(
             accelerator=options.accelerator,
@@ -97,8 +99,6 @@ def fit(
         tracker.begin(record, resume_step)
     if resume_step >= 0:
         log.info("going on at step %d of %d in %s", resume_step, config.steps, folder)
-    # Lightning 2.6 calls a method that torch 2.15 deprecates
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     module: StyleTransferModule | None = None
     progress = Progress(config.steps, max(0, resume_step), lambda: module.shown() if module else (0, ""))
     try:
@@ -147,8 +147,7 @@ def _fit_stage(
         default_root_dir=folder,
     )
     ticks = itertools.repeat(0)  # one endless epoch: the steps count, not the data
-    more: dict[str, Any] = {"ckpt_path": folder / CHECKPOINT} if resumed else {}
-    trainer.fit(module, ticks, weights_only=True, **more)
+    trainer.fit(module, ticks, ckpt_path=folder / CHECKPOINT if resumed else None, weights_only=True)
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:

@@ -87,7 +87,6 @@ class StyleTransferModule(LightningModule):
         self.throughput.warmed = 0
         self.evaluations = before.evaluations
         self.initial_loss = before.initial_loss
-        self.logged_step = before.logged_step
         self._seconds_before = before.seconds
 
     @property

@@ -61,11 +61,11 @@ class Preparation:
     def __init__(
         self, config: RunConfig, record: "RunRecord", files: Mapping[str, Found], device: torch.device
     ) -> None:
-        _use_threads(config.trainer.threads)
+        use_threads(config.trainer.threads)
         reset_peak_memory(device)
         self.config, self.device = config, device
         self.dtype = torch.float64 if config.precision == "64" else torch.float32
-        record.device, record.threads = _device_name(device), torch.get_num_threads()
+        record.device, record.threads = device_name(device), torch.get_num_threads()
         self.taps = Taps.of(config)
         self.content, record.content_sha256 = _open("content", files, config, record.content_sha256)
         self.style, record.style_sha256 = _open("style", files, config, record.style_sha256)
@@ -140,14 +140,16 @@ def _check_size(kind: str, image: Image.Image, config: RunConfig, edge: int, nee
     return size
 
 
-def _use_threads(asked: int | None) -> None:
+def use_threads(asked: int | None) -> None:
+    """Take as many CPU threads as were asked for, else as the batch system allotted, else as torch thinks fit."""
     # Slurm without CPU binding shows a job all cores of the node: take no more than were allotted.
     allotted = os.environ.get("SLURM_CPUS_PER_TASK")
     if threads := asked or (int(allotted) if allotted else None):
         torch.set_num_threads(threads)
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Return the name of a device for people: the model of the GPU or CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type != "cpu":

@@ -12,11 +12,11 @@ def train(options: "DictConfig") -> str:
     """Run one training in the folder that Hydra made for it; return its status."""
     from hydra.core.hydra_config import HydraConfig
 
-    from src.commandline import plain_errors
+    from src.commandline import job_errors
     from src.config import typed
     from src.pretraining.config import PretrainConfig
 
-    with plain_errors(PretrainConfig):
+    with job_errors(PretrainConfig):
         config = typed(options, PretrainConfig)
         from src.pretraining.run import pretrain
 
@@ -28,9 +28,9 @@ def main() -> None:
     from src.pretraining.config import PretrainConfig
 
     if {"-h", "--help"} & set(sys.argv[1:]):
-        from src.help import pretrain_help
+        from src.help import pretrain_help, show
 
-        print(pretrain_help(PretrainConfig))
+        show(pretrain_help(PretrainConfig))
         return
 
     import hydra

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import urllib.parse
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -175,8 +175,8 @@ def compare(runs: Iterable[Run]) -> list[dict[str, Any]]:
             value, our_value = float(published[name]), ours.get(our_name)
             row |= {f"published_{name}": value, f"our_{our_name}": our_value}
             row[f"relative_difference_{name}"] = None if our_value is None else (our_value - value) / value
-        nested = [record.config.get(group) or {} for group in ("canvas", "schedule")]
-        given = {**ours, **nested[0], **nested[1], "decay": (record.config.get("optimizer") or {}).get("decay", 0.0)}
+        groups = [record.config.get(group) or {} for group in ("canvas", "schedule", "optimizer")]
+        given = ChainMap(ours, *groups)  # what the record says of itself first
         departures = [f"{name} {given[name]}" for name, value in RECIPE.items() if given.get(name, value) != value]
         row |= {"our_ssim": record.ssim, "weights": record.weights, "not_as_published": "; ".join(departures)}
         rows.append({**row, "status": record.status, "folder": str(folder)})

@@ -1,7 +1,6 @@
 """`python -m src.train`: one picture, or with -m a sweep of them. See --help."""
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,26 +11,20 @@ if TYPE_CHECKING:
 def train(options: "DictConfig") -> str:
     """Run one job in the folder that Hydra made for it; return its status."""
     from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
 
-    from src.commandline import plain_errors
+    from src.commandline import job_errors
     from src.run import run
 
-    job = HydraConfig.get()
-    # a job of a sweep hands its error to the launcher; alone, it speaks for itself
-    with nullcontext() if job.mode == RunMode.MULTIRUN else plain_errors():
-        return run(options, Path(job.runtime.output_dir)).status
+    with job_errors():
+        return run(options, Path(HydraConfig.get().runtime.output_dir)).status
 
 
 def main() -> None:
     """Show the help, resume a folder, or hand over to Hydra. Each imports no more than it needs."""
     if {"-h", "--help"} & set(sys.argv[1:]):
-        import signal
+        from src.help import help_text, show
 
-        from src.help import help_text
-
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # --help | head
-        print(help_text())
+        show(help_text())
         return
 
     import hydra

@@ -39,7 +39,7 @@ BESIDE = {
     "metrics": {"objective"},
     "callbacks": {"module"},
     "loop": {"preparation"},
-    "pretraining.run": {"loop"},
+    "pretraining.run": {"loop", "preparation"},
     "run": {"loop", "preparation"},
     "report": {"figures"},
     "train": {"commandline", "launchers"},

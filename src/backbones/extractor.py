@@ -1,6 +1,7 @@
 """The network, run as far as the deepest tap asked for."""
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +16,14 @@ def blur_pool(values: Tensor) -> Tensor:
     Without this a network cannot see, and so does not mind, patterns of the grid of its strides (Zhang 2019, "Making
     convolutional networks shift-invariant again"; Henaff and Simoncelli 2016). Borders are replicated.
     """
-    line = values.new_tensor([1.0, 3.0, 3.0, 1.0]) / 8
-    kernel = (line[:, None] * line).expand(values.shape[1], 1, 4, 4)
+    kernel = _binomial(values.dtype, values.device).expand(values.shape[1], 1, 4, 4)
     return F.conv2d(F.pad(values, (1, 1, 1, 1), mode="replicate"), kernel, stride=2, groups=values.shape[1])
+
+
+@lru_cache(maxsize=8)  # made anew, it would be copied to a GPU, which waits for it, at every pooling of every step
+def _binomial(dtype: torch.dtype, device: torch.device) -> Tensor:
+    line = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=dtype, device=device) / 8
+    return line[:, None] * line
 
 
 # Each halves height and width, odd ones rounded down.

@@ -17,6 +17,7 @@ of it by far, so a Gram that matches to a percent may hold little of the texture
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -45,7 +46,7 @@ class StyleTarget:
         """Measure the style features (B, N, H, W)."""
         return cls(gram_matrix(features), channel_means(features), positions(features))
 
-    @property
+    @cached_property
     def covariance(self) -> Tensor:
         """Return the covariance of the channels over the positions, (B, N, N)."""
         return self.gram / self.positions - self.mean.unsqueeze(2) * self.mean.unsqueeze(1)

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import logging
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from src.files import sole_writer, write_atomically
 from src.history import Tracker
 from src.interrupts import Interrupts
 from src.loop import build_trainer, read_checkpoint
+from src.preparation import device_name, use_threads
 from src.pretraining import record as records
 from src.pretraining.config import CIRCUMSTANCES, PretrainConfig, check
 from src.pretraining.crops import CropOptions, Crops, find_pictures
@@ -90,8 +90,7 @@ def _train(
     config: PretrainConfig, folder: Path, record: PretrainRecord, interrupts: Interrupts, trackers: list[Tracker]
 ) -> None:
     paths = find_pictures(Path(config.images or "").expanduser())
-    if config.trainer.threads:
-        torch.set_num_threads(config.trainer.threads)
+    use_threads(config.trainer.threads)
     torch.manual_seed(config.seed)
     log.info("reading %d pictures", len(paths))
     low, high = config.zoom
@@ -112,17 +111,15 @@ def _train(
         callbacks=[Signals(interrupts), watch, progress],
         default_root_dir=folder,
     )
-    record.device = str(trainer.strategy.root_device)
+    record.device = device_name(trainer.strategy.root_device)
     for tracker in trackers:
         tracker.begin(record, step)
         watch.logged = max(watch.logged, tracker.last_step)
     if step >= 0:
         log.info("going on at step %d of %d in %s", step, config.steps, folder)
-    # Lightning 2.6 calls a method that torch 2.15 deprecates
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    resumed: Any = {"ckpt_path": checkpoint} if step >= 0 else {}
     try:
-        trainer.fit(module, crops.batches(int(state["batches"])), weights_only=True, **resumed)
+        batches = crops.batches(int(state["batches"]))
+        trainer.fit(module, batches, ckpt_path=checkpoint if step >= 0 else None, weights_only=True)
     finally:
         progress.close()
     if interrupts.received is not None and module.global_step < config.steps:
