@@ -63,9 +63,11 @@ class Layers:
 class Loss:
     """L_total = alpha L_content + beta L_style + tv TV (eq. 7)."""
 
-    name: str = option("moments", "moments | normalized | equations | published")
+    name: str = option("patches", "patches | moments | normalized | equations | published")
+    patches: float = option(0.3, "loss=patches: share of the style loss that asks for patches of the style")
+    rematch: int = option(20, "loss=patches: steps after which the nearest are looked up again")
     alpha: float = option(1.0, "content weight; 0 leaves style alone")
-    beta: float = option(8.0, "style weight; 0 leaves content alone")
+    beta: float = option(50.0, "style weight; 0 leaves content alone")
     tv: float = option(0.0, "total variation weight")
     content_tap: str = option("relu4_1", "the content tap that layers.content defaults to")
     substitute: dict[str, str] = option({}, "taps that this form reads elsewhere (published: relu5_1 at conv5_1)")
@@ -96,7 +98,7 @@ class Optimizer:
     """How the image is changed."""
 
     name: str = option("adam", "adam | lbfgs (strong-Wolfe line search)")
-    lr: float = option(0.02, "learning rate, in units of the canvas space")
+    lr: float = option(0.01, "learning rate, in units of the canvas space")
     betas: list[float] = option([0.9, 0.99], "adam: decay of the first and second moments")
     history: int = option(20, "lbfgs: curvature pairs kept")
     decay: float = option(0.2, "adam: share of the steps, the last ones, in which the learning rate falls to zero")
@@ -107,7 +109,7 @@ class Schedule:
     """Sizes on the way to the result, each sqrt(2) times the one before; the steps are shared equally among them."""
 
     name: str = option("pyramid", "pyramid | single")
-    sizes: int = option(3, "number of sizes; none is made smaller than 64 px on its long side")
+    sizes: int = option(2, "number of sizes; none is made smaller than 64 px on its long side")
 
 
 @dataclass
@@ -152,7 +154,7 @@ class RunConfig:
     canvas: Canvas = option(Canvas, "parametrisation")
     logger: Logger = option(Logger, "tracking")
     trainer: Trainer = option(Trainer, "machine")
-    steps: int = option(300, "optimiser steps")
+    steps: int = option(150, "optimiser steps")
     captures: list[Any] = option(
         [0.33, 0.67, 1.0], "when the picture is kept: fractions of steps (0.33), or step numbers (100)"
     )
@@ -160,7 +162,9 @@ class RunConfig:
     edge: int = option(356, "long side of the result, px")
     fit: str = option("keep", "keep the aspect ratio | squash both images to edge x edge")
     seed: int = option(0, "seed of init=noise")
-    precision: str = option("32", "32 | 64 | bf16 (convolutions; statistics, loss and image stay float32)")
+    precision: str = option(
+        "auto", "auto (bf16 where the hardware has it, else 32) | bf16 (convolutions, search of patches) | 32 | 64"
+    )
     log_every: int = option(10, "steps between logged points")
     checkpoint_every: int = option(50, "steps between checkpoints")
     max_megapixels: float = option(100.0, "largest image accepted, as a file and at work")

@@ -95,7 +95,11 @@ class StyleTransferModule(LightningModule):
         return self.stage.first + self.global_step
 
     def configure_optimizers(self) -> Optimizer:
-        """Return the optimiser over the canvas alone."""
+        """Return the optimiser over the canvas alone.
+
+        A stage does not go on with the moments of the one before, resized: at six scalings that was slower than to
+        begin anew, whose first steps are long.
+        """
         return build_optimizer(self.options, self.canvas.parameters())
 
     def on_train_start(self) -> None:
@@ -114,6 +118,8 @@ class StyleTransferModule(LightningModule):
         begun, evaluated = metrics.now(self.device), self.evaluations
         try:
             for step in range(start, min(self.timetable.next_pause(start), self.stage.last)):
+                if step % self.objective.loss.rematch == 0:
+                    self.objective.forget_matches()
                 set_rate(self.options, optimizer.param_groups, step / self.timetable.steps)  # type: ignore[union-attr]
                 optimizer.step(self._closure(look_first=step == start))  # type: ignore[union-attr]
                 if self.options.name == "adam":  # projecting under L-BFGS would falsify its curvature pairs
@@ -214,6 +220,7 @@ class StyleTransferModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the counters that a resumed run goes on with."""
+        checkpoint["matches"] = self.objective.matches
         checkpoint["counters"] = {
             "step": self.step,
             "evaluations": self.evaluations,
@@ -224,6 +231,7 @@ class StyleTransferModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the counters up again."""
+        self.objective.forget_matches(checkpoint["matches"])
         counters = checkpoint["counters"]
         self.evaluations = counters["evaluations"]
         self.initial_loss = counters["initial_loss"]

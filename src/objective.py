@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from src.backbones.extractor import Extractor
 from src.config import Loss, RunConfig, taps
 from src.core.losses import LOSS_FORMS, StyleTarget, total_variation
+from src.core.patches import SIZE, StylePatches
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ class Taps:
 class Objective(nn.Module):
     """L_total = alpha L_content + beta sum_l w_l E_l + tv TV (eq. 5 and 7).
 
+    With a share s of patches, E_l of a layer beyond the first block is (1 - s) statistics + s patches. Which style
+    patch is nearest is looked up when it is first needed and after every `forget_matches`.
+
     Args:
         extractor: the frozen network; must have all of `taps`.
         taps: where to read it.
@@ -66,6 +70,13 @@ class Objective(nn.Module):
             self.content_target = extractor(content, [taps.content])[taps.content]
             measured = extractor(style, taps.style)
             self.style_targets = {tap: StyleTarget.of(measured[tap]) for tap in taps.style}
+            self.patches = {
+                tap: StylePatches(measured[tap], extractor.compute_dtype or style.dtype)
+                for tap in taps.style
+                if self.form.patches and loss.patches > 0 and tap[4] != "1" and min(measured[tap].shape[-2:]) >= SIZE
+            }
+        self.matches: dict[str, Tensor] = {}
+        self._assembled: dict[str, Tensor] = {}
 
     def forward(self, normalized: Tensor, full: bool = False) -> Terms:
         """Return the terms of an image.
@@ -86,10 +97,28 @@ class Objective(nn.Module):
             content = self.form.content(features[self.taps.content], self.content_target)
             total = total + self.loss.alpha * content
         if with_style:
-            layers = {tap: self.form.style(features[tap], self.style_targets[tap]) for tap in self.taps.style}
+            layers = {tap: self._style(tap, features[tap]) for tap in self.taps.style}
             style = torch.stack([weight * layers[tap] for tap, weight in self.taps.style.items()]).sum(0)
             total = total + self.loss.beta * style
         if self.loss.tv > 0:
             variation = total_variation(self.extractor.denormalize(normalized))
             total = total + self.loss.tv * variation
         return Terms(total, content, style, layers, variation)
+
+    def _style(self, tap: str, features: Tensor) -> Tensor:
+        statistics = self.form.style(features, self.style_targets[tap])
+        if tap not in self.patches:
+            return statistics
+        patches = self.patches[tap]
+        with torch.no_grad():
+            if tap not in self.matches:
+                self.matches[tap] = patches.nearest(features)
+            if tap not in self._assembled:
+                self._assembled[tap] = patches.assembled(self.matches[tap], features)
+        share = self.loss.patches
+        return (1 - share) * statistics + share * patches.loss(features, self._assembled[tap])
+
+    def forget_matches(self, matches: Mapping[str, Tensor] | None = None) -> None:
+        """Look the nearest patches up again at the next evaluation, or take these, from a checkpoint, for nearest."""
+        self.matches = {tap: places.to(self.content_target.device) for tap, places in (matches or {}).items()}
+        self._assembled = {}

@@ -9,7 +9,7 @@ from src.errors import InputError
 from src.schedule import capture_steps
 
 CHOICES = {
-    "loss.name": ("moments", "normalized", "equations", "published"),
+    "loss.name": ("patches", "moments", "normalized", "equations", "published"),
     "backbone.pool": ("blur", "avg", "max"),
     "init.name": ("content", "noise", "style", "file"),
     "optimizer.name": ("adam", "lbfgs"),
@@ -19,7 +19,7 @@ CHOICES = {
     "logger.mode": ("auto", "online", "offline"),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
     "fit": ("keep", "squash"),
-    "precision": ("32", "64", "bf16"),
+    "precision": ("auto", "bf16", "32", "64"),
 }
 POSITIVE = (
     "steps",
@@ -30,6 +30,7 @@ POSITIVE = (
     "optimizer.lr",
     "optimizer.history",
     "schedule.sizes",
+    "loss.rematch",
 )
 # Weights by name; anything else is a path.
 WEIGHTS = ("trained", "random")
@@ -52,6 +53,8 @@ def validate(config: RunConfig) -> None:
     for name in NOT_NEGATIVE:
         if not 0 <= _value(config, name) < math.inf:
             raise InputError(f"{name} must be zero or positive, not {_value(config, name)}")
+    if not 0 <= config.loss.patches <= 1:
+        raise InputError(f"loss.patches is a share of the style loss, in [0, 1], not {config.loss.patches}")
     if config.loss.alpha == 0 and config.loss.beta == 0:
         raise InputError("loss.alpha and loss.beta are both zero: there is nothing to optimise")
     for kind in ("content", "style"):

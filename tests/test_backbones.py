@@ -105,7 +105,7 @@ def test_the_embedded_network_ships_with_its_weights_pinned() -> None:
     extractor, digest = build_extractor(Backbone(), taps)
     assert digest == known.sha256
     found = extractor(extractor.normalize(torch.rand(2, 3, 64, 80)))
-    for block, (tap, width) in enumerate(zip(taps, (32, 80, 160, 256, 256), strict=True)):
+    for block, (tap, width) in enumerate(zip(taps, (32, 64, 128, 256, 256), strict=True)):
         assert found[tap].shape == (2, width, 64 >> block, 80 >> block)
         assert 0.05 < found[tap].mean() < 5, "no tap is dead, none has run away"
 

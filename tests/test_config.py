@@ -21,7 +21,7 @@ FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group
 
 @pytest.mark.parametrize(("group", "name"), FILES)
 def test_every_file_composes_and_is_valid(group: str, name: str) -> None:
-    more = {("init", "file"): ["init.path=x.png"], ("layers", "johnson"): ["backbone=vgg16"]}.get((group, name), [])
+    more = {("init", "file"): ["init.path=x.png"]}.get((group, name), [])
     config = compose([f"{group}={name}", *more])
     validate(config)
     if group != "experiment":
@@ -82,10 +82,11 @@ def test_layer_sets_grow_by_a_block() -> None:
         (["loss.tv=-0.5"], r"loss\.tv must be zero or positive"),
         (["loss.alpha=0", "loss.beta=0"], "both zero"),
         (["fit=stretch"], "fit=stretch is unknown; one of: keep, squash"),
-        (["precision=8"], "precision=8 is unknown; one of: 32, 64, bf16"),
+        (["loss.patches=2"], "loss.patches is a share of the style loss"),
+        (["precision=8"], "precision=8 is unknown; one of: auto, bf16, 32, 64"),
         (["backbone.pool=median"], "one of: blur, avg, max"),
         (["captures=[1.5]"], r"fraction 1\.5 is not in \[0, 1\]"),
-        (["captures=[400]"], r"step 400 is not in 0\.\.300"),
+        (["captures=[400]"], r"step 400 is not in 0\.\.150"),
         (["captures=[end]"], "'end' is not a number"),
         (["init=file"], r"init=file needs init\.path=FILE"),
         (["layers.style=[]"], "layers.style is empty"),

@@ -79,9 +79,9 @@ _ADDRESS = "https://download.pytorch.org/models/{}-{}.pth"
 ARCHITECTURES = {
     "embedded": Architecture(
         "embedded",
-        ((32, 32), (80, 80), (160, 160), (256, 256), (256, 256)),
+        ((32, 32), (64, 64), (128, 128, 128), (256, 256, 256), (256, 256)),
         None,
-        "58da37a1bb43d1f991bf4e006bc40072871305145891bc47307bed129ebe3ce8",
+        "a620467e8526a5b85a145a9f47ecaadcf7be4ddb8a6a486b926d7ba370638a5c",
         padding="replicate",
     ),
     "vgg19": Architecture(

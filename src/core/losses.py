@@ -1,4 +1,4 @@
-"""Content and style losses of one layer, in four named forms. Each returns one value per sample, (B,).
+"""Content and style losses of one layer, in five named forms. Each returns one value per sample, (B,).
 
 | form         | content                        | style (G, A already Gram matrices)               | layer weights |
 |--------------|--------------------------------|--------------------------------------------------|---------------|
@@ -6,6 +6,7 @@
 | `published`  | mean (F - P)^2                 | mean (G - A)^2, Grams not normalised             | 1             |
 | `normalized` | sum (F - P)^2 / sum P^2        | sum (G/M - A/M')^2 / sum (A/M')^2                | 1/n           |
 | `moments`    | as `normalized`                | half that of the covariance, half of the mean    | 1/n           |
+| `patches`    | as `normalized`                | a share of `moments`, the rest by core/patches   | 1/n           |
 
 The equations are those of "Texture Enhancement Using Neural Style Transfer" (after Gatys, Ecker and Bethge, CVPR
 2016). With style and image of one size (M = M') the first row is eq. 4 as printed; at different sizes each Gram is
@@ -21,7 +22,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from src.core.statistics import channel_means, energy, gram_matrix, positions
+from src.core.statistics import energy, gram_matrix, moments, positions
 
 # A target of exactly zero energy (a black image through a network without biases) must not divide by zero.
 _TINY = 1e-12
@@ -44,7 +45,8 @@ class StyleTarget:
     @classmethod
     def of(cls, features: Tensor) -> "StyleTarget":
         """Measure the style features (B, N, H, W)."""
-        return cls(gram_matrix(features), channel_means(features), positions(features))
+        gram, mean = moments(features)
+        return cls(gram, mean, positions(features))
 
     @cached_property
     def covariance(self) -> Tensor:
@@ -115,16 +117,25 @@ def total_variation(image: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LossForm:
-    """One named form: a content loss, a style loss, and whether layers are averaged (1/n) or summed."""
+    """One named form.
+
+    Attributes:
+        content: its content loss.
+        style: its style loss of the statistics.
+        averaged: whether layers are averaged (1/n) or summed.
+        patches: whether a share of the style loss asks for patches of the style instead.
+    """
 
     content: Callable[[Tensor, Tensor], Tensor]
     style: Callable[[Tensor, StyleTarget], Tensor]
     averaged: bool
+    patches: bool = False
 
 
 LOSS_FORMS = {
     "normalized": LossForm(content_normalized, style_normalized, averaged=True),
     "moments": LossForm(content_normalized, style_moments, averaged=True),
+    "patches": LossForm(content_normalized, style_moments, averaged=True, patches=True),
     "equations": LossForm(content_equations, style_equations, averaged=True),
     "published": LossForm(content_published, style_published, averaged=False),
 }

@@ -1,5 +1,8 @@
 """Statistics of feature maps."""
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 
@@ -15,13 +18,32 @@ def gram_matrix(features: Tensor) -> Tensor:
     Returns:
         (B, N, N).
     """
-    flat = features.flatten(2)
-    return flat @ flat.mT
+    return moments(features)[0]
 
 
-def channel_means(features: Tensor) -> Tensor:
-    """Return the mean of each channel: (B, N, H, W) to (B, N)."""
-    return features.flatten(2).mean(2)
+def moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the Gram matrix, (B, N, N), and the mean of each channel, (B, N), of features (B, N, H, W)."""
+    gram, total = _Moments.apply(features.flatten(2))
+    return gram, total / positions(features)
+
+
+class _Moments(torch.autograd.Function):
+    """F F^T and F 1. The gradient in F is (G' + G'^T) F + s' 1^T: one product that is written once, where autograd
+    takes two, of each half, and adds three tensors of the size of F.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(flat)
+        return flat @ flat.mT, flat.sum(2)
+
+    @staticmethod
+    def backward(ctx: Any, gram: Tensor, total: Tensor) -> Tensor:
+        (flat,) = ctx.saved_tensors
+        symmetric = gram + gram.mT
+        if flat.stride(1) == 1:  # channels innermost: the gradient must lie as the features do, or adding it is slow
+            return torch.baddbmm(total.unsqueeze(1), flat.mT, symmetric).mT
+        return torch.baddbmm(total.unsqueeze(2), symmetric, flat)
 
 
 def positions(features: Tensor) -> int:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from src.core.losses import LOSS_FORMS, StyleTarget, content_equations, style_equations, total_variation
-from src.core.statistics import gram_matrix
+from src.core.statistics import gram_matrix, moments
 
 
 def _convolved(seed: int, height: int = 5, width: int = 7) -> torch.Tensor:
@@ -106,3 +106,11 @@ def test_total_variation_of_a_ramp() -> None:
     """A ramp of slope s along one axis has squared differences s^2 there and none along the other."""
     ramp = (torch.arange(6.0) * 0.1).view(1, 1, 1, 6).expand(2, 3, 4, 6)
     torch.testing.assert_close(total_variation(ramp), torch.full((2,), 0.01))
+
+
+def test_the_gradient_of_the_moments_is_that_of_their_definition() -> None:
+    features = _convolved(0).requires_grad_()
+    assert torch.autograd.gradcheck(moments, features)
+    gram, mean = moments(features)
+    torch.testing.assert_close(mean, features.flatten(2).mean(2))
+    torch.testing.assert_close(gram, features.flatten(2) @ features.flatten(2).mT)

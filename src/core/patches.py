@@ -1,0 +1,78 @@
+"""Patches of a style: for every place of an image the one that is nearest, and the distance to it.
+
+Statistics say how often each pattern occurs, not that a line goes on or that a ring closes. Asking each 3 x 3 patch of
+features to be like one that the style really has does (Li and Wand 2016, "Combining Markov random fields and
+convolutional neural networks for image synthesis", eq. 2 and 3).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from src.core.statistics import energy, positions
+
+SIZE = 3
+# Places of the image are looked up on every other position: patches of three still cover all.
+STRIDE = 2
+# A style with more patches than this is thinned out on a regular grid: the cost of a search is bounded.
+MOST = 16384
+_CHUNK = 1024
+_TINY = 1e-12
+
+
+class StylePatches:
+    """What the patch loss keeps of the style image at one layer.
+
+    Args:
+        features: (1, N, H, W), at least 3 x 3 positions.
+        dtype: what the search multiplies in; bfloat16 is several times faster where the hardware has it.
+    """
+
+    def __init__(self, features: Tensor, dtype: torch.dtype) -> None:
+        self.energy = energy(features) / positions(features)
+        stride = 1
+        while (features.shape[2] // stride) * (features.shape[3] // stride) > MOST:
+            stride += 1
+        self.patches = F.unfold(features, SIZE, stride=stride)[0].T.contiguous()
+        centred = self.patches - self.patches.mean(0)
+        # Where the angle decides, a patch of little contrast is nearest to few: matching by distance prefers such
+        self.directions = F.normalize(centred, dim=1).to(dtype)
+
+    def nearest(self, features: Tensor) -> Tensor:
+        """Return the number of the style patch at the smallest angle, both less their means, of every place: (B, L).
+
+        Args:
+            features: (B, N, H, W).
+        """
+        patches = F.unfold(_padded(features), SIZE, stride=STRIDE)
+        centred = (patches - patches.mean(2, keepdim=True)).to(self.directions.dtype)
+        found = [
+            torch.cat([(part.mT @ self.directions.mT).argmax(1) for part in each.split(_CHUNK, 1)]) for each in centred
+        ]
+        return torch.stack(found)
+
+    def assembled(self, places: Tensor, features: Tensor) -> Tensor:
+        """Return the style patches of these numbers laid over one another and averaged, (B, N, H, W) as `features`.
+
+        The sum of squared distances of all patches has the same gradient as the distance to this average.
+        """
+        padded = _padded(features)
+        size = (padded.shape[2], padded.shape[3])
+        patches = self.patches[places.flatten()].view(*places.shape, -1).mT
+        total = F.fold(patches, size, SIZE, stride=STRIDE)
+        ones = torch.ones_like(patches[:1, : SIZE * SIZE])
+        count = F.fold(ones, size, SIZE, stride=STRIDE)
+        height, width = features.shape[-2:]
+        return (total / count)[:, :, 1 : height + 1, 1 : width + 1]
+
+    def loss(self, features: Tensor, target: Tensor) -> Tensor:
+        """Return the mean squared distance of features (B, N, H, W) to `assembled` ones, relative to the style's mean
+        energy of a position: (B,).
+        """
+        return energy(features - target) / positions(features) / self.energy.clamp_min(_TINY)
+
+
+def _padded(features: Tensor) -> Tensor:
+    # one position around, and one more where the strides would not come out even
+    height, width = features.shape[-2:]
+    return F.pad(features, (1, 1 + (width + 1) % 2, 1, 1 + (height + 1) % 2), mode="replicate")

@@ -1,0 +1,66 @@
+"""Nearest patches against a search written out, and what the loss means."""
+
+import numpy as np
+import pytest
+import torch
+
+from src.core.patches import STRIDE, StylePatches
+
+
+def _features(seed: int, height: int, width: int, samples: int = 1) -> torch.Tensor:
+    return torch.rand(samples, 4, height, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _patches(features: np.ndarray, stride: int) -> np.ndarray:
+    _, height, width = features.shape
+    rows, columns = range(0, height - 2, stride), range(0, width - 2, stride)
+    return np.stack([features[:, y : y + 3, x : x + 3].ravel() for y in rows for x in columns])
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 9), (8, 5), (6, 6)])
+def test_nearest_equals_a_search_written_out(height: int, width: int) -> None:
+    style, image = _features(0, 6, 7), _features(1, height, width, samples=2)
+    found = StylePatches(style, torch.float64).nearest(image)
+    theirs = _patches(style[0].numpy(), 1)
+    theirs = theirs - theirs.mean(0)
+    for sample, places in zip(image.numpy(), found, strict=True):
+        below, right = 1 + (height + 1) % 2, 1 + (width + 1) % 2
+        mine = _patches(np.pad(sample, ((0, 0), (1, below), (1, right)), mode="edge"), STRIDE)
+        mine = mine - mine.mean(0)
+        cosine = mine @ theirs.T / np.linalg.norm(mine, axis=1)[:, None] / np.linalg.norm(theirs, axis=1)
+        np.testing.assert_array_equal(places.numpy(), cosine.argmax(1))
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 9), (8, 5)])
+def test_a_style_is_made_of_its_own_patches(height: int, width: int) -> None:
+    style = _features(0, height, width)
+    patches = StylePatches(style, torch.float64)
+    target = patches.assembled(patches.nearest(style), style)
+    assert target.shape == style.shape
+    inner = (slice(None), slice(None), slice(2, -2), slice(2, -2))  # at the border some come from beyond
+    torch.testing.assert_close(target[inner], style[inner])
+
+
+def test_descending_the_loss_is_descending_the_distance_of_every_patch() -> None:
+    """The gradient towards the average is that of all patches, each position weighed by how many cover it."""
+    style, image = _features(0, 9, 9), _features(1, 7, 7).requires_grad_()
+    patches = StylePatches(style, torch.float64)
+    places = patches.nearest(image.detach())
+    (towards,) = torch.autograd.grad(patches.loss(image, patches.assembled(places, image)).sum(), image)
+    padded = torch.nn.functional.pad(image, (1, 1, 1, 1), mode="constant")
+    mine = torch.nn.functional.unfold(padded, 3, stride=STRIDE)[0].T
+    (each,) = torch.autograd.grad((mine - patches.patches[places[0]]).square().sum(), image)
+    count = torch.ones(1, 1, 9, 9, dtype=torch.float64)
+    covered = torch.nn.functional.fold(torch.nn.functional.unfold(count, 3, stride=STRIDE), (9, 9), 3, stride=STRIDE)[
+        ..., 1:-1, 1:-1
+    ]
+    scale = 49 * (style.square().sum() / 81)
+    torch.testing.assert_close(towards * scale, each / covered)
+
+
+def test_a_large_style_is_thinned_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.core.patches.MOST", 20)
+    style = _features(0, 12, 12)
+    patches = StylePatches(style, torch.float32)
+    assert len(patches.patches) <= 20
+    assert patches.nearest(_features(1, 5, 5).float()).max() < len(patches.patches)
