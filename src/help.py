@@ -12,7 +12,7 @@ python -m src.train [-m] [GROUP=NAME ...] [OPTION=VALUE ...]
 
 One picture in the style of another, by optimisation; -m sweeps comma-separated values and crosses them.
 
-Without arguments: astronaut in the style of brushwork, 300 steps at 356 px.
+Without arguments: astronaut in the style of brushwork, 150 steps at 356 px.
 
   python -m src.train content=beach style=udnie steps=300
   python -m src.train -m style='glob(*,exclude=file)' layers=a,c,e loss.beta=5,20
