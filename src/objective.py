@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from src.backbones.extractor import Extractor
+from src.backbones.registry import block_of
 from src.config import Loss, RunConfig, taps
 from src.core.losses import LOSS_FORMS, StyleTarget, total_variation
 from src.core.patches import SIZE, StylePatches
@@ -70,10 +71,10 @@ class Objective(nn.Module):
             self.content_target = extractor(content, [taps.content])[taps.content]
             measured = extractor(style, taps.style)
             self.style_targets = {tap: StyleTarget.of(measured[tap]) for tap in taps.style}
+            deep = [tap for tap in taps.style if block_of(tap) > 1 and min(measured[tap].shape[-2:]) >= SIZE]
             self.patches = {
                 tap: StylePatches(measured[tap], extractor.compute_dtype or style.dtype)
-                for tap in taps.style
-                if self.form.patches and loss.patches > 0 and tap[4] != "1" and min(measured[tap].shape[-2:]) >= SIZE
+                for tap in (deep if self.form.patches and loss.patches > 0 else ())
             }
         self.matches: dict[str, Tensor] = {}
         self._assembled: dict[str, Tensor] = {}

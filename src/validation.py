@@ -1,6 +1,7 @@
 """The checks that no type can express: ranges, and fields that depend on one another."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from src.backbones.registry import architecture
@@ -47,12 +48,7 @@ def validate(config: RunConfig) -> None:
         value = _value(config, name)
         if value not in choices:
             raise InputError(f"{name.removesuffix('.name')}={value} is unknown; one of: {', '.join(choices)}")
-    for name in POSITIVE:
-        if not _value(config, name) > 0 or not math.isfinite(_value(config, name)):
-            raise InputError(f"{name} must be positive, not {_value(config, name)}")
-    for name in NOT_NEGATIVE:
-        if not 0 <= _value(config, name) < math.inf:
-            raise InputError(f"{name} must be zero or positive, not {_value(config, name)}")
+    check_ranges(config, POSITIVE, NOT_NEGATIVE)
     if not 0 <= config.loss.patches <= 1:
         raise InputError(f"loss.patches is a share of the style loss, in [0, 1], not {config.loss.patches}")
     if config.loss.alpha == 0 and config.loss.beta == 0:
@@ -100,7 +96,21 @@ def validate(config: RunConfig) -> None:
         network.check(tap)
 
 
-def _value(config: RunConfig, dotted: str) -> Any:
+def check_ranges(config: Any, positive: Iterable[str], not_negative: Iterable[str]) -> None:
+    """Check options that must be finite and positive, or finite and not negative, by their dotted names.
+
+    Raises:
+        InputError: with the bad value.
+    """
+    for name in positive:
+        if not 0 < _value(config, name) < math.inf:
+            raise InputError(f"{name} must be positive, not {_value(config, name)}")
+    for name in not_negative:
+        if not 0 <= _value(config, name) < math.inf:
+            raise InputError(f"{name} must be zero or positive, not {_value(config, name)}")
+
+
+def _value(config: Any, dotted: str) -> Any:
     value: Any = config
     for part in dotted.split("."):
         value = getattr(value, part)

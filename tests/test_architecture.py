@@ -26,7 +26,7 @@ BESIDE = {
     "core.patches": {"core.statistics"},
     "catalogue": {"config", "files"},
     "images": {"files"},
-    "pretraining.config": {"config"},
+    "pretraining.config": {"config", "validation"},
     "schedule": {"config"},
     "pretraining.crops": {"images"},
     "composition": {"config", "help", "pretraining.config"},

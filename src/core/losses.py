@@ -22,10 +22,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from src.core.statistics import energy, gram_matrix, moments, positions
-
-# A target of exactly zero energy (a black image through a network without biases) must not divide by zero.
-_TINY = 1e-12
+from src.core.statistics import TINY, energy, gram_matrix, moments, positions
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ def content_published(features: Tensor, target: Tensor) -> Tensor:
 
 def content_normalized(features: Tensor, target: Tensor) -> Tensor:
     """Return the squared difference relative to the target's energy: 0 is a perfect match, 1 as far off as zero."""
-    return energy(features - target) / energy(target).clamp_min(_TINY)
+    return energy(features - target) / energy(target).clamp_min(TINY)
 
 
 def style_equations(features: Tensor, target: StyleTarget) -> Tensor:
@@ -85,7 +82,7 @@ def style_normalized(features: Tensor, target: StyleTarget) -> Tensor:
     """Return the squared difference of the Grams per position, relative to the energy of the target's: (B,)."""
     goal = target.gram / target.positions
     difference = gram_matrix(features) / positions(features) - goal
-    return energy(difference) / energy(goal).clamp_min(_TINY)
+    return energy(difference) / energy(goal).clamp_min(TINY)
 
 
 def style_moments(features: Tensor, target: StyleTarget) -> Tensor:
@@ -96,8 +93,8 @@ def style_moments(features: Tensor, target: StyleTarget) -> Tensor:
     """
     mine = StyleTarget.of(features)
     goal = target.covariance
-    covariance = energy(mine.covariance - goal) / energy(goal).clamp_min(_TINY)
-    mean = energy(mine.mean - target.mean) / energy(target.mean).clamp_min(_TINY)
+    covariance = energy(mine.covariance - goal) / energy(goal).clamp_min(TINY)
+    mean = energy(mine.mean - target.mean) / energy(target.mean).clamp_min(TINY)
     return 0.5 * (covariance + mean)
 
 

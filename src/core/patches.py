@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.core.statistics import energy, positions
+from src.core.statistics import TINY, energy, positions
 
 SIZE = 3
 # Places of the image are looked up on every other position: patches of three still cover all.
@@ -17,7 +17,6 @@ STRIDE = 2
 # A style with more patches than this is thinned out on a regular grid: the cost of a search is bounded.
 MOST = 16384
 _CHUNK = 1024
-_TINY = 1e-12
 
 
 class StylePatches:
@@ -69,7 +68,7 @@ class StylePatches:
         """Return the mean squared distance of features (B, N, H, W) to `assembled` ones, relative to the style's mean
         energy of a position: (B,).
         """
-        return energy(features - target) / positions(features) / self.energy.clamp_min(_TINY)
+        return energy(features - target) / positions(features) / self.energy.clamp_min(TINY)
 
 
 def _padded(features: Tensor) -> Tensor:

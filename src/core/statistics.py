@@ -5,6 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# A target of exactly zero energy (a black image through a network without biases) must not divide by zero.
+TINY = 1e-12
+
 
 def gram_matrix(features: Tensor) -> Tensor:
     """Return the Gram matrix of each sample, not normalised.

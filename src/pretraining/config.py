@@ -1,10 +1,10 @@
 """The options of `python -m src.pretrain`."""
 
-import math
 from dataclasses import dataclass
 
 from src.config import Logger, Trainer, option
 from src.errors import InputError
+from src.validation import check_ranges
 
 # Where it runs and who watches makes no other training.
 CIRCUMSTANCES = ("logger", "trainer", "log_every", "checkpoint_every")
@@ -57,12 +57,7 @@ def check(config: PretrainConfig) -> None:
     """
     if config.images is None:
         raise InputError("images=FOLDER is needed: the pictures to train on")
-    for name in POSITIVE:
-        if not 0 < getattr(config, name) < math.inf:
-            raise InputError(f"{name} must be positive, not {getattr(config, name)}")
-    for name in NOT_NEGATIVE:
-        if not 0 <= getattr(config, name) < math.inf:
-            raise InputError(f"{name} must be zero or positive, not {getattr(config, name)}")
+    check_ranges(config, POSITIVE, NOT_NEGATIVE)
     for name in SHARES:
         if not 0 <= getattr(config, name) <= 1:
             raise InputError(f"{name} must be in [0, 1], not {getattr(config, name)}")

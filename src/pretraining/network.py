@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from src.backbones.extractor import blur_pool
 from src.backbones.registry import Architecture
-from src.core.statistics import gram_matrix, positions
+from src.core.statistics import moments, positions
 
 EPSILON = 1e-5
 
@@ -87,8 +87,8 @@ class TextureHead(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (B, classes) and the `redundancy` of features (B, C, H, W)."""
         # everything from one product in the features' own precision: they are the largest tensors of the training
-        mean = features.mean((2, 3)).float()
-        moment = gram_matrix(features).float() / positions(features)
+        gram, average = moments(features)
+        moment, mean = gram.float() / positions(features), average.float()
         covariance = moment - mean[:, :, None] * mean[:, None, :]
         deviation = (covariance.diagonal(dim1=1, dim2=2).clamp_min(0) + EPSILON).sqrt()
         projected = self.projection.weight @ covariance @ self.projection.weight.mT
