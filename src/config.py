@@ -55,21 +55,22 @@ class Layers:
 
     name: str = option("e", "name of the layer set")
     style: list[str] = option([f"relu{block}_1" for block in range(1, 6)], "style taps")
-    content: str = option("relu4_1", "content tap")
+    content: str = option("relu3_1", "content tap")
     weights: list[float] | None = option(None, "weight of each style tap; default 1/n (published: 1)")
 
 
 @dataclass
 class Loss:
-    """L_total = alpha L_content + beta L_style + tv TV (eq. 7)."""
+    """L_total = alpha L_content + beta (L_style + palette L_palette) + tv TV (eq. 7)."""
 
     name: str = option("patches", "patches | moments | normalized | equations | published")
-    patches: float = option(0.3, "loss=patches: share of the style loss that asks for patches of the style")
+    patches: float = option(0.2, "loss=patches: share of the style loss that asks for patches of the style")
+    palette: float = option(1.0, "loss=patches: weight of the style's colours, beside its layers")
     rematch: int = option(20, "loss=patches: steps after which the nearest are looked up again")
     alpha: float = option(1.0, "content weight; 0 leaves style alone")
-    beta: float = option(50.0, "style weight; 0 leaves content alone")
+    beta: float = option(10.0, "style weight; 0 leaves content alone")
     tv: float = option(0.0, "total variation weight")
-    content_tap: str = option("relu4_1", "the content tap that layers.content defaults to")
+    content_tap: str = option("relu3_1", "the content tap that layers.content defaults to")
     substitute: dict[str, str] = option({}, "taps that this form reads elsewhere (published: relu5_1 at conv5_1)")
 
 
@@ -98,26 +99,31 @@ class Optimizer:
     """How the image is changed."""
 
     name: str = option("adam", "adam | lbfgs (strong-Wolfe line search)")
-    lr: float = option(0.01, "learning rate, in units of the canvas space")
-    betas: list[float] = option([0.9, 0.99], "adam: decay of the first and second moments")
+    lr: float = option(0.02, "learning rate, in units of the canvas space")
+    betas: list[float] = option([0.5, 0.9], "adam: decay of the first and second moments")
     history: int = option(20, "lbfgs: curvature pairs kept")
-    decay: float = option(0.2, "adam: share of the steps, the last ones, in which the learning rate falls to zero")
+    rise: int = option(10, "adam: steps at the start of each size in which the learning rate rises")
+    decay: float = option(0.5, "adam: share of the steps, the last ones, in which the learning rate falls to zero")
 
 
 @dataclass
 class Schedule:
     """Sizes on the way to the result, each sqrt(2) times the one before; the steps are shared equally among them."""
 
-    name: str = option("pyramid", "pyramid | single")
-    sizes: int = option(2, "number of sizes; none is made smaller than 64 px on its long side")
+    name: str = option("single", "single | pyramid")
+    sizes: int = option(1, "number of sizes; none is made smaller than 64 px on its long side")
 
 
 @dataclass
 class Canvas:
     """The image as parameter."""
 
-    space: str = option("pixel", "pixel: sRGB [0, 1] | normalized: by the backbone's mean and std")
-    clamp: bool = option(True, "after each adam step, project onto [0, 1] (never under lbfgs)")
+    space: str = option(
+        "pyramid", "pyramid: levels of halved size | pixel: sRGB [0, 1] | normalized: by the backbone's mean and std"
+    )
+    rates: list[float] = option([0.5, 0.7, 0.7, 0.7, 0.7], "pyramid: rate of each level, finest first, times the lr")
+    luma: int = option(2, "pyramid, init=content: how many levels, the finest, change brightness alone")
+    clamp: bool = option(True, "keep the image in [0, 1] (never under lbfgs)")
 
 
 @dataclass
@@ -154,7 +160,7 @@ class RunConfig:
     canvas: Canvas = option(Canvas, "parametrisation")
     logger: Logger = option(Logger, "tracking")
     trainer: Trainer = option(Trainer, "machine")
-    steps: int = option(150, "optimiser steps")
+    steps: int = option(120, "optimiser steps")
     captures: list[Any] = option(
         [0.33, 0.67, 1.0], "when the picture is kept: fractions of steps (0.33), or step numbers (100)"
     )

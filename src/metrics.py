@@ -15,6 +15,7 @@ from src.objective import Terms
 TOTAL = "loss/total"
 CONTENT = "loss/content"
 STYLE = "loss/style"
+PALETTE = "loss/palette"
 TV = "loss/tv"
 SSIM = "ssim"
 EVALUATIONS = "evaluations"
@@ -30,7 +31,7 @@ def layer_key(tap: str) -> str:
 
 def terms_to_metrics(terms: Terms) -> dict[str, float]:
     """Return the values of a single image (B = 1) under their keys, with one transfer from the device."""
-    named = {TOTAL: terms.total, CONTENT: terms.content, STYLE: terms.style, TV: terms.tv}
+    named = {TOTAL: terms.total, CONTENT: terms.content, STYLE: terms.style, PALETTE: terms.palette, TV: terms.tv}
     named |= {layer_key(tap): value for tap, value in terms.layers.items()}
     present = {key: value for key, value in named.items() if value is not None}
     values = torch.stack([value.detach()[0].double() for value in present.values()]).tolist()

@@ -76,7 +76,7 @@ class StyleTransferModule(LightningModule):
         self.latest_step = 0
         self.non_finite_at: int | None = None
         self.reached = False
-        self._last_finite: tuple[int, Tensor] | None = None
+        self._last_finite: tuple[int, list[Tensor]] | None = None
         self.logged_step = -1
 
     objective: Objective
@@ -120,16 +120,15 @@ class StyleTransferModule(LightningModule):
             for step in range(start, min(self.timetable.next_pause(start), self.stage.last)):
                 if step % self.objective.loss.rematch == 0:
                     self.objective.forget_matches()
-                set_rate(self.options, optimizer.param_groups, step / self.timetable.steps)  # type: ignore[union-attr]
+                set_rate(self.options, optimizer.param_groups, step, self.timetable.steps, self.stage.first)  # type: ignore[union-attr]
                 optimizer.step(self._closure(look_first=step == start))  # type: ignore[union-attr]
-                if self.options.name == "adam":  # projecting under L-BFGS would falsify its curvature pairs
-                    self.canvas.project()
+                self.canvas.project()
                 if self.stop_requested():
                     self.trainer.should_stop = True
                     break
         except _Halt:
             self.trainer.should_stop = True
-        height, width = self.canvas.parameter.shape[-2:]
+        height, width = self.canvas.size
         self.throughput.add(self.evaluations - evaluated, metrics.now(self.device) - begun, height * width / 1e6)
 
     def _closure(self, look_first: bool) -> Callable[[], Tensor]:
@@ -138,7 +137,7 @@ class StyleTransferModule(LightningModule):
         @torch.enable_grad()
         def evaluate() -> Tensor:
             nonlocal first
-            self.canvas.parameter.grad = None
+            self.canvas.zero_grad()
             terms = self.objective(self.canvas.normalized())
             if first:
                 first = False
@@ -176,12 +175,13 @@ class StyleTransferModule(LightningModule):
     def keep_if_finite(self, loss: float) -> bool:
         """Remember the canvas where its loss is finite; otherwise put back the one that was remembered last."""
         if math.isfinite(loss):
-            self._last_finite = (self.step, self.canvas.parameter.detach().clone())
+            self._last_finite = (self.step, [level.detach().clone() for level in self.canvas.levels])
             return True
         self.non_finite_at = self.step
         if self._last_finite is not None:
             with torch.no_grad():
-                self.canvas.parameter.copy_(self._last_finite[1])
+                for level, finite in zip(self.canvas.levels, self._last_finite[1], strict=True):
+                    level.copy_(finite)
         return False
 
     def shown(self) -> tuple[int, str]:

@@ -10,6 +10,7 @@ from src.backbones.extractor import Extractor
 from src.backbones.registry import block_of
 from src.config import Loss, RunConfig, taps
 from src.core.losses import LOSS_FORMS, StyleTarget, total_variation
+from src.core.palette import Palette
 from src.core.patches import SIZE, StylePatches
 
 
@@ -24,6 +25,7 @@ class Terms:
     content: Tensor | None
     style: Tensor | None
     layers: Mapping[str, Tensor] = field(default_factory=dict)
+    palette: Tensor | None = None
     tv: Tensor | None = None
 
 
@@ -48,10 +50,11 @@ class Taps:
 
 
 class Objective(nn.Module):
-    """L_total = alpha L_content + beta sum_l w_l E_l + tv TV (eq. 5 and 7).
+    """L_total = alpha L_content + beta (sum_l w_l E_l + p L_palette) + tv TV (eq. 5 and 7).
 
-    With a share s of patches, E_l of a layer beyond the first block is (1 - s) statistics + s patches. Which style
-    patch is nearest is looked up when it is first needed and after every `forget_matches`.
+    Patches and palette (p) belong to loss=patches alone. With a share s of patches, E_l of a layer beyond the first
+    block is (1 - s) statistics + s patches. Which style patch is nearest is looked up when it is first needed and
+    after every `forget_matches`.
 
     Args:
         extractor: the frozen network; must have all of `taps`.
@@ -74,8 +77,10 @@ class Objective(nn.Module):
             deep = [tap for tap in taps.style if block_of(tap) > 1 and min(measured[tap].shape[-2:]) >= SIZE]
             self.patches = {
                 tap: StylePatches(measured[tap], extractor.compute_dtype or style.dtype)
-                for tap in (deep if self.form.patches and loss.patches > 0 else ())
+                for tap in (deep if self.form.extended and loss.patches > 0 else ())
             }
+            coloured = self.form.extended and loss.palette > 0
+            self.palette = Palette(style, (content.shape[2], content.shape[3])) if coloured else None
         self.matches: dict[str, Tensor] = {}
         self._assembled: dict[str, Tensor] = {}
 
@@ -92,7 +97,7 @@ class Objective(nn.Module):
         wanted = [*(self.taps.style if with_style else ()), *([self.taps.content] if with_content else ())]
         features = self.extractor(normalized, wanted)
         total = normalized.new_zeros(normalized.shape[0])
-        content = style = variation = None
+        content = style = palette = variation = None
         layers: dict[str, Tensor] = {}
         if with_content:
             content = self.form.content(features[self.taps.content], self.content_target)
@@ -101,10 +106,13 @@ class Objective(nn.Module):
             layers = {tap: self._style(tap, features[tap]) for tap in self.taps.style}
             style = torch.stack([weight * layers[tap] for tap, weight in self.taps.style.items()]).sum(0)
             total = total + self.loss.beta * style
+            if self.palette is not None:
+                palette = self.palette.loss(normalized)
+                total = total + self.loss.beta * self.loss.palette * palette
         if self.loss.tv > 0:
             variation = total_variation(self.extractor.denormalize(normalized))
             total = total + self.loss.tv * variation
-        return Terms(total, content, style, layers, variation)
+        return Terms(total, content, style, layers, palette, variation)
 
     def _style(self, tap: str, features: Tensor) -> Tensor:
         statistics = self.form.style(features, self.style_targets[tap])

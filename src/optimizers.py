@@ -9,17 +9,25 @@ from torch.optim import LBFGS, Adam, Optimizer
 from src.config import Optimizer as OptimizerOptions
 
 
-def set_rate(options: OptimizerOptions, groups: Iterable[dict[str, Any]], done: float) -> None:
-    """Give Adam the learning rate of a step: constant, then falling linearly to zero at the end of the run.
+def set_rate(options: OptimizerOptions, groups: Iterable[dict[str, Any]], step: int, steps: int, stage: int) -> None:
+    """Give Adam the learning rate of a step: rising over the first steps of a stage, constant, falling linearly to
+    zero at the end of the run.
+
+    Adam's first steps are full ones however small the gradient, and with little known of its size they overshoot.
 
     Args:
-        options: the rate, and the share of the steps in which it falls.
+        options: the rate, the steps in which it rises, and the share of all in which it falls.
         groups: the optimiser's parameter groups.
-        done: the share of all steps that were taken before this one, in [0, 1).
+        step: the steps of the run that were taken before this one.
+        steps: the steps of the run.
+        stage: the step at which the present stage began.
     """
-    if options.name == "adam" and options.decay > 0:
-        for group in groups:
-            group["lr"] = options.lr * min(1.0, (1 - done) / options.decay)
+    if options.name != "adam":
+        return
+    falling = (1 - step / steps) / options.decay if options.decay > 0 else 1.0
+    rising = (step - stage + 1) / (options.rise + 1)
+    for group in groups:
+        group["lr"] = options.lr * min(1.0, falling, rising)
 
 
 def build_optimizer(options: OptimizerOptions, parameters: Iterable[nn.Parameter]) -> Optimizer:

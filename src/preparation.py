@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,7 +112,14 @@ class Preparation:
         else:
             given = None if self.init is None else to_tensor(self.init, size).to(content)
             start = starting_image(config.init, content, config.seed, given)
-        canvas = Canvas(start, self.extractor, config.canvas).to(self.device)
+        options = replace(
+            config.canvas,
+            # a clamped image has another gradient than the one L-BFGS learns its curvature from
+            clamp=config.canvas.clamp and config.optimizer.name != "lbfgs",
+            # levels of brightness alone could not take the colours of a start like noise away
+            luma=config.canvas.luma if config.init.name == "content" else 0,
+        )
+        canvas = Canvas(start, self.extractor, options).to(self.device)
         normalize = self.extractor.normalize
         objective = Objective(self.extractor, self.taps, config.loss, normalize(content), normalize(style))
         return Prepared(canvas, objective, content, style)

@@ -96,7 +96,8 @@ def runs(written: Path, tmp_path: Path) -> Path:
     """A fresh copy of them, in which the first part of `broken` ends in the middle of a row."""
     shutil.copytree(written, tmp_path / "runs", symlinks=True)
     first = part_files(tmp_path / "runs", "broken")[0]
-    os.truncate(first, first.stat().st_size * 2 // 3)
+    whole_rows = complete_length(first.read_bytes()[: first.stat().st_size * 2 // 3])
+    os.truncate(first, whole_rows + 5)
     assert HEADER < complete_length(first.read_bytes()) < first.stat().st_size
     return tmp_path / "runs"
 

@@ -6,7 +6,8 @@
 | `published`  | mean (F - P)^2                 | mean (G - A)^2, Grams not normalised             | 1             |
 | `normalized` | sum (F - P)^2 / sum P^2        | sum (G/M - A/M')^2 / sum (A/M')^2                | 1/n           |
 | `moments`    | as `normalized`                | half that of the covariance, half of the mean    | 1/n           |
-| `patches`    | as `normalized`                | a share of `moments`, the rest by core/patches   | 1/n           |
+| `patches`    | as `normalized`                | a share of `moments`, the rest by core/patches;  | 1/n           |
+|              |                                | beside the layers the colours, by core/palette   |               |
 
 The equations are those of "Texture Enhancement Using Neural Style Transfer" (after Gatys, Ecker and Bethge, CVPR
 2016). With style and image of one size (M = M') the first row is eq. 4 as printed; at different sizes each Gram is
@@ -120,19 +121,19 @@ class LossForm:
         content: its content loss.
         style: its style loss of the statistics.
         averaged: whether layers are averaged (1/n) or summed.
-        patches: whether a share of the style loss asks for patches of the style instead.
+        extended: whether patches and palette of the style take part.
     """
 
     content: Callable[[Tensor, Tensor], Tensor]
     style: Callable[[Tensor, StyleTarget], Tensor]
     averaged: bool
-    patches: bool = False
+    extended: bool = False
 
 
 LOSS_FORMS = {
     "normalized": LossForm(content_normalized, style_normalized, averaged=True),
     "moments": LossForm(content_normalized, style_moments, averaged=True),
-    "patches": LossForm(content_normalized, style_moments, averaged=True, patches=True),
+    "patches": LossForm(content_normalized, style_moments, averaged=True, extended=True),
     "equations": LossForm(content_equations, style_equations, averaged=True),
     "published": LossForm(content_published, style_published, averaged=False),
 }
