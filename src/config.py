@@ -99,8 +99,8 @@ class Optimizer:
     """How the image is changed."""
 
     name: str = option("adam", "adam | lbfgs (strong-Wolfe line search)")
-    lr: float = option(0.02, "learning rate, in units of the canvas space")
-    betas: list[float] = option([0.5, 0.9], "adam: decay of the first and second moments")
+    lr: float = option(0.01, "learning rate, in units of the canvas space")
+    betas: list[float] = option([0.8, 0.95], "adam: decay of the first and second moments")
     history: int = option(20, "lbfgs: curvature pairs kept")
     rise: int = option(10, "adam: steps at the start of each size in which the learning rate rises")
     decay: float = option(0.5, "adam: share of the steps, the last ones, in which the learning rate falls to zero")
