@@ -12,7 +12,7 @@ python -m src.train [-m] [GROUP=NAME ...] [OPTION=VALUE ...]
 
 One picture in the style of another, by optimisation; -m sweeps comma-separated values and crosses them.
 
-Without arguments: astronaut in the style of brushwork, 150 steps at 356 px.
+Without arguments: astronaut in the style of brushwork, {steps} steps at {edge} px.
 
   python -m src.train content=beach style=udnie steps=300
   python -m src.train -m style='glob(*,exclude=file)' layers=a,c,e loss.beta=5,20
@@ -73,7 +73,8 @@ def option_names(schema: type = RunConfig) -> list[str]:
 
 def help_text() -> str:
     """Return what `--help` shows: the groups with their names, and every option with its default and meaning."""
-    return HELP.format(groups=_groups(), options=_option_lines(RunConfig))
+    config = RunConfig()
+    return HELP.format(steps=config.steps, edge=config.edge, groups=_groups(), options=_option_lines(RunConfig))
 
 
 def pretrain_help(schema: type) -> str:

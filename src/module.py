@@ -76,7 +76,7 @@ class StyleTransferModule(LightningModule):
         self.latest_step = 0
         self.non_finite_at: int | None = None
         self.reached = False
-        self._last_finite: tuple[int, list[Tensor]] | None = None
+        self._last_finite: tuple[int, dict[str, Tensor]] | None = None
         self.logged_step = -1
 
     objective: Objective
@@ -98,7 +98,7 @@ class StyleTransferModule(LightningModule):
         """Return the optimiser over the canvas alone.
 
         A stage does not go on with the moments of the one before, resized: at six scalings that was slower than to
-        begin anew, whose first steps are long.
+        begin anew.
         """
         return build_optimizer(self.options, self.canvas.parameters())
 
@@ -175,13 +175,11 @@ class StyleTransferModule(LightningModule):
     def keep_if_finite(self, loss: float) -> bool:
         """Remember the canvas where its loss is finite; otherwise put back the one that was remembered last."""
         if math.isfinite(loss):
-            self._last_finite = (self.step, [level.detach().clone() for level in self.canvas.levels])
+            self._last_finite = (self.step, {name: value.clone() for name, value in self.canvas.state_dict().items()})
             return True
         self.non_finite_at = self.step
         if self._last_finite is not None:
-            with torch.no_grad():
-                for level, finite in zip(self.canvas.levels, self._last_finite[1], strict=True):
-                    level.copy_(finite)
+            self.canvas.load_state_dict(self._last_finite[1])
         return False
 
     def shown(self) -> tuple[int, str]:

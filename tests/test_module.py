@@ -204,8 +204,17 @@ def test_it_stops_at_the_loss(small: Callable, tmp_path: Path) -> None:
     assert run(small("steps=12", f"stop_at_loss={threshold}"), tmp_path / "adam2").step == 6
 
 
-def test_a_loss_that_is_not_finite_keeps_the_last_good_picture(small: Callable, tmp_path: Path) -> None:
-    config = small("canvas.space=normalized", "canvas.clamp=false", "optimizer.lr=1e30", "captures=[1]", "steps=6")
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("canvas.space=normalized", "canvas.clamp=false", "optimizer.lr=1e30"),
+        ("canvas.space=pyramid", "canvas.rates=[100]", "canvas.luma=0", "optimizer.lr=1e37", "optimizer.rise=0"),
+    ],
+)
+def test_a_loss_that_is_not_finite_keeps_the_last_good_picture(
+    overrides: tuple[str, ...], small: Callable, tmp_path: Path
+) -> None:
+    config = small(*overrides, "captures=[1]", "steps=6")
     with pytest.raises(NonFiniteLoss, match="not finite at step 1; kept the picture of step 0"):
         run(config, tmp_path)
     from src import records
@@ -219,8 +228,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_picture(small: Callable, 
     assert not (tmp_path / CHECKPOINT).exists()
 
 
-@pytest.mark.parametrize("space", ["pixel", "normalized"])
-def test_the_canvas_is_clamped_in_either_space(space: str, small: Callable) -> None:
+@pytest.mark.parametrize("space", ["pyramid", "pixel", "normalized"])
+def test_the_canvas_is_clamped_in_every_space(space: str, small: Callable) -> None:
     prepared = _prepared(small())
     canvas = Canvas(prepared.content * 3 - 1, prepared.objective.extractor, CanvasOptions(space=space))
     assert canvas.image().min() < -0.1 and canvas.image().max() > 1.1

@@ -17,7 +17,7 @@ from tests.conftest import ROOT, SMALL
 from tests.support.processes import started, wait_for
 
 # Slow enough to be caught in the middle: some 20 ms a step, at two sizes.
-LONG = ("edge=96", "steps=160", "checkpoint_every=7", "captures=[20,160]", "logger=csv")
+LONG = ("edge=96", "schedule=pyramid", "steps=160", "checkpoint_every=7", "captures=[20,160]", "logger=csv")
 
 
 def _same_end(folder: Path, reference: Path) -> None:

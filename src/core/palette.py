@@ -37,9 +37,12 @@ class Palette:
     """
 
     def __init__(self, style: Tensor, size: tuple[int, int]) -> None:
+        # kept: made anew, they would be copied to a GPU, which waits for them, in every step
+        self.colour_lines = F.normalize(style.new_tensor(COLOUR_LINES), dim=1)
+        self.change_lines = F.normalize(style.new_tensor(CHANGE_LINES), dim=1)
         self.sorted: list[Tensor] = []
         self.spreads: list[Tensor] = []
-        for theirs, mine in zip(_clouds(style), _clouds(style.new_zeros(1, 3, *size)), strict=True):
+        for theirs, mine in zip(self._clouds(style), self._clouds(style.new_zeros(1, 3, *size)), strict=True):
             values = F.interpolate(theirs.sort(2).values, mine.shape[2], mode="linear", align_corners=True)
             self.sorted.append(values)
             self.spreads.append(values.var(2, correction=0).mean().clamp_min(LEAST_SPREAD**2))
@@ -51,19 +54,18 @@ class Palette:
         """
         distances = [
             (cloud.sort(2).values - values).square().mean((1, 2)) / spread
-            for cloud, values, spread in zip(_clouds(image), self.sorted, self.spreads, strict=True)
+            for cloud, values, spread in zip(self._clouds(image), self.sorted, self.spreads, strict=True)
         ]
         colours, changes = distances[: len(COLOUR_FACTORS)], distances[len(COLOUR_FACTORS) :]
         return torch.stack(colours).mean(0) + CHANGE_SHARE * torch.stack(changes).mean(0)
 
+    def _clouds(self, image: Tensor) -> list[Tensor]:
+        """Return the values that are compared, (B, lines, places): of each factor, and direction where they change."""
+        colours = [_along(self.colour_lines, image, factor) for factor in COLOUR_FACTORS]
+        maps = [_along(self.change_lines, image, factor) for factor in CHANGE_FACTORS]
+        changes = [each.diff(dim=axis) for each in maps for axis in (2, 3)]
+        return [cloud.flatten(2) for cloud in (*colours, *changes)]
 
-def _clouds(image: Tensor) -> list[Tensor]:
-    """Return the values that are compared, (B, lines, places) for each factor, and direction where they change."""
-    colours = [_along(COLOUR_LINES, image, factor).flatten(2) for factor in COLOUR_FACTORS]
-    changes = [_along(CHANGE_LINES, image, factor).diff(dim=axis) for factor in CHANGE_FACTORS for axis in (2, 3)]
-    return [*colours, *(change.flatten(2) for change in changes)]
 
-
-def _along(lines: tuple[tuple[int, int, int], ...], image: Tensor, factor: int) -> Tensor:
-    directions = F.normalize(image.new_tensor(lines), dim=1)
-    return torch.einsum("lc,bchw->blhw", directions, F.avg_pool2d(image, factor) if factor > 1 else image)
+def _along(lines: Tensor, image: Tensor, factor: int) -> Tensor:
+    return torch.einsum("lc,bchw->blhw", lines, F.avg_pool2d(image, factor) if factor > 1 else image)
