@@ -90,8 +90,10 @@ class Backbone:
 class Init:
     """Where the image starts."""
 
-    name: str = option("content", "content | noise | style | file")
+    name: str = option("patchwork", "patchwork (the content in patches of the style) | content | noise | style | file")
     path: str | None = option(None, "the picture to start from (init=file)")
+    hold: float = option(0.15, "patchwork: weight of the content where it is flat; the style's patches weigh 1")
+    edges: float = option(1.0, "patchwork: what is added to that where the content's contrast is highest")
 
 
 @dataclass
@@ -99,7 +101,7 @@ class Optimizer:
     """How the image is changed."""
 
     name: str = option("adam", "adam | lbfgs (strong-Wolfe line search)")
-    lr: float = option(0.01, "learning rate, in units of the canvas space")
+    lr: float = option(0.02, "learning rate, in units of the canvas space")
     betas: list[float] = option([0.8, 0.95], "adam: decay of the first and second moments")
     history: int = option(20, "lbfgs: curvature pairs kept")
     rise: int = option(10, "adam: steps at the start of each size in which the learning rate rises")
@@ -118,11 +120,7 @@ class Schedule:
 class Canvas:
     """The image as parameter."""
 
-    space: str = option(
-        "pyramid", "pyramid: levels of halved size | pixel: sRGB [0, 1] | normalized: by the backbone's mean and std"
-    )
-    rates: list[float] = option([0.5, 0.7, 0.7, 0.7, 0.7], "pyramid: rate of each level, finest first, times the lr")
-    luma: int = option(2, "pyramid, init=content: how many levels, the finest, change brightness alone")
+    space: str = option("pixel", "pixel: sRGB [0, 1] | normalized: by the backbone's mean and std")
     clamp: bool = option(True, "keep the image in [0, 1] (never under lbfgs)")
 
 
@@ -160,14 +158,14 @@ class RunConfig:
     canvas: Canvas = option(Canvas, "parametrisation")
     logger: Logger = option(Logger, "tracking")
     trainer: Trainer = option(Trainer, "machine")
-    steps: int = option(120, "optimiser steps")
+    steps: int = option(80, "optimiser steps")
     captures: list[Any] = option(
         [0.33, 0.67, 1.0], "when the picture is kept: fractions of steps (0.33), or step numbers (100)"
     )
     stop_at_loss: float | None = option(None, "stop when the total loss is at or below this")
     edge: int = option(356, "long side of the result, px")
     fit: str = option("keep", "keep the aspect ratio | squash both images to edge x edge")
-    seed: int = option(0, "seed of init=noise")
+    seed: int = option(0, "seed of init=noise, and of the noise that init=patchwork begins with")
     precision: str = option(
         "auto", "auto (bf16 where the hardware has it, else 32) | bf16 (convolutions, search of patches) | 32 | 64"
     )

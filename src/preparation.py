@@ -111,13 +111,11 @@ class Preparation:
             start = resize(image, size)
         else:
             given = None if self.init is None else to_tensor(self.init, size).to(content)
-            start = starting_image(config.init, content, config.seed, given)
+            start = starting_image(config.init, content, style, config.seed, given)
         options = replace(
             config.canvas,
             # a clamped image has another gradient than the one L-BFGS learns its curvature from
             clamp=config.canvas.clamp and config.optimizer.name != "lbfgs",
-            # levels of brightness alone could not take the colours of a start like noise away
-            luma=config.canvas.luma if config.init.name == "content" else 0,
         )
         canvas = Canvas(start, self.extractor, options).to(self.device)
         normalize = self.extractor.normalize

@@ -12,10 +12,10 @@ from src.schedule import capture_steps
 CHOICES = {
     "loss.name": ("patches", "moments", "normalized", "equations", "published"),
     "backbone.pool": ("blur", "avg", "max"),
-    "init.name": ("content", "noise", "style", "file"),
+    "init.name": ("patchwork", "content", "noise", "style", "file"),
     "optimizer.name": ("adam", "lbfgs"),
     "schedule.name": ("pyramid", "single"),
-    "canvas.space": ("pyramid", "pixel", "normalized"),
+    "canvas.space": ("pixel", "normalized"),
     "logger.name": ("wandb", "csv", "none"),
     "logger.mode": ("auto", "online", "offline"),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
@@ -35,9 +35,7 @@ POSITIVE = (
 )
 # Weights by name; anything else is a path.
 WEIGHTS = ("trained", "random")
-# A level is half the one before: the eighth is already 1/128 of the image's size.
-MOST_LEVELS = 8
-NOT_NEGATIVE = ("loss.alpha", "loss.beta", "loss.palette", "loss.tv", "optimizer.rise")
+NOT_NEGATIVE = ("loss.alpha", "loss.beta", "loss.palette", "loss.tv", "init.hold", "init.edges", "optimizer.rise")
 
 
 def validate(config: RunConfig) -> None:
@@ -77,11 +75,6 @@ def validate(config: RunConfig) -> None:
         raise InputError(f"optimizer.decay is a share of the steps, in [0, 1], not {config.optimizer.decay}")
     if config.schedule.name == "single" and config.schedule.sizes != 1:
         raise InputError(f"schedule=single has one size, not {config.schedule.sizes}; schedule=pyramid has several")
-    rates, luma = config.canvas.rates, config.canvas.luma
-    if not 1 <= len(rates) <= MOST_LEVELS or not all(math.isfinite(rate) and rate > 0 for rate in rates):
-        raise InputError(f"canvas.rates must be one to {MOST_LEVELS} positive numbers, finest level first, not {rates}")
-    if not 0 <= luma < len(rates):
-        raise InputError(f"canvas.luma must be in 0..{len(rates) - 1} for {len(rates)} levels, not {luma}")
     betas = config.optimizer.betas
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise InputError(f"optimizer.betas must be two numbers in [0, 1), not {betas}")

@@ -43,16 +43,15 @@ def _load(canvas: Canvas, folder: Path) -> None:
     canvas.load_state_dict({name.removeprefix("canvas."): value for name, value in state.items()})
 
 
-@pytest.mark.parametrize("space", ["pyramid", "pixel", "normalized"])
+@pytest.mark.parametrize("space", ["pixel", "normalized"])
 def test_the_image_is_all_that_learns(space: str, small: Callable) -> None:
     config = small(f"canvas.space={space}")
     prepared = _prepared(config)
     table, stage = Timetable(1, (1,), 1, 1), Stage(48, 0, 1)
     module = StyleTransferModule(prepared.canvas, prepared.objective, config.optimizer, table, stage)
     learnable = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
-    levels = [f"canvas.levels.{level}" for level in range(len(config.canvas.rates) if space == "pyramid" else 1)]
-    assert learnable == levels == [name for name, _ in module.named_parameters()]
-    assert list(module.state_dict()) == (["canvas.start", *levels] if space == "pyramid" else levels)
+    assert learnable == ["canvas.parameter"] == [name for name, _ in module.named_parameters()]
+    assert list(module.state_dict()) == ["canvas.parameter"]
     assert not any(parameter.requires_grad for parameter in prepared.objective.parameters())
 
 
@@ -204,17 +203,8 @@ def test_it_stops_at_the_loss(small: Callable, tmp_path: Path) -> None:
     assert run(small("steps=12", f"stop_at_loss={threshold}"), tmp_path / "adam2").step == 6
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ("canvas.space=normalized", "canvas.clamp=false", "optimizer.lr=1e30"),
-        ("canvas.space=pyramid", "canvas.rates=[100]", "canvas.luma=0", "optimizer.lr=1e37", "optimizer.rise=0"),
-    ],
-)
-def test_a_loss_that_is_not_finite_keeps_the_last_good_picture(
-    overrides: tuple[str, ...], small: Callable, tmp_path: Path
-) -> None:
-    config = small(*overrides, "captures=[1]", "steps=6")
+def test_a_loss_that_is_not_finite_keeps_the_last_good_picture(small: Callable, tmp_path: Path) -> None:
+    config = small("canvas.space=normalized", "canvas.clamp=false", "optimizer.lr=1e30", "captures=[1]", "steps=6")
     with pytest.raises(NonFiniteLoss, match="not finite at step 1; kept the picture of step 0"):
         run(config, tmp_path)
     from src import records
@@ -228,8 +218,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_picture(
     assert not (tmp_path / CHECKPOINT).exists()
 
 
-@pytest.mark.parametrize("space", ["pyramid", "pixel", "normalized"])
-def test_the_canvas_is_clamped_in_every_space(space: str, small: Callable) -> None:
+@pytest.mark.parametrize("space", ["pixel", "normalized"])
+def test_the_canvas_is_clamped_in_either_space(space: str, small: Callable) -> None:
     prepared = _prepared(small())
     canvas = Canvas(prepared.content * 3 - 1, prepared.objective.extractor, CanvasOptions(space=space))
     assert canvas.image().min() < -0.1 and canvas.image().max() > 1.1
@@ -241,37 +231,18 @@ def test_the_canvas_is_clamped_in_every_space(space: str, small: Callable) -> No
     assert free.image().max() > 1.1
 
 
-def test_a_start_of_noise_can_lose_its_colours(small: Callable) -> None:
-    assert [level.shape[1] for level in _prepared(small()).canvas.levels] == [1, 1, 3, 3, 3]
-    assert [level.shape[1] for level in _prepared(small("init=noise")).canvas.levels] == [3] * 5
+@pytest.mark.parametrize("name", ["noise", "patchwork"])
+def test_a_start_with_noise_in_it_is_seeded(name: str) -> None:
+    content, style = torch.rand(1, 3, 40, 44), torch.rand(1, 3, 30, 50)
+    first, again, other = (starting_image(Init(name), content, style, seed, None) for seed in (1, 1, 2))
+    assert first.shape == content.shape and 0 <= first.min() < first.max() <= 1
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    assert not torch.equal(first, other)
 
 
-def test_a_pyramid_is_its_start_plus_enlarged_levels(small: Callable) -> None:
-    prepared = _prepared(small())
-    start = prepared.content * 0.5 + 0.2
-    canvas = Canvas(start, prepared.objective.extractor, CanvasOptions(rates=[1.0, 0.5, 0.25], luma=1))
-    height, width = start.shape[2:]
-    sizes = [(1, 1, height, width), (1, 3, -(-height // 2), -(-width // 2)), (1, 3, -(-height // 4), -(-width // 4))]
-    assert [tuple(level.shape) for level in canvas.levels] == sizes
-    torch.testing.assert_close(canvas.image(), start, rtol=0, atol=0)
-    with torch.no_grad():
-        for level, value in zip(canvas.levels, (0.1, 0.02, 0.04), strict=True):
-            level.fill_(value)
-        canvas.levels[1][:, 0] = 0.2
-    grey = 0.1 + 0.25 * 0.04
-    torch.testing.assert_close(canvas.image()[:, 1:], start[:, 1:] + grey + 0.5 * 0.02)
-    torch.testing.assert_close(canvas.image()[:, :1], start[:, :1] + grey + 0.5 * 0.2)
-    normalize = prepared.objective.extractor.normalize
-    torch.testing.assert_close(canvas.normalized(), normalize(canvas.image()))
-
-
-def test_noise_is_seeded_and_sizes_are_checked() -> None:
-    content = torch.rand(1, 3, 10, 12)
-    first = starting_image(Init("noise"), content, 1, None)
-    torch.testing.assert_close(first, starting_image(Init("noise"), content, 1, None), rtol=0, atol=0)
-    assert not torch.equal(first, starting_image(Init("noise"), content, 2, None))
+def test_a_picture_to_start_from_has_the_content_s_size() -> None:
     with pytest.raises(InputError, match="content's size"):
-        starting_image(Init("style"), content, 0, torch.rand(1, 3, 9, 12))
+        starting_image(Init("style"), torch.rand(1, 3, 10, 12), torch.rand(1, 3, 9, 9), 0, torch.rand(1, 3, 9, 12))
 
 
 def test_automatic_precision_is_what_the_hardware_has(

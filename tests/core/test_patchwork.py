@@ -1,0 +1,102 @@
+"""The start in patches of the style: one round against a search written out, and what the whole does to pictures."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from src.core.patchwork import (
+    COARSEST,
+    FINEST,
+    RELUCTANCE,
+    SIZE,
+    STRIDE,
+    ExamplePatches,
+    levels,
+    match_colors,
+    patchwork,
+)
+
+
+def _image(seed: int, height: int, width: int) -> torch.Tensor:
+    """Return a smooth picture of chance, (1, 3, H, W) in [0, 1]."""
+    rough = torch.rand(1, 3, height // 4 + 1, width // 4 + 1, generator=torch.Generator().manual_seed(seed))
+    return F.interpolate(rough, (height, width), mode="bicubic").clamp(0, 1)
+
+
+def _patchwork(content: torch.Tensor, style: torch.Tensor, hold: float, edges: float = 0) -> torch.Tensor:
+    return patchwork(content, style, hold, edges, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("height", "width"), [(9, 12), (11, 8), (7, 7)])
+def test_a_round_equals_one_written_out(height: int, width: int) -> None:
+    style, image = _image(0, 10, 11).double(), _image(1, height, width).double()
+    laid = ExamplePatches(style).lay(image, rescale=True)[0].numpy()
+
+    theirs, mine = style[0].numpy(), image[0].numpy()
+    patches = [theirs[:, y : y + SIZE, x : x + SIZE] for y in range(10 - SIZE + 1) for x in range(11 - SIZE + 1)]
+    around = SIZE // 2
+    padded = np.pad(mine, ((0, 0), (around, around + 1), (around, around + 1)), mode="reflect")
+    rows, columns = range(0, height + 1, STRIDE), range(0, width + 1, STRIDE)  # the last one reaches the border
+    places = [(y, x) for y in rows for x in columns]
+    queries = [padded[:, y : y + SIZE, x : x + SIZE] for y, x in places]
+    distances = np.array([[((query - patch) ** 2).sum() for patch in patches] for query in queries])
+    scaled = distances / (RELUCTANCE + distances.min(0))
+    total, count = np.zeros_like(padded), np.zeros_like(padded)
+    for (y, x), best in zip(places, scaled.argmin(1), strict=True):
+        total[:, y : y + SIZE, x : x + SIZE] += patches[best]
+        count[:, y : y + SIZE, x : x + SIZE] += 1
+    inner = (slice(None), slice(around, around + height), slice(around, around + width))
+    np.testing.assert_allclose(laid, total[inner] / count[inner], atol=1e-12)
+
+
+def test_colours_get_the_other_picture_s_mean_and_covariance() -> None:
+    own, other = _image(0, 40, 50) * 0.3 + 0.3, _image(1, 30, 20) * 0.2 + 0.4
+    matched = match_colors(own, other)
+    assert matched.shape == own.shape
+    torch.testing.assert_close(matched[0].mean((1, 2)), other[0].mean((1, 2)), atol=1e-3, rtol=0)
+    torch.testing.assert_close(matched[0].flatten(1).cov(), other[0].flatten(1).cov(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(match_colors(own, own), own, atol=1e-3, rtol=0)
+
+
+def test_flat_content_gets_what_is_rare_in_the_style(monkeypatch: pytest.MonkeyPatch) -> None:
+    style = torch.full((1, 3, 96, 96), 0.5)
+    style[:, :, 40:56, 40:56] = torch.tensor([0.9, 0.1, 0.1]).view(1, 3, 1, 1)
+    grey = torch.full((1, 3, 96, 96), 0.5)
+    red = _patchwork(grey, style, hold=1.0)[:, 0] > 0.75
+    assert 0.01 < red.float().mean() < 0.5, "the square covers 0.028 of the style"
+    monkeypatch.setattr("src.core.patchwork.RELUCTANCE", 1e6)  # plain distances
+    assert not (_patchwork(grey, style, hold=1.0)[:, 0] > 0.6).any()
+
+
+def test_edges_of_the_content_are_held() -> None:
+    content = torch.zeros(1, 3, 96, 96)
+    content[..., 48:] = 1
+    style = _image(3, 96, 96)
+
+    def likeness(edges: float) -> float:
+        laid = _patchwork(content, style, 0.15, edges)[..., 42:54].mean(1)
+        return torch.corrcoef(torch.stack([laid.flatten(), content[:, 0, :, 42:54].flatten()]))[0, 1].item()
+
+    assert likeness(3.0) > likeness(0.0) + 0.05
+
+
+@pytest.mark.parametrize(
+    ("content", "style"), [((96, 64), (50, 96)), ((8, 8), (8, 13)), ((301, 200), (64, 301)), ((1, 30), (30, 2))]
+)
+def test_any_size_and_shape(content: tuple[int, int], style: tuple[int, int]) -> None:
+    laid = _patchwork(_image(0, *content), _image(1, *style), 0.15, 1.0)
+    assert laid.shape == (1, 3, *content)
+    assert laid.min() >= 0 and laid.max() <= 1 and laid.isfinite().all()
+
+
+def test_one_colour_is_no_obstacle() -> None:
+    grey, black = torch.full((1, 3, 48, 48), 0.5), torch.zeros(1, 3, 48, 48)
+    torch.testing.assert_close(_patchwork(grey, black, 0.15, 1.0), black, atol=1e-3, rtol=0)
+    assert _patchwork(black, _image(0, 48, 48), 0.15, 1.0).isfinite().all()
+
+
+def test_levels_grow_to_half_the_image_but_not_beyond_what_a_search_can_bear() -> None:
+    assert levels(356) == [45, 63, 89, 126, 178]
+    assert levels(4000)[-1] == FINEST and levels(4000)[0] >= COARSEST
+    assert levels(64) == [32]
