@@ -15,7 +15,8 @@ quality          what a picture keeps of its content and takes of its style, mea
 backbones        frozen networks whose named activations are compared
 images           reading and writing pictures; catalogue finds them; records, files and provenance keep what was done
 config           every option: name, type, default, help; validation checks them; composition reads conf/
-core             the mathematics: Gram matrices, losses, patchwork (the start); errors: what a user can cause
+core             the mathematics: Gram matrices, losses, patchwork (the start, of an example's patches)
+errors           what a user can cause
 
 Imports go downward only; tests/test_architecture.py keeps it so.
 """

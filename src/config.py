@@ -93,7 +93,7 @@ class Init:
     name: str = option("patchwork", "patchwork (the content in patches of the style) | content | noise | style | file")
     path: str | None = option(None, "the picture to start from (init=file)")
     hold: float = option(0.15, "patchwork: weight of the content where it is flat; the style's patches weigh 1")
-    edges: float = option(1.0, "patchwork: what is added to that where the content's contrast is highest")
+    edges: float = option(2.0, "patchwork: what is added to that where the content's contrast is highest")
 
 
 @dataclass

@@ -12,7 +12,7 @@ SRC = ROOT / "src"
 FLOORS = tuple(
     floor.split()
     for floor in (
-        "errors core.statistics core.losses core.palette core.patches core.patchwork",
+        "errors core.statistics core.losses core.palette core.patches core.example core.patchwork",
         "files interrupts provenance config help composition catalogue images records history validation tracking "
         "schedule backbones.registry backbones.extractor backbones.weights pretraining.config pretraining.crops",
         "objective canvas optimizers metrics quality pretraining.network pretraining.record",
@@ -24,6 +24,7 @@ FLOORS = tuple(
 BESIDE = {
     "core.losses": {"core.statistics"},
     "core.patches": {"core.statistics"},
+    "core.patchwork": {"core.example"},
     "catalogue": {"config", "files"},
     "images": {"files"},
     "pretraining.config": {"config", "validation"},

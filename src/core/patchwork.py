@@ -13,17 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SIZE = 7
-STRIDE = 2
-# Long side of the levels, px: up to half the image's, since descent adds what is finer, and at most this much, for
-# the search takes time as the fourth power of it.
-FINEST, COARSEST = 192, 44
-# Rounds of a level. Little moves any more in the fine ones, which are the slow ones.
+from src.core.example import SIZE, ExamplePatches, carried
+
+# Long side of the coarsest level, px: a patch is a sixth of the picture there.
+COARSEST = 44
+# Long side of the finest level at which the whole style is searched, px: that takes time as the fourth power of it.
+SEARCHED = 192
+# Rounds at a level that is searched, and in the last two of these, which are the slow ones.
 ROUNDS, LAST_ROUNDS = 6, (4, 2)
-# How much all patches are kept from being used alike, in squared distances over a patch (values in [0, 1]).
-RELUCTANCE = 0.02
 NOISE = 0.05
-_CHUNK = 256
 
 
 @torch.no_grad()
@@ -39,21 +37,26 @@ def patchwork(content: Tensor, style: Tensor, hold: float, edges: float, generat
     """
     content = match_colors(content, style)
     longest = max(content.shape[-2:])
-    sizes = levels(longest)
-    image = None
-    for number, edge in enumerate(sizes):
-        scene, example = _scaled(content, edge / longest), _scaled(style, edge / max(style.shape[-2:]))
-        if image is None:
-            image = scene + NOISE * torch.randn(scene.shape, generator=generator).to(scene)
-        else:
-            image = F.interpolate(image, scene.shape[-2:], mode="bicubic", align_corners=False)
+    searched, finer = levels(longest)
+    image, origins, example = content, torch.empty(0), style
+    for number, size in enumerate([*searched, *finer]):
+        coarse, before = image, example
+        scene, example = _scaled(content, size / longest), _scaled(style, size / longest)
         patches = ExamplePatches(example)
+        image = F.interpolate(image, scene.shape[-2:], mode="bicubic", align_corners=False)
+        if number == 0:
+            image = scene + NOISE * torch.randn(scene.shape, generator=generator).to(scene)
         weight = hold + edges * _contrast(scene)
-        left = len(sizes) - number
-        for turn in range(LAST_ROUNDS[-left] if left <= len(LAST_ROUNDS) else ROUNDS):
-            image = patches.lay((image + weight * scene) / (1 + weight), rescale=turn % 2 == 0)
-    assert image is not None
-    return F.interpolate(image, content.shape[-2:], mode="bicubic", align_corners=False).clamp(0, 1)
+        if size in finer:
+            origins = carried(origins, (coarse, before), (image, example))
+            origins = patches.improved(origins, (image + weight * scene) / (1 + weight))
+            image = patches.lay(origins, image)
+        else:
+            left = len(searched) - number
+            for turn in range(LAST_ROUNDS[-left] if left <= len(LAST_ROUNDS) else ROUNDS):
+                origins = patches.nearest((image + weight * scene) / (1 + weight), rescale=turn % 2 == 0)
+                image = patches.lay(origins, image)
+    return image.clamp(0, 1)
 
 
 def match_colors(image: Tensor, to: Tensor) -> Tensor:
@@ -77,55 +80,26 @@ def match_colors(image: Tensor, to: Tensor) -> Tensor:
     return moved.clamp(0, 1).view_as(image)
 
 
-class ExamplePatches:
-    """The patches of an example (1, 3, h, w), looked up by distances that are scaled for each of them: a patch that is
-    far from everything is brought nearer, so that what is rare in the example is used too.
+def levels(longest: int) -> tuple[list[int], list[int]]:
+    """Return the long sides of the levels, px, coarsest first.
+
+    Args:
+        longest: long side of the image, px, which is the last level.
+
+    Returns:
+        Those at which the style is searched, each sqrt(2) times the one before and half the image's at most; and the
+        finer ones, each twice the one before or less: every averaging of patches takes some of a thin line away.
     """
-
-    def __init__(self, example: Tensor) -> None:
-        self.patches = F.unfold(example, SIZE)[0].T.contiguous()
-        self.mean = self.patches.mean(0)
-        keys = self.patches - self.mean
-        # |q - k|^2 = (q, 1, |q|^2) . (-2 k, |k|^2, 1): one product
-        self.keys = torch.cat([-2 * keys, keys.square().sum(1, keepdim=True), torch.ones_like(keys[:, :1])], 1)
-        self.scaled = self.keys.T
-
-    def lay(self, image: Tensor, rescale: bool) -> Tensor:
-        """Return the nearest patches of every other place, averaged where they overlap, (1, 3, H, W) as `image`.
-
-        Args:
-            image: (1, 3, H, W), no side shorter than a patch.
-            rescale: measure the scales anew, which takes as long as the search itself.
-        """
-        height, width = image.shape[-2:]
-        around = SIZE // 2
-        padded = F.pad(
-            image, (around, around + (width - 1) % STRIDE, around, around + (height - 1) % STRIDE), "reflect"
-        )
-        queries = F.unfold(padded, SIZE, stride=STRIDE)[0].T - self.mean
-        queries = torch.cat([queries, torch.ones_like(queries[:, :1]), queries.square().sum(1, keepdim=True)], 1)
-        if rescale:
-            self._scale(queries)
-        places = torch.cat([(part @ self.scaled).argmin(1) for part in queries.split(_CHUNK)])
-        laid = self.patches[places].T.unsqueeze(0)
-        size = (padded.shape[-2], padded.shape[-1])
-        total = F.fold(laid, size, SIZE, stride=STRIDE)
-        count = F.fold(torch.ones_like(laid[:, : SIZE * SIZE]), size, SIZE, stride=STRIDE)
-        return (total / count)[:, :, around : around + height, around : around + width]
-
-    def _scale(self, queries: Tensor) -> None:
-        nearest = torch.full_like(self.keys[:, 0], math.inf)
-        for part in queries.split(_CHUNK):
-            nearest = torch.minimum(nearest, (part @ self.keys.T).amin(0))
-        self.scaled = (self.keys / (RELUCTANCE + nearest.clamp_min(0)).unsqueeze(1)).T
-
-
-def levels(longest: int) -> list[int]:
-    """Return the long sides of the levels, px, coarsest first, each sqrt(2) times the one before."""
-    sizes = [min(longest // 2, FINEST)]
-    while round(sizes[0] / math.sqrt(2)) >= COARSEST:
-        sizes.insert(0, round(sizes[0] / math.sqrt(2)))
-    return sizes
+    back = 2
+    while longest / math.sqrt(2) ** back > SEARCHED:
+        back += 1
+    searched = [round(longest / math.sqrt(2) ** back)]
+    while (coarser := round(longest / math.sqrt(2) ** (back + len(searched)))) >= COARSEST:
+        searched.insert(0, coarser)
+    finer = [longest]
+    while (coarser := round(finer[0] / 2)) > searched[-1]:
+        finer.insert(0, coarser)
+    return searched, finer
 
 
 def _scaled(image: Tensor, factor: float) -> Tensor:
@@ -138,7 +112,8 @@ def _contrast(scene: Tensor) -> Tensor:
     gray = F.pad(scene.mean(1, keepdim=True), (2, 2, 2, 2), "reflect")
     mean = F.avg_pool2d(gray, 5, 1)
     deviation = (F.avg_pool2d(gray.square(), 5, 1) - mean.square()).clamp_min(0).sqrt()
-    return (deviation / (deviation.flatten().quantile(0.95) + 1e-6)).clamp(max=1)
+    high = deviation.flatten().sort().values[int(0.95 * (deviation.numel() - 1))]
+    return (deviation / (high + 1e-6)).clamp(max=1)
 
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:

@@ -1,0 +1,126 @@
+"""The patches of an example picture: which of them lie where in an image, and the image that they make."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SIZE = 7
+AROUND = SIZE // 2
+# Places are looked up on every other pixel: patches of seven still overlap twelvefold.
+STRIDE = 2
+# How much patches are kept from being used alike, in squared distances over a patch (values in [0, 1]).
+RELUCTANCE = 0.02
+_CHUNK = 256
+
+
+class ExamplePatches:
+    """The patches of an example, (1, 3, h, w) in [0, 1], no side shorter than a patch.
+
+    They are named by where their upper left corner lies: origins (2, rows, columns) hold that of the patch at each
+    place of an image, whose places are every other pixel, from the first on.
+    """
+
+    def __init__(self, example: Tensor) -> None:
+        self.rows, self.columns = (side - SIZE + 1 for side in example.shape[-2:])
+        self.patches = F.unfold(example, SIZE)[0].T.contiguous()
+
+    def nearest(self, image: Tensor, rescale: bool) -> Tensor:
+        """Return the origins of the nearest patches.
+
+        By distances that are scaled for each patch: one that is far from everything is brought nearer, so that what
+        is rare in the example is used too.
+
+        Args:
+            image: (1, 3, H, W).
+            rescale: measure the scales anew, as must be done once; it takes as long as the search itself.
+        """
+        queries, size = _queries(image), _places(image)
+        mean = self.patches.mean(0)
+        queries, keys = queries - mean, self.patches - mean
+        # |q - k|^2 = (q, 1, |q|^2) . (-2 k, |k|^2, 1): one product
+        queries = torch.cat([queries, torch.ones_like(queries[:, :1]), queries.square().sum(1, keepdim=True)], 1)
+        keys = torch.cat([-2 * keys, keys.square().sum(1, keepdim=True), torch.ones_like(keys[:, :1])], 1)
+        if rescale:
+            nearest = torch.full_like(keys[:, 0], math.inf)
+            for part in queries.split(_CHUNK):
+                nearest = torch.minimum(nearest, (part @ keys.T).amin(0))
+            self.scale = RELUCTANCE + nearest.clamp_min(0)
+        scaled = (keys / self.scale.unsqueeze(1)).T
+        found = torch.cat([(part @ scaled).argmin(1) for part in queries.split(_CHUNK)])
+        return torch.stack([found // self.columns, found % self.columns]).view(2, *size)
+
+    def improved(self, origins: Tensor, image: Tensor) -> Tensor:
+        """Return better origins for an image (1, 3, H, W): of those given, those a pixel aside, and those that go on
+        where a neighbour's patch lies, the nearest (Ashikhmin 2001, "Synthesizing natural textures").
+        """
+        queries, size = _queries(image), _places(image)
+        best, least = origins, queries.new_full(size, math.inf)
+        near = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+        aside = [origins + origins.new_tensor(step).view(2, 1, 1) for step in near]
+        continued = [
+            torch.roll(origins, step, (1, 2)) + STRIDE * origins.new_tensor(step).view(2, 1, 1) for step in near
+        ]
+        for candidate in (*aside, *continued):
+            candidate = self._inside(candidate)
+            distance = (self.patches[self._numbers(candidate)] - queries).square().sum(1).view(size)
+            better = distance < least
+            best, least = torch.where(better, candidate, best), torch.where(better, distance, least)
+        return best
+
+    def lay(self, origins: Tensor, image: Tensor) -> Tensor:
+        """Return the patches at their places, averaged where they overlap, (1, 3, H, W) as `image`."""
+        height, width = image.shape[-2:]
+        padded = _padded(image)
+        size = (padded.shape[-2], padded.shape[-1])
+        laid = self.patches[self._numbers(self._inside(origins))].T.unsqueeze(0)
+        total = F.fold(laid, size, SIZE, stride=STRIDE)
+        count = F.fold(torch.ones_like(laid[:, : SIZE * SIZE]), size, SIZE, stride=STRIDE)
+        return (total / count)[:, :, AROUND : AROUND + height, AROUND : AROUND + width]
+
+    def _inside(self, origins: Tensor) -> Tensor:
+        return torch.stack([origins[0].clamp(0, self.rows - 1), origins[1].clamp(0, self.columns - 1)])
+
+    def _numbers(self, origins: Tensor) -> Tensor:
+        return (origins[0] * self.columns + origins[1]).flatten()
+
+
+def carried(origins: Tensor, before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> Tensor:
+    """Return the origins of a finer level: each place goes on in the patch of the coarse place next to it.
+
+    Args:
+        origins: (2, rows, columns) of the coarse level.
+        before: image and example of the coarse level, for their sizes.
+        now: those of the finer one.
+    """
+    parents, found = [], []
+    for axis, count in enumerate(_places(now[0])):
+        factor = now[0].shape[2 + axis] / before[0].shape[2 + axis]
+        places = STRIDE * torch.arange(count, device=origins.device)
+        parent = (((places + 0.5) / factor - 0.5) / STRIDE).round().long().clamp(max=origins.shape[1 + axis] - 1)
+        parents.append((parent, places - ((STRIDE * parent + 0.5) * factor - 0.5)))
+    (rows, below), (columns, right) = parents  # and how far, on the finer level, a place is from where its parent is
+    for axis, apart in enumerate((below.unsqueeze(1), right.unsqueeze(0))):
+        factor = now[1].shape[2 + axis] / before[1].shape[2 + axis]
+        centre = (origins[axis][rows][:, columns] + AROUND + 0.5) * factor - 0.5
+        found.append((centre + apart).round().long() - AROUND)
+    return torch.stack(found)
+
+
+def _places(image: Tensor) -> tuple[int, int]:
+    """Return how many rows and columns of places an image has: its last pixel belongs to one."""
+    height, width = image.shape[-2:]
+    return height // STRIDE + 1, width // STRIDE + 1
+
+
+def _queries(image: Tensor) -> Tensor:
+    """Return the patch around each place of an image, (places, 3 x SIZE x SIZE)."""
+    return F.unfold(_padded(image), SIZE, stride=STRIDE)[0].T
+
+
+def _padded(image: Tensor) -> Tensor:
+    # half a patch around, and one pixel more where the strides would not come out even
+    height, width = image.shape[-2:]
+    below, right = AROUND + (height - 1) % STRIDE, AROUND + (width - 1) % STRIDE
+    return F.pad(image, (AROUND, right, AROUND, below), "reflect")
