@@ -1,6 +1,7 @@
 """The image as parameter: the only thing that learns."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.backbones.extractor import Extractor
@@ -9,9 +10,16 @@ from src.config import Init
 from src.core.patchwork import patchwork
 from src.errors import InputError
 
+# Colours are changed on a grid this much coarser than the image's, where it is split.
+COLOR_STEP = 4
+
 
 class Canvas(nn.Module):
-    """One parameter (B, 3, H, W), in pixel space or in the network's normalised space.
+    """An image (B, 3, H, W) and the parameters it is made of.
+
+    In `pixel` and `normalized` space it is its one parameter. In `split` space it is the start, plus a change of
+    brightness at full size, plus a change of colours at a quarter of it, enlarged by bicubic interpolation. The eye
+    sees colour less sharply than brightness, and rainbow speckle is what pixels free in all three channels do first.
 
     Args:
         start: (B, 3, H, W) in [0, 1].
@@ -21,39 +29,52 @@ class Canvas(nn.Module):
 
     mean: Tensor
     std: Tensor
+    start: Tensor
 
     def __init__(self, start: Tensor, extractor: Extractor, options: CanvasOptions) -> None:
         super().__init__()
-        self.in_pixels = options.space == "pixel"
-        self.clamp = options.clamp
+        self.space, self.clamp = options.space, options.clamp
+        self.size = (start.shape[2], start.shape[3])
         self.register_buffer("mean", extractor.mean.clone(), persistent=False)
         self.register_buffer("std", extractor.std.clone(), persistent=False)
-        value = start if self.in_pixels else (start - self.mean) / self.std
-        self.parameter = nn.Parameter(value.detach().clone().contiguous())
+        start = start.detach().clone().contiguous()
+        if self.space == "split":
+            self.register_buffer("start", start)
+            batch, (height, width) = start.shape[0], self.size
+            brightness = start.new_zeros(batch, 1, height, width)
+            colors = start.new_zeros(batch, 3, -(-height // COLOR_STEP), -(-width // COLOR_STEP))
+            self.parts = nn.ParameterList([brightness, colors])
+        else:
+            self.parts = nn.ParameterList([start if self.space == "pixel" else (start - self.mean) / self.std])
 
     def normalized(self) -> Tensor:
         """Return the network's input, differentiable."""
-        return (self.parameter - self.mean) / self.std if self.in_pixels else self.parameter
+        return self.parts[0] if self.space == "normalized" else (self._pixels() - self.mean) / self.std
 
     @torch.no_grad()
     def image(self) -> Tensor:
         """Return the image in pixel space, detached, not clamped."""
-        return self.parameter.clone() if self.in_pixels else self.parameter * self.std + self.mean
+        return self.parts[0] * self.std + self.mean if self.space == "normalized" else self._pixels().clone()
+
+    def _pixels(self) -> Tensor:
+        if self.space == "pixel":
+            return self.parts[0]
+        brightness, colors = self.parts
+        return self.start + brightness + F.interpolate(colors, self.size, mode="bicubic", align_corners=False)
 
     @torch.no_grad()
     def project(self) -> None:
-        """Put every pixel back into [0, 1], where asked for."""
+        """Put every pixel back into [0, 1], where asked for: where it is split by moving the start."""
         if not self.clamp:
             return
-        if self.in_pixels:
-            self.parameter.clamp_(0, 1)
+        if self.space == "split":
+            image = self._pixels()
+            self.start += image.clamp(0, 1) - image
+        elif self.space == "pixel":
+            self.parts[0].clamp_(0, 1)
         else:
-            self.parameter.copy_(torch.minimum(torch.maximum(self.parameter, -self.mean / self.std), self.high))
-
-    @property
-    def high(self) -> Tensor:
-        """Return white in the normalised space."""
-        return (1 - self.mean) / self.std
+            low, high = -self.mean / self.std, (1 - self.mean) / self.std
+            self.parts[0].copy_(torch.minimum(torch.maximum(self.parts[0], low), high))
 
 
 def starting_image(init: Init, content: Tensor, style: Tensor, seed: int, given: Tensor | None) -> Tensor:

@@ -101,7 +101,7 @@ class Optimizer:
     """How the image is changed."""
 
     name: str = option("adam", "adam | lbfgs (strong-Wolfe line search)")
-    lr: float = option(0.02, "learning rate, in units of the canvas space")
+    lr: float = option(0.01, "learning rate, in units of the canvas space")
     betas: list[float] = option([0.8, 0.95], "adam: decay of the first and second moments")
     history: int = option(20, "lbfgs: curvature pairs kept")
     rise: int = option(10, "adam: steps at the start of each size in which the learning rate rises")
@@ -120,7 +120,11 @@ class Schedule:
 class Canvas:
     """The image as parameter."""
 
-    space: str = option("pixel", "pixel: sRGB [0, 1] | normalized: by the backbone's mean and std")
+    space: str = option(
+        "split",
+        "split: brightness pixel by pixel, colours coarser (init=noise: as pixel) | pixel: sRGB [0, 1] | "
+        "normalized: by the backbone's mean and std",
+    )
     clamp: bool = option(True, "keep the image in [0, 1] (never under lbfgs)")
 
 
@@ -158,7 +162,7 @@ class RunConfig:
     canvas: Canvas = option(Canvas, "parametrisation")
     logger: Logger = option(Logger, "tracking")
     trainer: Trainer = option(Trainer, "machine")
-    steps: int = option(80, "optimiser steps")
+    steps: int = option(60, "optimiser steps")
     captures: list[Any] = option(
         [0.33, 0.67, 1.0], "when the picture is kept: fractions of steps (0.33), or step numbers (100)"
     )

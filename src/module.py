@@ -128,7 +128,7 @@ class StyleTransferModule(LightningModule):
                     break
         except _Halt:
             self.trainer.should_stop = True
-        height, width = self.canvas.parameter.shape[2:]
+        height, width = self.canvas.size
         self.throughput.add(self.evaluations - evaluated, metrics.now(self.device) - begun, height * width / 1e6)
 
     def _closure(self, look_first: bool) -> Callable[[], Tensor]:

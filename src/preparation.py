@@ -114,6 +114,8 @@ class Preparation:
             start = starting_image(config.init, content, style, config.seed, given)
         options = replace(
             config.canvas,
+            # changes of brightness and of coarse colours could not take the colours of noise away
+            space="pixel" if config.canvas.space == "split" and config.init.name == "noise" else config.canvas.space,
             # a clamped image has another gradient than the one L-BFGS learns its curvature from
             clamp=config.canvas.clamp and config.optimizer.name != "lbfgs",
         )

@@ -15,7 +15,7 @@ CHOICES = {
     "init.name": ("patchwork", "content", "noise", "style", "file"),
     "optimizer.name": ("adam", "lbfgs"),
     "schedule.name": ("pyramid", "single"),
-    "canvas.space": ("pixel", "normalized"),
+    "canvas.space": ("split", "pixel", "normalized"),
     "logger.name": ("wandb", "csv", "none"),
     "logger.mode": ("auto", "online", "offline"),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),

@@ -43,15 +43,16 @@ def _load(canvas: Canvas, folder: Path) -> None:
     canvas.load_state_dict({name.removeprefix("canvas."): value for name, value in state.items()})
 
 
-@pytest.mark.parametrize("space", ["pixel", "normalized"])
+@pytest.mark.parametrize("space", ["split", "pixel", "normalized"])
 def test_the_image_is_all_that_learns(space: str, small: Callable) -> None:
     config = small(f"canvas.space={space}")
     prepared = _prepared(config)
     table, stage = Timetable(1, (1,), 1, 1), Stage(48, 0, 1)
     module = StyleTransferModule(prepared.canvas, prepared.objective, config.optimizer, table, stage)
     learnable = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
-    assert learnable == ["canvas.parameter"] == [name for name, _ in module.named_parameters()]
-    assert list(module.state_dict()) == ["canvas.parameter"]
+    parts = [f"canvas.parts.{part}" for part in range(2 if space == "split" else 1)]
+    assert learnable == parts == [name for name, _ in module.named_parameters()]
+    assert list(module.state_dict()) == (["canvas.start", *parts] if space == "split" else parts)
     assert not any(parameter.requires_grad for parameter in prepared.objective.parameters())
 
 
@@ -91,7 +92,7 @@ def test_lbfgs_moves_a_loss_that_is_small_in_its_units(small: Callable, tmp_path
     """Torch turns down curvature pairs below 1e-10, whatever the scale of the loss."""
     record = run(small("optimizer=lbfgs", "loss.alpha=1e-9", "loss.beta=1e-8", "steps=12", "logger=csv"), tmp_path)
     large = run(small("optimizer=lbfgs", "steps=12"), tmp_path / "large")
-    assert record.loss_decay == pytest.approx(large.loss_decay, rel=0.2) and record.loss_decay > 3
+    assert record.loss_decay == pytest.approx(large.loss_decay, rel=0.2) and record.loss_decay > 2
     assert record.initial_loss < 1e-5, "what is reported is not scaled"
 
 
@@ -203,8 +204,17 @@ def test_it_stops_at_the_loss(small: Callable, tmp_path: Path) -> None:
     assert run(small("steps=12", f"stop_at_loss={threshold}"), tmp_path / "adam2").step == 6
 
 
-def test_a_loss_that_is_not_finite_keeps_the_last_good_picture(small: Callable, tmp_path: Path) -> None:
-    config = small("canvas.space=normalized", "canvas.clamp=false", "optimizer.lr=1e30", "captures=[1]", "steps=6")
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("canvas.space=normalized", "canvas.clamp=false", "optimizer.lr=1e30"),
+        ("canvas.space=split", "optimizer.lr=1e37", "optimizer.rise=0"),
+    ],
+)
+def test_a_loss_that_is_not_finite_keeps_the_last_good_picture(
+    overrides: tuple[str, ...], small: Callable, tmp_path: Path
+) -> None:
+    config = small(*overrides, "captures=[1]", "steps=6")
     with pytest.raises(NonFiniteLoss, match="not finite at step 1; kept the picture of step 0"):
         run(config, tmp_path)
     from src import records
@@ -218,8 +228,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_picture(small: Callable, 
     assert not (tmp_path / CHECKPOINT).exists()
 
 
-@pytest.mark.parametrize("space", ["pixel", "normalized"])
-def test_the_canvas_is_clamped_in_either_space(space: str, small: Callable) -> None:
+@pytest.mark.parametrize("space", ["split", "pixel", "normalized"])
+def test_the_canvas_is_clamped_in_every_space(space: str, small: Callable) -> None:
     prepared = _prepared(small())
     canvas = Canvas(prepared.content * 3 - 1, prepared.objective.extractor, CanvasOptions(space=space))
     assert canvas.image().min() < -0.1 and canvas.image().max() > 1.1
@@ -229,6 +239,27 @@ def test_the_canvas_is_clamped_in_either_space(space: str, small: Callable) -> N
     free = Canvas(prepared.content * 3 - 1, prepared.objective.extractor, CanvasOptions(space=space, clamp=False))
     free.project()
     assert free.image().max() > 1.1
+
+
+def test_a_split_image_is_its_start_plus_brightness_plus_coarse_colours(small: Callable) -> None:
+    prepared = _prepared(small())
+    start = prepared.content * 0.5 + 0.2
+    canvas = Canvas(start, prepared.objective.extractor, CanvasOptions())
+    height, width = start.shape[2:]
+    sizes = [(1, 1, height, width), (1, 3, -(-height // 4), -(-width // 4))]
+    assert [tuple(part.shape) for part in canvas.parts] == sizes
+    torch.testing.assert_close(canvas.image(), start, rtol=0, atol=0)
+    with torch.no_grad():
+        canvas.parts[0].fill_(0.1)
+        canvas.parts[1].fill_(0.02)
+        canvas.parts[1][:, 0] = -0.05
+    torch.testing.assert_close(canvas.image()[:, 1:], start[:, 1:] + 0.12)
+    torch.testing.assert_close(canvas.image()[:, :1], start[:, :1] + 0.05)
+    torch.testing.assert_close(canvas.normalized(), prepared.objective.extractor.normalize(canvas.image()))
+
+
+def test_noise_can_lose_its_colours(small: Callable) -> None:
+    assert [len(_prepared(small(f"init={init}")).canvas.parts) for init in ("noise", "patchwork")] == [1, 2]
 
 
 @pytest.mark.parametrize("name", ["noise", "patchwork"])

@@ -242,8 +242,8 @@ def test_the_published_record_beside_ours(make: Callable[..., RunRecord], tmp_pa
     assert (float(pair["our_ssim_published"]), float(pair["our_ssim"])) == (ours.ssim_published, ours.ssim)
     assert float(pair["relative_difference_ssim"]) == (2 / 3 - 0.72) / 0.72
     assert short["our_loss_at_2000"] == short["relative_difference_loss_at_2000"] == ""
-    assert pair["not_as_published"].startswith("weights random; init patchwork")
-    assert short["not_as_published"].startswith("steps 1000; init patchwork")
+    assert pair["not_as_published"].startswith("weights random; space split")
+    assert short["not_as_published"].startswith("steps 1000; space split")
     text = (tmp_path / "sweep" / "report" / "report.md").read_text()
     assert "**Random weights, not ImageNet's, in 1 of 2 runs: not comparable.**" in text
     assert "| 0.7200 | 0.6667 (-7.4 %) |" in text
