@@ -68,7 +68,7 @@ class Loss:
     palette: float = option(1.0, "loss=patches: weight of the style's colours, beside its layers")
     rematch: int = option(20, "loss=patches: steps after which the nearest are looked up again")
     alpha: float = option(1.0, "content weight; 0 leaves style alone")
-    beta: float = option(10.0, "style weight; 0 leaves content alone")
+    beta: float = option(20.0, "style weight; 0 leaves content alone")
     tv: float = option(0.0, "total variation weight")
     content_tap: str = option("relu3_1", "the content tap that layers.content defaults to")
     substitute: dict[str, str] = option({}, "taps that this form reads elsewhere (published: relu5_1 at conv5_1)")

@@ -106,7 +106,9 @@ def fit(
             if stage.last < resume_step:
                 continue
             before = module
-            prepared = preparation.at(stage.edge, before.canvas.image().clamp(0, 1) if before else None)
+            resumed = before is None and resume_step > 0
+            image = before.canvas.image().clamp(0, 1) if before else None
+            prepared = preparation.at(stage.edge, image, restored=resumed)
             module = StyleTransferModule(
                 prepared.canvas,
                 prepared.objective,
@@ -120,7 +122,6 @@ def fit(
             module.logged_step = max([-1, *(tracker.last_step for tracker in trackers)])
             if before:
                 module.take_over(before)
-            resumed = before is None and resume_step > 0
             _fit_stage(module, folder, record, prepared, config, [Signals(interrupts), progress], resumed)
             if module.reached or module.non_finite_at is not None or interrupts.requested():
                 break

@@ -18,7 +18,7 @@ from src.catalogue import Found
 from src.config import RunConfig
 from src.errors import InputError
 from src.images import SMALLEST_SIDE, read_image, resize, smallest_edge, to_tensor, working_size
-from src.metrics import reset_peak_memory
+from src.metrics import now, reset_peak_memory
 from src.objective import Objective, Taps
 
 if TYPE_CHECKING:
@@ -93,12 +93,13 @@ class Preparation:
             self.extractor.compute_in(torch.bfloat16)
         _announce(config, record)
 
-    def at(self, edge: int, image: Tensor | None) -> Prepared:
+    def at(self, edge: int, image: Tensor | None, restored: bool = False) -> Prepared:
         """Return a stage.
 
         Args:
             edge: its long side, px.
             image: (1, 3, H, W) in [0, 1], the result of the stage before, of any size; None starts as asked for.
+            restored: a checkpoint will be put into the canvas; where it starts does not matter.
 
         Raises:
             InputError: the images would be too small for the network's taps.
@@ -109,9 +110,14 @@ class Preparation:
         style = to_tensor(self.style, self._size("style", self.style, edge)).to(self.device, self.dtype)
         if image is not None:
             start = resize(image, size)
+        elif restored:
+            start = content
         else:
+            begun = now(self.device)
             given = None if self.init is None else to_tensor(self.init, size).to(content)
             start = starting_image(config.init, content, style, config.seed, given)
+            if config.init.name == "patchwork":
+                log.info("start: the content in patches of the style, in %.1f s", now(self.device) - begun)
         options = replace(
             config.canvas,
             # changes of brightness and of coarse colours could not take the colours of noise away
