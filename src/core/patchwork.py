@@ -32,21 +32,23 @@ def patchwork(content: Tensor, style: Tensor, hold: float, edges: float, generat
         content: (1, 3, H, W) in [0, 1].
         style: (1, 3, H', W') in [0, 1].
         hold: weight of the content, its colours matched to the style's, where it is flat; the patches weigh 1.
-        edges: what is added to that where its local contrast is greatest.
+        edges: what is added to that where its contrast is greatest, at a level or a coarser one.
         generator: of the noise at the coarsest level, on the CPU.
     """
     content = match_colors(content, style)
     longest = max(content.shape[-2:])
     searched, finer = levels(longest)
     image, origins, example = content, torch.empty(0), style
+    contrast = torch.zeros_like(content[:, :1])  # where an object stands out as a whole, its inside is held too
     for number, size in enumerate([*searched, *finer]):
         coarse, before = image, example
         scene, example = _scaled(content, size / longest), _scaled(style, size / longest)
         patches = ExamplePatches(example)
-        image = F.interpolate(image, scene.shape[-2:], mode="bicubic", align_corners=False)
+        image = _resized(image, scene)
         if number == 0:
             image = scene + NOISE * torch.randn(scene.shape, generator=generator).to(scene)
-        weight = hold + edges * _contrast(scene)
+        contrast = torch.maximum(_contrast(scene), _resized(contrast, scene))
+        weight = hold + edges * contrast
         if size in finer:
             origins = carried(origins, (coarse, before), (image, example))
             origins = patches.improved(origins, (image + weight * scene) / (1 + weight))
@@ -105,6 +107,10 @@ def levels(longest: int) -> tuple[list[int], list[int]]:
 def _scaled(image: Tensor, factor: float) -> Tensor:
     height, width = (max(SIZE, round(side * factor)) for side in image.shape[-2:])
     return F.interpolate(image, (height, width), mode="bicubic", align_corners=False, antialias=True)
+
+
+def _resized(image: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(image, like.shape[-2:], mode="bicubic", align_corners=False)
 
 
 def _contrast(scene: Tensor) -> Tensor:
