@@ -24,7 +24,8 @@ class ExamplePatches:
 
     def __init__(self, example: Tensor) -> None:
         self.rows, self.columns = (side - SIZE + 1 for side in example.shape[-2:])
-        self.patches = F.unfold(example, SIZE)[0].T.contiguous()
+        # a view: written out, the patches of a large example would take 147 times its memory
+        self.patches = example[0].unfold(1, SIZE, 1).unfold(2, SIZE, 1).permute(1, 2, 0, 3, 4)
 
     def nearest(self, image: Tensor, rescale: bool) -> Tensor:
         """Return the origins of the nearest patches.
@@ -37,8 +38,9 @@ class ExamplePatches:
             rescale: measure the scales anew, as must be done once; it takes as long as the search itself.
         """
         queries, size = _queries(image), _places(image)
-        mean = self.patches.mean(0)
-        queries, keys = queries - mean, self.patches - mean
+        patches = self.patches.reshape(-1, queries.shape[1])
+        mean = patches.mean(0)
+        queries, keys = queries - mean, patches - mean
         # |q - k|^2 = (q, 1, |q|^2) . (-2 k, |k|^2, 1): one product
         queries = torch.cat([queries, torch.ones_like(queries[:, :1]), queries.square().sum(1, keepdim=True)], 1)
         keys = torch.cat([-2 * keys, keys.square().sum(1, keepdim=True), torch.ones_like(keys[:, :1])], 1)
@@ -64,7 +66,7 @@ class ExamplePatches:
         ]
         for candidate in (*aside, *continued):
             candidate = self._inside(candidate)
-            distance = (self.patches[self._numbers(candidate)] - queries).square().sum(1).view(size)
+            distance = (self._at(candidate) - queries).square().sum(1).view(size)
             better = distance < least
             best, least = torch.where(better, candidate, best), torch.where(better, distance, least)
         return best
@@ -74,7 +76,7 @@ class ExamplePatches:
         height, width = image.shape[-2:]
         padded = _padded(image)
         size = (padded.shape[-2], padded.shape[-1])
-        laid = self.patches[self._numbers(self._inside(origins))].T.unsqueeze(0)
+        laid = self._at(self._inside(origins)).T.unsqueeze(0)
         total = F.fold(laid, size, SIZE, stride=STRIDE)
         count = F.fold(torch.ones_like(laid[:, : SIZE * SIZE]), size, SIZE, stride=STRIDE)
         return (total / count)[:, :, AROUND : AROUND + height, AROUND : AROUND + width]
@@ -82,8 +84,8 @@ class ExamplePatches:
     def _inside(self, origins: Tensor) -> Tensor:
         return torch.stack([origins[0].clamp(0, self.rows - 1), origins[1].clamp(0, self.columns - 1)])
 
-    def _numbers(self, origins: Tensor) -> Tensor:
-        return (origins[0] * self.columns + origins[1]).flatten()
+    def _at(self, origins: Tensor) -> Tensor:
+        return self.patches[origins[0].flatten(), origins[1].flatten()].flatten(1)
 
 
 def carried(origins: Tensor, before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> Tensor:
