@@ -122,7 +122,7 @@ class Canvas:
 
     space: str = option(
         "split",
-        "split: brightness pixel by pixel, colours coarser (init=noise: as pixel) | pixel: sRGB [0, 1] | "
+        "split: brightness pixel by pixel, colours coarser (init=noise, style, file: as pixel) | pixel: sRGB [0, 1] | "
         "normalized: by the backbone's mean and std",
     )
     clamp: bool = option(True, "keep the image in [0, 1] (never under lbfgs)")

@@ -32,6 +32,10 @@ CPU_FLAGS = ("flags", "Features")
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
+# Starts whose fine colours are not the result's.
+FOREIGN = ("noise", "style", "file")
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A stage of a run, ready to start.
@@ -120,8 +124,8 @@ class Preparation:
                 log.info("start: the content in patches of the style, in %.1f s", now(self.device) - begun)
         options = replace(
             config.canvas,
-            # changes of brightness and of coarse colours could not take the colours of noise away
-            space="pixel" if config.canvas.space == "split" and config.init.name == "noise" else config.canvas.space,
+            # changes of brightness and of coarse colours could not take the fine colours of another picture away
+            space="pixel" if config.canvas.space == "split" and config.init.name in FOREIGN else config.canvas.space,
             # a clamped image has another gradient than the one L-BFGS learns its curvature from
             clamp=config.canvas.clamp and config.optimizer.name != "lbfgs",
         )

@@ -22,6 +22,10 @@ SEARCHED = 192
 # Rounds at a level that is searched, and in the last two of these, which are the slow ones.
 ROUNDS, LAST_ROUNDS = 6, (4, 2)
 NOISE = 0.05
+# Variance of colours below which a picture counts as grey along that axis: less is noise, and is not blown up.
+GREYEST = 1e-3
+# Standard deviation of brightness that counts as none: in a blank picture rounding is all there is.
+BLANK = 0.02
 
 
 @torch.no_grad()
@@ -47,7 +51,7 @@ def patchwork(content: Tensor, style: Tensor, hold: float, edges: float, generat
         image = _resized(image, scene)
         if number == 0:
             image = scene + NOISE * torch.randn(scene.shape, generator=generator).to(scene)
-        contrast = torch.maximum(_contrast(scene), _resized(contrast, scene))
+        contrast = torch.maximum(_contrast(scene), _resized(contrast, scene).clamp(0, 1))
         weight = hold + edges * contrast
         if size in finer:
             origins = carried(origins, (coarse, before), (image, example))
@@ -75,9 +79,12 @@ def match_colors(image: Tensor, to: Tensor) -> Tensor:
         (1, 3, H, W), clipped to [0, 1].
     """
     own, other = image[0].flatten(1), to[0].flatten(1)
-    a = torch.cov(own)
-    root, inverse = _power(a, 0.5), _power(a, -0.5)
-    transport = inverse @ _power(root @ torch.cov(other) @ root, 0.5) @ inverse
+    values, vectors = torch.linalg.eigh(torch.cov(own.double()))
+    values = values.clamp_min(GREYEST)
+    root, inverse = (vectors @ torch.diag(values**power) @ vectors.T for power in (0.5, -0.5))
+    values, vectors = torch.linalg.eigh(root @ torch.cov(other.double()) @ root)
+    middle = vectors @ torch.diag(values.clamp_min(0).sqrt()) @ vectors.T
+    transport = (inverse @ middle @ inverse).to(own)
     moved = transport @ (own - own.mean(1, keepdim=True)) + other.mean(1, keepdim=True)
     return moved.clamp(0, 1).view_as(image)
 
@@ -115,14 +122,9 @@ def _resized(image: Tensor, like: Tensor) -> Tensor:
 
 def _contrast(scene: Tensor) -> Tensor:
     """Return the standard deviation of brightness around each place, 1 where it is high: (1, 1, h, w) in [0, 1]."""
-    gray = F.pad(scene.mean(1, keepdim=True), (2, 2, 2, 2), "reflect")
+    gray = scene.mean(1, keepdim=True)
+    gray = F.pad(gray - gray.mean(), (2, 2, 2, 2), "reflect")
     mean = F.avg_pool2d(gray, 5, 1)
     deviation = (F.avg_pool2d(gray.square(), 5, 1) - mean.square()).clamp_min(0).sqrt()
     high = deviation.flatten().sort().values[int(0.95 * (deviation.numel() - 1))]
-    return (deviation / (high + 1e-6)).clamp(max=1)
-
-
-def _power(matrix: Tensor, exponent: float) -> Tensor:
-    """Return a power of a symmetric positive matrix; 1e-5 stands for eigenvalues that are smaller."""
-    values, vectors = torch.linalg.eigh(matrix)
-    return vectors @ torch.diag(values.clamp_min(1e-5) ** exponent) @ vectors.T
+    return (deviation / high.clamp_min(BLANK)).clamp(max=1)

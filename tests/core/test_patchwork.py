@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from src.core.patchwork import SEARCHED, levels, match_colors, patchwork
+from src.core.patchwork import SEARCHED, _contrast, levels, match_colors, patchwork
 
 
 def _image(seed: int, height: int, width: int) -> torch.Tensor:
@@ -24,6 +24,25 @@ def test_colours_get_the_other_picture_s_mean_and_covariance() -> None:
     torch.testing.assert_close(matched[0].mean((1, 2)), other[0].mean((1, 2)), atol=1e-3, rtol=0)
     torch.testing.assert_close(matched[0].flatten(1).cov(), other[0].flatten(1).cov(), atol=1e-3, rtol=0)
     torch.testing.assert_close(match_colors(own, own), own, atol=1e-3, rtol=0)
+
+
+def test_a_muted_picture_stays_muted_beside_itself_and_grey_grain_is_not_blown_up() -> None:
+    grey = _image(0, 40, 50).mean(1, keepdim=True) * 0.6 + 0.2
+    muted = grey + 0.05 * (_image(1, 40, 50) - 0.5)
+    torch.testing.assert_close(match_colors(muted, muted), muted, atol=0.02, rtol=0)
+    grain = grey + (torch.rand(1, 3, 40, 50, generator=torch.Generator().manual_seed(2)) - 0.5) / 127
+    matched = match_colors(grain, _image(3, 30, 20))[0]
+    tint = matched - matched.mean(0)  # what is left once a tint of the whole is taken away is grain
+    assert (tint - tint.mean((1, 2), keepdim=True)).std(dim=0).mean() < 0.15
+
+
+@pytest.mark.parametrize("ground", [0.5, 0.7231, 0.8, 0.95, 1.0])
+def test_blank_ground_is_not_held(ground: float) -> None:
+    scene = torch.full((1, 3, 90, 90), ground)
+    scene[..., 40:46, 40:46] = 0.2
+    contrast = _contrast(scene)
+    assert contrast[..., 42, 39:47].max() == 1
+    assert contrast[..., :30, :].max() < 0.05
 
 
 def test_flat_content_gets_what_is_rare_in_the_style(monkeypatch: pytest.MonkeyPatch) -> None:
