@@ -24,6 +24,7 @@ FLOORS = tuple(
 BESIDE = {
     "core.losses": {"core.statistics"},
     "core.patches": {"core.statistics"},
+    "core.example": {"core.patches"},
     "core.patchwork": {"core.example"},
     "catalogue": {"config", "files"},
     "images": {"files"},

@@ -1,15 +1,17 @@
 """The patches of an example picture: which of them lie where in an image, and the image that they make."""
 
 import math
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from src.core.patches import STRIDE, averaged, padded
+
+# At STRIDE pixels from place to place, patches of seven overlap twelvefold.
 SIZE = 7
 AROUND = SIZE // 2
-# Places are looked up on every other pixel: patches of seven still overlap twelvefold.
-STRIDE = 2
 # How much patches are kept from being used alike, in squared distances over a patch (values in [0, 1]).
 RELUCTANCE = 0.02
 _CHUNK = 256
@@ -19,13 +21,14 @@ class ExamplePatches:
     """The patches of an example, (1, 3, h, w) in [0, 1], no side shorter than a patch.
 
     They are named by where their upper left corner lies: origins (2, rows, columns) hold that of the patch at each
-    place of an image, whose places are every other pixel, from the first on.
+    place of an image, whose places are every `STRIDE`-th pixel, from the first on.
     """
 
     def __init__(self, example: Tensor) -> None:
         self.rows, self.columns = (side - SIZE + 1 for side in example.shape[-2:])
         # a view: written out, the patches of a large example would take 147 times its memory
         self.patches = example[0].unfold(1, SIZE, 1).unfold(2, SIZE, 1).permute(1, 2, 0, 3, 4)
+        self._scaled: Tensor | None = None
 
     def nearest(self, image: Tensor, rescale: bool) -> Tensor:
         """Return the origins of the nearest patches.
@@ -35,23 +38,18 @@ class ExamplePatches:
 
         Args:
             image: (1, 3, H, W).
-            rescale: measure the scales anew, as must be done once; it takes as long as the search itself.
+            rescale: measure the scales anew, as the first search does anyhow; it takes as long as the search itself.
         """
-        queries, size = _queries(image), _places(image)
-        patches = self.patches.reshape(-1, queries.shape[1])
-        mean = patches.mean(0)
-        queries, keys = queries - mean, patches - mean
-        # |q - k|^2 = (q, 1, |q|^2) . (-2 k, |k|^2, 1): one product
+        mean, keys = self._keys
+        queries = _queries(image) - mean
         queries = torch.cat([queries, torch.ones_like(queries[:, :1]), queries.square().sum(1, keepdim=True)], 1)
-        keys = torch.cat([-2 * keys, keys.square().sum(1, keepdim=True), torch.ones_like(keys[:, :1])], 1)
-        if rescale:
+        if rescale or self._scaled is None:
             nearest = torch.full_like(keys[:, 0], math.inf)
             for part in queries.split(_CHUNK):
                 nearest = torch.minimum(nearest, (part @ keys.T).amin(0))
-            self.scale = RELUCTANCE + nearest.clamp_min(0)
-        scaled = (keys / self.scale.unsqueeze(1)).T
-        found = torch.cat([(part @ scaled).argmin(1) for part in queries.split(_CHUNK)])
-        return torch.stack([found // self.columns, found % self.columns]).view(2, *size)
+            self._scaled = (keys / (RELUCTANCE + nearest.clamp_min(0)).unsqueeze(1)).T
+        found = torch.cat([(part @ self._scaled).argmin(1) for part in queries.split(_CHUNK)])
+        return torch.stack([found // self.columns, found % self.columns]).view(2, *_places(image))
 
     def improved(self, origins: Tensor, image: Tensor) -> Tensor:
         """Return better origins for an image (1, 3, H, W): of those given, those a pixel aside, and those that go on
@@ -73,13 +71,15 @@ class ExamplePatches:
 
     def lay(self, origins: Tensor, image: Tensor) -> Tensor:
         """Return the patches at their places, averaged where they overlap, (1, 3, H, W) as `image`."""
-        height, width = image.shape[-2:]
-        padded = _padded(image)
-        size = (padded.shape[-2], padded.shape[-1])
-        laid = self._at(self._inside(origins)).T.unsqueeze(0)
-        total = F.fold(laid, size, SIZE, stride=STRIDE)
-        count = F.fold(torch.ones_like(laid[:, : SIZE * SIZE]), size, SIZE, stride=STRIDE)
-        return (total / count)[:, :, AROUND : AROUND + height, AROUND : AROUND + width]
+        return averaged(self._at(self._inside(origins)).T.unsqueeze(0), image, SIZE)
+
+    @cached_property
+    def _keys(self) -> tuple[Tensor, Tensor]:
+        """Mean of the patches, and the patches such that |q - k|^2 = (q, 1, |q|^2) . (-2 k, |k|^2, 1) is a product."""
+        patches = self.patches.reshape(self.rows * self.columns, -1)
+        mean = patches.mean(0)
+        keys = patches - mean
+        return mean, torch.cat([-2 * keys, keys.square().sum(1, keepdim=True), torch.ones_like(keys[:, :1])], 1)
 
     def _inside(self, origins: Tensor) -> Tensor:
         return torch.stack([origins[0].clamp(0, self.rows - 1), origins[1].clamp(0, self.columns - 1)])
@@ -118,11 +118,4 @@ def _places(image: Tensor) -> tuple[int, int]:
 
 def _queries(image: Tensor) -> Tensor:
     """Return the patch around each place of an image, (places, 3 x SIZE x SIZE)."""
-    return F.unfold(_padded(image), SIZE, stride=STRIDE)[0].T
-
-
-def _padded(image: Tensor) -> Tensor:
-    # half a patch around, and one pixel more where the strides would not come out even
-    height, width = image.shape[-2:]
-    below, right = AROUND + (height - 1) % STRIDE, AROUND + (width - 1) % STRIDE
-    return F.pad(image, (AROUND, right, AROUND, below), "reflect")
+    return F.unfold(padded(image, SIZE, "reflect"), SIZE, stride=STRIDE)[0].T

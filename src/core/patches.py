@@ -43,7 +43,7 @@ class StylePatches:
         Args:
             features: (B, N, H, W).
         """
-        patches = F.unfold(_padded(features), SIZE, stride=STRIDE)
+        patches = F.unfold(padded(features, SIZE, "replicate"), SIZE, stride=STRIDE)
         centred = (patches - patches.mean(2, keepdim=True)).to(self.directions.dtype)
         found = [
             torch.cat([(part.mT @ self.directions.mT).argmax(1) for part in each.split(_CHUNK, 1)]) for each in centred
@@ -55,14 +55,7 @@ class StylePatches:
 
         The sum of squared distances of all patches has the same gradient as the distance to this average.
         """
-        padded = _padded(features)
-        size = (padded.shape[2], padded.shape[3])
-        patches = self.patches[places.flatten()].view(*places.shape, -1).mT
-        total = F.fold(patches, size, SIZE, stride=STRIDE)
-        ones = torch.ones_like(patches[:1, : SIZE * SIZE])
-        count = F.fold(ones, size, SIZE, stride=STRIDE)
-        height, width = features.shape[-2:]
-        return (total / count)[:, :, 1 : height + 1, 1 : width + 1]
+        return averaged(self.patches[places.flatten()].view(*places.shape, -1).mT, features, SIZE)
 
     def loss(self, features: Tensor, target: Tensor) -> Tensor:
         """Return the mean squared distance of features (B, N, H, W) to `assembled` ones, relative to the style's mean
@@ -71,7 +64,36 @@ class StylePatches:
         return energy(features - target) / positions(features) / self.energy.clamp_min(TINY)
 
 
-def _padded(features: Tensor) -> Tensor:
-    # one position around, and one more where the strides would not come out even
-    height, width = features.shape[-2:]
-    return F.pad(features, (1, 1 + (width + 1) % 2, 1, 1 + (height + 1) % 2), mode="replicate")
+def padded(image: Tensor, size: int, mode: str) -> Tensor:
+    """Return an image (B, N, H, W) with so much around it that every `STRIDE`-th position is the centre of a patch.
+
+    Args:
+        image: features or pixels.
+        size: side of a patch, odd.
+        mode: what is around it, as of `torch.nn.functional.pad`.
+    """
+    left, right, top, bottom = _around(image, size)
+    return F.pad(image, (left, right, top, bottom), mode)
+
+
+def averaged(patches: Tensor, like: Tensor, size: int) -> Tensor:
+    """Return patches laid at their places and averaged where they overlap, (B, N, H, W).
+
+    Args:
+        patches: (B, N x size x size, places), in the order in which `unfold` takes them from the `padded` image.
+        like: an image of the shape that is wanted.
+        size: side of a patch, odd.
+    """
+    height, width = like.shape[-2:]
+    left, right, top, bottom = _around(like, size)
+    whole = (top + height + bottom, left + width + right)
+    total = F.fold(patches, whole, size, stride=STRIDE)
+    count = F.fold(torch.ones_like(patches[:1, : size * size]), whole, size, stride=STRIDE)
+    return (total / count)[:, :, top : top + height, left : left + width]
+
+
+def _around(image: Tensor, size: int) -> tuple[int, int, int, int]:
+    """Return what goes to the left, right, top and bottom: half a patch, and what makes the strides come out even."""
+    height, width = image.shape[-2:]
+    half = size // 2
+    return half, half + (width - 1) % STRIDE, half, half + (height - 1) % STRIDE

@@ -42,26 +42,24 @@ def patchwork(content: Tensor, style: Tensor, hold: float, edges: float, generat
     content = match_colors(content, style)
     longest = max(content.shape[-2:])
     searched, finer = levels(longest)
-    image, origins, example = content, torch.empty(0), style
-    contrast = torch.zeros_like(content[:, :1])  # where an object stands out as a whole, its inside is held too
-    for number, size in enumerate([*searched, *finer]):
-        coarse, before = image, example
+    scene = _scaled(content, searched[0] / longest)
+    image = scene + NOISE * torch.randn(scene.shape, generator=generator).to(scene)
+    contrast = torch.zeros_like(scene[:, :1])  # where an object stands out as a whole, its inside is held too
+    example = style
+    rounds = ([ROUNDS] * len(searched) + list(LAST_ROUNDS))[-len(searched) :]
+    for size, turns in zip([*searched, *finer], rounds + [0] * len(finer), strict=True):
+        last_image, last_example = image, example
         scene, example = _scaled(content, size / longest), _scaled(style, size / longest)
-        patches = ExamplePatches(example)
-        image = _resized(image, scene)
-        if number == 0:
-            image = scene + NOISE * torch.randn(scene.shape, generator=generator).to(scene)
+        image, patches = _resized(last_image, scene), ExamplePatches(example)
         contrast = torch.maximum(_contrast(scene), _resized(contrast, scene).clamp(0, 1))
         weight = hold + edges * contrast
-        if size in finer:
-            origins = carried(origins, (coarse, before), (image, example))
-            origins = patches.improved(origins, (image + weight * scene) / (1 + weight))
+        for turn in range(turns):
+            origins = patches.nearest(_held(image, scene, weight), rescale=turn % 2 == 0)
             image = patches.lay(origins, image)
-        else:
-            left = len(searched) - number
-            for turn in range(LAST_ROUNDS[-left] if left <= len(LAST_ROUNDS) else ROUNDS):
-                origins = patches.nearest((image + weight * scene) / (1 + weight), rescale=turn % 2 == 0)
-                image = patches.lay(origins, image)
+        if not turns:
+            origins = carried(origins, (last_image, last_example), (image, example))
+            origins = patches.improved(origins, _held(image, scene, weight))
+            image = patches.lay(origins, image)
     return image.clamp(0, 1)
 
 
@@ -109,6 +107,10 @@ def levels(longest: int) -> tuple[list[int], list[int]]:
     while (coarser := round(finer[0] / 2)) > searched[-1]:
         finer.insert(0, coarser)
     return searched, finer
+
+
+def _held(image: Tensor, scene: Tensor, weight: Tensor) -> Tensor:
+    return (image + weight * scene) / (1 + weight)
 
 
 def _scaled(image: Tensor, factor: float) -> Tensor:

@@ -3,20 +3,14 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from src.core.example import AROUND, RELUCTANCE, SIZE, STRIDE, ExamplePatches, carried
-
-
-def _image(seed: int, height: int, width: int) -> torch.Tensor:
-    """Return a smooth picture of chance, (1, 3, H, W) in [0, 1]."""
-    rough = torch.rand(1, 3, height // 4 + 1, width // 4 + 1, generator=torch.Generator().manual_seed(seed))
-    return F.interpolate(rough, (height, width), mode="bicubic").clamp(0, 1)
+from tests.support.pictures import smooth_image
 
 
 @pytest.mark.parametrize(("height", "width"), [(9, 12), (11, 8), (7, 7)])
 def test_a_round_equals_one_written_out(height: int, width: int) -> None:
-    style, image = _image(0, 10, 11).double(), _image(1, height, width).double()
+    style, image = smooth_image(0, 10, 11).double(), smooth_image(1, height, width).double()
     example = ExamplePatches(style)
     laid = example.lay(example.nearest(image, rescale=True), image)[0].numpy()
 

@@ -2,15 +2,9 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from src.core.patchwork import SEARCHED, _contrast, levels, match_colors, patchwork
-
-
-def _image(seed: int, height: int, width: int) -> torch.Tensor:
-    """Return a smooth picture of chance, (1, 3, H, W) in [0, 1]."""
-    rough = torch.rand(1, 3, height // 4 + 1, width // 4 + 1, generator=torch.Generator().manual_seed(seed))
-    return F.interpolate(rough, (height, width), mode="bicubic").clamp(0, 1)
+from tests.support.pictures import smooth_image
 
 
 def _patchwork(content: torch.Tensor, style: torch.Tensor, hold: float, edges: float = 0) -> torch.Tensor:
@@ -18,7 +12,7 @@ def _patchwork(content: torch.Tensor, style: torch.Tensor, hold: float, edges: f
 
 
 def test_colours_get_the_other_picture_s_mean_and_covariance() -> None:
-    own, other = _image(0, 40, 50) * 0.3 + 0.3, _image(1, 30, 20) * 0.2 + 0.4
+    own, other = smooth_image(0, 40, 50) * 0.3 + 0.3, smooth_image(1, 30, 20) * 0.2 + 0.4
     matched = match_colors(own, other)
     assert matched.shape == own.shape
     torch.testing.assert_close(matched[0].mean((1, 2)), other[0].mean((1, 2)), atol=1e-3, rtol=0)
@@ -27,11 +21,11 @@ def test_colours_get_the_other_picture_s_mean_and_covariance() -> None:
 
 
 def test_a_muted_picture_stays_muted_beside_itself_and_grey_grain_is_not_blown_up() -> None:
-    grey = _image(0, 40, 50).mean(1, keepdim=True) * 0.6 + 0.2
-    muted = grey + 0.05 * (_image(1, 40, 50) - 0.5)
+    grey = smooth_image(0, 40, 50).mean(1, keepdim=True) * 0.6 + 0.2
+    muted = grey + 0.05 * (smooth_image(1, 40, 50) - 0.5)
     torch.testing.assert_close(match_colors(muted, muted), muted, atol=0.02, rtol=0)
     grain = grey + (torch.rand(1, 3, 40, 50, generator=torch.Generator().manual_seed(2)) - 0.5) / 127
-    matched = match_colors(grain, _image(3, 30, 20))[0]
+    matched = match_colors(grain, smooth_image(3, 30, 20))[0]
     tint = matched - matched.mean(0)  # what is left once a tint of the whole is taken away is grain
     assert (tint - tint.mean((1, 2), keepdim=True)).std(dim=0).mean() < 0.15
 
@@ -58,7 +52,7 @@ def test_flat_content_gets_what_is_rare_in_the_style(monkeypatch: pytest.MonkeyP
 def test_edges_of_the_content_are_held() -> None:
     content = torch.zeros(1, 3, 96, 96)
     content[..., 48:] = 1
-    style = _image(3, 96, 96)
+    style = smooth_image(3, 96, 96)
 
     def likeness(edges: float) -> float:
         laid = _patchwork(content, style, 0.15, edges)[..., 42:54].mean(1)
@@ -71,7 +65,7 @@ def test_edges_of_the_content_are_held() -> None:
     ("content", "style"), [((96, 64), (50, 96)), ((8, 8), (8, 13)), ((301, 200), (64, 301)), ((8, 30), (30, 8))]
 )
 def test_any_size_and_shape(content: tuple[int, int], style: tuple[int, int]) -> None:
-    laid = _patchwork(_image(0, *content), _image(1, *style), 0.15, 1.0)
+    laid = _patchwork(smooth_image(0, *content), smooth_image(1, *style), 0.15, 1.0)
     assert laid.shape == (1, 3, *content)
     assert laid.min() >= 0 and laid.max() <= 1 and laid.isfinite().all()
 
@@ -79,7 +73,7 @@ def test_any_size_and_shape(content: tuple[int, int], style: tuple[int, int]) ->
 def test_one_colour_is_no_obstacle() -> None:
     grey, black = torch.full((1, 3, 48, 48), 0.5), torch.zeros(1, 3, 48, 48)
     torch.testing.assert_close(_patchwork(grey, black, 0.15, 1.0), black, atol=1e-3, rtol=0)
-    assert _patchwork(black, _image(0, 48, 48), 0.15, 1.0).isfinite().all()
+    assert _patchwork(black, smooth_image(0, 48, 48), 0.15, 1.0).isfinite().all()
 
 
 def test_levels_grow_to_the_image_but_search_no_more_than_a_search_can_bear() -> None:
