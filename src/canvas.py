@@ -18,8 +18,9 @@ class Canvas(nn.Module):
     """An image (B, 3, H, W) and the parameters it is made of.
 
     In `pixel` and `normalized` space it is its one parameter. In `split` space it is the start, plus a change of
-    brightness at full size, plus a change of colours at a quarter of it, enlarged by bicubic interpolation. The eye
-    sees colour less sharply than brightness, and rainbow speckle is what pixels free in all three channels do first.
+    brightness at full size, less its finest ripples, plus a change of colours at a quarter of it, enlarged by bicubic
+    interpolation. The eye sees colour less sharply than brightness, and rainbow speckle is what pixels free in all
+    three channels do first; free in brightness alone, they still make edges jagged, pixel by pixel.
 
     Args:
         start: (B, 3, H, W) in [0, 1].
@@ -41,7 +42,7 @@ class Canvas(nn.Module):
         if self.space == "split":
             self.register_buffer("start", start)
             batch, (height, width) = start.shape[0], self.size
-            brightness = start.new_zeros(batch, 1, height, width)
+            brightness = start.new_zeros(batch, 1, height + 2, width + 2)
             colors = start.new_zeros(batch, 3, -(-height // COLOR_STEP), -(-width // COLOR_STEP))
             self.parts = nn.ParameterList([brightness, colors])
         else:
@@ -60,7 +61,9 @@ class Canvas(nn.Module):
         if self.space == "pixel":
             return self.parts[0]
         brightness, colors = self.parts
-        return self.start + brightness + F.interpolate(colors, self.size, mode="bicubic", align_corners=False)
+        # twice the mean of four: the binomial filter (1, 2, 1) / 4 along both axes
+        smooth = F.avg_pool2d(F.avg_pool2d(brightness, 2, 1), 2, 1)
+        return self.start + smooth + F.interpolate(colors, self.size, mode="bicubic", align_corners=False)
 
     @torch.no_grad()
     def project(self) -> None:

@@ -93,7 +93,7 @@ class Init:
     name: str = option("patchwork", "patchwork (the content in patches of the style) | content | noise | style | file")
     path: str | None = option(None, "the picture to start from (init=file)")
     hold: float = option(0.15, "patchwork: weight of the content where it is flat; the style's patches weigh 1")
-    edges: float = option(2.0, "patchwork: what is added to that where the content's contrast is highest")
+    edges: float = option(4.0, "patchwork: what is added to that where the content's contrast is highest")
 
 
 @dataclass
@@ -122,7 +122,7 @@ class Canvas:
 
     space: str = option(
         "split",
-        "split: brightness pixel by pixel, colours coarser (init=noise, style, file: as pixel) | pixel: sRGB [0, 1] | "
+        "split: brightness finely, colours coarser (init=noise, style, file: as pixel) | pixel: sRGB [0, 1] | "
         "normalized: by the backbone's mean and std",
     )
     clamp: bool = option(True, "keep the image in [0, 1] (never under lbfgs)")

@@ -57,12 +57,12 @@ class ExamplePatches:
         """
         queries, size = _queries(image), _places(image)
         best, least = origins, queries.new_full(size, math.inf)
-        near = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+        near = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
         aside = [origins + origins.new_tensor(step).view(2, 1, 1) for step in near]
         continued = [
             torch.roll(origins, step, (1, 2)) + STRIDE * origins.new_tensor(step).view(2, 1, 1) for step in near
         ]
-        for candidate in (*aside, *continued):
+        for candidate in (origins, *aside, *continued):
             candidate = self._inside(candidate)
             distance = (self._at(candidate) - queries).square().sum(1).view(size)
             better = distance < least

@@ -19,8 +19,6 @@ from src.core.example import SIZE, ExamplePatches, carried
 COARSEST = 44
 # Long side of the finest level at which the whole style is searched, px: that takes time as the fourth power of it.
 SEARCHED = 192
-# Rounds at a level that is searched, and in the last two of these, which are the slow ones.
-ROUNDS, LAST_ROUNDS = 6, (4, 2)
 NOISE = 0.05
 # Variance of colours below which a picture counts as grey along that axis: less is noise, and is not blown up.
 GREYEST = 1e-3
@@ -46,17 +44,17 @@ def patchwork(content: Tensor, style: Tensor, hold: float, edges: float, generat
     image = scene + NOISE * torch.randn(scene.shape, generator=generator).to(scene)
     contrast = torch.zeros_like(scene[:, :1])  # where an object stands out as a whole, its inside is held too
     example = style
-    rounds = ([ROUNDS] * len(searched) + list(LAST_ROUNDS))[-len(searched) :]
-    for size, turns in zip([*searched, *finer], rounds + [0] * len(finer), strict=True):
+    for size in (*searched, *finer):
         last_image, last_example = image, example
         scene, example = _scaled(content, size / longest), _scaled(style, size / longest)
         image, patches = _resized(last_image, scene), ExamplePatches(example)
         contrast = torch.maximum(_contrast(scene), _resized(contrast, scene).clamp(0, 1))
         weight = hold + edges * contrast
-        for turn in range(turns):
-            origins = patches.nearest(_held(image, scene, weight), rescale=turn % 2 == 0)
-            image = patches.lay(origins, image)
-        if not turns:
+        if size in searched:
+            for turn in range(_rounds(size)):
+                origins = patches.nearest(_held(image, scene, weight), rescale=turn % 2 == 0)
+                image = patches.lay(origins, image)
+        else:
             origins = carried(origins, (last_image, last_example), (image, example))
             origins = patches.improved(origins, _held(image, scene, weight))
             image = patches.lay(origins, image)
@@ -77,10 +75,11 @@ def match_colors(image: Tensor, to: Tensor) -> Tensor:
         (1, 3, H, W), clipped to [0, 1].
     """
     own, other = image[0].flatten(1), to[0].flatten(1)
-    values, vectors = torch.linalg.eigh(torch.cov(own.double()))
+    variances, theirs = (torch.cov(colors.cpu().double()) for colors in (own, other))  # not every device can do more
+    values, vectors = torch.linalg.eigh(variances)
     values = values.clamp_min(GREYEST)
     root, inverse = (vectors @ torch.diag(values**power) @ vectors.T for power in (0.5, -0.5))
-    values, vectors = torch.linalg.eigh(root @ torch.cov(other.double()) @ root)
+    values, vectors = torch.linalg.eigh(root @ theirs @ root)
     middle = vectors @ torch.diag(values.clamp_min(0).sqrt()) @ vectors.T
     transport = (inverse @ middle @ inverse).to(own)
     moved = transport @ (own - own.mean(1, keepdim=True)) + other.mean(1, keepdim=True)
@@ -107,6 +106,11 @@ def levels(longest: int) -> tuple[list[int], list[int]]:
     while (coarser := round(finer[0] / 2)) > searched[-1]:
         finer.insert(0, coarser)
     return searched, finer
+
+
+def _rounds(size: int) -> int:
+    """Return how often a level is searched: a large one is slow, and finds little that is new."""
+    return 6 if size <= SEARCHED / 2 else 4 if size <= SEARCHED / math.sqrt(2) else 2
 
 
 def _held(image: Tensor, scene: Tensor, weight: Tensor) -> Tensor:

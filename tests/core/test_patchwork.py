@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from src.core.patchwork import SEARCHED, _contrast, levels, match_colors, patchwork
+from src.core.patchwork import SEARCHED, _contrast, _rounds, levels, match_colors, patchwork
 from tests.support.pictures import smooth_image
 
 
@@ -81,3 +81,4 @@ def test_levels_grow_to_the_image_but_search_no_more_than_a_search_can_bear() ->
     assert levels(1024) == ([45, 64, 91, 128, 181], [256, 512, 1024])
     assert levels(4000)[0][-1] <= SEARCHED
     assert levels(64) == ([32], [64])
+    assert [_rounds(size) for size in (*levels(356)[0], *levels(64)[0])] == [6, 6, 6, 4, 2, 6], "small ones are quick"
