@@ -16,6 +16,7 @@ from src.canvas import Canvas, starting_image
 from src.catalogue import find_files
 from src.config import Canvas as CanvasOptions
 from src.config import Init, Optimizer
+from src.core.patchwork import patchwork
 from src.errors import InputError, NonFiniteLoss
 from src.images import read_image, to_tensor
 from src.loop import find_device
@@ -25,6 +26,7 @@ from src.optimizers import set_rate
 from src.preparation import Preparation, Prepared
 from src.run import new_record, run
 from src.schedule import Stage, Timetable, stages
+from tests.support.pictures import smooth_image
 
 
 def _prepared(config: object) -> Prepared:
@@ -257,10 +259,35 @@ def test_a_split_image_is_its_start_plus_brightness_plus_coarse_colours(small: C
     torch.testing.assert_close(canvas.image()[:, 1:], start[:, 1:] + 0.12)
     torch.testing.assert_close(canvas.image()[:, :1], start[:, :1] + 0.05)
     torch.testing.assert_close(canvas.normalized(), prepared.objective.extractor.normalize(canvas.image()))
+    before = canvas.image()[0, 0, 4:9, 5:10].clone()
+    with torch.no_grad():
+        canvas.parts[0][0, 0, 7, 8] += 0.16  # a single value is spread over nine pixels
+    spread = torch.tensor([[0, 0, 0, 0, 0], [0, 1, 2, 1, 0], [0, 2, 4, 2, 0], [0, 1, 2, 1, 0], [0, 0, 0, 0, 0]]) / 100
+    torch.testing.assert_close(canvas.image()[0, 0, 4:9, 5:10] - before, spread, atol=1e-6, rtol=0)
+
+
+def test_a_split_image_is_clamped_as_a_whole(small: Callable) -> None:
+    prepared = _prepared(small())
+    canvas = Canvas(prepared.content, prepared.objective.extractor, CanvasOptions())
+    with torch.no_grad():
+        for part in canvas.parts:
+            part.normal_(0, 0.5, generator=torch.Generator().manual_seed(0))
+    whole, parts = canvas.image(), [part.clone() for part in canvas.parts]
+    assert whole.min() < -0.1 and whole.max() > 1.1
+    canvas.project()
+    torch.testing.assert_close(canvas.image(), whole.clamp(0, 1))
+    assert all(torch.equal(*pair) for pair in zip(canvas.parts, parts, strict=True)), "what Adam remembers stays true"
 
 
 def test_noise_can_lose_its_colours(small: Callable) -> None:
     assert [len(_prepared(small(f"init={init}")).canvas.parts) for init in ("noise", "style", "patchwork")] == [1, 1, 2]
+
+
+def test_a_patchwork_is_laid_as_the_options_say() -> None:
+    content, style = smooth_image(0, 40, 44), smooth_image(1, 30, 50)
+    started = starting_image(Init("patchwork", hold=0.05, edges=3.0), content, style, 5, None)
+    expected = patchwork(content, style, 0.05, 3.0, torch.Generator().manual_seed(5))
+    torch.testing.assert_close(started, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ["noise", "patchwork"])

@@ -1,5 +1,7 @@
 """Patches of an example: one round against a search written out, coherence, and how a level carries on."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -43,6 +45,35 @@ def test_coherence_finds_a_patch_from_near_it(seed: int) -> None:
     wrong[:, 4, 5] = 0
     assert torch.equal(example.improved(wrong, image)[inner], right[inner]), "a neighbour's patch goes on"
     torch.testing.assert_close(example.lay(right, image)[..., 5:15, 5:15], image[..., 5:15, 5:15])
+
+
+def _along(origins: torch.Tensor, at: int, sizes: tuple[int, int], examples: tuple[int, int]) -> float:
+    """Return where the patch at a place of the finer level begins, along one axis, before rounding."""
+    before, now = sizes
+    parent = min(math.floor(((STRIDE * at + 0.5) * before / now - 0.5) / STRIDE + 0.5), len(origins) - 1)
+    apart = STRIDE * at - ((STRIDE * parent + 0.5) * now / before - 0.5)
+    return (origins[parent].item() + AROUND + 0.5) * examples[1] / examples[0] - 0.5 + apart - AROUND
+
+
+@pytest.mark.parametrize(
+    ("sizes", "examples"), [(((20, 31), (37, 61)), ((41, 18), (70, 35))), (((9, 60), (19, 83)), ((7, 50), (16, 71)))]
+)
+def test_image_and_example_grow_by_factors_of_their_own(
+    sizes: tuple[tuple[int, int], tuple[int, int]], examples: tuple[tuple[int, int], tuple[int, int]]
+) -> None:
+    coarse, fine, example, finer = (torch.zeros(1, 3, *size) for size in (*sizes, *examples))
+    rows, columns = (
+        torch.randint(0, side - SIZE + 1, (own // STRIDE + 1,), generator=torch.Generator().manual_seed(side))
+        for side, own in zip(examples[0], sizes[0], strict=True)
+    )
+    origins = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
+    found = carried(origins, (coarse, example), (fine, finer))
+    assert found.shape == (2, sizes[1][0] // STRIDE + 1, sizes[1][1] // STRIDE + 1)
+    for axis, (each, line) in enumerate(((rows, found[0, :, 0]), (columns, found[1, 0]))):
+        factors = ((sizes[0][axis], sizes[1][axis]), (examples[0][axis], examples[1][axis]))
+        expected = torch.tensor([_along(each, at, *factors) for at in range(len(line))])
+        assert (line - expected).abs().max() <= 0.501
+    assert torch.equal(found[0], found[0, :, :1].expand_as(found[0]))
 
 
 @pytest.mark.parametrize("factor", [2, 1.5])

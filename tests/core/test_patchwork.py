@@ -54,11 +54,37 @@ def test_edges_of_the_content_are_held() -> None:
     content[..., 48:] = 1
     style = smooth_image(3, 96, 96)
 
-    def likeness(edges: float) -> float:
-        laid = _patchwork(content, style, 0.15, edges)[..., 42:54].mean(1)
-        return torch.corrcoef(torch.stack([laid.flatten(), content[:, 0, :, 42:54].flatten()]))[0, 1].item()
+    def likeness(edges: float, columns: slice) -> float:
+        laid = _patchwork(content, style, 0.15, edges)[..., columns].mean(1)
+        return -(laid - content[:, 0, :, columns]).abs().mean().item()
 
-    assert likeness(3.0) > likeness(0.0) + 0.05
+    edge, flat = slice(42, 54), slice(6, 24)
+    assert likeness(3.0, edge) > likeness(0.0, edge) + 0.01
+    assert likeness(3.0, flat) < likeness(3.0, edge) and likeness(3.0, flat) < likeness(0.0, flat) + 0.01
+
+
+def test_what_stands_out_at_a_coarse_level_is_held_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    content, style = smooth_image(0, 96, 80), smooth_image(1, 90, 96)
+
+    def laid(high: int) -> torch.Tensor:
+        """Lay a patchwork with high contrast at so many levels, from the coarsest on."""
+        levels_seen = iter(range(9))
+        monkeypatch.setattr(
+            "src.core.patchwork._contrast", lambda scene: torch.full_like(scene[:, :1], next(levels_seen) < high)
+        )
+        return _patchwork(content, style, 0.1, 5.0)
+
+    torch.testing.assert_close(laid(1), laid(9), atol=1e-4, rtol=0)
+    assert not torch.allclose(laid(1), laid(0), atol=0.05)
+
+
+def test_the_content_is_held_in_the_style_s_colours() -> None:
+    content = torch.full((1, 3, 64, 64), 0.45)
+    content[..., 32:] = 0.55
+    style = torch.zeros(1, 3, 64, 64)
+    style[:, :, :32] = 1
+    laid = _patchwork(content, style, 1.0, 1.0)
+    assert laid[..., :24].mean() < 0.1 and laid[..., 40:].mean() > 0.9
 
 
 @pytest.mark.parametrize(
