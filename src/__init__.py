@@ -5,7 +5,7 @@ A map for the newcomer, top to bottom:
 train            the command: python -m src.train (help; commandline: its manners; launchers: a sweep's jobs)
 pretrain         the command that trains the embedded backbone; pretraining: its crops, network, heads, recipe
 blind            blind comparison of two sets of pictures
-report, sync     tables and figures of records; uploading what W&B tracked offline
+report, sync     tables, figures (sheet), comparison with the study; uploading what W&B tracked offline
 run              one run, from a configuration to a folder with a picture and its record
 loop             Lightning's Trainer over the steps; preparation builds what it needs
 module           the LightningModule: the canvas is its only learnable parameter

@@ -1,27 +1,25 @@
-"""Figure 2 of the study, from run folders: a row per run, its two images, and the picture on its way.
+"""Figures of run folders. Figure 2 of the study: a row per run, its two images, and the picture on its way. And a grid
+of contents and styles.
 
 Nothing is downloaded and nothing measured. Heavy libraries are imported when a figure is drawn.
 """
 
 import dataclasses
-import io
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.records import Capture, RunRecord
+from src.sheet import CELL, DARK, GAP, HEAD, LINE, MARGIN, SOFT, TITLE, Sheet, inside, shorten, width_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 ROWS, CAPTURES = 12, 6  # at most, in one figure
-DPI = 150
-CELL, GAP, MARGIN, LINE, HEAD, LABEL = 236, 10, 20, 21, 30, 190  # pixels at DPI
+LABEL = 190  # room for what sets a row apart, px
 LARGE = 2 * CELL  # what is kept of a picture
 LOWEST, HIGHEST = 0.5, 1.35  # height of a row, in cells: a panorama or a tower is made smaller within it
-DARK, SOFT, CARD = "#1a1a1a", "#6b6b6b", "#ececec"
 
 Run = tuple[Path, RunRecord]
 # How a row says what sets its run apart from the others; "{}" alone needs no further word.
@@ -103,7 +101,7 @@ class Gallery:
             self._kept[key] = self._read(f"the {kind} image {getattr(record, kind)}", lambda: _find(kind, record))
         found = self._kept[key]
         if found and kind == "content" and record.width and record.height:
-            return found.resize(_inside((record.width, record.height), LARGE, LARGE))
+            return found.resize(inside((record.width, record.height), LARGE, LARGE))
         return found.resize((LARGE, LARGE)) if found and record.fit == "squash" else found
 
     def capture(self, path: Path) -> "Image | None":
@@ -145,11 +143,6 @@ def _open(path: Path) -> "Image":
     return read_image(path)
 
 
-def _inside(size: tuple[int, int], width: float, height: float) -> tuple[int, int]:
-    scale = min(width / size[0], height / size[1])
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
 @dataclass
 class _Cell:
     image: "Image | None"
@@ -157,12 +150,14 @@ class _Cell:
     lines: list[str]
 
 
+def _source(kind: str, record: RunRecord, gallery: Gallery) -> _Cell:
+    name = plain_text(getattr(record, kind))
+    return _Cell(gallery.source(kind, record), name, [name.replace("_", " ")])
+
+
 def _row(run: Run, places: Sequence[str | None], gallery: Gallery) -> list[_Cell]:
     folder, record = run
-    cells = []
-    for kind in ("content", "style"):
-        name = plain_text(getattr(record, kind))
-        cells.append(_Cell(gallery.source(kind, record), name, [name.replace("_", " ")]))
+    cells = [_source(kind, record, gallery) for kind in ("content", "style")]
     for at, capture in enumerate(shown(record)):
         place = "" if places[at] else f"{percent(capture, record)}:  "
         lines = [f"{place}loss {number(capture.loss_total)}"]
@@ -173,9 +168,10 @@ def _row(run: Run, places: Sequence[str | None], gallery: Gallery) -> list[_Cell
     return cells
 
 
-def _aspect(cells: Sequence[_Cell]) -> float:
-    sizes = [cell.image.size for cell in (*cells[2:], cells[0]) if cell.image]
-    return sizes[0][1] / sizes[0][0] if sizes else 1.0
+def _height(cells: Sequence[_Cell]) -> int:
+    """Return how high a row is: as the first of these pictures, within bounds."""
+    sizes = [cell.image.size for cell in cells if cell.image]
+    return round(CELL * min(max(sizes[0][1] / sizes[0][0] if sizes else 1.0, LOWEST), HIGHEST))
 
 
 def draw(runs: Sequence[Run], names: Sequence[str], gallery: Gallery) -> bytes:
@@ -186,64 +182,61 @@ def draw(runs: Sequence[Run], names: Sequence[str], gallery: Gallery) -> bytes:
         names: the settings that tell the rows apart, as `varying` gives them for all runs of the report.
         gallery: where the pictures come from.
     """
-    import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.font_manager import FontProperties
-    from PIL import Image
-
-    # The font that comes with matplotlib: the same figure on every machine.
-    fonts = {size: FontProperties(family=["DejaVu Sans"], size=size) for size in (7.5, 8.5)}
-    measure = FigureCanvasAgg(Figure(dpi=DPI)).get_renderer()
-
-    def width_of(text: str, size: float = 7.5) -> float:
-        return measure.get_text_width_height_descent(text, fonts[size], False)[0]
-
-    def shorten(text: str, room: float) -> str:
-        short, left = text, len(text)
-        while width_of(short) > room and left > 2:
-            left -= 1  # from the middle: beginnings and ends are what tells names apart
-            short = f"{text[: (left + 1) // 2]}…{text[len(text) - left // 2 :]}"
-        return short
-
     places = shared_places([[percent(each, record) for each in shown(record)] for _, record in runs])
     heads = ["content", "style", *(place or f"capture {at}" for at, place in enumerate(places, start=1))]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # drawn as a box: names are in any script
-        warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # a run has accepted it
-        labels = [[shorten(line, LABEL) for line in label(record, names)] for _, record in runs]
-        rows = [_row(run, places, gallery) for run in runs]
-        heights = [round(CELL * min(max(_aspect(cells), LOWEST), HIGHEST)) for cells in rows]
-        left = MARGIN + round(max((width_of(line) + 2 * GAP for lines in labels for line in lines), default=0))
-        width = left + len(heads) * (CELL + GAP) - GAP + MARGIN
-        deep = [max(tall + 3 * LINE, (len(lines) + 1) * LINE) for tall, lines in zip(heights, labels, strict=True)]
-        height = MARGIN + HEAD + sum(deep) - LINE // 2
-        figure = Figure(figsize=((width + 0.1) / DPI, (height + 0.1) / DPI), dpi=DPI, facecolor="white")
-        canvas = FigureCanvasAgg(figure)
+    labels = [[shorten(line, LABEL) for line in label(record, names)] for _, record in runs]
+    rows = [_row(run, places, gallery) for run in runs]
+    heights = [_height(cells[2:] + cells[:1]) for cells in rows]
+    left = MARGIN + round(max((width_of(line) + 2 * GAP for lines in labels for line in lines), default=0))
+    width = left + len(heads) * (CELL + GAP) - GAP + MARGIN
+    deep = [max(tall + 3 * LINE, (len(lines) + 1) * LINE) for tall, lines in zip(heights, labels, strict=True)]
+    sheet = Sheet(width, MARGIN + HEAD + sum(deep) - LINE // 2)
+    for at, text in enumerate(heads):
+        sheet.write(left + at * (CELL + GAP) + CELL / 2, MARGIN + HEAD / 2, text, TITLE)
+    top = MARGIN + HEAD
+    for cells, lines, tall, step in zip(rows, labels, heights, deep, strict=True):
+        for at, line in enumerate(lines):
+            sheet.write(MARGIN, top + max(0, tall - len(lines) * LINE) / 2 + (at + 0.75) * LINE, line, ha="left")
+        for at, cell in enumerate(cells):
+            x = left + at * (CELL + GAP)
+            sheet.paste(cell.image, cell.name, x, top, CELL, tall)
+            for line_at, line in enumerate(cell.lines):
+                color = DARK if line_at == 0 else SOFT
+                sheet.write(x + CELL / 2, top + tall + (line_at + 0.85) * LINE, shorten(line, CELL), color=color)
+        top += step
+    return sheet.png()
 
-        def write(x: float, y: float, text: str, size: float = 7.5, **more: Any) -> None:
-            # parse_math: a name may hold dollar signs
-            style = {"color": DARK, "ha": "center", "va": "baseline", "fontproperties": fonts[size], **more}
-            figure.text(x / width, 1 - y / height, text, parse_math=False, usetex=False, **style)
 
-        for at, text in enumerate(heads):
-            write(left + at * (CELL + GAP) + CELL / 2, MARGIN + HEAD / 2, text, 8.5)
-        top = MARGIN + HEAD
-        for cells, lines, tall, step in zip(rows, labels, heights, deep, strict=True):
-            for at, line in enumerate(lines):
-                write(MARGIN, top + max(0, tall - len(lines) * LINE) / 2 + (at + 0.75) * LINE, line, ha="left")
-            for at, cell in enumerate(cells):
-                x = left + at * (CELL + GAP)
-                picture = cell.image or Image.new("RGB", (CELL, tall), CARD)
-                picture = picture.resize(_inside(picture.size, CELL, tall))
-                across, down = (CELL - picture.width) // 2, (tall - picture.height) // 2
-                figure.figimage(np.asarray(picture), x + across, height - top - down - picture.height, origin="upper")
-                if cell.image is None:
-                    write(x + CELL / 2, top + tall / 2, shorten(cell.name, CELL - 4 * GAP), color=SOFT)
-                for line_at, line in enumerate(cell.lines):
-                    color = DARK if line_at == 0 else SOFT
-                    write(x + CELL / 2, top + tall + (line_at + 0.85) * LINE, shorten(line, CELL), color=color)
-            top += step
-        answer = io.BytesIO()
-        canvas.print_png(answer)
-    return answer.getvalue()
+def is_grid(runs: Sequence[Run]) -> bool:
+    """Return whether runs are several contents in several styles, each pair once at most."""
+    pairs = {(record.content, record.style) for _, record in runs}
+    return len(pairs) == len(runs) > 0 and all(len(set(names)) > 1 for names in zip(*pairs, strict=True))
+
+
+def draw_grid(runs: Sequence[Run], gallery: Gallery) -> bytes:
+    """Return the last pictures of runs, contents down, styles across, as PNG; a pair that is missing has no picture.
+
+    Args:
+        runs: as `is_grid` asks for, each with captures.
+        gallery: where the pictures come from.
+    """
+    styles = {record.style: _source("style", record, gallery) for _, record in runs}
+    contents = {record.content: _source("content", record, gallery) for _, record in runs}
+    pictures = {
+        (record.content, record.style): gallery.capture(folder / record.captures[-1].file) for folder, record in runs
+    }
+    heights = {name: _height([cell]) for name, cell in contents.items()}
+    top, step = MARGIN + CELL + 2 * LINE, CELL + GAP
+    sheet = Sheet(2 * MARGIN + (len(styles) + 1) * step - GAP, top + sum(heights.values()) + len(heights) * LINE * 2)
+    for across, cell in enumerate(styles.values(), start=1):
+        sheet.paste(cell.image, cell.name, MARGIN + across * step, MARGIN, CELL, CELL)
+        sheet.write(MARGIN + across * step + CELL / 2, MARGIN + CELL + LINE, shorten(cell.lines[0], CELL))
+    for content, cell in contents.items():
+        tall = heights[content]
+        sheet.paste(cell.image, cell.name, MARGIN, top, CELL, tall)
+        sheet.write(MARGIN + CELL / 2, top + tall + LINE, shorten(cell.lines[0], CELL))
+        for across, style in enumerate(styles, start=1):
+            if (content, style) in pictures:
+                sheet.paste(pictures[content, style], f"{content} {style}", MARGIN + across * step, top, CELL, tall)
+        top += tall + 2 * LINE
+    return sheet.png()

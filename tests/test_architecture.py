@@ -18,7 +18,7 @@ FLOORS = tuple(
         "objective canvas optimizers metrics quality pretraining.network pretraining.record",
         "module callbacks progress pretraining.module",
         "preparation loop run pretraining.run",
-        "report figures sync launchers commandline train pretrain blind",
+        "report comparison tables figures sheet sync launchers commandline train pretrain blind",
     )
 )
 BESIDE = {
@@ -44,7 +44,10 @@ BESIDE = {
     "loop": {"preparation"},
     "pretraining.run": {"loop", "preparation"},
     "run": {"loop", "preparation"},
-    "report": {"figures"},
+    "report": {"comparison", "figures", "tables"},
+    "comparison": {"figures", "tables"},
+    "tables": {"figures"},
+    "figures": {"sheet"},
     "train": {"commandline", "launchers"},
     "pretrain": {"commandline", "launchers"},
 }
@@ -57,7 +60,7 @@ FENCES = {
     "torchvision": set(),
     "torchmetrics": {"metrics", "quality"},
     "safetensors": {"backbones.weights", "pretraining.run"},
-    "matplotlib": {"figures"},
+    "matplotlib": {"sheet"},
 }
 MODULES = {
     ".".join(path.relative_to(SRC).with_suffix("").parts): path

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src import figures, report
+from src import comparison, figures, report
 from src.config import RunConfig, plain
 from src.records import Capture, RunRecord
+from src.sheet import CELL, GAP, LINE, MARGIN
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 AWKWARD = "my | <b>picture</b> $x"
@@ -149,13 +150,33 @@ def test_figure_shows_pictures_and_text(make: Callable[..., RunRecord], tmp_path
     assert report.main([str(tmp_path / "sweep"), "--out", str(tmp_path / "an out")]) == 0
     first, second = (pixels(tmp_path / "an out" / name) for name in ("figure2.png", "figure2-2.png"))
     assert not (tmp_path / "an out" / "figure2-3.png").exists()
-    assert first.shape[1] == second.shape[1] > 5 * figures.CELL
-    assert first.shape[0] > 12 * figures.CELL * 48 / 64 > second.shape[0] > figures.CELL * 48 / 64
-    cells = second.shape[0] * second.shape[1] / (figures.CELL * figures.CELL * 48 / 64)
+    assert first.shape[1] == second.shape[1] > 5 * CELL
+    assert first.shape[0] > 12 * CELL * 48 / 64 > second.shape[0] > CELL * 48 / 64
+    cells = second.shape[0] * second.shape[1] / (CELL * CELL * 48 / 64)
     for color, count in (((255, 165, 0), 3), ((0, 128, 0), 1), ((128, 0, 128), 1)):
         assert share(second, color) * cells == pytest.approx(count, rel=0.02)
     assert 0.001 < (second.max(-1) < 100).mean() < 0.05  # the text
     assert (second[[0, -1]] == 255).all() and (second[:, [0, -1]] == 255).all()  # nothing is cut off
+
+
+def test_grid_has_contents_down_and_styles_across(make: Callable[..., RunRecord], tmp_path: Path) -> None:
+    for content, style in (("one", "dots"), ("one", "swell"), ("two", "dots")):
+        make(f"{content} {style}", content=content, style=style)
+    assert report.main([str(tmp_path / "sweep")]) == 0
+    folder = tmp_path / "sweep" / "report"
+    assert "](grid.png)" in (folder / "report.md").read_text()
+    grid = pixels(folder / "grid.png")
+    cells = grid.shape[0] * grid.shape[1] / (CELL * CELL * 48 / 64)
+    for color, count in (((255, 165, 0), 3), ((0, 128, 0), 2), ((128, 0, 128), 2)):
+        assert share(grid, color) * cells == pytest.approx(count, rel=0.02)
+    centre = [CELL * 3 // 2 + 4 * LINE, MARGIN + CELL + GAP + CELL // 2]
+    assert tuple(grid[*centre]) == (255, 165, 0)
+    assert tuple(grid[centre[0], centre[1] - CELL - GAP]) == (0, 128, 0), "its content is to the left"
+    assert tuple(grid[MARGIN + CELL // 2, centre[1]]) == (128, 0, 128), "its style is above"
+    assert (grid[-1] == 255).all() and (grid[:, -1] == 255).all()
+    make("one dots again", content="one", style="dots", seed=1)
+    assert report.main([str(tmp_path / "sweep"), "--out", str(tmp_path / "twice")]) == 0
+    assert not (tmp_path / "twice" / "grid.png").exists(), "which of the two would it show?"
 
 
 def test_labels_say_what_varies(make: Callable[..., RunRecord]) -> None:
@@ -229,7 +250,7 @@ def test_the_published_record_beside_ours(make: Callable[..., RunRecord], tmp_pa
     make("not begun", captures=(), status="failed", error="no", **PUBLISHED)
     assert report.main([str(tmp_path / "sweep")]) == 0
     rows = rows_of(tmp_path / "sweep" / "report" / "published.csv")
-    with report.PUBLISHED.open(newline="") as file:
+    with comparison.PUBLISHED.open(newline="") as file:
         (theirs,) = [x for x in csv.DictReader(file) if (x["content"], x["style"]) == ("beach", "udnie")]
     assert [Path(row["folder"]).name for row in rows] == ["pair", "short"], "random before trained"
     pair, short = rows
@@ -251,14 +272,14 @@ def test_the_published_record_beside_ours(make: Callable[..., RunRecord], tmp_pa
 
 def test_corrections_agree_with_the_published_record() -> None:
     """The numbers in the sentences are those of the file."""
-    with report.PUBLISHED.open(newline="") as file:
+    with comparison.PUBLISHED.open(newline="") as file:
         rows = list(csv.DictReader(file))
     speeds = sorted(float(row["iterations_per_second"]) for row in rows)
     similar = sorted(float(row["ssim"]) for row in rows)
-    assert f"{len(rows)} runs of {len({row['content'] for row in rows})} contents" in report.CORRECTIONS
-    assert f"from {similar[0]:.2f} to {similar[-1]:.2f};" in report.CORRECTIONS
-    assert f"made {speeds[3]} to {speeds[-1]} it/s" in report.CORRECTIONS
-    assert f"Three ran on a CPU, at {speeds[0]:.2f} to {speeds[2]:.2f}" in report.CORRECTIONS
+    assert f"{len(rows)} runs of {len({row['content'] for row in rows})} contents" in comparison.CORRECTIONS
+    assert f"from {similar[0]:.2f} to {similar[-1]:.2f};" in comparison.CORRECTIONS
+    assert f"made {speeds[3]} to {speeds[-1]} it/s" in comparison.CORRECTIONS
+    assert f"Three ran on a CPU, at {speeds[0]:.2f} to {speeds[2]:.2f}" in comparison.CORRECTIONS
 
 
 def test_a_damaged_record_is_left_out(

@@ -1,0 +1,98 @@
+"""A white sheet that pictures and lines of text are put on, saved as PNG: what figures are drawn with.
+
+Lengths are pixels, places are counted from the upper left corner. Heavy libraries are imported when one is begun.
+"""
+
+import io
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.font_manager import FontProperties
+    from PIL.Image import Image
+
+DPI = 150
+CELL, GAP, MARGIN, LINE, HEAD = 236, 10, 20, 21, 30
+TEXT, TITLE = 7.5, 8.5  # points
+DARK, SOFT, CARD = "#1a1a1a", "#6b6b6b", "#ececec"
+
+
+class Sheet:
+    """A sheet of a width and a height."""
+
+    def __init__(self, width: int, height: int) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=((width + 0.1) / DPI, (height + 0.1) / DPI), dpi=DPI, facecolor="white")
+        self.canvas = FigureCanvasAgg(self.figure)
+
+    def write(self, x: float, y: float, text: str, size: float = TEXT, **more: Any) -> None:
+        """Write a line, its base line at y, centred at x unless told otherwise, in the terms of matplotlib."""
+        # parse_math: a name may hold dollar signs
+        style = {"color": DARK, "ha": "center", "va": "baseline", "fontproperties": _font(size), **more}
+        self.figure.text(x / self.width, 1 - y / self.height, text, parse_math=False, usetex=False, **style)
+
+    def paste(self, image: "Image | None", name: str, x: int, y: int, width: int, height: int) -> None:
+        """Put a picture in the middle of a place, as large as it fits; without one, a card with its name."""
+        import numpy as np
+        from PIL import Image
+
+        picture = image or Image.new("RGB", (width, height), CARD)
+        picture = picture.resize(inside(picture.size, width, height))
+        across, down = (width - picture.width) // 2, (height - picture.height) // 2
+        bottom = self.height - y - down - picture.height
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # a run has accepted it
+            self.figure.figimage(np.asarray(picture), x + across, bottom, origin="upper")
+        if image is None:
+            self.write(x + width / 2, y + height / 2, shorten(name, width - 4 * GAP), color=SOFT)
+
+    def png(self) -> bytes:
+        """Return what is on it."""
+        answer = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing")  # drawn as a box: names are in any script
+            self.canvas.print_png(answer)
+        return answer.getvalue()
+
+
+def inside(size: Sequence[int], width: float, height: float) -> tuple[int, int]:
+    """Return the size of a picture made to fit, its aspect kept."""
+    scale = min(width / size[0], height / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def width_of(text: str) -> float:
+    """Return how wide a line is."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        return _renderer().get_text_width_height_descent(text, _font(TEXT), False)[0]
+
+
+def shorten(text: str, room: float) -> str:
+    """Return a line made to fit: from the middle, since beginnings and ends are what tells names apart."""
+    short, left = text, len(text)
+    while width_of(short) > room and left > 2:
+        left -= 1
+        short = f"{text[: (left + 1) // 2]}…{text[len(text) - left // 2 :]}"
+    return short
+
+
+@cache
+def _font(size: float) -> "FontProperties":
+    from matplotlib.font_manager import FontProperties
+
+    # the font that comes with matplotlib: the same figure on every machine
+    return FontProperties(family=["DejaVu Sans"], size=size)
+
+
+@cache
+def _renderer() -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    return FigureCanvasAgg(Figure(dpi=DPI)).get_renderer()

@@ -1,0 +1,43 @@
+"""Tables of records: for people in Markdown, to the last digit in CSV."""
+
+import csv
+import html
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from src.figures import plain_text
+
+# Where a column's name is not the record's.
+TITLES = {
+    "loss": "loss form", "alpha": "α", "beta": "β", "step": "steps taken", "ssim": "SSIM", "it_per_s": "it/s",
+    "ssim_published": "SSIM (published convention)", "gradient_ssim": "gradient SSIM",
+    "gram_distance": "Gram distance", "peak_mib": "peak MiB", "iterations_per_second": "it/s",
+}  # fmt: skip
+
+
+def to_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows of the same columns, every number to its last digit."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)  # floats by repr: what is read back is the number of the record
+    return text.getvalue()
+
+
+def cell(value: object) -> str:
+    """Return text or a setting for Markdown: shown as it is, whatever it holds."""
+    text = "–" if value is None else f"{value:g}" if isinstance(value, float) else plain_text(value)
+    return re.sub(r"([\\`*\[\]|~$])", r"\\\1", html.escape(text, quote=False))
+
+
+def title(name: str) -> str:
+    """Return what a column of the record is called."""
+    return TITLES.get(name, name.replace("_", " "))
+
+
+def to_markdown(rows: Sequence[dict[str, str]]) -> str:
+    """Return rows of the same columns, whose cells are Markdown."""
+    head = [f"| {' | '.join(rows[0])} |", f"|{' --- |' * len(rows[0])}"]
+    return "\n".join([*head, *(f"| {' | '.join(row.values())} |" for row in rows)])
