@@ -94,7 +94,7 @@ def starting_image(init: Init, content: Tensor, style: Tensor, seed: int, given:
         return content.clone()
     generator = torch.Generator().manual_seed(seed)
     if init.name == "patchwork":
-        return patchwork(content.float(), style.float(), init.hold, init.edges, generator).to(content)
+        return patchwork(content.float(), style.float(), init.hold, init.edges, init.blend, generator).to(content)
     if init.name == "noise":
         return torch.rand(content.shape, generator=generator, dtype=torch.float32).to(content)
     if given is None or given.shape != content.shape:

@@ -68,7 +68,7 @@ class Loss:
     palette: float = option(1.0, "loss=patches: weight of the style's colours, beside its layers")
     rematch: int = option(20, "loss=patches: steps after which the nearest are looked up again")
     alpha: float = option(1.0, "content weight; 0 leaves style alone")
-    beta: float = option(20.0, "style weight; 0 leaves content alone")
+    beta: float = option(10.0, "style weight; 0 leaves content alone")
     tv: float = option(0.0, "total variation weight")
     content_tap: str = option("relu3_1", "the content tap that layers.content defaults to")
     substitute: dict[str, str] = option({}, "taps that this form reads elsewhere (published: relu5_1 at conv5_1)")
@@ -94,6 +94,7 @@ class Init:
     path: str | None = option(None, "the picture to start from (init=file)")
     hold: float = option(0.15, "patchwork: weight of the content where it is flat; the style's patches weigh 1")
     edges: float = option(4.0, "patchwork: what is added to that where the content's contrast is highest")
+    blend: float = option(1.0, "patchwork: weight of the content itself there, laid over it at last")
 
 
 @dataclass

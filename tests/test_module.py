@@ -85,7 +85,9 @@ def test_every_layer_set_goes_down(layers: str, small: Callable, tmp_path: Path)
 
 def test_one_weight_zero_leaves_the_other_term_alone(small: Callable, tmp_path: Path) -> None:
     content_only = run(small("loss.beta=0", "init=noise"), tmp_path / "content").captures[-1]
-    style_only = run(small("loss.alpha=0", "init=noise", "loss.palette=0"), tmp_path / "style").captures[-1]
+    style_only = run(
+        small("loss.alpha=0", "loss.beta=20", "init=noise", "loss.palette=0"), tmp_path / "style"
+    ).captures[-1]
     assert content_only.loss_total == pytest.approx(content_only.loss_content) and content_only.loss_style > 0
     assert style_only.loss_total == pytest.approx(20 * style_only.loss_style) and style_only.loss_content > 0
 
@@ -285,8 +287,8 @@ def test_noise_can_lose_its_colours(small: Callable) -> None:
 
 def test_a_patchwork_is_laid_as_the_options_say() -> None:
     content, style = smooth_image(0, 40, 44), smooth_image(1, 30, 50)
-    started = starting_image(Init("patchwork", hold=0.05, edges=3.0), content, style, 5, None)
-    expected = patchwork(content, style, 0.05, 3.0, torch.Generator().manual_seed(5))
+    started = starting_image(Init("patchwork", hold=0.05, edges=3.0, blend=0.4), content, style, 5, None)
+    expected = patchwork(content, style, 0.05, 3.0, 0.4, torch.Generator().manual_seed(5))
     torch.testing.assert_close(started, expected, rtol=0, atol=0)
 
 

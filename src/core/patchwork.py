@@ -27,7 +27,9 @@ BLANK = 0.02
 
 
 @torch.no_grad()
-def patchwork(content: Tensor, style: Tensor, hold: float, edges: float, generator: torch.Generator) -> Tensor:
+def patchwork(
+    content: Tensor, style: Tensor, hold: float, edges: float, blend: float, generator: torch.Generator
+) -> Tensor:
     """Return the content in patches of the style, (1, 3, H, W) in [0, 1].
 
     Args:
@@ -35,6 +37,8 @@ def patchwork(content: Tensor, style: Tensor, hold: float, edges: float, generat
         style: (1, 3, H', W') in [0, 1].
         hold: weight of the content, its colours matched to the style's, where it is flat; the patches weigh 1.
         edges: what is added to that where its contrast is greatest, at a level or a coarser one.
+        blend: weight of the content itself there, laid over the patches at last: what no patch of the style can
+            draw, a thin mast or a pale dog on sand, is there all the same.
         generator: of the noise at the coarsest level, on the CPU.
     """
     content = match_colors(content, style)
@@ -58,7 +62,7 @@ def patchwork(content: Tensor, style: Tensor, hold: float, edges: float, generat
             origins = carried(origins, (last_image, last_example), (image, example))
             origins = patches.improved(origins, _held(image, scene, weight))
             image = patches.lay(origins, image)
-    return image.clamp(0, 1)
+    return _held(image, scene, blend * contrast).clamp(0, 1)
 
 
 def match_colors(image: Tensor, to: Tensor) -> Tensor:

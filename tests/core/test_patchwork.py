@@ -7,8 +7,10 @@ from src.core.patchwork import SEARCHED, _contrast, _rounds, levels, match_color
 from tests.support.pictures import smooth_image
 
 
-def _patchwork(content: torch.Tensor, style: torch.Tensor, hold: float, edges: float = 0) -> torch.Tensor:
-    return patchwork(content, style, hold, edges, torch.Generator().manual_seed(0))
+def _patchwork(
+    content: torch.Tensor, style: torch.Tensor, hold: float, edges: float = 0, blend: float = 0
+) -> torch.Tensor:
+    return patchwork(content, style, hold, edges, blend, torch.Generator().manual_seed(0))
 
 
 def test_colours_get_the_other_picture_s_mean_and_covariance() -> None:
@@ -61,6 +63,17 @@ def test_edges_of_the_content_are_held() -> None:
     edge, flat = slice(42, 54), slice(6, 24)
     assert likeness(3.0, edge) > likeness(0.0, edge) + 0.01
     assert likeness(3.0, flat) < likeness(3.0, edge) and likeness(3.0, flat) < likeness(0.0, flat) + 0.01
+
+
+def test_what_no_patch_can_draw_is_laid_over_them() -> None:
+    content = torch.full((1, 3, 96, 96), 0.5)
+    content[..., 47:49] = 0.0
+    style = torch.full((1, 3, 96, 96), 0.5)
+    style[:, :, :48] = 0.7
+    without, half, whole = (_patchwork(content, style, 0.15, 4.0, blend) for blend in (0.0, 1.0, 1e3))
+    assert whole[..., 47:49].mean() < without[..., 47:49].mean() - 0.1
+    torch.testing.assert_close(half[..., 47:49], (without + whole)[..., 47:49] / 2, atol=5e-3, rtol=0)
+    torch.testing.assert_close(whole[..., :24], without[..., :24], atol=0.02, rtol=0)
 
 
 def test_what_stands_out_at_a_coarse_level_is_held_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
