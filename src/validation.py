@@ -35,7 +35,16 @@ POSITIVE = (
 )
 # Weights by name; anything else is a path.
 WEIGHTS = ("trained", "random")
-NOT_NEGATIVE = ("loss.alpha", "loss.beta", "loss.palette", "loss.tv", "init.hold", "init.edges", "optimizer.rise")
+NOT_NEGATIVE = (
+    "loss.alpha",
+    "loss.beta",
+    "loss.palette",
+    "loss.tv",
+    "init.hold",
+    "init.edges",
+    "init.blend",
+    "optimizer.rise",
+)
 
 
 def validate(config: RunConfig) -> None:
