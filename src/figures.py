@@ -5,6 +5,7 @@ Nothing is downloaded and nothing measured. Heavy libraries are imported when a 
 """
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,9 @@ class Gallery:
 
     def _read(self, what: str, locate: Callable[[], Path]) -> "Image | None":
         try:
-            picture = _open(locate())
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # a run has accepted it
+                picture = _open(locate())
         except Exception as error:  # of Pillow's decoders many kinds; no picture is worth the whole report
             self.warn(f"{what} is not shown: {error}")
             return None

@@ -45,9 +45,7 @@ class Sheet:
         picture = picture.resize(inside(picture.size, width, height))
         across, down = (width - picture.width) // 2, (height - picture.height) // 2
         bottom = self.height - y - down - picture.height
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # a run has accepted it
-            self.figure.figimage(np.asarray(picture), x + across, bottom, origin="upper")
+        self.figure.figimage(np.asarray(picture), x + across, bottom, origin="upper")
         if image is None:
             self.write(x + width / 2, y + height / 2, shorten(name, width - 4 * GAP), color=SOFT)
 
