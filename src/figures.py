@@ -229,11 +229,12 @@ def draw_grid(runs: Sequence[Run], gallery: Gallery) -> bytes:
         (record.content, record.style): gallery.capture(folder / record.captures[-1].file) for folder, record in runs
     }
     heights = {name: _height([cell]) for name, cell in contents.items()}
-    top, step = MARGIN + CELL + 2 * LINE, CELL + GAP
+    head = max(_height([cell]) for cell in styles.values())
+    top, step = MARGIN + head + 2 * LINE, CELL + GAP
     sheet = Sheet(2 * MARGIN + (len(styles) + 1) * step - GAP, top + sum(heights.values()) + len(heights) * LINE * 2)
     for across, cell in enumerate(styles.values(), start=1):
-        sheet.paste(cell.image, cell.name, MARGIN + across * step, MARGIN, CELL, CELL)
-        sheet.write(MARGIN + across * step + CELL / 2, MARGIN + CELL + LINE, shorten(cell.lines[0], CELL))
+        sheet.paste(cell.image, cell.name, MARGIN + across * step, MARGIN, CELL, head)
+        sheet.write(MARGIN + across * step + CELL / 2, MARGIN + head + LINE, shorten(cell.lines[0], CELL))
     for content, cell in contents.items():
         tall = heights[content]
         sheet.paste(cell.image, cell.name, MARGIN, top, CELL, tall)

@@ -169,10 +169,10 @@ def test_grid_has_contents_down_and_styles_across(make: Callable[..., RunRecord]
     cells = grid.shape[0] * grid.shape[1] / (CELL * CELL * 48 / 64)
     for color, count in (((255, 165, 0), 3), ((0, 128, 0), 2), ((128, 0, 128), 2)):
         assert share(grid, color) * cells == pytest.approx(count, rel=0.02)
-    centre = [CELL * 3 // 2 + 4 * LINE, MARGIN + CELL + GAP + CELL // 2]
+    centre = [MARGIN + CELL * 9 // 8 + 2 * LINE, MARGIN + CELL + GAP + CELL // 2]
     assert tuple(grid[*centre]) == (255, 165, 0)
     assert tuple(grid[centre[0], centre[1] - CELL - GAP]) == (0, 128, 0), "its content is to the left"
-    assert tuple(grid[MARGIN + CELL // 2, centre[1]]) == (128, 0, 128), "its style is above"
+    assert tuple(grid[MARGIN + CELL * 3 // 8, centre[1]]) == (128, 0, 128), "its style is above"
     assert (grid[-1] == 255).all() and (grid[:, -1] == 255).all()
     make("one dots again", content="one", style="dots", seed=1)
     assert report.main([str(tmp_path / "sweep"), "--out", str(tmp_path / "twice")]) == 0
