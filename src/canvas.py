@@ -61,7 +61,7 @@ class Canvas(nn.Module):
         if self.space == "pixel":
             return self.parts[0]
         brightness, colors = self.parts
-        # twice the mean of four: the binomial filter (1, 2, 1) / 4 along both axes
+        # the mean of four, applied twice: the binomial filter (1, 2, 1) / 4 along both axes
         smooth = F.avg_pool2d(F.avg_pool2d(brightness, 2, 1), 2, 1)
         return self.start + smooth + F.interpolate(colors, self.size, mode="bicubic", align_corners=False)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.figures import Run, number
-from src.tables import cell, title, to_markdown
+from src.figures import Run
+from src.tables import cell, number, title, to_markdown
 
 PUBLISHED = Path(__file__).resolve().parent / "assets" / "published.csv"
 # What the published program did.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.records import Capture, RunRecord
 from src.sheet import CELL, DARK, GAP, HEAD, LINE, MARGIN, SOFT, TITLE, Sheet, inside, shorten, width_of
+from src.tables import number, plain_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,22 +31,6 @@ _WORDS = {
     "lr": "lr {:g}", "init": "from {}", "edge": "{} px", "fit": "fit: {}", "steps": "{} steps", "seed": "seed {}",
     "precision": "precision {}",
 }  # fmt: skip
-
-
-def plain_text(text: object) -> str:
-    """Return text from outside as one line of printable characters."""
-    line = " ".join(str(text).split())
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """Return a measured number rounded for reading: 0.0813, 5.40, 1235, 7.29×10⁷; a dash for None."""
-    if value is None:
-        return "–"
-    if value and not 1e-3 <= abs(value) < 10 ** (digits + 1):
-        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
-        return f"{mantissa}×10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
-    return f"{value:#.{digits}g}" if 0 < abs(value) < 10 ** (digits - 1) - 0.5 else f"{value:.0f}"
 
 
 def percent(capture: Capture, record: RunRecord) -> str:
@@ -94,6 +79,7 @@ class Gallery:
     def __init__(self, warn: Callable[[str], None]) -> None:
         self.warn = warn
         self._kept: dict[tuple[str, ...], Image | None] = {}
+        self._missing: set[str] = set()
 
     def source(self, kind: str, record: RunRecord) -> "Image | None":
         """Return the content or style image of a run, in the aspect it had at work; each is read once."""
@@ -106,8 +92,12 @@ class Gallery:
         return found.resize((LARGE, LARGE)) if found and record.fit == "squash" else found
 
     def capture(self, path: Path) -> "Image | None":
-        """Return the picture of a capture."""
-        return self._read(f"the capture {path}", lambda: path)
+        """Return the picture of a capture; one that cannot be had is told of once."""
+        if str(path) in self._missing:
+            return None
+        if (found := self._read(f"the capture {path}", lambda: path)) is None:
+            self._missing.add(str(path))
+        return found
 
     def _read(self, what: str, locate: Callable[[], Path]) -> "Image | None":
         try:
@@ -211,9 +201,11 @@ def draw(runs: Sequence[Run], names: Sequence[str], gallery: Gallery) -> bytes:
 
 
 def is_grid(runs: Sequence[Run]) -> bool:
-    """Return whether runs are several contents in several styles, each pair once at most."""
-    pairs = {(record.content, record.style) for _, record in runs}
-    return len(pairs) == len(runs) > 0 and all(len(set(names)) > 1 for names in zip(*pairs, strict=True))
+    """Return whether runs are several contents in several styles, each pair once at most, and alike in all else."""
+    records = [record for _, record in runs]
+    pairs = {(record.content, record.style) for record in records}
+    several = all(len(set(names)) > 1 for names in zip(*pairs, strict=True))
+    return len(pairs) == len(runs) > 0 and several and not varying(records)
 
 
 def draw_grid(runs: Sequence[Run], gallery: Gallery) -> bytes:
@@ -223,24 +215,30 @@ def draw_grid(runs: Sequence[Run], gallery: Gallery) -> bytes:
         runs: as `is_grid` asks for, each with captures.
         gallery: where the pictures come from.
     """
-    styles = {record.style: _source("style", record, gallery) for _, record in runs}
-    contents = {record.content: _source("content", record, gallery) for _, record in runs}
-    pictures = {
-        (record.content, record.style): gallery.capture(folder / record.captures[-1].file) for folder, record in runs
-    }
-    heights = {name: _height([cell]) for name, cell in contents.items()}
-    head = max(_height([cell]) for cell in styles.values())
-    top, step = MARGIN + head + 2 * LINE, CELL + GAP
-    sheet = Sheet(2 * MARGIN + (len(styles) + 1) * step - GAP, top + sum(heights.values()) + len(heights) * LINE * 2)
-    for across, cell in enumerate(styles.values(), start=1):
-        sheet.paste(cell.image, cell.name, MARGIN + across * step, MARGIN, CELL, head)
-        sheet.write(MARGIN + across * step + CELL / 2, MARGIN + head + LINE, shorten(cell.lines[0], CELL))
-    for content, cell in contents.items():
-        tall = heights[content]
-        sheet.paste(cell.image, cell.name, MARGIN, top, CELL, tall)
-        sheet.write(MARGIN + CELL / 2, top + tall + LINE, shorten(cell.lines[0], CELL))
+    by_pair = {(record.content, record.style): (folder, record) for folder, record in runs}
+    first = {(kind, getattr(record, kind)): record for _, record in reversed(runs) for kind in ("content", "style")}
+    sources = {key: _source(key[0], record, gallery) for key, record in first.items()}
+    contents, styles = ([name for kind, name in sorted(sources) if kind == each] for each in ("content", "style"))
+    heights = [_height([sources["content", name]]) for name in contents]
+    head = max(_height([sources["style", name]]) for name in styles)
+    step = CELL + GAP
+    top = MARGIN + head + 2 * LINE
+    sheet = Sheet(2 * MARGIN + (len(styles) + 1) * step - GAP, top + sum(heights) + len(heights) * LINE * 2)
+
+    def put(cell: _Cell, x: int, y: int, tall: int) -> None:
+        sheet.paste(cell.image, cell.name, x, y, CELL, tall)
+        for line in cell.lines:
+            sheet.write(x + CELL / 2, y + tall + LINE, shorten(line, CELL))
+
+    for across, style in enumerate(styles, start=1):
+        put(sources["style", style], MARGIN + across * step, MARGIN, head)
+    for content, tall in zip(contents, heights, strict=True):
+        put(sources["content", content], MARGIN, top, tall)
         for across, style in enumerate(styles, start=1):
-            if (content, style) in pictures:
-                sheet.paste(pictures[content, style], f"{content} {style}", MARGIN + across * step, top, CELL, tall)
+            if run := by_pair.get((content, style)):
+                folder, record = run
+                picture = gallery.capture(folder / record.captures[-1].file)
+                lines = [] if record.status == "finished" else [f"({plain_text(record.status)})"]
+                put(_Cell(picture, f"{content} {style}", lines), MARGIN + across * step, top, tall)
         top += tall + 2 * LINE
     return sheet.png()

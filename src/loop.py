@@ -147,8 +147,19 @@ def _fit_stage(
         callbacks=[*callbacks, Captures(folder, record, prepared.content), Checkpoints(folder)],
         default_root_dir=folder,
     )
+    if resumed:
+        _check_fits(folder / CHECKPOINT, module)
     ticks = itertools.repeat(0)  # one endless epoch: the steps count, not the data
     trainer.fit(module, ticks, ckpt_path=folder / CHECKPOINT if resumed else None, weights_only=True)
+
+
+def _check_fits(checkpoint: Path, module: StyleTransferModule) -> None:
+    held, wanted = (
+        {name: value.shape for name, value in state.items()}
+        for state in (read_checkpoint(checkpoint)["state_dict"], module.state_dict())
+    )
+    if held != wanted:
+        raise InputError(f"{checkpoint} is of another version of this program; delete it to start this run anew")
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from typing import Any
 
 from src import comparison, figures, records
 from src.errors import InputError
-from src.figures import Run, number, percent, plain_text
+from src.figures import Run, percent
 from src.files import write_atomically
-from src.tables import cell, title, to_csv, to_markdown
+from src.tables import cell, number, plain_text, title, to_csv, to_markdown
 
 GRID = "grid.png"
 CAPTURED = ("step", "loss_total", "loss_content", "loss_style", "ssim")
@@ -117,11 +117,11 @@ def markdown(runs: Sequence[Run], out: Path, drawn: Sequence[str], compared: Seq
         ends = [cell(f"{each.status}: {each.error}" if each.error else each.status) for _, each in unfinished]
         lines = [f"- {_link(folder, out)}: {end}" for (folder, _), end in zip(unfinished, ends, strict=True)]
         parts.append("## Not finished\n\n" + "\n".join(lines))
-    if figures.is_grid([run for run in runs if run[1].captures]):
+    if GRID in drawn:
         parts.append(f"## Contents and styles\n\n![contents down, styles across]({GRID})")
-    if drawn:
+    if figure2 := [name for name in drawn if name != GRID]:
         caption = "Content, style, and the picture on its way; below it the total loss, and at the end SSIM and it/s."
-        parts.append("\n\n".join(["## Figure 2", *(f"![Figure 2]({name})" for name in drawn), caption]))
+        parts.append("\n\n".join(["## Figure 2", *(f"![Figure 2]({name})" for name in figure2), caption]))
     if compared:
         parts.append(comparison.markdown(compared))
     return "\n\n".join(parts) + "\n"
@@ -133,13 +133,13 @@ def write(runs: Sequence[Run], out: Path) -> list[Path]:
     files = {"runs.csv": runs_csv(runs), **({"published.csv": to_csv(compared)} if compared else {})}
     pictured = [run for run in runs if run[1].captures]
     starts = range(0, len(pictured), figures.ROWS)
-    drawn = ["figure2.png" if not start else f"figure2-{start // figures.ROWS + 1}.png" for start in starts]
+    figure2 = ["figure2.png" if not start else f"figure2-{start // figures.ROWS + 1}.png" for start in starts]
+    drawn = [*figure2, GRID] if figures.is_grid(pictured) else figure2
     files["report.md"] = markdown(runs, out, drawn, compared)
     gallery, names = figures.Gallery(warn), figures.varying(record for _, record in pictured)
-    for name, start in zip(drawn, starts, strict=True):
+    for name, start in zip(figure2, starts, strict=True):
         write_atomically(out / name, figures.draw(pictured[start : start + figures.ROWS], names, gallery))
-    if figures.is_grid(pictured):
-        drawn.append(GRID)
+    if GRID in drawn:
         write_atomically(out / GRID, figures.draw_grid(pictured, gallery))
     for name, text in files.items():  # the report last: what it links to is there
         write_atomically(out / name, text.encode(errors="backslashreplace"))

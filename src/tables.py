@@ -1,4 +1,4 @@
-"""Tables of records: for people in Markdown, to the last digit in CSV."""
+"""Tables of records, for people in Markdown, to the last digit in CSV; and how text and numbers are written."""
 
 import csv
 import html
@@ -7,14 +7,28 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from src.figures import plain_text
-
 # Where a column's name is not the record's.
 TITLES = {
     "loss": "loss form", "alpha": "α", "beta": "β", "step": "steps taken", "ssim": "SSIM", "it_per_s": "it/s",
     "ssim_published": "SSIM (published convention)", "gradient_ssim": "gradient SSIM",
     "gram_distance": "Gram distance", "peak_mib": "peak MiB", "iterations_per_second": "it/s",
 }  # fmt: skip
+
+
+def plain_text(text: object) -> str:
+    """Return text from outside as one line of printable characters."""
+    line = " ".join(str(text).split())
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a measured number rounded for reading: 0.0813, 5.40, 1235, 7.29×10⁷; a dash for None."""
+    if value is None:
+        return "–"
+    if value and not 1e-3 <= abs(value) < 10 ** (digits + 1):
+        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+        return f"{mantissa}×10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+    return f"{value:#.{digits}g}" if 0 < abs(value) < 10 ** (digits - 1) - 0.5 else f"{value:.0f}"
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:

@@ -46,8 +46,7 @@ BESIDE = {
     "run": {"loop", "preparation"},
     "report": {"comparison", "figures", "tables"},
     "comparison": {"figures", "tables"},
-    "tables": {"figures"},
-    "figures": {"sheet"},
+    "figures": {"sheet", "tables"},
     "train": {"commandline", "launchers"},
     "pretrain": {"commandline", "launchers"},
 }

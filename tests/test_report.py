@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src import comparison, figures, report
+from src import comparison, figures, report, tables
 from src.config import RunConfig, plain
 from src.records import Capture, RunRecord
 from src.sheet import CELL, GAP, LINE, MARGIN
@@ -160,21 +160,32 @@ def test_figure_shows_pictures_and_text(make: Callable[..., RunRecord], tmp_path
 
 
 def test_grid_has_contents_down_and_styles_across(make: Callable[..., RunRecord], tmp_path: Path) -> None:
-    for content, style in (("one", "dots"), ("one", "swell"), ("two", "dots")):
-        make(f"{content} {style}", content=content, style=style)
+    colors = {("one", "dots"): (255, 0, 0), ("one", "swell"): (0, 0, 255), ("two", "dots"): (0, 128, 128)}
+    for (content, style), color in colors.items():
+        record = make(f"{content} {style}", content=content, style=style)
+        Image.new("RGB", (64, 48), color).save(tmp_path / "sweep" / f"{content} {style}" / record.captures[-1].file)
     assert report.main([str(tmp_path / "sweep")]) == 0
     folder = tmp_path / "sweep" / "report"
     assert "](grid.png)" in (folder / "report.md").read_text()
     grid = pixels(folder / "grid.png")
     cells = grid.shape[0] * grid.shape[1] / (CELL * CELL * 48 / 64)
-    for color, count in (((255, 165, 0), 3), ((0, 128, 0), 2), ((128, 0, 128), 2)):
+    for color, count in (((0, 128, 0), 2), ((128, 0, 128), 2), *((color, 1) for color in colors.values())):
         assert share(grid, color) * cells == pytest.approx(count, rel=0.02)
-    centre = [MARGIN + CELL * 9 // 8 + 2 * LINE, MARGIN + CELL + GAP + CELL // 2]
-    assert tuple(grid[*centre]) == (255, 165, 0)
-    assert tuple(grid[centre[0], centre[1] - CELL - GAP]) == (0, 128, 0), "its content is to the left"
-    assert tuple(grid[MARGIN + CELL * 3 // 8, centre[1]]) == (128, 0, 128), "its style is above"
+    across = [MARGIN + at * (CELL + GAP) + CELL // 2 for at in range(3)]
+    down = [MARGIN + CELL * 3 // 8 + at * (CELL * 3 // 4 + 2 * LINE) for at in range(3)]
+    white, content, style = (255, 255, 255), (0, 128, 0), (128, 0, 128)
+    expected = [[white, style, style], [content, *list(colors.values())[:2]], [content, (0, 128, 128), white]]
+    assert [[tuple(grid[y, x]) for x in across] for y in down] == expected
     assert (grid[-1] == 255).all() and (grid[:, -1] == 255).all()
-    make("one dots again", content="one", style="dots", seed=1)
+    make("two swell", content="two", style="swell", seed=1)
+    assert report.main([str(tmp_path / "sweep"), "--out", str(tmp_path / "unlike")]) == 0
+    assert not (tmp_path / "unlike" / "grid.png").exists(), "it differs in more than its pair"
+    make("two swell", content="two", style="swell", status="interrupted")
+    assert report.main([str(tmp_path / "sweep"), "--out", str(tmp_path / "whole")]) == 0
+    whole = pixels(tmp_path / "whole" / "grid.png")
+    assert (whole[down[2] + CELL * 3 // 8 :, across[2] - 60 : across[2] + 60] < 100).any(), "interrupted, it says"
+    assert (grid[down[2] + CELL * 3 // 8 :, across[2] - 60 : across[2] + 60] == 255).all()
+    make("one dots again", content="one", style="dots")
     assert report.main([str(tmp_path / "sweep"), "--out", str(tmp_path / "twice")]) == 0
     assert not (tmp_path / "twice" / "grid.png").exists(), "which of the two would it show?"
 
@@ -356,4 +367,4 @@ def test_help_loads_nothing_heavy() -> None:
 )  # fmt: skip
 def test_numbers_for_reading(value: float | None, text: str) -> None:
     """Three digits; powers of ten where they help."""
-    assert figures.number(value) == text
+    assert tables.number(value) == text

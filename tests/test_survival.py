@@ -12,6 +12,7 @@ import torch
 
 from src import records
 from src.callbacks import CHECKPOINT
+from src.errors import InputError
 from src.run import resume, run
 from tests.conftest import ROOT, SMALL
 from tests.support.processes import started, wait_for
@@ -120,3 +121,15 @@ def test_ctrl_c_in_a_sweep_lists_the_rest_and_the_same_command_goes_on(command: 
         "dots": "finished", "swell": "finished", "tesserae": "finished",
     }  # fmt: skip
     assert (finished / "record.json").read_bytes() == before
+
+
+def test_a_checkpoint_of_another_version_is_one_line(small: Callable, tmp_path: Path) -> None:
+    run(small("steps=3", "stop_at_loss=1e-9"), tmp_path)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    state["state_dict"]["canvas.parts.0"] = state["state_dict"]["canvas.parts.0"][..., 1:-1, 1:-1]
+    state["counters"]["step"] = 2
+    torch.save(state, tmp_path / CHECKPOINT)
+    record = json.loads((tmp_path / "record.json").read_text())
+    (tmp_path / "record.json").write_text(json.dumps({**record, "status": "running", "step": 2}))
+    with pytest.raises(InputError, match=r"last.ckpt is of another version of this program; delete it"):
+        resume(tmp_path)

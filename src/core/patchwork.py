@@ -37,8 +37,8 @@ def patchwork(
         style: (1, 3, H', W') in [0, 1].
         hold: weight of the content, its colours matched to the style's, where it is flat; the patches weigh 1.
         edges: what is added to that where its contrast is greatest, at a level or a coarser one.
-        blend: weight of the content itself there, laid over the patches at last: what no patch of the style can
-            draw, a thin mast or a pale dog on sand, is there all the same.
+        blend: weight of the content, in the style's colours, laid over the finished patches where its contrast is
+            greatest: what no patch of the style can draw, a thin mast say, is there all the same.
         generator: of the noise at the coarsest level, on the CPU.
     """
     content = match_colors(content, style)
@@ -114,7 +114,7 @@ def levels(longest: int) -> tuple[list[int], list[int]]:
 
 def _rounds(size: int) -> int:
     """Return how often a level is searched: a large one is slow, and finds little that is new."""
-    return 6 if size <= SEARCHED / 2 else 4 if size <= SEARCHED / math.sqrt(2) else 2
+    return 6 if size <= SEARCHED / 2 else 4 if size <= round(SEARCHED / math.sqrt(2)) else 2
 
 
 def _held(image: Tensor, scene: Tensor, weight: Tensor) -> Tensor:

@@ -79,16 +79,17 @@ def test_what_no_patch_can_draw_is_laid_over_them() -> None:
 def test_what_stands_out_at_a_coarse_level_is_held_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     content, style = smooth_image(0, 96, 80), smooth_image(1, 90, 96)
 
-    def laid(high: int) -> torch.Tensor:
+    def laid(high: int, **weight: float) -> torch.Tensor:
         """Lay a patchwork with high contrast at so many levels, from the coarsest on."""
         levels_seen = iter(range(9))
         monkeypatch.setattr(
             "src.core.patchwork._contrast", lambda scene: torch.full_like(scene[:, :1], next(levels_seen) < high)
         )
-        return _patchwork(content, style, 0.1, 5.0)
+        return _patchwork(content, style, 0.1, **weight)
 
-    torch.testing.assert_close(laid(1), laid(9), atol=1e-4, rtol=0)
-    assert not torch.allclose(laid(1), laid(0), atol=0.05)
+    for weight in ({"edges": 5.0}, {"blend": 5.0}):
+        torch.testing.assert_close(laid(1, **weight), laid(9, **weight), atol=1e-4, rtol=0)
+        assert not torch.allclose(laid(1, **weight), laid(0, **weight), atol=0.05)
 
 
 def test_the_content_is_held_in_the_style_s_colours() -> None:
@@ -98,6 +99,8 @@ def test_the_content_is_held_in_the_style_s_colours() -> None:
     style[:, :, :32] = 1
     laid = _patchwork(content, style, 1.0, 1.0)
     assert laid[..., :24].mean() < 0.1 and laid[..., 40:].mean() > 0.9
+    over = _patchwork(content, style, 1.0, 1.0, blend=1e3)[..., 30:34]
+    assert over.min() < 0.1 and over.max() > 0.9
 
 
 @pytest.mark.parametrize(
@@ -120,4 +123,6 @@ def test_levels_grow_to_the_image_but_search_no_more_than_a_search_can_bear() ->
     assert levels(1024) == ([45, 64, 91, 128, 181], [256, 512, 1024])
     assert levels(4000)[0][-1] <= SEARCHED
     assert levels(64) == ([32], [64])
-    assert [_rounds(size) for size in (*levels(356)[0], *levels(64)[0])] == [6, 6, 6, 4, 2, 6], "small ones are quick"
+    assert levels(384)[0] == [48, 68, 96, 136, 192]
+    for longest, rounds in ((356, [6, 6, 6, 4, 2]), (384, [6, 6, 6, 4, 2]), (272, [6, 6, 6, 4]), (64, [6])):
+        assert [_rounds(size) for size in levels(longest)[0]] == rounds
