@@ -94,7 +94,9 @@ class Init:
     path: str | None = option(None, "the picture to start from (init=file)")
     hold: float = option(0.15, "patchwork: weight of the content where it is flat; the style's patches weigh 1")
     edges: float = option(4.0, "patchwork: what is added to that where the content's contrast is highest")
-    blend: float = option(1.0, "patchwork: weight of the content laid over the finished patches there")
+    blend: float = option(
+        1.0, "patchwork: weight of the content laid over the patches at last, where its contrast is highest"
+    )
 
 
 @dataclass

@@ -148,6 +148,12 @@ def _source(kind: str, record: RunRecord, gallery: Gallery) -> _Cell:
     return _Cell(gallery.source(kind, record), name, [name.replace("_", " ")])
 
 
+def _sources(kind: str, runs: Sequence[Run], gallery: Gallery) -> dict[str, _Cell]:
+    """Return the image of each name, in order; that of the first run where several have the name."""
+    first = {getattr(record, kind): record for _, record in reversed(runs)}
+    return {name: _source(kind, first[name], gallery) for name in sorted(first)}
+
+
 def _row(run: Run, places: Sequence[str | None], gallery: Gallery) -> list[_Cell]:
     folder, record = run
     cells = [_source(kind, record, gallery) for kind in ("content", "style")]
@@ -165,6 +171,13 @@ def _height(cells: Sequence[_Cell]) -> int:
     """Return how high a row is: as the first of these pictures, within bounds."""
     sizes = [cell.image.size for cell in cells if cell.image]
     return round(CELL * min(max(sizes[0][1] / sizes[0][0] if sizes else 1.0, LOWEST), HIGHEST))
+
+
+def _put(cell: _Cell, sheet: Sheet, x: int, y: int, tall: int) -> None:
+    """Put a picture with its lines below it on a sheet."""
+    sheet.paste(cell.image, cell.name, x, y, CELL, tall)
+    for at, line in enumerate(cell.lines):
+        sheet.write(x + CELL / 2, y + tall + (at + 0.85) * LINE, shorten(line, CELL), color=DARK if at == 0 else SOFT)
 
 
 def draw(runs: Sequence[Run], names: Sequence[str], gallery: Gallery) -> bytes:
@@ -191,11 +204,7 @@ def draw(runs: Sequence[Run], names: Sequence[str], gallery: Gallery) -> bytes:
         for at, line in enumerate(lines):
             sheet.write(MARGIN, top + max(0, tall - len(lines) * LINE) / 2 + (at + 0.75) * LINE, line, ha="left")
         for at, cell in enumerate(cells):
-            x = left + at * (CELL + GAP)
-            sheet.paste(cell.image, cell.name, x, top, CELL, tall)
-            for line_at, line in enumerate(cell.lines):
-                color = DARK if line_at == 0 else SOFT
-                sheet.write(x + CELL / 2, top + tall + (line_at + 0.85) * LINE, shorten(line, CELL), color=color)
+            _put(cell, sheet, left + at * (CELL + GAP), top, tall)
         top += step
     return sheet.png()
 
@@ -216,29 +225,20 @@ def draw_grid(runs: Sequence[Run], gallery: Gallery) -> bytes:
         gallery: where the pictures come from.
     """
     by_pair = {(record.content, record.style): (folder, record) for folder, record in runs}
-    first = {(kind, getattr(record, kind)): record for _, record in reversed(runs) for kind in ("content", "style")}
-    sources = {key: _source(key[0], record, gallery) for key, record in first.items()}
-    contents, styles = ([name for kind, name in sorted(sources) if kind == each] for each in ("content", "style"))
-    heights = [_height([sources["content", name]]) for name in contents]
-    head = max(_height([sources["style", name]]) for name in styles)
+    contents, styles = (_sources(kind, runs, gallery) for kind in ("content", "style"))
+    heights = [_height([cell]) for cell in contents.values()]
+    head = max(_height([cell]) for cell in styles.values())
     step = CELL + GAP
     top = MARGIN + head + 2 * LINE
     sheet = Sheet(2 * MARGIN + (len(styles) + 1) * step - GAP, top + sum(heights) + len(heights) * LINE * 2)
-
-    def put(cell: _Cell, x: int, y: int, tall: int) -> None:
-        sheet.paste(cell.image, cell.name, x, y, CELL, tall)
-        for line in cell.lines:
-            sheet.write(x + CELL / 2, y + tall + LINE, shorten(line, CELL))
-
-    for across, style in enumerate(styles, start=1):
-        put(sources["style", style], MARGIN + across * step, MARGIN, head)
-    for content, tall in zip(contents, heights, strict=True):
-        put(sources["content", content], MARGIN, top, tall)
+    for across, cell in enumerate(styles.values(), start=1):
+        _put(cell, sheet, MARGIN + across * step, MARGIN, head)
+    for (content, cell), tall in zip(contents.items(), heights, strict=True):
+        _put(cell, sheet, MARGIN, top, tall)
         for across, style in enumerate(styles, start=1):
             if run := by_pair.get((content, style)):
                 folder, record = run
                 picture = gallery.capture(folder / record.captures[-1].file)
-                lines = [] if record.status == "finished" else [f"({plain_text(record.status)})"]
-                put(_Cell(picture, f"{content} {style}", lines), MARGIN + across * step, top, tall)
+                _put(_Cell(picture, f"{content} {style}", label(record, ())), sheet, MARGIN + across * step, top, tall)
         top += tall + 2 * LINE
     return sheet.png()

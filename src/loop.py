@@ -3,12 +3,14 @@
 import itertools
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import Tensor
 
 from src.callbacks import CHECKPOINT, Captures, Checkpoints, Signals
 from src.config import RunConfig
@@ -85,7 +87,11 @@ def fit(
         trackers: open; the caller closes them.
     """
     checkpoint = folder / CHECKPOINT
-    resume_step = read_checkpoint(checkpoint)["counters"]["step"] if checkpoint.exists() else -1
+    resume_step, held = -1, {}
+    if checkpoint.exists():
+        saved = read_checkpoint(checkpoint)
+        resume_step, held = saved["counters"]["step"], _shapes(saved["state_dict"])
+        del saved  # a picture and its moments, which Lightning reads for itself
     timetable = Timetable(
         config.steps,
         tuple(capture_steps(config.captures, config.steps)),
@@ -122,6 +128,10 @@ def fit(
             module.logged_step = max([-1, *(tracker.last_step for tracker in trackers)])
             if before:
                 module.take_over(before)
+            if resumed and held != _shapes(module.state_dict()):
+                raise InputError(
+                    f"{checkpoint} is of another version of this program; delete it to start this run anew"
+                )
             _fit_stage(module, folder, record, prepared, config, [Signals(interrupts), progress], resumed)
             if module.reached or module.non_finite_at is not None or interrupts.requested():
                 break
@@ -147,19 +157,12 @@ def _fit_stage(
         callbacks=[*callbacks, Captures(folder, record, prepared.content), Checkpoints(folder)],
         default_root_dir=folder,
     )
-    if resumed:
-        _check_fits(folder / CHECKPOINT, module)
     ticks = itertools.repeat(0)  # one endless epoch: the steps count, not the data
     trainer.fit(module, ticks, ckpt_path=folder / CHECKPOINT if resumed else None, weights_only=True)
 
 
-def _check_fits(checkpoint: Path, module: StyleTransferModule) -> None:
-    held, wanted = (
-        {name: value.shape for name, value in state.items()}
-        for state in (read_checkpoint(checkpoint)["state_dict"], module.state_dict())
-    )
-    if held != wanted:
-        raise InputError(f"{checkpoint} is of another version of this program; delete it to start this run anew")
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:

@@ -108,7 +108,9 @@ def _link(folder: Path, out: Path) -> str:
     return f"[{cell(folder.resolve().name)}]({urllib.parse.quote(os.fsencode(relative))})"
 
 
-def markdown(runs: Sequence[Run], out: Path, drawn: Sequence[str], compared: Sequence[dict[str, Any]]) -> str:
+def markdown(
+    runs: Sequence[Run], out: Path, figure2: Sequence[str], grid: Sequence[str], compared: Sequence[dict[str, Any]]
+) -> str:
     """Return report.md: all runs, what did not finish and why, the figures, and the published record beside ours."""
     counts = sorted(Counter(record.status for _, record in runs).items(), key=lambda each: (-each[1], each[0]))
     counted = ", ".join(f"{count} {cell(status)}" for status, count in counts)
@@ -117,9 +119,8 @@ def markdown(runs: Sequence[Run], out: Path, drawn: Sequence[str], compared: Seq
         ends = [cell(f"{each.status}: {each.error}" if each.error else each.status) for _, each in unfinished]
         lines = [f"- {_link(folder, out)}: {end}" for (folder, _), end in zip(unfinished, ends, strict=True)]
         parts.append("## Not finished\n\n" + "\n".join(lines))
-    if GRID in drawn:
-        parts.append(f"## Contents and styles\n\n![contents down, styles across]({GRID})")
-    if figure2 := [name for name in drawn if name != GRID]:
+    parts += [f"## Contents and styles\n\n![contents down, styles across]({name})" for name in grid]
+    if figure2:
         caption = "Content, style, and the picture on its way; below it the total loss, and at the end SSIM and it/s."
         parts.append("\n\n".join(["## Figure 2", *(f"![Figure 2]({name})" for name in figure2), caption]))
     if compared:
@@ -134,16 +135,16 @@ def write(runs: Sequence[Run], out: Path) -> list[Path]:
     pictured = [run for run in runs if run[1].captures]
     starts = range(0, len(pictured), figures.ROWS)
     figure2 = ["figure2.png" if not start else f"figure2-{start // figures.ROWS + 1}.png" for start in starts]
-    drawn = [*figure2, GRID] if figures.is_grid(pictured) else figure2
-    files["report.md"] = markdown(runs, out, drawn, compared)
+    grid = [GRID] if figures.is_grid(pictured) else []
+    files["report.md"] = markdown(runs, out, figure2, grid, compared)
     gallery, names = figures.Gallery(warn), figures.varying(record for _, record in pictured)
     for name, start in zip(figure2, starts, strict=True):
         write_atomically(out / name, figures.draw(pictured[start : start + figures.ROWS], names, gallery))
-    if GRID in drawn:
-        write_atomically(out / GRID, figures.draw_grid(pictured, gallery))
+    for name in grid:
+        write_atomically(out / name, figures.draw_grid(pictured, gallery))
     for name, text in files.items():  # the report last: what it links to is there
         write_atomically(out / name, text.encode(errors="backslashreplace"))
-    return [out / name for name in (*files, *drawn)]
+    return [out / name for name in (*files, *figure2, *grid)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

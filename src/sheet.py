@@ -5,7 +5,8 @@ Lengths are pixels, places are counted from the upper left corner. Heavy librari
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +53,7 @@ class Sheet:
     def png(self) -> bytes:
         """Return what is on it."""
         answer = io.BytesIO()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing")  # drawn as a box: names are in any script
+        with _any_script():
             self.canvas.print_png(answer)
         return answer.getvalue()
 
@@ -66,8 +66,7 @@ def inside(size: Sequence[int], width: float, height: float) -> tuple[int, int]:
 
 def width_of(text: str) -> float:
     """Return how wide a line is."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
+    with _any_script():
         return _renderer().get_text_width_height_descent(text, _font(TEXT), False)[0]
 
 
@@ -78,6 +77,13 @@ def shorten(text: str, room: float) -> str:
         left -= 1
         short = f"{text[: (left + 1) // 2]}…{text[len(text) - left // 2 :]}"
     return short
+
+
+@contextmanager
+def _any_script() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # drawn as a box
+        yield
 
 
 @cache

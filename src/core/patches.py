@@ -2,7 +2,8 @@
 
 Statistics say how often each pattern occurs, not that a line goes on or that a ring closes. Asking each 3 x 3 patch of
 features to be like one that the style really has does (Li and Wand 2016, "Combining Markov random fields and
-convolutional neural networks for image synthesis", eq. 2 and 3).
+convolutional neural networks for image synthesis", eq. 2 and 3). How patches are cut out and laid over one another is
+the same for pixels (core/example).
 """
 
 import torch

@@ -80,14 +80,16 @@ def match_colors(image: Tensor, to: Tensor) -> Tensor:
     """
     own, other = image[0].flatten(1), to[0].flatten(1)
     variances, theirs = (torch.cov(colors.cpu().double()) for colors in (own, other))  # not every device can do more
-    values, vectors = torch.linalg.eigh(variances)
-    values = values.clamp_min(GREYEST)
-    root, inverse = (vectors @ torch.diag(values**power) @ vectors.T for power in (0.5, -0.5))
-    values, vectors = torch.linalg.eigh(root @ theirs @ root)
-    middle = vectors @ torch.diag(values.clamp_min(0).sqrt()) @ vectors.T
-    transport = (inverse @ middle @ inverse).to(own)
+    root, inverse = (_power(variances, exponent, GREYEST) for exponent in (0.5, -0.5))
+    transport = (inverse @ _power(root @ theirs @ root, 0.5, 0.0) @ inverse).to(own)
     moved = transport @ (own - own.mean(1, keepdim=True)) + other.mean(1, keepdim=True)
     return moved.clamp(0, 1).view_as(image)
+
+
+def _power(matrix: Tensor, exponent: float, least: float) -> Tensor:
+    """Return a power of a symmetric matrix; `least` stands for eigenvalues that are smaller."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors @ torch.diag(values.clamp_min(least) ** exponent) @ vectors.T
 
 
 def levels(longest: int) -> tuple[list[int], list[int]]:

@@ -56,11 +56,17 @@ def test_edges_of_the_content_are_held() -> None:
     content[..., 48:] = 1
     style = smooth_image(3, 96, 96)
 
+    edge, flat = slice(42, 54), slice(6, 24)
+
+    def correlation(edges: float) -> float:
+        laid = _patchwork(content, style, 0.15, edges)[..., edge].mean(1)
+        return torch.corrcoef(torch.stack([laid.flatten(), content[:, 0, :, edge].flatten()]))[0, 1].item()
+
     def likeness(edges: float, columns: slice) -> float:
         laid = _patchwork(content, style, 0.15, edges)[..., columns].mean(1)
         return -(laid - content[:, 0, :, columns]).abs().mean().item()
 
-    edge, flat = slice(42, 54), slice(6, 24)
+    assert correlation(3.0) > correlation(0.0) + 0.05
     assert likeness(3.0, edge) > likeness(0.0, edge) + 0.01
     assert likeness(3.0, flat) < likeness(3.0, edge) and likeness(3.0, flat) < likeness(0.0, flat) + 0.01
 
