@@ -95,6 +95,7 @@ class Preparation:
         self.extractor.to(device, self.dtype).to(memory_format=torch.channels_last)
         if record.precision == "bf16":
             self.extractor.compute_in(torch.bfloat16)
+        self.extractor.speed_up()
         _announce(config, record)
 
     def at(self, edge: int, image: Tensor | None, restored: bool = False) -> Prepared:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.backbones.registry import Architecture, convolution_of
+from src.kernels import winograd
 
 
 def blur_pool(values: Tensor) -> Tensor:
@@ -76,6 +77,7 @@ class Extractor(nn.Module):
         self.register_buffer("std", torch.tensor(architecture.std).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)
         self.compute_dtype: torch.dtype | None = None
+        self.fast: dict[str, winograd.Filters] = {}
 
     def normalize(self, image: Tensor) -> Tensor:
         """Bring an sRGB image in [0, 1] to the network's input statistics."""
@@ -86,9 +88,20 @@ class Extractor(nn.Module):
         return normalized * self.std + self.mean
 
     def compute_in(self, dtype: torch.dtype) -> "Extractor":
-        """Run the convolutions in another precision; taps come out in the input's. Returns itself."""
+        """Run the convolutions in another precision, which is then the taps' too. Returns itself."""
         self.convolutions.to(dtype)
         self.compute_dtype = dtype
+        return self
+
+    def speed_up(self) -> "Extractor":
+        """Do the convolutions that gain by it in fewer multiplications; the weights must not change any more.
+
+        On a CPU, in float32; they are those of the layers with many channels, nearly all. Returns itself.
+        """
+        for name, convolution in self.convolutions.items():
+            assert isinstance(convolution, nn.Conv2d)
+            if winograd.usable(convolution.weight):
+                self.fast[name] = winograd.Filters(convolution.weight, convolution.padding_mode == "replicate")
         return self
 
     def forward(self, normalized: Tensor, taps: Iterable[str] | None = None) -> dict[str, Tensor]:
@@ -108,15 +121,21 @@ class Extractor(nn.Module):
         for name, convolution in self.convolutions.items():
             if name[4] != block:
                 values, block = self.pool(values), name[4]
-            values = convolution(values)
-            if name in wanted:
-                found[name] = values.to(normalized.dtype)
+            seen = name in wanted
+            assert isinstance(convolution, nn.Conv2d) and convolution.bias is not None
+            if name in self.fast:
+                values = self.fast[name](values, convolution.bias, relu=not seen)
+            else:
+                values = convolution(values)
+            if seen:
+                found[name] = values
             after = name.replace("conv", "relu")
             if len(found) == len(wanted):
                 break
-            values = F.relu(values, inplace=name not in wanted)
+            if seen or name not in self.fast:
+                values = F.relu(values, inplace=not seen)
             if after in wanted:
-                found[after] = values.to(normalized.dtype)
+                found[after] = values
             if len(found) == len(wanted):
                 break
         return found
