@@ -12,6 +12,7 @@ from src.config import Loss, RunConfig, taps
 from src.core.losses import LOSS_FORMS, StyleTarget, total_variation
 from src.core.palette import Palette
 from src.core.patches import SIZE, StylePatches
+from src.core.statistics import widened
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ class Objective(nn.Module):
         self.loss = loss
         self.form = LOSS_FORMS[loss.name]
         with torch.no_grad():
-            self.content_target = extractor(content, [taps.content])[taps.content]
-            measured = extractor(style, taps.style)
+            self.content_target = widened(extractor(content, [taps.content])[taps.content])
+            measured = {tap: widened(each) for tap, each in extractor(style, taps.style).items()}
             self.style_targets = {tap: StyleTarget.of(measured[tap]) for tap in taps.style}
             deep = [tap for tap in taps.style if block_of(tap) > 1 and min(measured[tap].shape[-2:]) >= SIZE]
             self.patches = {
@@ -121,7 +122,7 @@ class Objective(nn.Module):
         patches = self.patches[tap]
         with torch.no_grad():
             if tap not in self.matches:
-                self.matches[tap] = patches.nearest(features)
+                self.matches[tap] = patches.nearest(widened(features))
             if tap not in self._assembled:
                 self._assembled[tap] = patches.assembled(self.matches[tap], features)
         share = self.loss.patches

@@ -25,28 +25,38 @@ def gram_matrix(features: Tensor) -> Tensor:
 
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the Gram matrix, (B, N, N), and the mean of each channel, (B, N), of features (B, N, H, W)."""
+    """Return the Gram matrix, (B, N, N), and the mean of each channel, (B, N), of features (B, N, H, W).
+
+    Those of bfloat16 features are float32, and summed in it.
+    """
     gram, total = _Moments.apply(features.flatten(2))
     return gram, total / positions(features)
 
 
 class _Moments(torch.autograd.Function):
     """F F^T and F 1. The gradient in F is (G' + G'^T) F + s' 1^T: one product that is written once, where autograd
-    takes two, of each half, and adds three tensors of the size of F.
+    takes two, of each half, and adds three tensors of the size of F. It is taken in the precision of F, in which the
+    network goes on with it, and F is kept in no other.
     """
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(flat)
-        return flat @ flat.mT, flat.sum(2)
+        wide = widened(flat)
+        return wide @ wide.mT, wide.sum(2)
 
     @staticmethod
     def backward(ctx: Any, gram: Tensor, total: Tensor) -> Tensor:
         (flat,) = ctx.saved_tensors
-        symmetric = gram + gram.mT
+        symmetric, total = (gram + gram.mT).to(flat.dtype), total.to(flat.dtype)
         if flat.stride(1) == 1:  # channels innermost: the gradient must lie as the features do, or adding it is slow
             return torch.baddbmm(total.unsqueeze(1), flat.mT, symmetric).mT
         return torch.baddbmm(total.unsqueeze(2), symmetric, flat)
+
+
+def widened(features: Tensor) -> Tensor:
+    """Return features in a precision that sums over positions can be taken in: bfloat16 ones as float32."""
+    return features.float() if features.dtype == torch.bfloat16 else features
 
 
 def positions(features: Tensor) -> int:
