@@ -85,6 +85,11 @@ class Objective(nn.Module):
         self.matches: dict[str, Tensor] = {}
         self._assembled: dict[str, Tensor] = {}
 
+    @property
+    def matched(self) -> bool:
+        """Return whether the nearest patches of every layer that asks for them are known."""
+        return len(self._assembled) == len(self.patches)
+
     def forward(self, normalized: Tensor, full: bool = False) -> Terms:
         """Return the terms of an image.
 

@@ -20,10 +20,19 @@ def blur_pool(values: Tensor) -> Tensor:
     given = values.dtype
     if values.device.type == "cpu" and given == torch.bfloat16:  # its gradient is six times slower than float32's
         values = values.float()
-    kernel = _binomial(values.dtype, values.device).expand(values.shape[1], 1, 4, 4)
-    padded = F.pad(values, (1, 1, 1, 1), mode="replicate")
+    made = _binomial.__wrapped__ if torch.compiler.is_compiling() else _binomial
+    kernel = made(values.dtype, values.device).expand(values.shape[1], 1, 4, 4)
+    padded = replicated(values)
     with torch.autocast(values.device.type, enabled=False):
         return F.conv2d(padded, kernel, stride=2, groups=values.shape[1]).to(given)
+
+
+def replicated(values: Tensor) -> Tensor:
+    """Return (B, C, H, W) with its border around it once more, (B, C, H + 2, W + 2)."""
+    if torch.compiler.is_compiling():  # the compiler of torch 2.15 is mistaken in how the pad's gradient lies in memory
+        values = torch.cat((values[:, :, :1], values, values[:, :, -1:]), 2)
+        return torch.cat((values[..., :1], values, values[..., -1:]), 3)
+    return F.pad(values, (1, 1, 1, 1), mode="replicate")
 
 
 @lru_cache(maxsize=8)  # made anew, it would be copied to a GPU, which waits for it, at every pooling of every step
@@ -125,6 +134,8 @@ class Extractor(nn.Module):
             assert isinstance(convolution, nn.Conv2d) and convolution.bias is not None
             if name in self.fast:
                 values = self.fast[name](values, convolution.bias, relu=not seen)
+            elif self.architecture.padding == "replicate":
+                values = F.conv2d(replicated(values), convolution.weight, convolution.bias)
             else:
                 values = convolution(values)
             if seen:

@@ -19,7 +19,6 @@ of it by far, so a Gram that matches to a percent may hold little of the texture
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 from torch import Tensor
 
@@ -33,23 +32,21 @@ class StyleTarget:
     Attributes:
         gram: (B, N, N), not normalised; B is 1 or the batch of the canvas.
         mean: (B, N) of each channel.
+        covariance: (B, N, N) of the channels over the positions.
         positions: M', the number of positions it was summed over.
     """
 
     gram: Tensor
     mean: Tensor
+    covariance: Tensor
     positions: int
 
     @classmethod
     def of(cls, features: Tensor) -> "StyleTarget":
         """Measure the style features (B, N, H, W)."""
         gram, mean = moments(features)
-        return cls(gram, mean, positions(features))
-
-    @cached_property
-    def covariance(self) -> Tensor:
-        """Return the covariance of the channels over the positions, (B, N, N)."""
-        return self.gram / self.positions - self.mean.unsqueeze(2) * self.mean.unsqueeze(1)
+        covariance = gram / positions(features) - mean.unsqueeze(2) * mean.unsqueeze(1)
+        return cls(gram, mean, covariance, positions(features))
 
 
 def content_equations(features: Tensor, target: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from src.core.sorting import sort_rows
+
 # The colours of pixels averaged by these factors: small ones would also ask for the style's grain.
 COLOUR_FACTORS = (2, 4, 8)
 # Lines along the edges, the diagonals of the faces and of the whole colour cube: fixed, so that the loss is too.
@@ -43,7 +45,7 @@ class Palette:
         self.sorted: list[Tensor] = []
         self.spreads: list[Tensor] = []
         for theirs, mine in zip(self._clouds(style), self._clouds(style.new_zeros(1, 3, *size)), strict=True):
-            values = F.interpolate(theirs.sort(2).values, mine.shape[2], mode="linear", align_corners=True)
+            values = F.interpolate(sort_rows(theirs), mine.shape[2], mode="linear", align_corners=True)
             self.sorted.append(values)
             self.spreads.append(values.var(2, correction=0).mean().clamp_min(LEAST_SPREAD**2))
 
@@ -53,7 +55,7 @@ class Palette:
         It is the mean over lines and factors for the colours, plus a share of the same for their changes.
         """
         distances = [
-            (cloud.sort(2).values - values).square().mean((1, 2)) / spread
+            (sort_rows(cloud) - values).square().mean((1, 2)) / spread
             for cloud, values, spread in zip(self._clouds(image), self.sorted, self.spreads, strict=True)
         ]
         colours, changes = distances[: len(COLOUR_FACTORS)], distances[len(COLOUR_FACTORS) :]
