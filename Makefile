@@ -54,6 +54,9 @@ paper: setup ## the published recipe on one pair (downloads VGG-19 and two image
 report: setup ## tables and Figure 2 of the newest sweep, or of ARGS="multirun/..."
 	@$(RUN) src.report $(ARGS)
 
+bench: setup ## measure what the program costs here, and bring the README's tables up to date
+	@$(RUN) src.bench --readme $(ARGS)
+
 sync: setup ## upload what W&B tracked offline
 	@$(RUN) src.sync $(ARGS)
 
@@ -75,4 +78,4 @@ clean: ## remove the environment and caches; runs under multirun/ stay
 	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup demo train sweep paper report sync test lint type lock clean
+.PHONY: help setup demo train sweep paper report bench sync test lint type lock clean

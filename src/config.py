@@ -147,6 +147,9 @@ class Trainer:
     """The machine."""
 
     accelerator: str = option("auto", "auto | cpu | gpu | mps")
+    compile: str = option(
+        "auto", "torch.compile: auto (a long run where it repays its half minute: bf16, GPU) | always | never"
+    )
     threads: int | None = option(None, "CPU threads; default: SLURM_CPUS_PER_TASK, else torch's choice")
 
 

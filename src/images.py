@@ -100,8 +100,13 @@ def to_tensor(image: Image.Image, size: tuple[int, int]) -> Tensor:
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     """Return an image (B, 3, H, W) in [0, 1] at (width, height), by bicubic interpolation."""
+    return interpolated(image, size).clamp(0, 1)
+
+
+def interpolated(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return values (B, C, H, W) of any range at (width, height), likewise."""
     width, height = size
-    return F.interpolate(image, (height, width), mode="bicubic", align_corners=False).clamp(0, 1)
+    return F.interpolate(values, (height, width), mode="bicubic", align_corners=False)
 
 
 def write_png(path: Path, image: Tensor) -> None:

@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from src.callbacks import CHECKPOINT, Captures, Checkpoints, Signals
+from src.compiling import compiled, decide, obstacle
 from src.config import RunConfig
 from src.config import Trainer as TrainerOptions
 from src.errors import InputError
@@ -113,7 +114,7 @@ def fit(
                 continue
             before = module
             resumed = before is None and resume_step > 0
-            image = before.canvas.image().clamp(0, 1) if before else None
+            image = before.canvas.image() if before else None
             prepared = preparation.at(stage.edge, image, restored=resumed)
             module = StyleTransferModule(
                 prepared.canvas,
@@ -123,6 +124,7 @@ def fit(
                 stage,
                 config.stop_at_loss,
                 trackers,
+                compiled(prepared.objective) if _compiles(config, record, prepared) else None,
                 interrupts.requested,
             )
             module.logged_step = max([-1, *(tracker.last_step for tracker in trackers)])
@@ -139,6 +141,19 @@ def fit(
         progress.close()
     assert module is not None
     return module, prepared
+
+
+def _compiles(config: RunConfig, record: RunRecord, prepared: Prepared) -> bool:
+    """Return whether to compile, as was decided when the run began."""
+    image = prepared.canvas.normalized()
+    if record.compiled is None:
+        asked = config.trainer.compile
+        record.compiled = decide(asked, prepared.objective, image, record.precision, config.steps, len(stages(config)))
+        prepared.objective.forget_matches()
+    elif record.compiled and (reason := obstacle(image.device)):
+        log.info("this run was compiled before, and goes on without: %s", reason)
+        return False
+    return record.compiled
 
 
 def _fit_stage(

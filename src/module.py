@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from src import metrics
 from src.canvas import Canvas
+from src.compiling import Evaluate
 from src.config import Optimizer as OptimizerOptions
 from src.history import Tracker
 from src.objective import Objective, Terms
@@ -43,6 +44,7 @@ class StyleTransferModule(LightningModule):
         stage: the steps to be taken here.
         stop_at_loss: halt when the total loss is at or below this, in the last stage.
         trackers: receive the points, opened.
+        evaluate: the objective in a faster form, for the steps; the objective itself by default.
         stop_requested: asked after every step; True ends the run there (a signal arrived).
     """
 
@@ -55,12 +57,14 @@ class StyleTransferModule(LightningModule):
         stage: Stage,
         stop_at_loss: float | None = None,
         trackers: Sequence[Tracker] = (),
+        evaluate: Evaluate | None = None,
         stop_requested: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.canvas = canvas
         self.__dict__["objective"] = objective
+        self.__dict__["evaluate"] = evaluate or objective
         self.options = options
         self.timetable = timetable
         self.stage = stage
@@ -76,10 +80,12 @@ class StyleTransferModule(LightningModule):
         self.latest_step = 0
         self.non_finite_at: int | None = None
         self.reached = False
+        self._seen: tuple[list[Tensor], Tensor, Terms] | None = None
         self._last_finite: tuple[int, dict[str, Tensor]] | None = None
         self.logged_step = -1
 
     objective: Objective
+    evaluate: Evaluate
 
     def take_over(self, before: "StyleTransferModule") -> None:
         """Go on counting where the stage before stopped."""
@@ -120,6 +126,7 @@ class StyleTransferModule(LightningModule):
             for step in range(start, min(self.timetable.next_pause(start), self.stage.last)):
                 if step % self.objective.loss.rematch == 0:
                     self.objective.forget_matches()
+                    self._seen = None
                 set_rate(self.options, optimizer.param_groups, step, self.timetable.steps, self.stage.first)  # type: ignore[union-attr]
                 optimizer.step(self._closure(look_first=step == start))  # type: ignore[union-attr]
                 self.canvas.project()
@@ -137,17 +144,36 @@ class StyleTransferModule(LightningModule):
         @torch.enable_grad()
         def evaluate() -> Tensor:
             nonlocal first
-            self.canvas.zero_grad()
-            terms = self.objective(self.canvas.normalized())
+            known = self._known()
+            if known is None:
+                self.canvas.zero_grad()
+            terms = known[1] if known else self.evaluate(self.canvas.normalized())
             if first:
                 first = False
                 self._look(terms)
+            if known:
+                return known[0]
             loss = terms.total.sum() * self._scale
             self.manual_backward(loss)
             self.evaluations += 1
+            if self.options.name == "lbfgs":
+                parts = [part.detach().clone() for part in self.canvas.parameters()]
+                self._seen = parts, loss.detach(), terms
             return loss
 
         return evaluate
+
+    def _known(self) -> tuple[Tensor, Terms] | None:
+        """Return loss and terms of the canvas where they were computed last, and its gradients are still there.
+
+        torch's L-BFGS begins a step by evaluating where the line search of the one before ended: two evaluations a
+        step in place of one.
+        """
+        if self._seen is None:
+            return None
+        parts, loss, terms = self._seen
+        same = all(torch.equal(mine, theirs) for mine, theirs in zip(self.canvas.parameters(), parts, strict=True))
+        return (loss, terms) if same else None
 
     @property
     def _scale(self) -> float:

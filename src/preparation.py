@@ -17,7 +17,7 @@ from src.canvas import Canvas, starting_image
 from src.catalogue import Found
 from src.config import RunConfig
 from src.errors import InputError
-from src.images import SMALLEST_SIDE, read_image, resize, smallest_edge, to_tensor, working_size
+from src.images import SMALLEST_SIDE, interpolated, read_image, resize, smallest_edge, to_tensor, working_size
 from src.metrics import now, reset_peak_memory
 from src.objective import Objective, Taps
 
@@ -103,7 +103,9 @@ class Preparation:
 
         Args:
             edge: its long side, px.
-            image: (1, 3, H, W) in [0, 1], the result of the stage before, of any size; None starts as asked for.
+            image: (1, 3, H, W), the result of the stage before, of any size; None starts as asked for. Where the run
+                began with the content, what has changed since is enlarged and laid over the content at this size,
+                which keeps its fine detail; otherwise the image itself is enlarged.
             restored: a checkpoint will be put into the canvas; where it starts does not matter.
 
         Raises:
@@ -113,8 +115,11 @@ class Preparation:
         size = self._size("content", self.content, edge)
         content = to_tensor(self.content, size).to(self.device, self.dtype)
         style = to_tensor(self.style, self._size("style", self.style, edge)).to(self.device, self.dtype)
-        if image is not None:
-            start = resize(image, size)
+        if image is not None and config.init.name == "content":
+            height, width = image.shape[2:]
+            start = content + interpolated(image - to_tensor(self.content, (width, height)).to(image), size)
+        elif image is not None:
+            start = resize(image.clamp(0, 1), size)
         elif restored:
             start = content
         else:

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 SCHEMA = 1
 FILE = "record.json"
 UNFINISHED = ("running", "interrupted")
-FOUND = ("device", "threads", "width", "height", "content_sha256", "style_sha256", "weights_sha256")
+FOUND = ("device", "threads", "compiled", "width", "height", "content_sha256", "style_sha256", "weights_sha256")
 SUMMARY = (
     *("status", "error", "stopped", "initial_loss", "loss_decay", "ssim", "ssim_published", "it_per_s", "mpx_it_per_s"),
     *("gradient_ssim", "patch_distance", "gram_distance", "peak_mib", "seconds", "evaluations"),
@@ -90,6 +90,7 @@ class RunRecord:
     peak_mib: float | None = None
     device: str | None = None
     threads: int | None = None
+    compiled: bool | None = None
     wandb_id: str | None = None
     content_sha256: str | None = None
     style_sha256: str | None = None

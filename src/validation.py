@@ -18,6 +18,7 @@ CHOICES = {
     "canvas.space": ("split", "pixel", "normalized"),
     "logger.name": ("wandb", "csv", "none"),
     "logger.mode": ("auto", "online", "offline"),
+    "trainer.compile": ("auto", "always", "never"),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
     "fit": ("keep", "squash"),
     "precision": ("auto", "bf16", "32", "64"),

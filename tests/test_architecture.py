@@ -12,17 +12,23 @@ SRC = ROOT / "src"
 FLOORS = tuple(
     floor.split()
     for floor in (
-        "errors core.statistics core.losses core.palette core.patches core.example core.patchwork",
+        "errors core.statistics core.sorting core.losses core.palette core.patches core.example core.patchwork",
         "files interrupts provenance config help composition catalogue images records history validation tracking "
-        "schedule backbones.registry backbones.extractor backbones.weights pretraining.config pretraining.crops",
-        "objective canvas optimizers metrics quality pretraining.network pretraining.record",
+        "schedule kernels.build kernels.winograd backbones.registry backbones.extractor backbones.weights "
+        "pretraining.config pretraining.crops",
+        "objective canvas optimizers metrics quality compiling pretraining.network pretraining.record",
         "module callbacks progress pretraining.module",
         "preparation loop run pretraining.run",
-        "report comparison tables figures sheet sync launchers commandline train pretrain blind",
+        "benchmark.plan benchmark.results benchmark.program",
+        "benchmark.cases benchmark.timing",
+        "benchmark.roof benchmark.speed benchmark.race benchmark.lightning benchmark.memory benchmark.target "
+        "benchmark.startup",
+        "report comparison tables figures sheet sync launchers commandline train pretrain blind bench benchmark.table",
     )
 )
 BESIDE = {
     "core.losses": {"core.statistics"},
+    "core.palette": {"core.sorting"},
     "core.patches": {"core.statistics"},
     "core.example": {"core.patches"},
     "core.patchwork": {"core.example"},
@@ -37,13 +43,20 @@ BESIDE = {
     "validation": {"config", "schedule", "backbones.registry"},
     "history": {"files"},
     "tracking": {"config", "history"},
-    "backbones.extractor": {"backbones.registry"},
+    "kernels.build": {"catalogue", "files"},
+    "kernels.winograd": {"kernels.build"},
+    "backbones.extractor": {"backbones.registry", "kernels.winograd"},
     "backbones.weights": {"backbones.extractor", "backbones.registry", "catalogue", "config"},
     "metrics": {"objective"},
+    "compiling": {"metrics", "objective"},
     "callbacks": {"module"},
     "loop": {"preparation"},
     "pretraining.run": {"loop", "preparation"},
     "run": {"loop", "preparation"},
+    "benchmark.speed": {"benchmark.roof"},
+    "benchmark.race": {"benchmark.speed"},
+    "benchmark.table": {"tables"},
+    "bench": {"benchmark.table", "tables"},
     "report": {"comparison", "figures", "tables"},
     "comparison": {"figures", "tables"},
     "figures": {"sheet", "tables"},

@@ -1,6 +1,7 @@
 """The optimisation: one learnable tensor, losses that fall, values that belong to the picture they are said of."""
 
 import csv
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -425,3 +426,28 @@ def test_style_image_of_another_size(small: Callable) -> None:
     assert prepared.objective.style_targets["relu1_1"].positions == 48 * 36
     assert Taps.of(small("layers=c")).style == {f"relu{block}_1": pytest.approx(1 / 3) for block in (1, 2, 3)}
     assert Taps.of(small("layers=c", "loss=published")).style == {f"relu{block}_1": 1.0 for block in (1, 2, 3)}
+
+
+def test_lbfgs_evaluates_no_image_twice(small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch begins each step with what the line search before it ended with."""
+    seen: list[torch.Tensor] = []
+    forward = Objective.forward
+
+    def watched(self: Objective, normalized: torch.Tensor, full: bool = False) -> object:
+        if torch.is_grad_enabled():
+            seen.append(normalized.detach().clone())
+        return forward(self, normalized, full)
+
+    monkeypatch.setattr(Objective, "forward", watched)
+    record = run(small("optimizer=lbfgs", "loss=moments", "init=content", "steps=8"), tmp_path)
+    assert len(seen) == record.evaluations >= 9
+    assert not any(torch.equal(first, second) for first, second in itertools.pairwise(seen))
+
+
+def test_a_larger_stage_keeps_the_contents_detail(small: Callable) -> None:
+    config = small("init=content", "schedule=pyramid", "edge=128")
+    record = new_record(config)
+    preparation = Preparation(config, record, find_files(config), find_device(config.trainer))
+    before = preparation.at(64, None).canvas.image()
+    after = preparation.at(128, before + 0.1)
+    torch.testing.assert_close(after.canvas.image(), after.content + 0.1, rtol=0, atol=1e-4)

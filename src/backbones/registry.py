@@ -2,12 +2,15 @@
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from src.errors import InputError
 
 # Input statistics of torchvision's ImageNet weights, on RGB in [0, 1].
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Padding = Literal["zeros", "replicate"]
 
 _TAP = re.compile(r"(relu|conv)(\d)_(\d)")
 
@@ -32,7 +35,7 @@ class Architecture:
     sha256: str
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    padding: str = "zeros"
+    padding: Padding = "zeros"
 
     @property
     def convolutions(self) -> list[str]:

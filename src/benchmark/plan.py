@@ -1,0 +1,86 @@
+"""How much is measured: everything, or little of it to see that all works. No torch here, so `--help` is quick."""
+
+from dataclasses import dataclass
+
+# What `python -m src.bench NAME ...` measures, in this order.
+SECTIONS = {
+    "roof": "the machine's own rates of convolution and of matrix multiplication",
+    "speed": "steps per second by size, network and precision, and their share of the roof",
+    "race": "a step against the published program's, in turn",
+    "lightning": "a step under Lightning's Trainer against the bare one, in turn",
+    "memory": "peak memory by size, each in a process of its own",
+    "target": "time to the loss that the published recipe ends with",
+    "startup": "--help and a one-step run against importing the libraries alone, in turn",
+}
+PRECISIONS = ("32", "bf16")
+KINDS = ("convolution", "product")  # of what the roof is made
+PROGRAM = "program"  # in the place of a mode: the published program
+MODES = ("eager", "compiled")  # how a step is evaluated
+
+
+def compile_override(mode: str) -> tuple[str, ...]:
+    """Return the override that asks the program for one of `MODES`."""
+    return (f"trainer.compile={'always' if mode == 'compiled' else 'never'}",)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure, and how often.
+
+    Attributes:
+        trainer: as in `trainer=NAME`, the device.
+        modes: of `MODES`, those to measure.
+        backbones: the networks of `speed` and `memory`.
+        sizes: the edges of their squares, px.
+        races: network and edge of each case held against the published program.
+        loops: network and edge of each case held against Lightning's loop.
+        loop_steps: steps of one such loop.
+        least, most: repeats of a timing, and
+        budget: s, after which it takes no more than the least.
+        starts: repeats of a process.
+        start_edge: px of the one-step run; None is the demo's own.
+        target_steps: steps after which a run that has not reached its target stops.
+    """
+
+    trainer: str = "auto"
+    modes: tuple[str, ...] = MODES
+    backbones: tuple[str, ...] = ("vgg19", "embedded")
+    sizes: tuple[int, ...] = (256, 356, 512, 1024, 2048)
+    races: tuple[tuple[str, int], ...] = (("vgg19", 356), ("embedded", 356), ("embedded", 160))
+    loops: tuple[tuple[str, int], ...] = (("vgg19", 356), ("embedded", 356), ("embedded", 64))
+    loop_steps: int = 20
+    least: int = 3
+    most: int = 15
+    budget: float = 60.0
+    starts: int = 7
+    start_edge: int | None = None
+    target_steps: int = 6000
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """Return what every configuration of this plan begins with."""
+        return (f"trainer={self.trainer}",)
+
+
+def full(trainer: str) -> Plan:
+    """Return the plan whose figures the README shows."""
+    return Plan(trainer)
+
+
+def quick(trainer: str) -> Plan:
+    """Return one that takes seconds, and whose figures mean nothing."""
+    return Plan(
+        trainer,
+        modes=("eager",),
+        backbones=("embedded",),
+        sizes=(32, 48),
+        races=(("embedded", 48),),
+        loops=(("embedded", 32),),
+        loop_steps=5,
+        least=2,
+        most=2,
+        budget=0.0,
+        starts=1,
+        start_edge=32,
+        target_steps=20,
+    )
