@@ -17,7 +17,7 @@ from src.compiling import Evaluate
 from src.config import Optimizer as OptimizerOptions
 from src.history import Tracker
 from src.objective import Objective, Terms
-from src.optimizers import build_optimizer, set_rate
+from src.optimizers import Memory, build_optimizer, set_rate
 from src.schedule import Stage, Timetable
 
 
@@ -80,7 +80,7 @@ class StyleTransferModule(LightningModule):
         self.latest_step = 0
         self.non_finite_at: int | None = None
         self.reached = False
-        self._seen: tuple[list[Tensor], Tensor, Terms] | None = None
+        self._memory: Memory[Terms] = Memory(canvas.parameters())
         self._last_finite: tuple[int, dict[str, Tensor]] | None = None
         self.logged_step = -1
 
@@ -126,7 +126,7 @@ class StyleTransferModule(LightningModule):
             for step in range(start, min(self.timetable.next_pause(start), self.stage.last)):
                 if step % self.objective.loss.rematch == 0:
                     self.objective.forget_matches()
-                    self._seen = None
+                    self._memory.forget()
                 set_rate(self.options, optimizer.param_groups, step, self.timetable.steps, self.stage.first)  # type: ignore[union-attr]
                 optimizer.step(self._closure(look_first=step == start))  # type: ignore[union-attr]
                 self.canvas.project()
@@ -144,7 +144,7 @@ class StyleTransferModule(LightningModule):
         @torch.enable_grad()
         def evaluate() -> Tensor:
             nonlocal first
-            known = self._known()
+            known = self._memory.recall()
             if known is None:
                 self.canvas.zero_grad()
             terms = known[1] if known else self.evaluate(self.canvas.normalized())
@@ -157,23 +157,10 @@ class StyleTransferModule(LightningModule):
             self.manual_backward(loss)
             self.evaluations += 1
             if self.options.name == "lbfgs":
-                parts = [part.detach().clone() for part in self.canvas.parameters()]
-                self._seen = parts, loss.detach(), terms
+                self._memory.keep(loss, terms)
             return loss
 
         return evaluate
-
-    def _known(self) -> tuple[Tensor, Terms] | None:
-        """Return loss and terms of the canvas where they were computed last, and its gradients are still there.
-
-        torch's L-BFGS begins a step by evaluating where the line search of the one before ended: two evaluations a
-        step in place of one.
-        """
-        if self._seen is None:
-            return None
-        parts, loss, terms = self._seen
-        same = all(torch.equal(mine, theirs) for mine, theirs in zip(self.canvas.parameters(), parts, strict=True))
-        return (loss, terms) if same else None
 
     @property
     def _scale(self) -> float:
@@ -247,7 +234,8 @@ class StyleTransferModule(LightningModule):
         checkpoint["matches"] = self.objective.matches
         checkpoint["counters"] = {
             "step": self.step,
-            "evaluations": self.evaluations,
+            # what is remembered is lost with the process, and evaluated again
+            "evaluations": self.evaluations - (self._memory.recall() is not None),
             "initial_loss": self.initial_loss,
             "seconds": self.seconds,
             "throughput": {key: value for key, value in vars(self.throughput).items() if key != "warmed"},

@@ -1,9 +1,10 @@
 """Optimisers by name."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import LBFGS, Adam, Optimizer
 
 from src.config import Optimizer as OptimizerOptions
@@ -50,3 +51,34 @@ def build_optimizer(options: OptimizerOptions, parameters: Iterable[nn.Parameter
         tolerance_change=0.0,
         line_search_fn="strong_wolfe",
     )
+
+
+Told = TypeVar("Told")
+
+
+class Memory(Generic[Told]):
+    """The last evaluation, for as long as the parameters are as they were then, and their gradients with them.
+
+    torch's L-BFGS begins a step by evaluating where the line search of the one before ended: two evaluations a step in
+    place of one.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self.parameters = list(parameters)
+        self._last: tuple[list[Tensor], Tensor, Told] | None = None
+
+    def keep(self, loss: Tensor, told: Told) -> None:
+        """Remember the loss of the parameters as they are, whose gradients are there, and what belongs to it."""
+        self._last = [each.detach().clone() for each in self.parameters], loss.detach(), told
+
+    def recall(self) -> tuple[Tensor, Told] | None:
+        """Return what was kept, where the parameters have not moved since."""
+        if self._last is None:
+            return None
+        kept, loss, told = self._last
+        same = all(torch.equal(mine, theirs) for mine, theirs in zip(self.parameters, kept, strict=True))
+        return (loss, told) if same else None
+
+    def forget(self) -> None:
+        """Forget it: the loss is about to be another function of the parameters."""
+        self._last = None

@@ -167,7 +167,7 @@ def test_the_table_says_what_was_measured_and_what_was_not() -> None:
     assert "| vgg19 | 356 | 2.50 | 0.300 | 125 %, 50 % | not measured: not in this hardware | – | –, – |" in text
     assert "| vgg19, 356 px | 0.500 | 2.50 | 5.00 |" in text
     assert "| vgg19, published program | 2345 |" in text
-    assert "| cat-swell | 60.0 | 3.00 | 100 | 99.0 | not reached in 99 evaluations | – |" in text
+    assert "| cat-swell | 60 | 3.00 | 100 | 99 | not reached in 99 evaluations | – |" in text
     assert "| Peak memory | not measured |" in text, "there is no GPU"
     gpu = _session("A GPU")
     with_gpu = _results().updated(Results((gpu,), results.rows_of(gpu, "speed", [_speed(Case("vgg19", 356), 40.0)])))

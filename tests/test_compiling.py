@@ -46,11 +46,11 @@ def test_without_a_compiler_it_is_left_out_or_told(takes: Callable, caplog: pyte
         _decide("always", "32", 1)
 
 
-def test_a_compiler_that_is_not_there_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_that_is_not_there_is_noticed() -> None:
     from torch._inductor import config
 
-    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
-    assert compiling.obstacle(torch.device("cpu")) == "there is no C++ compiler"
+    with config.patch({"cpp.cxx": ("no-such-compiler",)}):
+        assert compiling.obstacle(torch.device("cpu")) == "there is no C++ compiler"
 
 
 @pytest.mark.slow

@@ -73,7 +73,7 @@ def quick(trainer: str) -> Plan:
         trainer,
         modes=("eager",),
         backbones=("embedded",),
-        sizes=(32, 48),
+        sizes=(48,),
         races=(("embedded", 48),),
         loops=(("embedded", 32),),
         loop_steps=5,

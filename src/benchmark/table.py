@@ -147,7 +147,7 @@ def _target(rows: Sequence[Row]) -> list[Line]:
         for name in _distinct(rows, "optimizer"):
             row = _find(cases, optimizer=name)
             reached = row is not None and row.values and not row.note
-            line[f"{cell(name)}: evaluations"] = _figure(row, "evaluations", digits=4)
+            line[f"{cell(name)}: evaluations"] = f"{row.values['evaluations']:.0f}" if row and row.values else "–"
             line[f"{cell(name)}: s"] = _figure(row, "seconds") if reached or row is None else row.note
             line[f"{cell(name)}: times faster"] = number(1 / row.values["ratio"]) if reached and row else "–"
         lines.append(line)
