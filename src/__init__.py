@@ -18,6 +18,7 @@ backbones        frozen networks whose named activations are compared; kernels: 
 images           reading and writing pictures; catalogue finds them; records, files and provenance keep what was done
 config           every option: name, type, default, help; validation checks them; composition reads conf/
 core             the mathematics: Gram matrices, losses, patchwork (the start, of an example's patches)
+memory           what is freed is kept for the next step
 errors           what a user can cause
 
 Imports go downward only; tests/test_architecture.py keeps it so.

@@ -18,6 +18,7 @@ from src.benchmark.plan import SECTIONS, Plan
 from src.benchmark.results import Measured, Results, Row, Session
 from src.config import CONF
 from src.errors import InputError, Interrupted
+from src.memory import keep_freed
 from src.tables import number, plain_text
 
 README = CONF.parent / "README.md"
@@ -35,6 +36,7 @@ def measures() -> dict[str, Callable[[Plan], Iterator[Measured]]]:
 
 def open_session(plan: Plan) -> Session:
     """Return where and with what the plan is about to be measured."""
+    keep_freed()
     import torch
 
     from src.benchmark.cases import device_of

@@ -23,6 +23,7 @@ from src.errors import InputError, Interrupted, NonFiniteLoss
 from src.files import sole_writer, write_atomically
 from src.history import Tracker
 from src.interrupts import Interrupts
+from src.memory import keep_freed
 from src.records import RunRecord
 from src.tracking import open_trackers
 from src.validation import WEIGHTS, validate
@@ -196,6 +197,7 @@ def _optimise(
 ) -> None:
     files = find_files(config)  # before the heavy imports: a misspelt path is told at once
     log.info("loading PyTorch")
+    keep_freed()
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # a font cache that no run needs
 
     from src import quality

@@ -3,6 +3,7 @@
 import json
 import math
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -270,8 +271,6 @@ def test_results_of_two_machines_are_put_together(tmp_path: Path, capsys: pytest
 
 def test_the_help_imports_nothing_heavy() -> None:
     code = "import sys, src.bench as b\ntry: b.main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
-    import sys
-
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("False\n") and "startup" in done.stdout
 

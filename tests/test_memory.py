@@ -1,0 +1,34 @@
+"""Memory that a step frees is there for the next one: no page of it is asked for again."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+FAULTS = """
+import resource, sys
+from src.memory import keep_freed
+if sys.argv[1] == "kept":
+    keep_freed()
+import torch
+def step():
+    torch.ones(20 * 2**20)  # 80 MiB
+step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
+def test_a_step_asks_for_no_page_twice() -> None:
+    def faults(how: str) -> int:
+        command = [sys.executable, "-c", FAULTS, how]
+        return int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+
+    assert faults("kept") < 100 < faults("given back")
