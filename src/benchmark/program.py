@@ -71,7 +71,7 @@ def plain_convolution(given: nn.Module, padding: Padding) -> nn.Conv2d:
     outermost, asking for gradients.
     """
     assert isinstance(given, nn.Conv2d) and given.bias is not None
-    found = nn.Conv2d(given.in_channels, given.out_channels, 3, padding=1, padding_mode=padding)  # type: ignore[arg-type]
+    found = nn.Conv2d(given.in_channels, given.out_channels, 3, padding=1, padding_mode=padding)
     found.weight.data.copy_(given.weight)
     found.bias.data.copy_(given.bias)  # type: ignore[union-attr]
     return found
