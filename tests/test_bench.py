@@ -208,6 +208,7 @@ def test_targets(tmp_path: Path) -> None:
         target.read_targets(path)
 
 
+@pytest.mark.slow
 def test_time_to_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is reached, one that is not."""
     start = Case("embedded", 160)

@@ -24,7 +24,7 @@ CONTENT, STYLE = "cat", "swell"
 DEEPEST = "conv5_1"  # of the published recipe
 NO_BF16 = "not in this hardware"
 BYTES = {"32": 4, "bf16": 2}
-LIBRARIES = 1.0 * 2**30  # what a process holds before the first picture
+LIBRARIES = 1.5 * 2**30  # what a process holds before the first picture, the network included
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Case:
         known = architecture(self.backbone)
         kept = activations(known, DEEPEST, self.edge)
         copies = 1 if known.padding == "zeros" else 2
-        return LIBRARIES + BYTES[self.precision] * (1.25 * copies * sum(kept) + 3 * max(kept))
+        return LIBRARIES + BYTES[self.precision] * (1.5 * copies * sum(kept) + 3 * max(kept))
 
     def obstacle(self, device: torch.device) -> str:
         """Return why a device cannot run it, or nothing."""
