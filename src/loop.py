@@ -149,7 +149,6 @@ def _compiles(config: RunConfig, record: RunRecord, prepared: Prepared) -> bool:
     if record.compiled is None:
         asked = config.trainer.compile
         record.compiled = decide(asked, prepared.objective, image, record.precision, config.steps, len(stages(config)))
-        prepared.objective.forget_matches()
     elif record.compiled and (reason := obstacle(image.device)):
         log.info("this run was compiled before, and goes on without: %s", reason)
         return False

@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +19,7 @@ from src.errors import InputError
 from src.images import SMALLEST_SIDE, interpolated, read_image, resize, smallest_edge, to_tensor, working_size
 from src.metrics import now, reset_peak_memory
 from src.objective import Objective, Taps
+from src.provenance import INSTRUCTIONS, cpu_entry
 
 if TYPE_CHECKING:
     from src.records import RunRecord
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-# What Linux calls the flags of x86 and of Arm, and those of processors that multiply bfloat16 themselves.
-CPU_FLAGS = ("flags", "Features")
+# The instructions of processors that multiply bfloat16 themselves.
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
@@ -183,7 +182,7 @@ def has_bf16(device: torch.device) -> bool:
     """Return whether a device multiplies bfloat16 in hardware, and so several times faster than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and not BF16_FLAGS.isdisjoint(_cpuinfo(CPU_FLAGS).split())
+    return device.type == "cpu" and not BF16_FLAGS.isdisjoint(cpu_entry(INSTRUCTIONS).split())
 
 
 def device_name(device: torch.device) -> str:
@@ -192,17 +191,8 @@ def device_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     if device.type != "cpu":
         return device.type
-    name = _cpuinfo(("model name",))
+    name = cpu_entry(("model name",))
     return f"cpu: {name}" if name else "cpu"
-
-
-def _cpuinfo(keys: tuple[str, ...]) -> str:
-    """Return the first of these entries that Linux has on its first processor, else nothing."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(keys)), "")
 
 
 def _announce(config: RunConfig, record: "RunRecord") -> None:

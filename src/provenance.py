@@ -19,6 +19,8 @@ _PACKAGES = (
     "numpy",
     "pillow",
 )
+# What Linux calls the instructions that a processor knows, on x86 and on Arm.
+INSTRUCTIONS = ("flags", "Features")
 
 
 def versions() -> dict[str, str]:
@@ -55,3 +57,12 @@ def command() -> str:
 def timestamp() -> str:
     """Return the present time, UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def cpu_entry(keys: tuple[str, ...]) -> str:
+    """Return the first of these entries that Linux has on its first processor, else nothing."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(keys)), "")

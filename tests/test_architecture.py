@@ -43,7 +43,7 @@ BESIDE = {
     "validation": {"config", "schedule", "backbones.registry"},
     "history": {"files"},
     "tracking": {"config", "history"},
-    "kernels.build": {"catalogue", "files"},
+    "kernels.build": {"catalogue", "files", "provenance"},
     "kernels.winograd": {"kernels.build"},
     "backbones.extractor": {"backbones.registry", "kernels.winograd"},
     "backbones.weights": {"backbones.extractor", "backbones.registry", "catalogue", "config"},

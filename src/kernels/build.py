@@ -13,6 +13,7 @@ from pathlib import Path
 
 from src.catalogue import cache_folder
 from src.files import write_atomically
+from src.provenance import INSTRUCTIONS, cpu_entry
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def find_compiler() -> str | None:
 def _built(source: Path, compiler: str) -> Path:
     # A home shared by the machines of a cluster has a library for each kind of processor.
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=TIMEOUT_SECONDS).stdout
-    made_of = (source.read_text(), version, *FLAGS, *LINK, platform.machine(), _instructions())
+    made_of = (source.read_text(), version, *FLAGS, *LINK, platform.machine(), cpu_entry(INSTRUCTIONS))
     digest = hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:16]
     library = cache_folder() / "kernels" / f"{source.stem}-{digest}.so"
     if not library.is_file():
@@ -66,12 +67,3 @@ def _built(source: Path, compiler: str) -> Path:
 
 def _call(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
-
-
-def _instructions() -> str:
-    """Return what Linux says of the instructions that this processor knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
