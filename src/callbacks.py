@@ -47,7 +47,7 @@ class Captures(Callback):
         if not module.keep_if_finite(values[metrics.TOTAL]):
             trainer.should_stop = True
             values = module.measure()
-        image = module.canvas.image()
+        image = module.canvas.picture()
         values[metrics.SSIM] = metrics.ssim(image, self.content)
         step = module.image_step
         path = self.folder / "captures" / f"step_{step:06d}.png"

@@ -13,9 +13,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.config import CONF, RunConfig, group_names, run_name, typed
+from src.config import CONF, RunConfig, group_names, typed
 from src.errors import InputError
 from src.help import option_names
+from src.identity import run_name
 from src.pretraining.config import PretrainConfig
 
 

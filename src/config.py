@@ -5,9 +5,6 @@ and nothing heavier.
 """
 
 import dataclasses
-import hashlib
-import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -90,7 +87,10 @@ class Backbone:
 class Init:
     """Where the image starts."""
 
-    name: str = option("patchwork", "patchwork (the content in patches of the style) | content | noise | style | file")
+    name: str = option(
+        "patchwork",
+        "patchwork (the content in patches of the style) | recolored (in its colours) | content | noise | style | file",
+    )
     path: str | None = option(None, "the picture to start from (init=file)")
     hold: float = option(0.15, "patchwork: weight of the content where it is flat; the style's patches weigh 1")
     edges: float = option(4.0, "patchwork: what is added to that where the content's contrast is highest")
@@ -113,10 +113,14 @@ class Optimizer:
 
 @dataclass
 class Schedule:
-    """Sizes on the way to the result, each sqrt(2) times the one before; the steps are shared equally among them."""
+    """Sizes on the way to the result, and what passes from one to the next."""
 
     name: str = option("single", "single | pyramid")
     sizes: int = option(1, "number of sizes; none is made smaller than 64 px on its long side")
+    factor: float = option(2**0.5, "each size is this many times the one before")
+    last: float | None = option(None, "share of the steps at full size; the other sizes share the rest equally")
+    carry: bool = option(False, "adam: go on with the moments of the size before, resized")
+    average: float = option(0.0, "adam: decay of the running average of the image that is its picture; 0: none")
 
 
 @dataclass
@@ -186,11 +190,6 @@ class RunConfig:
     resume: str | None = option(None, "DIR or last: go on with an interrupted run, in its folder")
 
 
-# What a run is does not depend on these: where it runs, what watches it, how often.
-CIRCUMSTANCES = ("logger", "trainer", "mirror", "resume", "log_every", "checkpoint_every", "max_megapixels")
-_DESCRIPTION = ("title", "artist", "year", "licence")
-
-
 Schema = TypeVar("Schema")
 
 
@@ -216,27 +215,6 @@ def typed(config: Any, schema: Any = RunConfig) -> Any:
 def plain(config: RunConfig) -> dict[str, Any]:
     """Return the configuration as plain dicts and lists, ready for JSON."""
     return dataclasses.asdict(config)
-
-
-def identity(config: RunConfig) -> dict[str, Any]:
-    """Return what makes two runs the same run: the plain configuration less circumstances and descriptions."""
-    spec = {key: value for key, value in plain(config).items() if key not in CIRCUMSTANCES}
-    for kind in ("content", "style"):
-        # the address of a pinned file says nothing more
-        silent = _DESCRIPTION if spec[kind]["sha256"] is None else (*_DESCRIPTION, "url")
-        spec[kind] = {key: value for key, value in spec[kind].items() if key not in silent}
-    for kind in ("content", "style", "init"):
-        if spec[kind]["path"]:
-            spec[kind]["path"] = str(Path(spec[kind]["path"]).expanduser().resolve())
-    return spec
-
-
-def run_name(config: RunConfig) -> str:
-    """Return content-style-layers-digest: readable, and the same for the same run wherever it is started."""
-    digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:8]
-    words = (picture_name(config.content), picture_name(config.style), config.layers.name)
-    readable = "-".join(re.sub(r"[^\w.]+", "_", word)[:40] for word in words)
-    return f"{readable}-{digest}"
 
 
 def taps(config: RunConfig) -> tuple[list[str], str]:

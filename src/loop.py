@@ -114,7 +114,7 @@ def fit(
                 continue
             before = module
             resumed = before is None and resume_step > 0
-            image = before.canvas.image() if before else None
+            image = before.canvas.picture() if before else None
             prepared = preparation.at(stage.edge, image, restored=resumed)
             module = StyleTransferModule(
                 prepared.canvas,
@@ -129,7 +129,7 @@ def fit(
             )
             module.logged_step = max([-1, *(tracker.last_step for tracker in trackers)])
             if before:
-                module.take_over(before)
+                module.take_over(before, config.schedule.carry)
             if resumed and held != _shapes(module.state_dict()):
                 raise InputError(
                     f"{checkpoint} is of another version of this program; delete it to start this run anew"

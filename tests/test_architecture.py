@@ -12,10 +12,11 @@ SRC = ROOT / "src"
 FLOORS = tuple(
     floor.split()
     for floor in (
-        "errors core.statistics core.sorting core.losses core.palette core.patches core.example core.patchwork",
-        "files memory interrupts provenance config help composition catalogue images records history validation "
-        "tracking schedule kernels.build kernels.winograd backbones.registry backbones.extractor backbones.weights "
-        "pretraining.config pretraining.crops",
+        "errors core.statistics core.sorting core.losses core.palette core.patches core.example core.patchwork "
+        "core.recoloring core.averaging",
+        "files memory interrupts provenance config identity help composition catalogue images records history "
+        "validation tracking schedule kernels.build kernels.winograd backbones.registry backbones.extractor "
+        "backbones.weights pretraining.config pretraining.crops",
         "objective canvas optimizers metrics quality compiling pretraining.network pretraining.record",
         "module callbacks progress pretraining.module",
         "preparation loop run pretraining.run",
@@ -36,8 +37,9 @@ BESIDE = {
     "images": {"files"},
     "pretraining.config": {"config", "validation"},
     "schedule": {"config"},
+    "identity": {"config"},
     "pretraining.crops": {"images"},
-    "composition": {"config", "help", "pretraining.config"},
+    "composition": {"config", "help", "identity", "pretraining.config"},
     "help": {"config"},
     "records": {"files"},
     "validation": {"config", "schedule", "backbones.registry"},
