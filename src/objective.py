@@ -63,27 +63,56 @@ class Objective(nn.Module):
         loss: the form and the weights.
         content: (B, 3, H, W) content image, normalised by the network's statistics.
         style: (B or 1, 3, H', W') style image, likewise; its size is its own.
+        content_of: an objective with the same content image, network and form, whose content target is taken.
+        style_of: one with the same style image, content size, network and form, whose style targets are taken.
     """
 
-    def __init__(self, extractor: Extractor, taps: Taps, loss: Loss, content: Tensor, style: Tensor) -> None:
+    def __init__(
+        self,
+        extractor: Extractor,
+        taps: Taps,
+        loss: Loss,
+        content: Tensor,
+        style: Tensor,
+        content_of: "Objective | None" = None,
+        style_of: "Objective | None" = None,
+    ) -> None:
         super().__init__()
         self.extractor = extractor
         self.taps = taps
         self.loss = loss
         self.form = LOSS_FORMS[loss.name]
-        with torch.no_grad():
-            self.content_target = widened(extractor(content, [taps.content])[taps.content])
-            measured = {tap: widened(each) for tap, each in extractor(style, taps.style).items()}
-            self.style_targets = {tap: StyleTarget.of(measured[tap]) for tap in taps.style}
-            deep = [tap for tap in taps.style if block_of(tap) > 1 and min(measured[tap].shape[-2:]) >= SIZE]
-            self.patches = {
-                tap: StylePatches(measured[tap], extractor.compute_dtype or style.dtype)
-                for tap in (deep if self.form.extended and loss.patches > 0 else ())
-            }
-            coloured = self.form.extended and loss.palette > 0
-            self.palette = Palette(style, (content.shape[2], content.shape[3])) if coloured else None
+        self.alpha: float | Tensor = loss.alpha
+        self.beta: float | Tensor = loss.beta
+        self.weights: Mapping[str, float | Tensor] = taps.style
+        self.asked = loss.alpha > 0, loss.beta > 0
         self.matches: dict[str, Tensor] = {}
         self._assembled: dict[str, Tensor] = {}
+        self.content_target: Tensor
+        self.style_targets: dict[str, StyleTarget]
+        self.patches: Mapping[str, StylePatches]
+        self.palette: Palette | None
+        with torch.no_grad():
+            if content_of is not None:
+                self.content_target = content_of.content_target
+            else:
+                self.content_target = widened(extractor(content, [taps.content])[taps.content])
+            if style_of is not None:
+                self.style_targets, self.patches = style_of.style_targets, style_of.patches
+                self.palette = style_of.palette
+            else:
+                self._measure_style(style, (content.shape[2], content.shape[3]))
+
+    def _measure_style(self, style: Tensor, size: tuple[int, int]) -> None:
+        taps, loss = self.taps.style, self.loss
+        measured = {tap: widened(each) for tap, each in self.extractor(style, taps).items()}
+        self.style_targets = {tap: StyleTarget.of(measured[tap]) for tap in taps}
+        deep = [tap for tap in taps if block_of(tap) > 1 and min(measured[tap].shape[-2:]) >= SIZE]
+        self.patches = {
+            tap: StylePatches(measured[tap], self.extractor.compute_dtype or style.dtype)
+            for tap in (deep if self.form.extended and loss.patches > 0 else ())
+        }
+        self.palette = Palette(style, size) if self.form.extended and loss.palette > 0 else None
 
     @property
     def matched(self) -> bool:
@@ -98,8 +127,7 @@ class Objective(nn.Module):
             full: also compute terms of weight zero (for a report); otherwise nothing above the deepest tap that
                 carries weight is run.
         """
-        with_content = full or self.loss.alpha > 0
-        with_style = full or self.loss.beta > 0
+        with_content, with_style = (full or asked for asked in self.asked)
         wanted = [*(self.taps.style if with_style else ()), *([self.taps.content] if with_content else ())]
         features = self.extractor(normalized, wanted)
         total = normalized.new_zeros(normalized.shape[0])
@@ -107,14 +135,14 @@ class Objective(nn.Module):
         layers: dict[str, Tensor] = {}
         if with_content:
             content = self.form.content(features[self.taps.content], self.content_target)
-            total = total + self.loss.alpha * content
+            total = total + self.alpha * content
         if with_style:
             layers = {tap: self._style(tap, features[tap]) for tap in self.taps.style}
-            style = torch.stack([weight * layers[tap] for tap, weight in self.taps.style.items()]).sum(0)
-            total = total + self.loss.beta * style
+            style = torch.stack([weight * layers[tap] for tap, weight in self.weights.items()]).sum(0)
+            total = total + self.beta * style
             if self.palette is not None:
                 palette = self.palette.loss(normalized)
-                total = total + self.loss.beta * self.loss.palette * palette
+                total = total + self.beta * self.loss.palette * palette
         if self.loss.tv > 0:
             variation = total_variation(self.extractor.denormalize(normalized))
             total = total + self.loss.tv * variation

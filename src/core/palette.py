@@ -7,6 +7,9 @@ the same (Bonneel, Rabin, Peyre and Pfister 2015, "Sliced and Radon Wasserstein 
 along a line through colour space, it is the mean squared difference of the sorted values.
 """
 
+import copy
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -48,6 +51,14 @@ class Palette:
             values = F.interpolate(sort_rows(theirs), mine.shape[2], mode="linear", align_corners=True)
             self.sorted.append(values)
             self.spreads.append(values.var(2, correction=0).mean().clamp_min(LEAST_SPREAD**2))
+
+    @classmethod
+    def joined(cls, palettes: "Sequence[Palette]") -> "Palette":
+        """Return the palettes of several styles, one for each sample of a batch, as one; all for images of one size."""
+        whole = copy.copy(palettes[0])
+        whole.sorted = [torch.cat(each) for each in zip(*(palette.sorted for palette in palettes), strict=True)]
+        whole.spreads = [torch.stack(each) for each in zip(*(palette.spreads for palette in palettes), strict=True)]
+        return whole
 
     def loss(self, image: Tensor) -> Tensor:
         """Return the squared distance of an image (B, 3, H, W) relative to the style's variance: (B,).

@@ -6,6 +6,8 @@ convolutional neural networks for image synthesis", eq. 2 and 3). How patches ar
 the same for pixels (core/example).
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -63,6 +65,23 @@ class StylePatches:
         energy of a position: (B,).
         """
         return energy(features - target) / positions(features) / self.energy.clamp_min(TINY)
+
+
+class JoinedPatches(StylePatches):
+    """The patches of several styles, one for each sample of a batch; the styles may differ in size."""
+
+    def __init__(self, parts: Sequence[StylePatches]) -> None:
+        self.parts = parts
+        self.energy = torch.cat([each.energy for each in parts])
+
+    def nearest(self, features: Tensor) -> Tensor:
+        """Return what `StylePatches.nearest` does, of each sample among the patches of its own style: (B, L)."""
+        return torch.cat([part.nearest(each) for part, each in zip(self.parts, features.split(1), strict=True)])
+
+    def assembled(self, places: Tensor, features: Tensor) -> Tensor:
+        """Return what `StylePatches.assembled` does, (B, N, H, W)."""
+        found = [part.patches[numbers] for part, numbers in zip(self.parts, places, strict=True)]
+        return averaged(torch.stack(found).mT, features, SIZE)
 
 
 def padded(image: Tensor, size: int, mode: str) -> Tensor:

@@ -1,0 +1,43 @@
+"""The objective of a batch: one pair a sample, each with its own targets and weights."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from src.core.losses import StyleTarget
+from src.core.palette import Palette
+from src.core.patches import JoinedPatches
+from src.objective import Objective, Terms
+
+
+class BatchObjective(Objective):
+    """What `Objective` is to one pair, for several: the value of a sample is that of its own pair, and of no other.
+
+    Args:
+        members: the objectives of the pairs, for images of one size, with one network and form of the loss; alpha, beta
+            and the weights of the layers are each one's own.
+    """
+
+    def __init__(self, members: Sequence[Objective]) -> None:
+        nn.Module.__init__(self)
+        first = members[0]
+        self.members = tuple(members)
+        self.extractor, self.taps, self.loss, self.form = first.extractor, first.taps, first.loss, first.form
+        self.content_target = torch.cat([each.content_target for each in members])
+        like = self.content_target
+        self.alpha = like.new_tensor([each.alpha for each in members])
+        self.beta = like.new_tensor([each.beta for each in members])
+        self.weights = {tap: like.new_tensor([each.weights[tap] for each in members]) for tap in first.weights}
+        self.asked = any(each.asked[0] for each in members), any(each.asked[1] for each in members)
+        self.style_targets = {
+            tap: StyleTarget.joined([each.style_targets[tap] for each in members]) for tap in first.style_targets
+        }
+        # a small style may have too few positions at a deep tap to cut patches out
+        self.patches = {tap: JoinedPatches([each.patches[tap] for each in members]) for tap in first.patches}
+        palettes = [each.palette for each in members if each.palette is not None]
+        self.palette = Palette.joined(palettes) if palettes else None
+        self.matches = {}
+        self._assembled = {}
+        if all(each.matches for each in members):
+            self.forget_matches({tap: torch.cat([each.matches[tap] for each in members]) for tap in self.patches})
