@@ -34,18 +34,22 @@ class Captures(Callback):
     def on_train_start(self, trainer: Trainer, module: StyleTransferModule) -> None:  # type: ignore[override]
         """Keep the start itself where step 0 is asked for."""
         if module.step == 0 and 0 in module.timetable.captures:
-            self.capture(trainer, module)
+            self._capture(trainer, module)
 
     def on_train_batch_end(self, trainer: Trainer, module: StyleTransferModule, *_: Any) -> None:  # type: ignore[override]
         """Capture where one is due."""
         if module.step in module.timetable.captures or trainer.should_stop:
-            self.capture(trainer, module)
+            self._capture(trainer, module)
 
-    def capture(self, trainer: Trainer, module: StyleTransferModule) -> None:
+    def _capture(self, trainer: Trainer, module: StyleTransferModule) -> None:
+        self.capture(module)
+        if module.non_finite_at is not None:
+            trainer.should_stop = True
+
+    def capture(self, module: StyleTransferModule) -> None:
         """Write the picture as it is, or as it last was with a finite loss."""
         values = module.measure()
         if not module.keep_if_finite(values[metrics.TOTAL]):
-            trainer.should_stop = True
             values = module.measure()
         image = module.canvas.picture()
         values[metrics.SSIM] = metrics.ssim(image, self.content)

@@ -1,5 +1,8 @@
 """The image as parameter: the only thing that learns."""
 
+import copy
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -51,6 +54,32 @@ class Canvas(nn.Module):
             self.parts = nn.ParameterList([brightness, colors])
         else:
             self.parts = nn.ParameterList([start if self.space == "pixel" else (start - self.mean) / self.std])
+
+    @classmethod
+    def joined(cls, canvases: "Sequence[Canvas]") -> "Canvas":
+        """Return canvases of one size and space as one of a batch, (B, 3, H, W); they become views of its samples."""
+        whole = copy.deepcopy(canvases[0])
+        for number, part in enumerate(whole.parts):
+            part.data = torch.cat([each.parts[number].data for each in canvases])
+        if whole.space == "split":
+            whole.start = torch.cat([each.start for each in canvases])
+        whole.tie(canvases)
+        return whole
+
+    def tie(self, canvases: "Sequence[Canvas]") -> None:
+        """Make each of these a view of one sample of this one: whatever changes the one changes the other."""
+        for sample, each in enumerate(canvases):
+            for mine, theirs in zip(self.parts, each.parts, strict=True):
+                theirs.data = mine.data[sample : sample + 1]
+            if self.space == "split":
+                each.start = self.start[sample : sample + 1]
+
+    def keep(self, samples: list[int]) -> None:
+        """Leave all samples out but these."""
+        for part in self.parts:
+            part.data, part.grad = part.data[samples], None
+        if self.space == "split":
+            self.start = self.start[samples]
 
     def normalized(self) -> Tensor:
         """Return the network's input, differentiable."""

@@ -44,8 +44,17 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train") -> RunCon
 
 def run_folder(*, _root_: DictConfig) -> str:
     """Resolve `${run_folder:}`: the name of the run that the surrounding configuration describes."""
+    return run_name(run_options(_root_))
+
+
+def run_options(composed: DictConfig) -> RunConfig:
+    """Return the options of a run out of what Hydra composed, which holds Hydra's own beside them.
+
+    Raises:
+        InputError: as `typed`.
+    """
     fields = [field.name for field in dataclasses.fields(RunConfig)]
-    return run_name(typed(OmegaConf.masked_copy(_root_, fields)))
+    return typed(OmegaConf.masked_copy(composed, fields))
 
 
 def explain_composition(error: HydraException | OmegaConfBaseException, schema: type = RunConfig) -> str:

@@ -91,15 +91,9 @@ def fit(
     resume_step, held = -1, {}
     if checkpoint.exists():
         saved = read_checkpoint(checkpoint)
-        resume_step, held = saved["counters"]["step"], _shapes(saved["state_dict"])
+        resume_step, held = saved["counters"]["step"], shapes_of(saved["state_dict"])
         del saved  # a picture and its moments, which Lightning reads for itself
-    timetable = Timetable(
-        config.steps,
-        tuple(capture_steps(config.captures, config.steps)),
-        config.log_every,
-        config.checkpoint_every,
-        chunk=GPU_CHUNK if preparation.device.type != "cpu" else 1,
-    )
+    timetable = timetable_of(config, preparation.device)
     record.forget_after(resume_step, timetable.captures)
     record.write(folder)
     for tracker in trackers:
@@ -124,13 +118,13 @@ def fit(
                 stage,
                 config.stop_at_loss,
                 trackers,
-                compiled(prepared.objective) if _compiles(config, record, prepared) else None,
+                compiled(prepared.objective) if compiles(config, record, prepared) else None,
                 interrupts.requested,
             )
             module.logged_step = max([-1, *(tracker.last_step for tracker in trackers)])
             if before:
                 module.take_over(before, config.schedule.carry)
-            if resumed and held != _shapes(module.state_dict()):
+            if resumed and held != shapes_of(module.state_dict()):
                 raise InputError(
                     f"{checkpoint} is of another version of this program; delete it to start this run anew"
                 )
@@ -143,7 +137,18 @@ def fit(
     return module, prepared
 
 
-def _compiles(config: RunConfig, record: RunRecord, prepared: Prepared) -> bool:
+def timetable_of(config: RunConfig, device: torch.device) -> Timetable:
+    """Return the steps of a run, and its pauses on a device."""
+    return Timetable(
+        config.steps,
+        tuple(capture_steps(config.captures, config.steps)),
+        config.log_every,
+        config.checkpoint_every,
+        chunk=GPU_CHUNK if device.type != "cpu" else 1,
+    )
+
+
+def compiles(config: RunConfig, record: RunRecord, prepared: Prepared) -> bool:
     """Return whether to compile, as was decided when the run began."""
     image = prepared.canvas.normalized()
     if record.compiled is None:
@@ -175,7 +180,8 @@ def _fit_stage(
     trainer.fit(module, ticks, ckpt_path=folder / CHECKPOINT if resumed else None, weights_only=True)
 
 
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+def shapes_of(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """Return the shapes of what a checkpoint keeps."""
     return {name: value.shape for name, value in state.items()}
 
 

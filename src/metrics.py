@@ -29,13 +29,13 @@ def layer_key(tap: str) -> str:
     return f"{STYLE}/{tap}"
 
 
-def terms_to_metrics(terms: Terms) -> dict[str, float]:
-    """Return the values of a single image (B = 1) under their keys, with one transfer from the device."""
+def terms_to_metrics(terms: Terms) -> list[dict[str, float]]:
+    """Return the values of each sample under their keys, with one transfer from the device."""
     named = {TOTAL: terms.total, CONTENT: terms.content, STYLE: terms.style, PALETTE: terms.palette, TV: terms.tv}
     named |= {layer_key(tap): value for tap, value in terms.layers.items()}
     present = {key: value for key, value in named.items() if value is not None}
-    values = torch.stack([value.detach()[0].double() for value in present.values()]).tolist()
-    return dict(zip(present, values, strict=True))
+    values = torch.stack([value.detach().double() for value in present.values()], 1).tolist()
+    return [dict(zip(present, each, strict=True)) for each in values]
 
 
 def ssim(image: Tensor, content: Tensor) -> float:

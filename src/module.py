@@ -21,7 +21,7 @@ from src.optimizers import Memory, build_optimizer, resize_moments, set_rate, wa
 from src.schedule import Stage, Timetable
 
 
-class _Halt(Exception):
+class Halt(Exception):
     """Leaves the optimiser before it changes anything: raised by the first evaluation of a step."""
 
 
@@ -35,7 +35,7 @@ class StyleTransferModule(LightningModule):
     The network and the targets stay outside module registration: they are no parameters, and no checkpoint holds them.
 
     Args:
-        canvas: the image, (1, 3, H, W).
+        canvas: the image, (1, 3, H, W); several, (B, 3, H, W), are `batch.module`'s.
         objective: gives the loss of a canvas.
         options: the optimiser.
         timetable: steps and pauses of the whole run.
@@ -125,20 +125,32 @@ class StyleTransferModule(LightningModule):
         try:
             for step in range(start, min(self.timetable.next_pause(start), self.stage.last)):
                 if step % self.objective.loss.rematch == 0:
-                    self.objective.forget_matches()
-                    self._memory.forget()
+                    self.forget_matches()
                 set_rate(self.options, optimizer.param_groups, step, self.timetable.steps, self.stage.first)  # type: ignore[union-attr]
-                optimizer.step(self._closure(look_first=step == start))  # type: ignore[union-attr]
+                optimizer.step(self.closure(look_first=step == start))  # type: ignore[union-attr]
                 self.canvas.after_update()
                 if self.stop_requested():
                     self.trainer.should_stop = True
                     break
-        except _Halt:
-            self.trainer.should_stop = True
-        height, width = self.canvas.size
-        self.throughput.add(self.evaluations - evaluated, metrics.now(self.device) - begun, height * width / 1e6)
+        except Halt:
+            self.halt()
+        self.count(self.evaluations - evaluated, metrics.now(self.device) - begun)
 
-    def _closure(self, look_first: bool) -> Callable[[], Tensor]:
+    def count(self, evaluations: int, seconds: float) -> None:
+        """Add what was evaluated between two pauses to the throughput."""
+        height, width = self.canvas.size
+        self.throughput.add(evaluations, seconds, height * width / 1e6)
+
+    def forget_matches(self) -> None:
+        """Look the nearest patches up again: the loss is about to be another function of the image."""
+        self.objective.forget_matches()
+        self._memory.forget()
+
+    def halt(self) -> None:
+        """End the run here: its loss was reached, or is not finite."""
+        self.trainer.should_stop = True
+
+    def closure(self, look_first: bool) -> Callable[[], Tensor]:
         first = look_first
 
         @torch.enable_grad()
@@ -150,7 +162,7 @@ class StyleTransferModule(LightningModule):
             terms = known[1] if known else self.evaluate(self.canvas.normalized())
             if first:
                 first = False
-                self._look(terms)
+                self.look(terms)
             if known:
                 return known[0]
             loss = terms.total.sum() * self._scale
@@ -173,16 +185,25 @@ class StyleTransferModule(LightningModule):
             return 1.0
         return 1 / initial
 
-    def _look(self, terms: Terms) -> None:
+    def look(self, terms: Terms) -> None:
+        """Take note of the terms of the present step.
+
+        Raises:
+            Halt: the run ends here.
+        """
+        self.note(metrics.terms_to_metrics(terms)[0])
+
+    def note(self, values: dict[str, float]) -> None:
+        """Take note of the values of the present step; raises as `look` does."""
         step = self.step
-        self.latest, self.latest_step = metrics.terms_to_metrics(terms), step
+        self.latest, self.latest_step = values, step
         if self.initial_loss is None:
             self.initial_loss = self.latest[metrics.TOTAL]
         if not self.keep_if_finite(self.latest[metrics.TOTAL]):
-            raise _Halt
+            raise Halt
         if self.stop_at_loss is not None and self.latest[metrics.TOTAL] <= self.stop_at_loss:
             self.reached = True
-            raise _Halt
+            raise Halt
         if self.timetable.logs_at(step):
             self.log_point(self.latest)
 
@@ -212,7 +233,7 @@ class StyleTransferModule(LightningModule):
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
         """Return all terms of the picture as it is, those of weight zero too."""
-        return metrics.terms_to_metrics(self.objective(self.canvas.normalized_picture(), full=True))
+        return metrics.terms_to_metrics(self.objective(self.canvas.normalized_picture(), full=True))[0]
 
     def log_point(self, values: dict[str, float], picture: Path | None = None) -> None:
         """Send the values of the present step, with throughput and a picture, to every tracker: once a step."""

@@ -5,11 +5,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from src.backbones.extractor import Extractor
 from src.backbones.registry import architecture
 from src.backbones.weights import build_extractor
 from src.canvas import Canvas, starting_image
@@ -62,6 +64,8 @@ class Preparation:
         record: receives checksums, sizes and device; what an earlier process of the run found must still hold.
         files: as `catalogue.find_files` returns them.
         device: where the run takes place.
+        beside: of another run with the same network and form of the loss, whose network is taken, and the targets of
+            pictures that are the same.
 
     Raises:
         InputError: an image, a tap or a weights file that cannot be used, or one that is not the file the run in
@@ -69,12 +73,17 @@ class Preparation:
     """
 
     def __init__(
-        self, config: RunConfig, record: "RunRecord", files: Mapping[str, Found], device: torch.device
+        self,
+        config: RunConfig,
+        record: "RunRecord",
+        files: Mapping[str, Found],
+        device: torch.device,
+        beside: "Preparation | None" = None,
     ) -> None:
         use_threads(config.trainer.threads)
         reset_peak_memory(device)
         self.config, self.device = config, device
-        record.device, record.threads = device_name(device), torch.get_num_threads()
+        record.device, record.threads, record.batch = device_name(device), torch.get_num_threads(), 1
         if record.precision == "auto":  # a run that goes on elsewhere keeps what it was begun in
             record.precision = "bf16" if has_bf16(device) else "32"
         self.dtype = torch.float64 if record.precision == "64" else torch.float32
@@ -88,16 +97,28 @@ class Preparation:
         record.width, record.height = self._size("content", self.content, config.edge)
         self._size("style", self.style, config.edge)
 
-        self.extractor, digest = build_extractor(config.backbone, self.taps.all, config.mirror)
+        if beside is None:
+            self.extractor, self.digest = self._network(record.precision)
+        else:
+            self.extractor, self.digest = beside.extractor, beside.digest
         if config.backbone.weights != "random":  # random ones may differ in their last bits between machines
-            _same_file("backbone.weights", record.weights_sha256, digest)
-        record.weights_sha256 = digest
-        # channels innermost: what bf16 convolutions and depthwise ones are fastest in
-        self.extractor.to(device, self.dtype).to(memory_format=torch.channels_last)
-        if record.precision == "bf16":
-            self.extractor.compute_in(torch.bfloat16)
-        self.extractor.speed_up()
+            _same_file("backbone.weights", record.weights_sha256, self.digest)
+        record.weights_sha256 = self.digest
+        self.checksums = record.content_sha256, record.style_sha256
+        # by picture and size, for as long as they are in use
+        self.objectives: WeakValueDictionary[tuple[object, ...], Objective] = (
+            WeakValueDictionary() if beside is None else beside.objectives
+        )
         _announce(config, record)
+
+    def _network(self, precision: str) -> tuple[Extractor, str]:
+        config = self.config
+        extractor, digest = build_extractor(config.backbone, self.taps.all, config.mirror)
+        # channels innermost: what bf16 convolutions and depthwise ones are fastest in
+        extractor.to(self.device, self.dtype).to(memory_format=torch.channels_last)
+        if precision == "bf16":
+            extractor.compute_in(torch.bfloat16)
+        return extractor.speed_up(), digest
 
     def at(self, edge: int, image: Tensor | None, restored: bool = False) -> Prepared:
         """Return a stage.
@@ -136,9 +157,16 @@ class Preparation:
             clamp=config.canvas.clamp and config.optimizer.name != "lbfgs",
         )
         canvas = Canvas(start, self.extractor, options, config.schedule.average).to(self.device)
+        return Prepared(canvas, self._objective(content, style), content, style)
+
+    def _objective(self, content: Tensor, style: Tensor) -> Objective:
         normalize = self.extractor.normalize
-        objective = Objective(self.extractor, self.taps, config.loss, normalize(content), normalize(style))
-        return Prepared(canvas, objective, content, style)
+        size = content.shape[2:]
+        alike = ("content", self.checksums[0], size), ("style", self.checksums[1], style.shape[2:], size)
+        known = (self.objectives.get(key) for key in alike)
+        objective = Objective(self.extractor, self.taps, self.config.loss, normalize(content), normalize(style), *known)
+        self.objectives.update(dict.fromkeys(alike, objective))
+        return objective
 
     def _pictures(self, edge: int) -> tuple[Tensor, Tensor]:
         """Return content and style at an edge."""

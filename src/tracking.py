@@ -114,6 +114,7 @@ def _open_wandb(
         "finish_timeout": FINISH_SECONDS,
         "finish_timeout_raises": True,
         "x_transaction_log_flush_interval": 1.0,
+        "reinit": "create_new",  # pairs of a batch have each its own, at the same time
         "console": "off",
         "silent": True,
     }

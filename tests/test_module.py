@@ -28,8 +28,9 @@ from src.module import StyleTransferModule
 from src.objective import Objective, Taps
 from src.optimizers import build_optimizer, resize_moments, set_rate
 from src.preparation import Preparation, Prepared
-from src.run import new_record, run
+from src.run import run
 from src.schedule import Stage, Timetable, stages
+from src.session import new_record
 from tests.support.pictures import smooth_image
 
 

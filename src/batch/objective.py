@@ -1,14 +1,14 @@
 """The objective of a batch: one pair a sample, each with its own targets and weights."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from src.core.losses import StyleTarget
 from src.core.palette import Palette
 from src.core.patches import JoinedPatches
-from src.objective import Objective, Terms
+from src.objective import Objective
 
 
 class BatchObjective(Objective):
@@ -41,3 +41,13 @@ class BatchObjective(Objective):
         self._assembled = {}
         if all(each.matches for each in members):
             self.forget_matches({tap: torch.cat([each.matches[tap] for each in members]) for tap in self.patches})
+
+    def share_matches(self) -> None:
+        """Let each member know which patches are nearest to its own sample."""
+        for sample, member in enumerate(self.members):
+            member.forget_matches({tap: places[sample : sample + 1] for tap, places in self.matches.items()})
+
+
+def joined(members: Sequence[Objective]) -> Objective:
+    """Return the objective of several pairs, (B, 3, H, W); of one it is that one itself."""
+    return BatchObjective(members) if len(members) > 1 else members[0]

@@ -18,7 +18,7 @@ from src.config import RunConfig
 from src.loop import find_device
 from src.optimizers import build_optimizer
 from src.preparation import Preparation, Prepared, has_bf16
-from src.run import new_record
+from src.session import new_record
 
 CONTENT, STYLE = "cat", "swell"
 DEEPEST = "conv5_1"  # of the published recipe
