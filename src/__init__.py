@@ -7,7 +7,9 @@ pretrain         the command that trains the embedded backbone; pretraining: its
 blind            blind comparison of two sets of pictures
 report, sync     tables, figures (sheet), comparison with the study; uploading what W&B tracked offline
 bench            what the program costs; benchmark: the cases, their timing, the published program's loop, the table
+batch            many pairs at once: which jobs go together, one canvas for them, a folder and an end for each
 run              one run, from a configuration to a folder with a picture and its record
+session          that folder while a process is at work in it
 loop             Lightning's Trainer over the steps; preparation builds what it needs
 module           the LightningModule: the canvas is its only learnable parameter
 callbacks        captures, checkpoints, signals (interrupts); progress shows them; history: metrics.csv; tracking: W&B

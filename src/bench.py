@@ -28,9 +28,9 @@ FOLDER = Path("multirun/bench")
 
 def measures() -> dict[str, Callable[[Plan], Iterator[Measured]]]:
     """Return what measures each of `SECTIONS`."""
-    from src.benchmark import lightning, memory, race, roof, speed, startup, target
+    from src.benchmark import batch, lightning, memory, race, roof, speed, startup, target
 
-    modules = (roof, speed, race, lightning, memory, target, startup)
+    modules = (roof, speed, race, lightning, batch, memory, target, startup)
     return {module.__name__.rpartition(".")[2]: module.measure for module in modules}
 
 

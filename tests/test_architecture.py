@@ -15,16 +15,18 @@ FLOORS = tuple(
         "errors core.statistics core.sorting core.losses core.palette core.patches core.example core.patchwork "
         "core.recoloring core.averaging",
         "files memory interrupts provenance config identity help composition catalogue images records history "
-        "validation tracking schedule kernels.build kernels.winograd backbones.registry backbones.extractor "
-        "backbones.weights pretraining.config pretraining.crops",
+        "validation tracking session schedule batch.logs batch.grouping kernels.build kernels.winograd "
+        "backbones.registry backbones.extractor backbones.weights pretraining.config pretraining.crops",
         "objective canvas optimizers metrics quality compiling pretraining.network pretraining.record",
-        "module callbacks progress pretraining.module",
+        "module callbacks progress pretraining.module batch.objective batch.module batch.checkpoints",
         "preparation loop run pretraining.run",
+        "batch.pairs batch.loop batch.run",
         "benchmark.plan benchmark.results benchmark.program",
         "benchmark.cases benchmark.timing",
-        "benchmark.roof benchmark.speed benchmark.race benchmark.lightning benchmark.memory benchmark.target "
-        "benchmark.startup",
-        "report comparison tables figures sheet sync launchers commandline train pretrain blind bench benchmark.table",
+        "benchmark.roof benchmark.speed benchmark.race benchmark.lightning benchmark.batch benchmark.memory "
+        "benchmark.target benchmark.startup",
+        "report comparison tables figures sheet sync launchers batch.launcher commandline train pretrain blind bench "
+        "benchmark.table",
     )
 )
 BESIDE = {
@@ -38,6 +40,14 @@ BESIDE = {
     "pretraining.config": {"config", "validation"},
     "schedule": {"config"},
     "identity": {"config"},
+    "session": {
+        *("catalogue", "config", "files", "history", "identity", "provenance", "records", "tracking", "validation")
+    },
+    "batch.grouping": {"backbones.registry", "catalogue", "config", "identity", "images", "schedule"},
+    "batch.module": {"batch.objective", "module"},
+    "batch.loop": {"batch.pairs"},
+    "batch.run": {"batch.loop", "batch.pairs"},
+    "batch.launcher": {"launchers"},
     "pretraining.crops": {"images"},
     "composition": {"config", "help", "identity", "pretraining.config"},
     "help": {"config"},
@@ -57,19 +67,26 @@ BESIDE = {
     "run": {"loop", "preparation"},
     "benchmark.speed": {"benchmark.roof"},
     "benchmark.race": {"benchmark.speed"},
+    "benchmark.batch": {"benchmark.roof"},
     "benchmark.table": {"tables"},
     "bench": {"benchmark.table", "tables"},
     "report": {"comparison", "figures", "tables"},
     "comparison": {"figures", "tables"},
     "figures": {"sheet", "tables"},
-    "train": {"commandline", "launchers"},
+    "train": {"batch.launcher", "commandline", "launchers"},
     "pretrain": {"commandline", "launchers"},
 }
 # Who may import what is slow to import, or what the rest should not depend on.
 FENCES = {
-    "hydra": {"composition", "train", "pretrain", "commandline", "launchers"},
-    "omegaconf": {"config", "composition", "run", "train", "pretrain", "commandline", "launchers"},
-    "pytorch_lightning": {"module", "callbacks", "progress", "loop", "pretraining.module", "pretraining.run"},
+    "hydra": {"composition", "train", "pretrain", "commandline", "launchers", "batch.launcher"},
+    "omegaconf": {
+        *("config", "composition", "run", "session", "train", "pretrain", "commandline", "launchers"),
+        "batch.launcher",
+    },
+    "pytorch_lightning": {
+        *("module", "callbacks", "progress", "loop", "pretraining.module", "pretraining.run"),
+        *("batch.checkpoints", "batch.loop"),
+    },
     "wandb": {"tracking"},
     "torchvision": set(),
     "torchmetrics": {"metrics", "quality"},

@@ -11,7 +11,7 @@ from src.errors import InputError
 from src.identity import identity
 
 # What each pair of a batch has for itself.
-OWN = ("content", "style", "seed", "logger", "resume")
+OWN = ("content", "style", "seed", "stop_at_loss", "logger", "resume")
 OWN_LOSS = ("alpha", "beta")
 OWN_LAYERS = ("name", "weights")
 ALONE = {"lbfgs": "optimizer=lbfgs searches along a line of its own for each pair"}

@@ -63,7 +63,7 @@ def fit(pairs: Sequence[Pair], interrupts: Interrupts) -> None:
                 config.optimizer,
                 timetable,
                 stage,
-                AT_ONCE if device.type == "cpu" and not whole else len(members),
+                len(members) if whole else at_once_on(device, len(members)),
                 compiled if whole else None,
                 interrupts.requested,
             )
@@ -84,6 +84,11 @@ def fit(pairs: Sequence[Pair], interrupts: Interrupts) -> None:
             pair.finish(interrupts)
     finally:
         progress.close()
+
+
+def at_once_on(device: torch.device, pairs: int) -> int:
+    """Return how many samples of a batch are evaluated together: a GPU needs them all, a CPU is busy with one."""
+    return min(pairs, AT_ONCE) if device.type == "cpu" else pairs
 
 
 def going(pairs: Iterable[Pair]) -> list[Pair]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from src import metrics
-from src.batch.objective import BatchObjective, joined
+from src.batch.objective import BatchObjective, descend, joined
 from src.canvas import Canvas
 from src.compiling import Evaluate
 from src.config import Optimizer as OptimizerOptions
@@ -104,23 +104,11 @@ class BatchModule(StyleTransferModule):
         @torch.enable_grad()
         def evaluate() -> Tensor:
             self.canvas.zero_grad()
-            normalized = self.canvas.normalized()
-            leaves = [each.detach().requires_grad_() for each in normalized.split(self.at_once)]
-            values: list[dict[str, float]] = []
-            totals = []
-            for leaf, evaluated in zip(leaves, self.evaluates, strict=True):
-                terms = evaluated(leaf)
-                totals.append(terms.total.detach().sum())
-                self.manual_backward(terms.total.sum())
-                if look_first:
-                    values += metrics.terms_to_metrics(terms)
+            parts = descend(self.canvas, self.evaluates, self.at_once)
             if look_first:
-                self._note(values)
-            self.manual_backward(
-                normalized, gradient=torch.cat([leaf.grad for leaf in leaves if leaf.grad is not None])
-            )
+                self._note([values for terms in parts for values in metrics.terms_to_metrics(terms)])
             self.evaluations += 1
-            return torch.stack(totals).sum()
+            return torch.stack([terms.total.detach().sum() for terms in parts]).sum()
 
         return evaluate
 

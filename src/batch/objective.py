@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from src.canvas import Canvas
+from src.compiling import Evaluate
 from src.core.losses import StyleTarget
 from src.core.palette import Palette
 from src.core.patches import JoinedPatches
-from src.objective import Objective
+from src.objective import Objective, Terms
 
 
 class BatchObjective(Objective):
@@ -51,3 +53,23 @@ class BatchObjective(Objective):
 def joined(members: Sequence[Objective]) -> Objective:
     """Return the objective of several pairs, (B, 3, H, W); of one it is that one itself."""
     return BatchObjective(members) if len(members) > 1 else members[0]
+
+
+def descend(canvas: Canvas, evaluates: Sequence[Evaluate], at_once: int) -> list[Terms]:
+    """Return the terms of a batch's image, part by part, and leave the gradient of all totals with its parameters.
+
+    A part's activations are gone before the next part's are made.
+
+    Args:
+        canvas: (B, 3, H, W), its gradient zero.
+        evaluates: the objectives of the parts, in order.
+        at_once: samples of each part; the last may have fewer.
+    """
+    normalized = canvas.normalized()
+    leaves = [each.detach().requires_grad_() for each in normalized.split(at_once)]
+    found = []
+    for leaf, evaluate in zip(leaves, evaluates, strict=True):
+        found.append(evaluate(leaf))
+        found[-1].total.sum().backward()
+    normalized.backward(torch.cat([leaf.grad for leaf in leaves if leaf.grad is not None]))
+    return found

@@ -8,6 +8,7 @@ SECTIONS = {
     "speed": "steps per second by size, network and precision, and their share of the roof",
     "race": "a step against the published program's, in turn",
     "lightning": "a step under Lightning's Trainer against the bare one, in turn",
+    "batch": "many pairs at once: steps per second of each pair, and of all, by their number",
     "memory": "peak memory by size, each in a process of its own",
     "target": "time to the loss that the published recipe ends with",
     "startup": "--help and a one-step run against importing the libraries alone, in turn",
@@ -35,6 +36,9 @@ class Plan:
         races: network and edge of each case held against the published program.
         loops: network and edge of each case held against Lightning's loop.
         loop_steps: steps of one such loop.
+        batches: network and edge of each case of many pairs at once, on a GPU, and
+        batches_on_cpu: on a CPU.
+        pairs: how many pairs at once.
         least, most: repeats of a timing, and
         budget: s, after which it takes no more than the least.
         starts: repeats of a process.
@@ -49,6 +53,9 @@ class Plan:
     races: tuple[tuple[str, int], ...] = (("vgg19", 356), ("embedded", 356), ("embedded", 160))
     loops: tuple[tuple[str, int], ...] = (("vgg19", 356), ("embedded", 356), ("embedded", 64))
     loop_steps: int = 20
+    batches: tuple[tuple[str, int], ...] = (("vgg19", 356), ("embedded", 128))
+    batches_on_cpu: tuple[tuple[str, int], ...] = (("embedded", 128),)
+    pairs: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     least: int = 3
     most: int = 15
     budget: float = 60.0
@@ -77,6 +84,9 @@ def quick(trainer: str) -> Plan:
         races=(("embedded", 48),),
         loops=(("embedded", 32),),
         loop_steps=5,
+        batches=(("embedded", 48),),
+        batches_on_cpu=(("embedded", 48),),
+        pairs=(1, 2),
         least=2,
         most=2,
         budget=0.0,

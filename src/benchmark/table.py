@@ -13,6 +13,8 @@ BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 MISSING = "not measured"
 FORMATS = {"32": "float32", "bf16": "bfloat16"}
 Line = dict[str, str]
+# The study: its network and size, its pairs, and the steps of each.
+STUDY, STUDY_PAIRS, STUDY_STEPS = ("vgg19", 356), 126, 6000
 NOTES = """\
 Medians; cases that are compared take turns in one process. A step is one evaluation and one update of the published \
 recipe (five style layers, content at conv5_1, max pooling, Adam) on a square picture; VGG-19's weights are random, as \
@@ -128,6 +130,25 @@ def _lightning(rows: Sequence[Row]) -> list[Line]:
     ]
 
 
+def _batch(rows: Sequence[Row]) -> list[Line]:
+    lines = []
+    for (backbone, edge, precision, mode), cases in _grouped(rows, "backbone", "edge", "precision", "mode"):
+        what = f"{backbone}, {edge} px, {FORMATS[str(precision)]}"
+        totals = [row.values.get("pairs_it_per_s", 0.0) for row in cases]
+        for row, total in zip(cases, totals, strict=True):
+            line = {"network": what, **_mode(rows, mode), "pairs": str(row.case["pairs"])}
+            line["it/s of each"] = _figure(row, "it_per_s")
+            line["of all"] = _figure(row, "pairs_it_per_s", silent=True)
+            line["against one by one"] = _figure(row, "ratio", silent=True)
+            line["share of convolution"] = _percent(row, "share_of_convolution")
+            if not row.device.startswith("cpu"):  # the whole study, at the rate of the best number of pairs
+                best = (backbone, edge) == STUDY and 0 < total == max(totals)
+                minutes = number(STUDY_PAIRS * STUDY_STEPS / total / 60) if best else "–"
+                line[f"{STUDY_PAIRS} pairs, {STUDY_STEPS} steps: min"] = minutes
+            lines.append(line)
+    return lines
+
+
 def _memory(rows: Sequence[Row]) -> list[Line]:
     lines = []
     for (backbone, precision, mode), cases in _grouped(rows, "backbone", "precision", "mode"):
@@ -166,6 +187,7 @@ PARTS: dict[str, tuple[str, Callable[[Sequence[Row]], list[Line]]]] = {
     "speed": ("By size, with the share of the machine's own rates", _speed),
     "roof": ("The machine's own rates", _roof),
     "target": ("Time to the loss that the published recipe ends with, against 6000 steps of its program", _target),
+    "batch": ("Many pairs at once", _batch),
     "memory": ("Peak memory", _memory),
     "lightning": ("The share of Lightning and the rest of the loop", _lightning),
     "startup": ("Start-up, against importing torch, torchvision, torchmetrics and pytorch_lightning alone", _startup),

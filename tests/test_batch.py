@@ -1,0 +1,231 @@
+"""Many pairs at once: each ends as it would alone, whatever becomes of the others."""
+
+import csv
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from src import records
+from src.batch import loop
+from src.batch.grouping import grouped
+from src.batch.run import run_together
+from src.callbacks import CHECKPOINT
+from src.catalogue import find_files
+from src.config import RunConfig
+from src.errors import InputError, NonFiniteLoss
+from src.loop import find_device
+from src.preparation import Preparation
+from src.records import RunRecord
+from src.run import run
+from src.session import new_record
+from tests.conftest import SMALL
+from tests.support import wandb_files
+from tests.support.pictures import write_smooth_picture
+
+# Pairs that share nothing but their size and their steps: weights of all kinds, styles of three shapes.
+PAIRS = (
+    ("style=dots", "loss.alpha=1", "loss.beta=10"),
+    ("style=swell", "loss.alpha=3", "loss.beta=2", "layers.weights=[0.9,0.1]"),
+    ("content=coffee", "fit=squash", "style=tesserae", "loss.alpha=0", "loss.beta=40"),
+)
+QUICK = ("edge=32", "fit=squash", "init=content", "log_every=10", "logger=csv", "checkpoint_every=100")
+
+
+def _together(configs: Sequence[RunConfig], folder: Path) -> list[RunRecord | BaseException]:
+    return run_together([(config, folder / str(number)) for number, config in enumerate(configs)])
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+
+
+def _same(one: Path, other: Path) -> None:
+    """Bit for bit: picture, losses, curves, and what a resumed run would go on from."""
+    assert (one / "image.png").read_bytes() == (other / "image.png").read_bytes()
+    first, second = records.read(one), records.read(other)
+    assert first and second
+    for name in ("status", "stopped", "error", "step", "evaluations", "initial_loss", "ssim", "gram_distance"):
+        assert getattr(first, name) == getattr(second, name), name
+    for name in ("step", "loss_total", "loss_content", "loss_style", "ssim", "layers"):
+        assert [getattr(each, name) for each in first.captures] == [getattr(each, name) for each in second.captures]
+    if (one / "metrics.csv").exists() and (other / "metrics.csv").exists():
+        curves = [
+            [
+                {key: value for key, value in row.items() if key.startswith(("step", "loss", "eval"))}
+                for row in _rows(each)
+            ]
+            for each in (one, other)
+        ]
+        assert curves[0] == curves[1]
+    assert (one / CHECKPOINT).exists() == (other / CHECKPOINT).exists()
+    if (one / CHECKPOINT).exists():
+        states = [torch.load(each / CHECKPOINT, weights_only=True) for each in (one, other)]
+        assert states[0].keys() == states[1].keys()
+        for name in ("step", "evaluations", "initial_loss"):
+            assert states[0]["counters"][name] == states[1]["counters"][name]
+        tensors = [
+            [*state["state_dict"].values(), *state["matches"].values()]
+            + [value for part in state["optimizer_states"][0]["state"].values() for value in part.values()]
+            for state in states
+        ]
+        assert all(torch.equal(*pair) for pair in zip(*tensors, strict=True))
+
+
+@pytest.mark.parametrize("loss", ["patches", "moments", "normalized", "equations", "published"])
+def test_a_batch_evaluated_as_one_equals_single_runs(
+    loss: str, small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After 50 steps, to 1e-4 of the loss: what a GPU does, which evaluates all samples together."""
+    monkeypatch.setattr(loop, "AT_ONCE", 8)
+    space = "canvas.space=normalized" if loss == "published" else "canvas.space=split"
+    configs = [small(*QUICK, f"loss={loss}", space, *pair, "steps=50") for pair in PAIRS]
+    together = _together(configs, tmp_path)
+    for number, config in enumerate(configs):
+        alone = run(config, tmp_path / f"alone{number}")
+        record = together[number]
+        assert isinstance(record, RunRecord) and record.batch == 3 and alone.batch == 1
+        assert record.status == "finished" and record.evaluations == alone.evaluations == 50
+        for mine, theirs in zip(record.captures, alone.captures, strict=True):
+            assert mine.step == theirs.step
+            assert mine.loss_total == pytest.approx(theirs.loss_total, rel=1e-4)
+            assert mine.loss_content == pytest.approx(theirs.loss_content, rel=1e-3)
+        mine, theirs = _rows(tmp_path / str(number)), _rows(tmp_path / f"alone{number}")
+        assert [row["step"] for row in mine] == [row["step"] for row in theirs]
+        assert mine[0].keys() == theirs[0].keys(), "the columns are those of its own weights"
+    assert len({record.captures[-1].loss_total for record in together}) == 3
+
+
+def test_on_a_cpu_a_pair_is_what_it_would_be_alone_to_the_bit(small: Callable, tmp_path: Path) -> None:
+    more = ("schedule=pyramid", "schedule.sizes=2", "edge=96", "steps=24", "captures=[0,5,24]", "checkpoint_every=7")
+    configs = [small(*QUICK, *more, *pair) for pair in PAIRS]
+    together = _together(configs, tmp_path)
+    for number, config in enumerate(configs):
+        run(config, tmp_path / f"alone{number}")
+        assert isinstance(together[number], RunRecord)
+        _same(tmp_path / str(number), tmp_path / f"alone{number}")
+
+
+@pytest.mark.parametrize("at_once", [1, 8])
+def test_those_that_end_leave_the_others_as_they_would_be_alone(
+    at_once: int, small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One goes non-finite, one reaches its loss, one has no picture, one's disk is full; two go on to the end."""
+    monkeypatch.setattr(loop, "AT_ONCE", at_once)
+    base = (*QUICK, "loss=equations", "steps=12", "captures=[6,12]")
+    reached = run(small(*base, "style=swell"), tmp_path / "whole").captures[0].loss_total * 1.0001
+    missing = ("content=file", f"content.path={tmp_path}/missing.png")
+    jobs = [
+        small(*base, "style=dots"),
+        small(*base, "loss.alpha=3e38"),  # zero at the start, as the image is the content, and too much after a step
+        small(*base, "style=swell", f"stop_at_loss={reached}"),
+        small(*base, *missing),
+        small(*base, "style=tesserae", "loss.beta=1"),
+        small(*base, "style=tesserae"),
+    ]
+    from src.callbacks import Captures
+
+    capture = Captures.capture
+
+    def full(self: Captures, module: object) -> None:
+        if self.folder.name == "5":
+            raise InputError("cannot write: No space left on device")
+        capture(self, module)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Captures, "capture", full)
+    found = _together(jobs, tmp_path)
+    assert [type(each) for each in found] == [RunRecord, NonFiniteLoss, RunRecord, InputError, RunRecord, InputError]
+    assert "not finite at step 1; kept the picture of step 0" in str(found[1])
+    assert "no such file" in str(found[3]) and "No space left" in str(found[5])
+    assert found[2].stopped == "loss reached" and found[2].step == found[2].evaluations == 6
+    statuses = [records.read(tmp_path / str(number)).status for number in range(6)]
+    assert statuses == ["finished", "failed", "finished", "failed", "finished", "failed"]
+    for number in (0, 1, 2, 4):
+        folder = tmp_path / f"alone{number}"
+        try:
+            run(jobs[number], folder)
+        except NonFiniteLoss:
+            assert number == 1
+        if at_once == 1:
+            _same(tmp_path / str(number), folder)
+        else:
+            losses = [records.read(each).captures[-1].loss_total for each in (tmp_path / str(number), folder)]
+            assert losses[0] == pytest.approx(losses[1], rel=1e-4) and math.isfinite(losses[0])
+
+
+def test_targets_are_measured_once_for_each_picture(small: Callable) -> None:
+    configs = [small(*QUICK, *pair) for pair in (*PAIRS[:2], ("style=swell", "content=coffee", "loss.beta=1"))]
+    device = find_device(configs[0].trainer)
+    known, objectives = None, []
+    for config in configs:
+        known = Preparation(config, new_record(config), find_files(config), device, known)
+        objectives.append(known.at(32, None).objective)
+    first, second, third = objectives
+    assert first.content_target is second.content_target is not third.content_target
+    assert second.style_targets is third.style_targets is not first.style_targets
+    assert second.patches is third.patches and second.palette is third.palette
+    assert first.extractor is third.extractor
+
+
+def test_what_goes_together(small: Callable, tmp_path: Path) -> None:
+    wide, tall = tmp_path / "wide.png", tmp_path / "tall.png"
+    write_smooth_picture(wide, 48, 64)
+    write_smooth_picture(tall, 64, 48)
+    own = ("loss.alpha=2", "seed=5", "layers.weights=[1,0]", "stop_at_loss=0.1", "logger=csv")
+    jobs = [
+        small(),
+        small("optimizer=lbfgs"),
+        small("style=dots", *own),
+        small("steps=7"),
+        small("content=file", f"content.path={wide}"),
+        small("content=file", f"content.path={tall}"),
+        None,
+        small("content=file", f"content.path={tmp_path}/missing.png"),
+        small("content=file", f"content.path={wide}", "loss.beta=3"),
+        small(),
+        small("loss.tv=1"),
+        small("style=swell"),
+        small("optimizer=lbfgs", "style=dots"),
+    ]
+    found = grouped(jobs, size=16)
+    assert found.together == [[0, 2, 11], [4, 8]]
+    assert found.alone == [1, 3, 5, 6, 7, 9, 10, 12], "the same again waits for the first of its kind"
+    assert set(found.reasons) == {1, 12}
+    assert grouped(jobs, size=2).together == [[0, 2], [4, 8]]
+    assert grouped(jobs, size=1).together == []
+
+
+def test_a_sweep_in_batches(command: Callable, small: Callable, tmp_path: Path) -> None:
+    for number, name in enumerate(("a", "b", "c")):
+        write_smooth_picture(tmp_path / f"{name}.png", 48, 64 if name < "c" else 48, seed=number)
+    paths = ",".join(f"{tmp_path}/{name}.png" for name in ("a", "missing", "b", "c"))
+    sweep = (*SMALL, "logger=wandb", "content=file", f"content.path={paths}", "style=dots,swell")
+    folder = tmp_path / "sweep"
+    batch = ("hydra/launcher=batch", "hydra.launcher.size=4", f"hydra.sweep.dir={folder}")
+    done = command("src.train", "-m", *sweep, *batch, status=1)
+    assert "[1-2,5-6/8]" in done.stdout and "[7-8/8]" in done.stdout and "[3/8]" in done.stdout
+    assert done.stderr.startswith("error: 2 of 8 jobs failed") and done.stderr.count("no such file") == 2
+    runs = list(records.scan(folder))
+    assert [record.batch for _, record in runs if record.content == "a"] == [4, 4]
+    assert [record.batch for _, record in runs if record.content == "c"] == [2, 2]
+    for path, record in runs:
+        [offline] = wandb_files.find_runs(path)
+        seen = wandb_files.load(offline)
+        assert (seen.run_id, seen.name, seen.group) == (record.wandb_id, path.name, "sweep")
+        assert (path / ".hydra" / "overrides.yaml").is_file()
+        log = (path / "train.log").read_text()
+        if record.content == "missing":
+            assert record.status == "failed" and seen.exit_code == 1
+            continue
+        assert record.status == "finished" and seen.exit_code == 0 and seen.config["batch"] == record.batch
+        assert [row["step"] for row in seen.history] == [0, 2, 4, 6]
+        assert [row["loss/total"] for row in seen.history[1:]] == [each.loss_total for each in record.captures]
+        assert log.count(" in the style of ") == 1 and f"{record.content} in the style of {record.style}" in log
+    alone = run(small("content=file", f"content.path={tmp_path}/b.png", "style=swell"), tmp_path / "alone")
+    [same] = [path for path, record in runs if (record.content, record.style) == ("b", "swell")]
+    assert alone.status == "finished"
+    _same(same, tmp_path / "alone")
+    again = command("src.train", "-m", *sweep, *batch, status=1)
+    assert again.stdout.count("already finished") == 6 and "2 of 8 jobs failed" in again.stderr
