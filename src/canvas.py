@@ -59,27 +59,26 @@ class Canvas(nn.Module):
     def joined(cls, canvases: "Sequence[Canvas]") -> "Canvas":
         """Return canvases of one size and space as one of a batch, (B, 3, H, W); they become views of its samples."""
         whole = copy.deepcopy(canvases[0])
-        for number, part in enumerate(whole.parts):
-            part.data = torch.cat([each.parts[number].data for each in canvases])
-        if whole.space == "split":
-            whole.start = torch.cat([each.start for each in canvases])
+        for mine, *theirs in zip(whole._samples(), *(each._samples() for each in canvases), strict=True):
+            mine.data = torch.cat([each.data for each in theirs])
         whole.tie(canvases)
         return whole
 
     def tie(self, canvases: "Sequence[Canvas]") -> None:
         """Make each of these a view of one sample of this one: whatever changes the one changes the other."""
         for sample, each in enumerate(canvases):
-            for mine, theirs in zip(self.parts, each.parts, strict=True):
+            for mine, theirs in zip(self._samples(), each._samples(), strict=True):
                 theirs.data = mine.data[sample : sample + 1]
-            if self.space == "split":
-                each.start = self.start[sample : sample + 1]
 
     def keep(self, samples: list[int]) -> None:
         """Leave all samples out but these."""
-        for part in self.parts:
-            part.data, part.grad = part.data[samples], None
-        if self.space == "split":
-            self.start = self.start[samples]
+        for each in self._samples():
+            each.data, each.grad = each.data[samples], None
+
+    def _samples(self) -> list[Tensor]:
+        """Return all that has a sample for each image, (B, ...)."""
+        average = [] if self.average is None else [self.average.sum, self.average.weight]
+        return [*self.parts, *([self.start] if self.space == "split" else []), *average]
 
     def normalized(self) -> Tensor:
         """Return the network's input, differentiable."""
@@ -93,7 +92,7 @@ class Canvas(nn.Module):
     @torch.no_grad()
     def picture(self) -> Tensor:
         """Return the result so far, (B, 3, H, W), not clamped: the image, or its average over the updates."""
-        return self.image() if self.average is None or self.average.weight == 0 else self.average.image()
+        return self.image() if self.average is None or not self.average.weight.any() else self.average.image()
 
     @torch.no_grad()
     def normalized_picture(self) -> Tensor:

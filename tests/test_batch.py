@@ -2,6 +2,8 @@
 
 import csv
 import math
+import os
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,11 +21,12 @@ from src.errors import InputError, NonFiniteLoss
 from src.loop import find_device
 from src.preparation import Preparation
 from src.records import RunRecord
-from src.run import run
+from src.run import resume, run
 from src.session import new_record
 from tests.conftest import SMALL
 from tests.support import wandb_files
 from tests.support.pictures import write_smooth_picture
+from tests.support.processes import started, wait_for
 
 # Pairs that share nothing but their size and their steps: weights of all kinds, styles of three shapes.
 PAIRS = (
@@ -40,6 +43,11 @@ def _together(configs: Sequence[RunConfig], folder: Path) -> list[RunRecord | Ba
 
 def _rows(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+
+
+def _curves(folder: Path) -> list[dict[str, str]]:
+    told = ("step", "loss", "eval")
+    return [{key: value for key, value in row.items() if key.startswith(told)} for row in _rows(folder)]
 
 
 def _same(one: Path, other: Path) -> None:
@@ -229,3 +237,51 @@ def test_a_sweep_in_batches(command: Callable, small: Callable, tmp_path: Path) 
     _same(same, tmp_path / "alone")
     again = command("src.train", "-m", *sweep, *batch, status=1)
     assert again.stdout.count("already finished") == 6 and "2 of 8 jobs failed" in again.stderr
+
+
+# Slow enough to be caught in the middle: some 20 ms a step of each pair, at two sizes.
+LONG = ("edge=96", "schedule=pyramid", "schedule.sizes=2", "steps=120", "checkpoint_every=7", "captures=[20,120]")
+SWEEP = (*SMALL, *LONG, "logger=csv", "init=content", "style=dots,swell,tesserae")
+
+
+def _alone(small: Callable, style: str, folder: Path) -> Path:
+    run(small(*LONG, "logger=csv", "init=content", f"style={style}"), folder)
+    return folder
+
+
+def test_kill_9_in_a_batch_and_each_goes_on_from_its_own_checkpoint(
+    small: Callable, command: Callable, tmp_path: Path
+) -> None:
+    sweep = ("-m", *SWEEP, "hydra/launcher=batch", f"hydra.sweep.dir={tmp_path}/sweep")
+    with started(*sweep) as process:
+        wait_for(lambda: len(list(tmp_path.glob(f"sweep/*/{CHECKPOINT}"))) == 3, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    folders = {record.style: path for path, record in records.scan(tmp_path / "sweep")}
+    assert {records.read(folder).status for folder in folders.values()} == {"running"}
+    assert resume(folders["dots"]).batch == 1
+    shown = command("src.train", *sweep).stdout
+    assert "already finished" in shown and "2 pairs go on at step" in shown
+    assert records.read(folders["swell"]).batch == 2
+    for style in ("dots", "swell"):
+        _same(folders[style], _alone(small, style, tmp_path / style))
+
+
+def test_ctrl_c_in_a_batch_keeps_all_and_the_same_command_goes_on(
+    small: Callable, command: Callable, tmp_path: Path
+) -> None:
+    sweep = ("-m", *SWEEP, "hydra/launcher=batch", "hydra.launcher.size=2", f"hydra.sweep.dir={tmp_path}/sweep")
+    with started(*sweep) as process:
+        wait_for(lambda: len(list(tmp_path.glob(f"sweep/*/{CHECKPOINT}"))) == 2, process)
+        process.send_signal(signal.SIGINT)
+        output = process.communicate()[0]
+    assert process.returncode == 128 + signal.SIGINT, output
+    assert "interrupted in job 1-2 of 3" in output and "style=tesserae" in output.partition("not run:")[2]
+    assert "Traceback" not in output
+    for path, record in records.scan(tmp_path / "sweep"):
+        assert record.status == "interrupted" and record.captures[-1].step == record.step < 120
+        assert torch.load(path / CHECKPOINT, weights_only=True)["counters"]["step"] == record.step
+    shown = command("src.train", *sweep).stdout
+    assert "2 pairs go on at step" in shown and "[3/3]" in shown
+    folders = {record.style: path for path, record in records.scan(tmp_path / "sweep")}
+    _same(folders["swell"], _alone(small, "swell", tmp_path / "swell"))

@@ -14,7 +14,9 @@ from src.identity import identity
 OWN = ("content", "style", "seed", "stop_at_loss", "logger", "resume")
 OWN_LOSS = ("alpha", "beta")
 OWN_LAYERS = ("name", "weights")
-ALONE = {"lbfgs": "optimizer=lbfgs searches along a line of its own for each pair"}
+# What a batch has not for each sample.
+LINE_SEARCH = "optimizer=lbfgs searches along a line of its own for each pair"
+MOMENTS = "schedule.carry takes an optimiser's moments from size to size"
 
 
 @dataclass
@@ -45,7 +47,7 @@ def grouped(jobs: Sequence[RunConfig | None], size: int) -> Groups:
     for number, config in enumerate(jobs):
         if config is None:
             continue
-        if reason := ALONE.get(config.optimizer.name):
+        if reason := _obstacle(config):
             found.reasons[number] = reason
             continue
         if (own := _text(identity(config))) in seen:  # the same again: finished by the time it has its turn
@@ -68,6 +70,12 @@ def grouped(jobs: Sequence[RunConfig | None], size: int) -> Groups:
     batched = {number for batch in found.together for number in batch}
     found.alone = [number for number in range(len(jobs)) if number not in batched]
     return found
+
+
+def _obstacle(config: RunConfig) -> str:
+    if config.optimizer.name != "adam":
+        return LINE_SEARCH
+    return MOMENTS if config.schedule.carry else ""
 
 
 def common(config: RunConfig) -> dict[str, object]:

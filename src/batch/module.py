@@ -1,5 +1,6 @@
 """Several pairs as one LightningModule: one canvas, one optimiser step for all, and the end of each for itself."""
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -12,8 +13,10 @@ from src.canvas import Canvas
 from src.compiling import Evaluate
 from src.config import Optimizer as OptimizerOptions
 from src.module import Halt, StyleTransferModule
-from src.objective import Objective
+from src.objective import Objective, Terms
 from src.schedule import Stage, Timetable
+
+log = logging.getLogger(__name__)
 
 
 class BatchModule(StyleTransferModule):
@@ -27,7 +30,7 @@ class BatchModule(StyleTransferModule):
         members: the pairs, with canvases of one size and space; they take the same steps.
         options: the optimiser, Adam.
         timetable, stage: theirs.
-        at_once: samples that are evaluated together.
+        at_once: samples that are evaluated together; fewer from where there is too little memory for so many.
         faster: makes an objective a faster form of itself.
         stop_requested: as of `StyleTransferModule`.
 
@@ -103,14 +106,29 @@ class BatchModule(StyleTransferModule):
 
         @torch.enable_grad()
         def evaluate() -> Tensor:
-            self.canvas.zero_grad()
-            parts = descend(self.canvas, self.evaluates, self.at_once)
+            parts = self._descend()
             if look_first:
                 self._note([values for terms in parts for values in metrics.terms_to_metrics(terms)])
             self.evaluations += 1
             return torch.stack([terms.total.detach().sum() for terms in parts]).sum()
 
         return evaluate
+
+    def _descend(self) -> list[Terms]:
+        while True:
+            self.canvas.zero_grad()
+            try:
+                return descend(self.canvas, self.evaluates, self.at_once)
+            except torch.OutOfMemoryError:
+                if self.at_once == 1:
+                    raise
+            # outside of the handler, whose error holds what is to be freed
+            self.at_once = -(-self.at_once // 2)
+            log.warning("too little memory: from here on %d pairs are evaluated at once", self.at_once)
+            self.share_matches()
+            self._take(self.members)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def _note(self, values: list[dict[str, float]]) -> None:
         halted = False

@@ -109,7 +109,7 @@ class Pair:
         """
         before = getattr(self, "module", None)
         resumed = before is None and self.resume_step > 0
-        image = before.canvas.image() if before else None
+        image = before.canvas.picture() if before else None
         self.prepared = self.preparation.at(stage.edge, image, restored=resumed)
         trackers = self.session.trackers
         self.module = StyleTransferModule(

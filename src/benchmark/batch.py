@@ -79,6 +79,6 @@ def step_of(case: Case, pairs: int, plan: Plan, device: torch.device) -> Callabl
         canvas.zero_grad()
         descend(canvas, evaluates, at_once)
         optimizer.step()
-        canvas.project()
+        canvas.after_update()
 
     return step

@@ -22,7 +22,7 @@ class Average(nn.Module):
         super().__init__()
         self.decay = decay
         self.register_buffer("sum", torch.zeros_like(like))
-        self.register_buffer("weight", like.new_zeros(()))
+        self.register_buffer("weight", like.new_zeros(len(like), 1, 1, 1))
 
     @torch.no_grad()
     def add(self, image: Tensor) -> None:
