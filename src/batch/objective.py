@@ -35,7 +35,7 @@ class BatchObjective(Objective):
         self.style_targets = {
             tap: StyleTarget.joined([each.style_targets[tap] for each in members]) for tap in first.style_targets
         }
-        # a small style may have too few positions at a deep tap to cut patches out
+        # at the same taps in all: where a style has no room for a patch, its pair is in another batch
         self.patches = {tap: JoinedPatches([each.patches[tap] for each in members]) for tap in first.patches}
         palettes = [each.palette for each in members if each.palette is not None]
         self.palette = Palette.joined(palettes) if palettes else None
