@@ -210,6 +210,8 @@ class StyleTransferModule(LightningModule):
     def keep_if_finite(self, loss: float) -> bool:
         """Remember the canvas where its loss is finite; otherwise put back the one that was remembered last."""
         if math.isfinite(loss):
+            if self.non_finite_at is not None:  # the capture of what was put back: it is of the step it was kept at
+                return True
             self._last_finite = (self.step, {name: value.clone() for name, value in self.canvas.state_dict().items()})
             return True
         self.non_finite_at = self.step

@@ -112,7 +112,9 @@ def test_a_batch_evaluated_as_one_equals_single_runs(
         for mine, theirs in zip(record.captures, alone.captures, strict=True):
             assert mine.step == theirs.step
             assert mine.loss_total == pytest.approx(theirs.loss_total, rel=tolerance)
-            assert mine.loss_content == pytest.approx(theirs.loss_content, rel=10 * tolerance)
+            assert mine.loss_content == pytest.approx(
+                theirs.loss_content, rel=max(1e-6, 10 * tolerance)
+            )  # patches may all but tie
         mine, theirs = _rows(tmp_path / str(number)), _rows(tmp_path / f"alone{number}")
         assert [row["step"] for row in mine] == [row["step"] for row in theirs]
         assert mine[0].keys() == theirs[0].keys(), "the columns are those of its own weights"
