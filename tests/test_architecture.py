@@ -14,7 +14,7 @@ FLOORS = tuple(
     for floor in (
         "errors core.statistics core.sorting core.losses core.palette core.patches core.example core.patchwork "
         "core.recoloring core.averaging",
-        "files memory interrupts provenance config identity help composition catalogue images records history "
+        "files memory interrupts provenance keys config identity help composition catalogue images records history "
         "validation tracking schedule kernels.build kernels.winograd backbones.registry backbones.extractor "
         "backbones.weights pretraining.config pretraining.crops",
         "objective canvas optimizers metrics quality compiling pretraining.network pretraining.record",
