@@ -23,7 +23,7 @@ FLOORS = tuple(
         "benchmark.plan benchmark.results benchmark.program",
         "benchmark.cases benchmark.timing",
         "benchmark.roof benchmark.speed benchmark.race benchmark.lightning benchmark.memory benchmark.target "
-        "benchmark.startup",
+        "benchmark.startup benchmark.curves",
         "report comparison tables figures sheet sync launchers commandline train pretrain blind bench benchmark.table",
     )
 )
