@@ -29,9 +29,9 @@ FOLDER = Path("multirun/bench")
 
 def measures() -> dict[str, Callable[[Plan], Iterator[Measured]]]:
     """Return what measures each of `SECTIONS`."""
-    from src.benchmark import curves, lightning, memory, race, roof, speed, startup, target
+    from src.benchmark import curves, lightning, memory, precision, race, roof, speed, startup, target
 
-    modules = (roof, speed, race, lightning, memory, target, curves, startup)
+    modules = (roof, speed, race, lightning, memory, target, curves, precision, startup)
     return {module.__name__.rpartition(".")[2]: module.measure for module in modules}
 
 

@@ -24,6 +24,7 @@ FLOORS = tuple(
         "benchmark.cases benchmark.timing",
         "benchmark.roof benchmark.speed benchmark.race benchmark.lightning benchmark.memory benchmark.target "
         "benchmark.startup benchmark.curves",
+        "benchmark.precision",
         "report comparison tables figures sheet sync launchers commandline train pretrain blind bench benchmark.table",
     )
 )
@@ -74,7 +75,7 @@ FENCES = {
     "torchvision": set(),
     "torchmetrics": {"metrics", "quality"},
     "safetensors": {"backbones.weights", "pretraining.run"},
-    "matplotlib": {"sheet"},
+    "matplotlib": {"sheet", "benchmark.curves"},
 }
 MODULES = {
     ".".join(path.relative_to(SRC).with_suffix("").parts): path

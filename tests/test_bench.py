@@ -66,6 +66,7 @@ def _results() -> Results:
                 ("rocket-swell", 1.2, {}),
             )
         ],
+        "precision": [Measured({"pair": "cat-dots"}, {"32": 1.25, "bf16": 1.26, "apart": 0.008})],
         "startup": [Measured({"command": "imports"}, {"seconds": 4.0, "ratio": 1.0})],
     }
     rows = tuple(row for name, each in measured.items() for row in results.rows_of(session, name, each))
@@ -323,7 +324,8 @@ def test_curves_are_medians_over_the_pairs(tmp_path: Path) -> None:
     assert (found["reached"], found["pairs"], found["end"]) == (2, 3, 0.9)
     assert found["evaluations_to_target"] == 4.0, "one that did not reach it took longer than those that did"
     curves.draw(rows, tmp_path / "curves.png")
-    assert Image.open(tmp_path / "curves.png").width > 500
+    with Image.open(tmp_path / "curves.png") as drawn:
+        assert drawn.width > 500
 
 
 def test_a_curve_is_read_off_a_run() -> None:

@@ -11,6 +11,7 @@ SECTIONS = {
     "memory": "peak memory by size, each in a process of its own",
     "target": "time to the loss that the published recipe ends with",
     "curves": "loss of the default objective against evaluations and seconds, by optimiser",
+    "precision": "final loss in bfloat16 against float32",
     "startup": "--help and a one-step run against importing the libraries alone, in turn",
 }
 PRECISIONS = ("32", "bf16")

@@ -167,6 +167,17 @@ def _curves(rows: Sequence[Row]) -> list[Line]:
     return lines
 
 
+def _precision(rows: Sequence[Row]) -> list[Line]:
+    return [
+        {
+            "final loss": cell(row.case["pair"]),
+            **{name: _figure(row, precision, digits=4) for precision, name in FORMATS.items()},
+            "apart": f"{100 * row.values['apart']:+.2f} %" if row.values else "–",
+        }
+        for row in rows
+    ]
+
+
 def _startup(rows: Sequence[Row]) -> list[Line]:
     return [
         {"": cell(row.case["command"]), "s": _figure(row, "seconds"), "of the imports": _figure(row, "ratio")}
@@ -180,6 +191,7 @@ PARTS: dict[str, tuple[str, Callable[[Sequence[Row]], list[Line]]]] = {
     "roof": ("The machine's own rates", _roof),
     "target": ("Time to the loss that the published recipe ends with, against 6000 steps of its program", _target),
     "curves": ("Time to the loss that 1000 steps of Adam at 0.02 reach by the default objective, medians", _curves),
+    "precision": ("Final loss of the defaults in both precisions", _precision),
     "memory": ("Peak memory", _memory),
     "lightning": ("The share of Lightning and the rest of the loop", _lightning),
     "startup": ("Start-up, against importing torch, torchvision, torchmetrics and pytorch_lightning alone", _startup),
