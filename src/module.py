@@ -220,12 +220,12 @@ class StyleTransferModule(LightningModule):
             return
         self.logged_step = step
         point = {
-            **values,
             keys.EVALUATIONS: self.evaluations,
             keys.SECONDS: self.seconds,
             keys.IT_PER_S: self.throughput.it_per_s,
             keys.MPX_IT_PER_S: self.throughput.mpx_it_per_s,
             keys.PEAK_MIB: metrics.peak_mib(self.device),
+            **values,
         }
         for tracker in self.trackers:
             tracker.log_point(point, step, picture)

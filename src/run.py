@@ -160,6 +160,8 @@ def new_record(config: RunConfig) -> RunRecord:
         fit=config.fit,
         steps=config.steps,
         seed=config.seed,
+        study=config.study,
+        trial=config.trial,
         precision=config.precision,
         config=plain(config),
         versions=provenance.versions(),
@@ -215,9 +217,8 @@ def _optimise(
     if interrupts.received is not None and not module.reached and record.step < config.steps:
         raise Interrupted(interrupts.received, _resumes(folder))
     record.stopped = "loss reached" if module.reached else "all steps taken"
-    found = quality.measure(module.canvas.picture(), prepared.content, prepared.style, config.backbone)
-    record.gradient_ssim, record.patch_distance = found["gradient_ssim"], found["patch_distance"]
-    record.gram_distance = found["gram_distance"]
+    if record.score is None:  # resumed after its last step: by a version that judged later
+        quality.judge(record, config, module.canvas.picture(), prepared.content, prepared.style)
     last = record.captures[-1]
     log.info(
         "%s (loss %.4g -> %.4g, SSIM %.3f, %.2f it/s)",

@@ -1,0 +1,23 @@
+"""One figure of merit, for sweeps that can follow one alone."""
+
+from dataclasses import dataclass
+
+from src.options import option
+
+
+@dataclass
+class Score:
+    """How much of the content is kept, among pictures that are near enough to the style.
+
+    score = SSIM - penalty max(0, distance - bound), where the distance is `quality.patch_distance`: between the two
+    pictures themselves, in standard deviations of the style's values. A style loss would not do. What it measures is
+    chosen by the very options that are swept: fewer and shallower layers, or weights on those that match easily, make
+    it smaller without a change of the picture.
+    """
+
+    bound: float = option(0.3, "patch distance to the style up to which SSIM alone counts")
+    penalty: float = option(2.0, "what a patch distance of 1 beyond the bound costs, in SSIM")
+
+    def of(self, ssim: float, distance: float) -> float:
+        """Return the score of a picture."""
+        return ssim - self.penalty * max(0.0, distance - self.bound)
