@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def specification(entity: str, project: str) -> dict[str, Any]:
     """Return what would be saved, in W&B's own terms, as plain values; only its ids are new at every call."""
     # the library has no public name for what it sends
-    built = {"workspace": panels.workspace(entity, project), "report": panels.report(entity, project)}
+    built: dict[str, Any] = {"workspace": panels.workspace(entity, project), "report": panels.report(entity, project)}
     return {name: each._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
             for name, each in built.items()}  # fmt: skip
 
@@ -37,6 +38,7 @@ def save(entity: str, project: str, view: str | None = None) -> list[str]:
     Raises:
         InputError: there is no key, no server, or it does not take them.
     """
+    os.environ.setdefault("WANDB_SILENT", "true")  # it would say the addresses as well
     mode, reason = wandb_mode(Logger())
     if mode != "online":
         raise InputError(
@@ -76,7 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m src.dashboard", description="Save a W&B workspace view and a report.")
     parser.add_argument("project", metavar="ENTITY/PROJECT", help="where the runs are; logger.project's default is "
                         "neural-style")  # fmt: skip
-    parser.add_argument("--dry-run", action="store_true", help="print the specification as JSON; no account, no network")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the specification as JSON; no account, no network"
+    )
     parser.add_argument("--view", metavar="URL", help="bring this saved view up to date instead of making a new one")
     args = parser.parse_args(arguments)
     entity, _, project = args.project.partition("/")

@@ -38,7 +38,9 @@ def library() -> tuple[Any, Any]:
         import wandb_workspaces.reports.v2 as reports
         import wandb_workspaces.workspaces as workspaces
     except ModuleNotFoundError as error:
-        raise InputError(f"{error.name} is not installed, and dashboards need it: pip install wandb-workspaces") from None
+        raise InputError(
+            f"{error.name} is not installed, and dashboards need it: pip install wandb-workspaces"
+        ) from error
     return reports, workspaces
 
 
@@ -103,7 +105,10 @@ def workspace(entity: str, project: str) -> "Workspace":
         ],
         settings=ws.WorkspaceSettings(x_axis=STEP, max_runs=100),
         runset_settings=ws.RunsetSettings(
-            order=[expr.Ordering(expr.Metric("Group")), expr.Ordering(expr.Metric("CreatedTimestamp"), ascending=False)],
+            order=[
+                expr.Ordering(expr.Metric("Group")),
+                expr.Ordering(expr.Metric("CreatedTimestamp"), ascending=False),
+            ],
             pinned_columns=[*COLUMNS, "run:group"],
         ),
     )

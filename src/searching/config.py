@@ -74,4 +74,3 @@ def check(config: SearchConfig) -> None:
         if len(bounds) != 2 or not 0 < bounds[0] < bounds[1] < math.inf:
             raise InputError(f"space.{name} takes a lowest and a highest value above 0, as in [0.1,10], not {bounds}")
     validate(base_run(config))
-

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from src import keys
 from src.errors import InputError, Interrupted, SweepFailed, first_line
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 DATABASE = "study.sqlite3"
 # Measured of the pictures themselves: the same yardstick whatever a trial's objective weighs.
-AIMS = {keys.PATCH_DISTANCE: "minimize", keys.SSIM: "maximize"}
+AIMS: dict[str, Literal["minimize", "maximize"]] = {keys.PATCH_DISTANCE: "minimize", keys.SSIM: "maximize"}
 # Noted with a trial: why its run failed, of itself and not by a kill; the number in whose folder it goes on; kills.
 ERROR, PLACE, KILLS = "error", "place", "kills"
 MOST_KILLS = 2  # what is killed again may be what kills: too large for the memory, say
