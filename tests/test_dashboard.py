@@ -48,9 +48,8 @@ def _values(node: Any, *names: str) -> Iterator[Any]:
 def _missing(specification: dict[str, Any], seen: wandb_files.OfflineRun) -> set[str]:
     """What the panels and the run tables name and the run has not."""
     logged = set().union(*seen.history)
-    panel_configs = [each["config"] for each in _values(specification, "panels") if isinstance(each, dict)]
-    panel_configs += [each["config"] for found in _values(specification, "panels") if isinstance(found, list)
-                      for each in found]  # fmt: skip
+    lists = [each for each in _values(specification, "panels") if isinstance(each, list)]
+    panel_configs = [panel["config"] for panels_of_one in lists for panel in panels_of_one]
     wanted: set[str] = set()
     missing: set[str] = set()
     for config in panel_configs:

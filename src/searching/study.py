@@ -80,10 +80,11 @@ def _open(config: SearchConfig, folder: Path) -> "Study":
     import optuna
     from sqlalchemy import URL
 
-    address = URL.create("sqlite", database=str(folder / DATABASE)).render_as_string()
+    storage = optuna.storages.RDBStorage(URL.create("sqlite", database=str(folder / DATABASE)).render_as_string())
+    names = optuna.study.get_all_study_names(storage)  # the folder may have been renamed since
     study = optuna.create_study(
-        storage=optuna.storages.RDBStorage(address),
-        study_name=folder.name,
+        storage=storage,
+        study_name=names[0] if names else folder.name,
         directions=list(AIMS.values()),
         load_if_exists=True,
     )
