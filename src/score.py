@@ -15,8 +15,8 @@ class Score:
     it smaller without a change of the picture.
     """
 
-    bound: float = option(0.3, "patch distance to the style up to which SSIM alone counts")
-    penalty: float = option(2.0, "what a patch distance of 1 beyond the bound costs, in SSIM")
+    bound: float = option(0.15, "patch distance to the style up to which SSIM alone counts")
+    penalty: float = option(5.0, "what a patch distance of 1 beyond the bound costs, in SSIM")
 
     def of(self, ssim: float, distance: float) -> float:
         """Return the score of a picture."""
