@@ -13,6 +13,10 @@ class Score:
     pictures themselves, in standard deviations of the style's values. A style loss would not do. What it measures is
     chosen by the very options that are swept: fewer and shallower layers, or weights on those that match easily, make
     it smaller without a change of the picture.
+
+    The defaults are measured on coffee and cat in brushwork, at 128 and 256 px, with layer sets a, c and e: with beta 1
+    the distance is 0.18 to 0.19, with beta 10 0.13 to 0.14. Between them SSIM falls by 1 to 1.5 for each unit of
+    distance, so that a smaller penalty would be worth paying. Other styles have distances of their own.
     """
 
     bound: float = option(0.15, "patch distance to the style up to which SSIM alone counts")
