@@ -1,6 +1,7 @@
 """A search goes on through kills and failures, measures every trial by the same yardstick, and tells its front."""
 
 import csv
+import dataclasses
 import os
 import signal
 import subprocess
@@ -47,6 +48,7 @@ class Painter:
     """In the place of `run`: made-up pictures, nearer to the style the larger beta is, and what goes wrong."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.record = example_record()
         self.runs: list[tuple[RunConfig, Path]] = []
         self.errors: dict[int, BaseException] = {}
         monkeypatch.setattr(study, "run", self)
@@ -55,9 +57,8 @@ class Painter:
         self.runs.append((config, folder))
         if error := self.errors.get(len(self.runs) - 1):
             raise error
-        record = example_record()
-        record.patch_distance, record.ssim = 1 / (1 + config.loss.beta), 1 / (1 + config.loss.beta / 10)
-        return record
+        beta = config.loss.beta
+        return dataclasses.replace(self.record, patch_distance=1 / (1 + beta), ssim=1 / (1 + beta / 10))
 
     @property
     def betas(self) -> list[float]:
@@ -149,7 +150,7 @@ def test_failures_count_and_do_not_stop_it(config: SearchConfig, painter: Painte
         study.search(config, tmp_path / "third")
     assert len(painter.runs) == 1
     study.search(config, tmp_path / "third")
-    assert len(painter.runs) == 5
+    assert len(painter.runs) == 5 and painter.betas[:2] == [10.0, 10.0]
 
 
 def test_an_interrupted_trial_goes_on_and_does_not_count(

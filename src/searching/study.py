@@ -18,6 +18,7 @@ from src.searching.front import FRONT, Point, front_csv, front_table, shown
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+    from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
 log = logging.getLogger(__name__)
@@ -47,8 +48,8 @@ def search(config: SearchConfig, folder: Path) -> list[Point]:
         Interrupted: SIGINT or SIGTERM.
     """
     check(config)
-    with sole_writer(folder), _database_errors(folder / DATABASE):
-        study = _open(config, folder)
+    with sole_writer(folder), _storage(folder / DATABASE) as storage:
+        study = _open(storage, config, folder)
         _take_up(study)
         while len(_counted(study)) < config.trials:
             _run_trial(study, config, folder)
@@ -63,24 +64,28 @@ def search(config: SearchConfig, folder: Path) -> list[Point]:
 
 
 @contextmanager
-def _database_errors(path: Path) -> Iterator[None]:
+def _storage(path: Path) -> Iterator["RDBStorage"]:
     try:
         import optuna
+        from sqlalchemy import URL
         from sqlalchemy.exc import SQLAlchemyError
     except ModuleNotFoundError as error:
         raise InputError(f"{error.name} is not installed, and a search needs it: pip install 'optuna>=4'") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        yield
+        storage = optuna.storages.RDBStorage(URL.create("sqlite", database=str(path)).render_as_string())
+        try:
+            yield storage
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
     except (optuna.exceptions.OptunaError, SQLAlchemyError) as error:
         raise InputError(f"{path} cannot be used as the file of a study: {first_line(error)}") from error
 
 
-def _open(config: SearchConfig, folder: Path) -> "Study":
+def _open(storage: "RDBStorage", config: SearchConfig, folder: Path) -> "Study":
     import optuna
-    from sqlalchemy import URL
 
-    storage = optuna.storages.RDBStorage(URL.create("sqlite", database=str(folder / DATABASE)).render_as_string())
     names = optuna.study.get_all_study_names(storage)  # the folder may have been renamed since
     study = optuna.create_study(
         storage=storage,
@@ -158,6 +163,7 @@ def _run_trial(study: "Study", config: SearchConfig, folder: Path) -> None:
             log.error("trial %d failed: %s", place, first_line(error))
         study.tell(trial, state=TrialState.FAIL)
         if hopeless:
+            _put_back(study, trial, trial.user_attrs.get(KILLS, 0))
             raise
     except BaseException as stop:
         study.tell(trial, state=TrialState.FAIL)
