@@ -40,7 +40,7 @@ BESIDE = {
     "score": {"options"},
     "images": {"files"},
     "pretraining.config": {"config", "options", "validation"},
-    "searching.config": {"config", "options", "validation"},
+    "searching.config": {"config", "identity", "options", "validation"},
     "schedule": {"config"},
     "identity": {"config"},
     "pretraining.crops": {"images"},

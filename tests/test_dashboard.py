@@ -171,7 +171,7 @@ def test_a_wandb_sweep_starts_runs_of_the_same_command(tmp_path: Path) -> None:
 
     from src import records
     from src.composition import compose
-    from src.config import identity
+    from src.identity import identity
     from tests.conftest import ROOT, SMALL
 
     written = yaml.safe_load((ROOT / "conf/wandb_sweep.yaml").read_text())

@@ -13,8 +13,9 @@ import pytest
 
 from src import keys, records
 from src.composition import compose
-from src.config import RunConfig, identity, typed
+from src.config import RunConfig, typed
 from src.errors import InputError, Interrupted, NonFiniteLoss, SweepFailed
+from src.identity import identity
 from src.records import RunRecord
 from src.searching import space, study
 from src.searching.config import SearchConfig, Space, base_run, check, study_name

@@ -5,8 +5,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from src.config import RunConfig, identity, named
+from src.config import RunConfig
 from src.errors import InputError
+from src.identity import identity, named
 from src.options import option
 from src.validation import check_ranges, validate
 
