@@ -18,13 +18,16 @@ from src.errors import InputError
 from src.help import option_names
 from src.identity import run_name
 from src.pretraining.config import PretrainConfig
+from src.searching.config import SearchConfig, study_name
 
 
 def register() -> None:
     """Make the schema and the resolver of conf/ known to Hydra; may be called again."""
     ConfigStore.instance().store(name="schema", node=RunConfig)
     ConfigStore.instance().store(name="pretrain_schema", node=PretrainConfig)
+    ConfigStore.instance().store(name="search_schema", node=SearchConfig)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    OmegaConf.register_new_resolver("study_folder", study_folder, replace=True)
 
 
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> RunConfig:
@@ -55,6 +58,12 @@ def run_options(composed: DictConfig) -> RunConfig:
     """
     fields = [field.name for field in dataclasses.fields(RunConfig)]
     return typed(OmegaConf.masked_copy(composed, fields))
+
+
+def study_folder(*, _root_: DictConfig) -> str:
+    """Resolve `${study_folder:}`: the name of the study that the surrounding configuration describes."""
+    fields = [field.name for field in dataclasses.fields(SearchConfig)]
+    return study_name(typed(OmegaConf.masked_copy(_root_, fields), SearchConfig))
 
 
 def explain_composition(error: HydraException | OmegaConfBaseException, schema: type = RunConfig) -> str:

@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.errors import InputError
+from src.options import option
+from src.score import Score
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -20,15 +22,6 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 def group_names(group: str) -> list[str]:
     """Return the names that GROUP=NAME may take: the files of conf/GROUP."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-
-
-def option(default: Any, help: str) -> Any:
-    """Declare a field with its help text; a mutable default is copied for each instance."""
-    if isinstance(default, list | dict):
-        return dataclasses.field(default_factory=lambda: default.copy(), metadata={"help": help})
-    if isinstance(default, type):
-        return dataclasses.field(default_factory=default, metadata={"help": help})
-    return dataclasses.field(default=default, metadata={"help": help})
 
 
 @dataclass
@@ -94,9 +87,7 @@ class Init:
     path: str | None = option(None, "the picture to start from (init=file)")
     hold: float = option(0.15, "patchwork: weight of the content where it is flat; the style's patches weigh 1")
     edges: float = option(4.0, "patchwork: what is added to that where the content's contrast is highest")
-    blend: float = option(
-        1.0, "patchwork: weight of the content laid over the patches at last, where its contrast is highest"
-    )
+    blend: float = option(1.0, "patchwork: weight of the content laid over it at last, where its contrast is highest")
 
 
 @dataclass
@@ -104,7 +95,7 @@ class Optimizer:
     """How the image is changed."""
 
     name: str = option("adam", "adam | lbfgs (strong-Wolfe line search)")
-    lr: float = option(0.01, "learning rate, in units of the canvas space")
+    lr: float = option(0.02, "learning rate, in units of the canvas space")
     betas: list[float] = option([0.8, 0.95], "adam: decay of the first and second moments")
     history: int = option(20, "lbfgs: curvature pairs kept")
     rise: int = option(10, "adam: steps at the start of each size in which the learning rate rises")
@@ -172,6 +163,7 @@ class RunConfig:
     canvas: Canvas = option(Canvas, "parametrisation")
     logger: Logger = option(Logger, "tracking")
     trainer: Trainer = option(Trainer, "machine")
+    score: Score = option(Score, "figure of merit")
     steps: int = option(60, "optimiser steps")
     captures: list[Any] = option(
         [0.33, 0.67, 1.0], "when the picture is kept: fractions of steps (0.33), or step numbers (100)"
@@ -188,6 +180,8 @@ class RunConfig:
     max_megapixels: float = option(100.0, "largest image accepted, as a file and at work")
     mirror: str | None = option(None, "folder that serves known images and weights in place of the network")
     resume: str | None = option(None, "DIR or last: go on with an interrupted run, in its folder")
+    study: str | None = option(None, "the search that a run is a trial of: python -m src.search sets it")
+    trial: int | None = option(None, "which of its trials")
 
 
 Schema = TypeVar("Schema")

@@ -8,8 +8,9 @@ from typing import Any
 
 from src.config import RunConfig, picture_name, plain
 
-# What a run is does not depend on these: where it runs, what watches it, how often.
-CIRCUMSTANCES = ("logger", "trainer", "mirror", "resume", "log_every", "checkpoint_every", "max_megapixels")
+# What a run is does not depend on these: where it runs, what watches it, how often, what it is made for.
+CIRCUMSTANCES: tuple[str, ...] = ("logger", "trainer", "mirror", "resume", "log_every", "checkpoint_every")
+CIRCUMSTANCES += ("max_megapixels", "score", "study", "trial")
 _DESCRIPTION = ("title", "artist", "year", "licence")
 
 
@@ -28,7 +29,12 @@ def identity(config: RunConfig) -> dict[str, Any]:
 
 def run_name(config: RunConfig) -> str:
     """Return content-style-layers-digest: readable, and the same for the same run wherever it is started."""
-    digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:8]
+    return named(config, identity(config))
+
+
+def named(config: RunConfig, specification: dict[str, Any]) -> str:
+    """Return a name for what has a specification: readable, and the same for the same one."""
+    digest = hashlib.sha256(json.dumps(specification, sort_keys=True).encode()).hexdigest()[:8]
     words = (picture_name(config.content), picture_name(config.style), config.layers.name)
     readable = "-".join(re.sub(r"[^\w.]+", "_", word)[:40] for word in words)
     return f"{readable}-{digest}"

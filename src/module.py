@@ -11,7 +11,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
-from src import metrics
+from src import counters, keys, metrics
 from src.canvas import Canvas
 from src.compiling import Evaluate
 from src.config import Optimizer as OptimizerOptions
@@ -72,7 +72,7 @@ class StyleTransferModule(LightningModule):
         self.throughput = metrics.Throughput()
         self.evaluations = 0
         self.initial_loss: float | None = None
-        self._seconds_before = 0.0
+        self.seconds_before = 0.0
         self._begun = time.perf_counter()
         self.latest: dict[str, float] = {}
         self.latest_step = 0
@@ -92,9 +92,8 @@ class StyleTransferModule(LightningModule):
         self.throughput.warmed = 0
         self.evaluations = before.evaluations
         self.initial_loss = before.initial_loss
-        self._seconds_before = before.seconds
-        if carry:
-            self._moments = before.optimizers().state_dict()  # type: ignore[union-attr]
+        self.seconds_before = before.seconds
+        self._moments = before.optimizers().state_dict() if carry else None  # type: ignore[union-attr]
 
     @property
     def step(self) -> int:
@@ -115,7 +114,7 @@ class StyleTransferModule(LightningModule):
     @property
     def seconds(self) -> float:
         """Return the wall time of the loop, s, that of earlier processes of the run included."""
-        return self._seconds_before + time.perf_counter() - self._begun
+        return self.seconds_before + time.perf_counter() - self._begun
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Take the steps up to the next pause; the batch is a mere tick of the loop."""
@@ -198,10 +197,10 @@ class StyleTransferModule(LightningModule):
         step = self.step
         self.latest, self.latest_step = values, step
         if self.initial_loss is None:
-            self.initial_loss = self.latest[metrics.TOTAL]
-        if not self.keep_if_finite(self.latest[metrics.TOTAL]):
+            self.initial_loss = self.latest[keys.TOTAL]
+        if not self.keep_if_finite(self.latest[keys.TOTAL]):
             raise Halt
-        if self.stop_at_loss is not None and self.latest[metrics.TOTAL] <= self.stop_at_loss:
+        if self.stop_at_loss is not None and self.latest[keys.TOTAL] <= self.stop_at_loss:
             self.reached = True
             raise Halt
         if self.timetable.logs_at(step):
@@ -221,7 +220,7 @@ class StyleTransferModule(LightningModule):
 
     def shown(self) -> tuple[int, str]:
         """Return the step of the latest loss, and a line about it for people."""
-        loss = self.latest.get(metrics.TOTAL)
+        loss = self.latest.get(keys.TOTAL)
         words = [f"loss {loss:.4g}"] if loss is not None else []
         return self.latest_step, ", ".join([*words, f"{self.throughput.it_per_s:.2f} it/s"])
 
@@ -243,33 +242,17 @@ class StyleTransferModule(LightningModule):
         if step <= self.logged_step:
             return
         self.logged_step = step
-        point = {
-            **values,
-            metrics.EVALUATIONS: self.evaluations,
-            metrics.IT_PER_S: self.throughput.it_per_s,
-            metrics.MPX_IT_PER_S: self.throughput.mpx_it_per_s,
-            metrics.PEAK_MIB: metrics.peak_mib(self.device),
-        }
+        point = counters.point(self, values)
         for tracker in self.trackers:
             tracker.log_point(point, step, picture)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the counters that a resumed run goes on with."""
         checkpoint["matches"] = self.objective.matches
-        checkpoint["counters"] = {
-            "step": self.step,
-            # what is remembered is lost with the process, and evaluated again
-            "evaluations": self.evaluations - (self._memory.recall() is not None),
-            "initial_loss": self.initial_loss,
-            "seconds": self.seconds,
-            "throughput": {key: value for key, value in vars(self.throughput).items() if key != "warmed"},
-        }
+        # what is remembered is lost with the process, and evaluated again
+        checkpoint["counters"] = counters.saved(self, forgotten=int(self._memory.recall() is not None))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the counters up again."""
         self.objective.forget_matches(checkpoint["matches"])
-        counters = checkpoint["counters"]
-        self.evaluations = counters["evaluations"]
-        self.initial_loss = counters["initial_loss"]
-        self._seconds_before = counters["seconds"]
-        self.throughput = metrics.Throughput(**counters["throughput"])
+        counters.restore(self, checkpoint["counters"])

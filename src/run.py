@@ -130,9 +130,8 @@ def conclude(session: Session, module: "StyleTransferModule", prepared: "Prepare
     if interrupts.received is not None and not module.reached and record.step < config.steps:
         raise Interrupted(interrupts.received, _resumes(session.folder))
     record.stopped = "loss reached" if module.reached else "all steps taken"
-    found = quality.measure(module.canvas.picture(), prepared.content, prepared.style, config.backbone)
-    record.gradient_ssim, record.patch_distance = found["gradient_ssim"], found["patch_distance"]
-    record.gram_distance = found["gram_distance"]
+    if record.score is None:  # resumed after its last step: by a version that judged later
+        quality.judge(record, config, module.canvas.picture(), prepared.content, prepared.style)
     log.info(
         "%s (loss %.4g -> %.4g, SSIM %.3f, %.2f it/s)",
         _shown(session.folder / "image.png"),

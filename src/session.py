@@ -125,6 +125,8 @@ def new_record(config: RunConfig) -> RunRecord:
         fit=config.fit,
         steps=config.steps,
         seed=config.seed,
+        study=config.study,
+        trial=config.trial,
         precision=config.precision,
         config=plain(config),
         versions=provenance.versions(),

@@ -45,6 +45,8 @@ NOT_NEGATIVE = (
     "init.edges",
     "init.blend",
     "optimizer.rise",
+    "score.bound",
+    "score.penalty",
 )
 
 

@@ -14,19 +14,21 @@ FLOORS = tuple(
     for floor in (
         "errors core.statistics core.sorting core.losses core.palette core.patches core.example core.patchwork "
         "core.recoloring core.averaging",
-        "files memory interrupts provenance config identity help composition catalogue images records history "
-        "validation tracking session schedule batch.logs batch.grouping kernels.build kernels.winograd "
-        "backbones.registry backbones.extractor backbones.weights pretraining.config pretraining.crops",
-        "objective canvas optimizers metrics quality compiling pretraining.network pretraining.record",
+        "files memory interrupts provenance keys options score config identity help composition catalogue images "
+        "records history validation tracking session schedule batch.logs batch.grouping kernels.build "
+        "kernels.winograd backbones.registry backbones.extractor backbones.weights pretraining.config "
+        "pretraining.crops searching.config",
+        "objective canvas optimizers metrics counters quality compiling pretraining.network pretraining.record",
         "module callbacks progress pretraining.module batch.objective batch.module batch.checkpoints",
-        "preparation loop run pretraining.run",
+        "preparation loop run pretraining.run searching.space",
         "batch.pairs batch.loop batch.run",
         "benchmark.plan benchmark.results benchmark.program",
         "benchmark.cases benchmark.timing",
         "benchmark.roof benchmark.speed benchmark.race benchmark.lightning benchmark.batch benchmark.memory "
-        "benchmark.target benchmark.startup",
+        "benchmark.target benchmark.startup benchmark.curves",
+        "benchmark.precision",
         "report comparison tables figures sheet sync launchers batch.launcher commandline train pretrain blind bench "
-        "benchmark.table",
+        "benchmark.table search searching.study searching.front dashboard panels",
     )
 )
 BESIDE = {
@@ -36,8 +38,11 @@ BESIDE = {
     "core.example": {"core.patches"},
     "core.patchwork": {"core.example"},
     "catalogue": {"config", "files"},
+    "config": {"options", "score"},
+    "score": {"options"},
     "images": {"files"},
-    "pretraining.config": {"config", "validation"},
+    "pretraining.config": {"config", "options", "validation"},
+    "searching.config": {"config", "identity", "options", "validation"},
     "schedule": {"config"},
     "identity": {"config"},
     "session": {
@@ -49,17 +54,18 @@ BESIDE = {
     "batch.run": {"batch.loop", "batch.pairs"},
     "batch.launcher": {"launchers"},
     "pretraining.crops": {"images"},
-    "composition": {"config", "help", "identity", "pretraining.config"},
+    "composition": {"config", "help", "identity", "pretraining.config", "searching.config"},
     "help": {"config"},
     "records": {"files"},
     "validation": {"config", "schedule", "backbones.registry"},
     "history": {"files"},
-    "tracking": {"config", "history"},
+    "tracking": {"config", "history", "keys"},
     "kernels.build": {"catalogue", "files", "provenance"},
     "kernels.winograd": {"kernels.build"},
     "backbones.extractor": {"backbones.registry", "kernels.winograd"},
     "backbones.weights": {"backbones.extractor", "backbones.registry", "catalogue", "config"},
     "metrics": {"objective"},
+    "counters": {"metrics"},
     "compiling": {"metrics", "objective"},
     "callbacks": {"module"},
     "loop": {"preparation"},
@@ -75,23 +81,29 @@ BESIDE = {
     "figures": {"sheet", "tables"},
     "train": {"batch.launcher", "commandline", "launchers"},
     "pretrain": {"commandline", "launchers"},
+    "search": {"commandline", "launchers", "searching.study"},
+    "searching.study": {"searching.front"},
+    "searching.front": {"tables"},
+    "dashboard": {"panels"},
 }
 # Who may import what is slow to import, or what the rest should not depend on.
 FENCES = {
-    "hydra": {"composition", "train", "pretrain", "commandline", "launchers", "batch.launcher"},
+    "hydra": {"composition", "train", "pretrain", "search", "commandline", "launchers", "batch.launcher"},
     "omegaconf": {
-        *("config", "composition", "run", "session", "train", "pretrain", "commandline", "launchers"),
+        *("config", "composition", "run", "session", "train", "pretrain", "search", "commandline", "launchers"),
         "batch.launcher",
     },
     "pytorch_lightning": {
         *("module", "callbacks", "progress", "loop", "pretraining.module", "pretraining.run"),
         *("batch.checkpoints", "batch.loop"),
     },
-    "wandb": {"tracking"},
+    "wandb": {"tracking", "dashboard"},
+    "wandb_workspaces": {"panels", "dashboard"},
+    "optuna": {"searching.study"},
     "torchvision": set(),
     "torchmetrics": {"metrics", "quality"},
     "safetensors": {"backbones.weights", "pretraining.run"},
-    "matplotlib": {"sheet"},
+    "matplotlib": {"sheet", "benchmark.curves"},
 }
 MODULES = {
     ".".join(path.relative_to(SRC).with_suffix("").parts): path

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src import metrics
+from src import keys, metrics
 from src.batch.objective import BatchObjective, descend, joined
 from src.canvas import Canvas
 from src.compiling import Evaluate
@@ -166,7 +166,7 @@ class BatchModule(StyleTransferModule):
     def shown(self) -> tuple[int, str]:
         """Return the step of the latest losses, and a line about them for people."""
         going = list(self.active.values())
-        losses = sorted(each.latest[metrics.TOTAL] for each in going if each.latest)
+        losses = sorted(each.latest[keys.TOTAL] for each in going if each.latest)
         words = [f"{len(going)} pairs", *([f"losses {losses[0]:.4g} to {losses[-1]:.4g}"] if losses else [])]
         step = max((each.latest_step for each in going), default=0)
         return step, ", ".join([*words, f"{self.throughput.it_per_s:.2f} it/s each"])

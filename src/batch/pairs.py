@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from src import quality
 from src.batch.logs import AT_WORK
 from src.callbacks import CHECKPOINT, Captures
 from src.catalogue import Found
@@ -130,7 +132,10 @@ class Pair:
             raise InputError(
                 f"{self.folder / CHECKPOINT} is of another version of this program; delete it to start this run anew"
             )
-        self.captures = Captures(self.folder, self.record, self.prepared.content)
+        judge = partial(
+            quality.judge, self.record, self.config, content=self.prepared.content, style=self.prepared.style
+        )
+        self.captures = Captures(self.folder, self.record, self.prepared.content, judge)
 
     @property
     def stopped(self) -> bool:
