@@ -32,7 +32,7 @@ class StyleTransferModule(LightningModule):
     optimisation. The loss that belongs to step s is that of the image after s updates: it is what the first evaluation
     of step s + 1 sees, and it is logged under s.
 
-    The network and the targets stay outside module registration: they are no parameters, and no checkpoint holds them.
+    Network and targets are not registered: they are no parameters, and no checkpoint holds them.
 
     Args:
         canvas: the image, (1, 3, H, W); several, (B, 3, H, W), are `batch.module`'s.
@@ -150,13 +150,13 @@ class StyleTransferModule(LightningModule):
         self.trainer.should_stop = True
 
     def closure(self, look_first: bool) -> Callable[[], Tensor]:
+        """Return what an optimiser evaluates; where asked for, its first evaluation is looked at."""
         first = look_first
 
         @torch.enable_grad()
         def evaluate() -> Tensor:
             nonlocal first
-            known = self._memory.recall()
-            if known is None:
+            if (known := self._memory.recall()) is None:
                 self.canvas.zero_grad()
             terms = known[1] if known else self.evaluate(self.canvas.normalized())
             if first:
@@ -180,20 +180,15 @@ class StyleTransferModule(LightningModule):
         down every pair of a loss that is small in its units. Adam is indifferent to scale.
         """
         initial = self.initial_loss
-        if self.options.name != "lbfgs" or not initial or not math.isfinite(initial):
-            return 1.0
-        return 1 / initial
+        scaled = self.options.name == "lbfgs" and initial and math.isfinite(initial)
+        return 1 / initial if initial and scaled else 1.0
 
     def look(self, terms: Terms) -> None:
-        """Take note of the terms of the present step.
-
-        Raises:
-            Halt: the run ends here.
-        """
+        """Take note of the terms of the present step; raises as `note` does."""
         self.note(metrics.terms_to_metrics(terms)[0])
 
     def note(self, values: dict[str, float]) -> None:
-        """Take note of the values of the present step; raises as `look` does."""
+        """Take note of the values of the present step; `Halt` where the run ends here."""
         step = self.step
         self.latest, self.latest_step = values, step
         if self.initial_loss is None:
@@ -209,9 +204,9 @@ class StyleTransferModule(LightningModule):
     def keep_if_finite(self, loss: float) -> bool:
         """Remember the canvas where its loss is finite; otherwise put back the one that was remembered last."""
         if math.isfinite(loss):
-            if self.non_finite_at is not None:  # the capture of what was put back: it is of the step it was kept at
-                return True
-            self._last_finite = (self.step, {name: value.clone() for name, value in self.canvas.state_dict().items()})
+            if self.non_finite_at is None:  # else it is the capture of what was put back, of the step it was kept at
+                kept = {name: value.clone() for name, value in self.canvas.state_dict().items()}
+                self._last_finite = (self.step, kept)
             return True
         self.non_finite_at = self.step
         if self._last_finite is not None:
@@ -220,8 +215,7 @@ class StyleTransferModule(LightningModule):
 
     def shown(self) -> tuple[int, str]:
         """Return the step of the latest loss, and a line about it for people."""
-        loss = self.latest.get(keys.TOTAL)
-        words = [f"loss {loss:.4g}"] if loss is not None else []
+        words = [f"loss {self.latest[keys.TOTAL]:.4g}"] if self.latest else []
         return self.latest_step, ", ".join([*words, f"{self.throughput.it_per_s:.2f} it/s"])
 
     @property
