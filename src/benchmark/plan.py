@@ -46,7 +46,7 @@ class Plan:
         starts: repeats of a process.
         start_edge: px of the one-step run; None is the demo's own.
         target_steps: steps after which a run that has not reached its target stops.
-        curve_pairs: how many pairs of `curves`, of
+        curve_pairs, precision_pairs: how many pairs of `curves` and of `precision`, of
         curve_edge: px, and
         curve_overrides: what their configurations end with.
     """
@@ -67,7 +67,8 @@ class Plan:
     starts: int = 7
     start_edge: int | None = None
     target_steps: int = 6000
-    curve_pairs: int = 6
+    curve_pairs: int = 3
+    precision_pairs: int = 5
     curve_edge: int = 160
     curve_overrides: tuple[str, ...] = ()
 
@@ -102,6 +103,7 @@ def quick(trainer: str) -> Plan:
         start_edge=32,
         target_steps=20,
         curve_pairs=1,
+        precision_pairs=1,
         curve_edge=64,
         curve_overrides=("steps=6",),
     )

@@ -9,14 +9,12 @@ from src.benchmark.plan import Plan
 from src.benchmark.results import Measured
 from src.composition import compose
 
-PAIRS = 5
-
 
 def measure(plan: Plan) -> Iterator[Measured]:
     """Yield both final losses of each pair, by the defaults, and how far they are apart. Hardware without bfloat16
     computes the same, slowly.
     """
-    pairs = list(json.loads(TARGETS.read_text())["pairs"])[: min(PAIRS, plan.curve_pairs)]
+    pairs = list(json.loads(TARGETS.read_text())["pairs"])[: plan.precision_pairs]
     for pair in pairs:
         losses = {precision: _final(plan, pair, precision) for precision in ("32", "bf16")}
         yield Measured({"pair": pair}, {**losses, "apart": losses["bf16"] / losses["32"] - 1})
