@@ -16,6 +16,7 @@ objective        targets and the total loss; compiling: the same, faster; canvas
 quality          what a picture keeps of its content and takes of its style, measured once it is made
 backbones        frozen networks whose named activations are compared; kernels: what they run faster by, in C
 images           reading and writing pictures; catalogue finds them; records, files and provenance keep what was done
+keys             what measured numbers are called
 config           every option: name, type, default, help; validation checks them; composition reads conf/
 core             the mathematics: Gram matrices, losses, patchwork (the start, of an example's patches)
 memory           what is freed is kept for the next step

@@ -6,7 +6,7 @@ from typing import Any
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
-from src import metrics
+from src import keys, metrics
 from src.files import write_atomically, write_error
 from src.images import write_png
 from src.interrupts import Interrupts
@@ -44,11 +44,11 @@ class Captures(Callback):
     def capture(self, trainer: Trainer, module: StyleTransferModule) -> None:
         """Write the picture as it is, or as it last was with a finite loss."""
         values = module.measure()
-        if not module.keep_if_finite(values[metrics.TOTAL]):
+        if not module.keep_if_finite(values[keys.TOTAL]):
             trainer.should_stop = True
             values = module.measure()
         image = module.canvas.image()
-        values[metrics.SSIM] = metrics.ssim(image, self.content)
+        values[keys.SSIM] = metrics.ssim(image, self.content)
         step = module.image_step
         path = self.folder / "captures" / f"step_{step:06d}.png"
         write_png(path, image[0])
@@ -62,25 +62,25 @@ class Captures(Callback):
     ) -> None:
         record = self.record
         record.step = step
-        record.initial_loss = module.initial_loss if module.initial_loss is not None else values[metrics.TOTAL]
+        record.initial_loss = module.initial_loss if module.initial_loss is not None else values[keys.TOTAL]
         record.evaluations = module.evaluations
         record.it_per_s = module.throughput.it_per_s
         record.mpx_it_per_s = module.throughput.mpx_it_per_s
         record.peak_mib = metrics.peak_mib(module.device)
         record.seconds = module.seconds
-        record.ssim = values[metrics.SSIM]
+        record.ssim = values[keys.SSIM]
         record.ssim_published = metrics.ssim_published(image, self.content)
-        if record.initial_loss and values[metrics.TOTAL]:
-            record.loss_decay = record.initial_loss / values[metrics.TOTAL]
-        prefix = metrics.layer_key("")
+        if record.initial_loss and values[keys.TOTAL]:
+            record.loss_decay = record.initial_loss / values[keys.TOTAL]
+        prefix = keys.layer_key("")
         record.add_capture(
             Capture(
                 step=step,
-                loss_total=values[metrics.TOTAL],
-                loss_content=values.get(metrics.CONTENT),
-                loss_style=values.get(metrics.STYLE),
+                loss_total=values[keys.TOTAL],
+                loss_content=values.get(keys.CONTENT),
+                loss_style=values.get(keys.STYLE),
                 file=str(path.relative_to(self.folder)),
-                ssim=values[metrics.SSIM],
+                ssim=values[keys.SSIM],
                 seconds=record.seconds,
                 layers={key.removeprefix(prefix): each for key, each in values.items() if key.startswith(prefix)},
             )

@@ -1,4 +1,4 @@
-"""What is measured beside the losses: names, SSIM, throughput, memory."""
+"""What is measured beside the losses: SSIM, throughput, memory."""
 
 import resource
 import time
@@ -10,23 +10,8 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from src.keys import CONTENT, PALETTE, STYLE, TOTAL, TV, layer_key
 from src.objective import Terms
-
-TOTAL = "loss/total"
-CONTENT = "loss/content"
-STYLE = "loss/style"
-PALETTE = "loss/palette"
-TV = "loss/tv"
-SSIM = "ssim"
-EVALUATIONS = "evaluations"
-IT_PER_S = "throughput/it_per_s"
-MPX_IT_PER_S = "throughput/mpx_it_per_s"
-PEAK_MIB = "memory/peak_mib"
-
-
-def layer_key(tap: str) -> str:
-    """Return the key of one layer's style loss."""
-    return f"{STYLE}/{tap}"
 
 
 def terms_to_metrics(terms: Terms) -> dict[str, float]:

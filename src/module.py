@@ -11,7 +11,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
-from src import metrics
+from src import keys, metrics
 from src.canvas import Canvas
 from src.compiling import Evaluate
 from src.config import Optimizer as OptimizerOptions
@@ -176,10 +176,10 @@ class StyleTransferModule(LightningModule):
         step = self.step
         self.latest, self.latest_step = metrics.terms_to_metrics(terms), step
         if self.initial_loss is None:
-            self.initial_loss = self.latest[metrics.TOTAL]
-        if not self.keep_if_finite(self.latest[metrics.TOTAL]):
+            self.initial_loss = self.latest[keys.TOTAL]
+        if not self.keep_if_finite(self.latest[keys.TOTAL]):
             raise _Halt
-        if self.stop_at_loss is not None and self.latest[metrics.TOTAL] <= self.stop_at_loss:
+        if self.stop_at_loss is not None and self.latest[keys.TOTAL] <= self.stop_at_loss:
             self.reached = True
             raise _Halt
         if self.timetable.logs_at(step):
@@ -197,7 +197,7 @@ class StyleTransferModule(LightningModule):
 
     def shown(self) -> tuple[int, str]:
         """Return the step of the latest loss, and a line about it for people."""
-        loss = self.latest.get(metrics.TOTAL)
+        loss = self.latest.get(keys.TOTAL)
         words = [f"loss {loss:.4g}"] if loss is not None else []
         return self.latest_step, ", ".join([*words, f"{self.throughput.it_per_s:.2f} it/s"])
 
@@ -221,10 +221,11 @@ class StyleTransferModule(LightningModule):
         self.logged_step = step
         point = {
             **values,
-            metrics.EVALUATIONS: self.evaluations,
-            metrics.IT_PER_S: self.throughput.it_per_s,
-            metrics.MPX_IT_PER_S: self.throughput.mpx_it_per_s,
-            metrics.PEAK_MIB: metrics.peak_mib(self.device),
+            keys.EVALUATIONS: self.evaluations,
+            keys.SECONDS: self.seconds,
+            keys.IT_PER_S: self.throughput.it_per_s,
+            keys.MPX_IT_PER_S: self.throughput.mpx_it_per_s,
+            keys.PEAK_MIB: metrics.peak_mib(self.device),
         }
         for tracker in self.trackers:
             tracker.log_point(point, step, picture)

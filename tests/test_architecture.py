@@ -13,7 +13,7 @@ FLOORS = tuple(
     floor.split()
     for floor in (
         "errors core.statistics core.sorting core.losses core.palette core.patches core.example core.patchwork",
-        "files memory interrupts provenance config help composition catalogue images records history validation "
+        "files memory interrupts provenance keys config help composition catalogue images records history validation "
         "tracking schedule kernels.build kernels.winograd backbones.registry backbones.extractor backbones.weights "
         "pretraining.config pretraining.crops",
         "objective canvas optimizers metrics quality compiling pretraining.network pretraining.record",

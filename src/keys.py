@@ -1,0 +1,21 @@
+"""What measured numbers are called, wherever they are logged, drawn or compared: one list.
+
+Light on purpose: a report reads these names without loading what measures them.
+"""
+
+TOTAL = "loss/total"
+CONTENT = "loss/content"
+STYLE = "loss/style"
+PALETTE = "loss/palette"
+TV = "loss/tv"
+SSIM = "ssim"
+EVALUATIONS = "evaluations"
+SECONDS = "seconds"
+IT_PER_S = "throughput/it_per_s"
+MPX_IT_PER_S = "throughput/mpx_it_per_s"
+PEAK_MIB = "memory/peak_mib"
+
+
+def layer_key(tap: str) -> str:
+    """Return the key of one layer's style loss."""
+    return f"{STYLE}/{tap}"
