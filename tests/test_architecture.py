@@ -23,7 +23,9 @@ FLOORS = tuple(
         "benchmark.cases benchmark.timing",
         "benchmark.roof benchmark.speed benchmark.race benchmark.lightning benchmark.memory benchmark.target "
         "benchmark.startup",
-        "report comparison tables figures sheet sync launchers commandline train pretrain blind bench benchmark.table",
+        "report comparison tables labels curves sheet pictures figures ablation charts reproduction summary "
+        "gallery.prints gallery.dossiers gallery.page sync launchers commandline train pretrain blind bench "
+        "benchmark.table",
     )
 )
 BESIDE = {
@@ -57,9 +59,19 @@ BESIDE = {
     "benchmark.race": {"benchmark.speed"},
     "benchmark.table": {"tables"},
     "bench": {"benchmark.table", "tables"},
-    "report": {"comparison", "figures", "tables"},
-    "comparison": {"figures", "tables"},
-    "figures": {"sheet", "tables"},
+    "report": {
+        *("ablation", "charts", "comparison", "curves", "figures", "gallery.dossiers", "gallery.page", "labels"),
+        *("pictures", "summary", "tables"),
+    },
+    "summary": {"comparison", "labels", "tables"},
+    "gallery.dossiers": {"curves", "figures", "gallery.prints", "labels", "pictures", "reproduction", "tables"},
+    "gallery.prints": {"pictures"},
+    "comparison": {"labels", "tables"},
+    "charts": {"curves", "labels", "sheet", "tables"},
+    "ablation": {"figures", "labels", "pictures", "tables"},
+    "figures": {"labels", "pictures", "sheet", "tables"},
+    "pictures": {"sheet"},
+    "labels": {"tables"},
     "train": {"commandline", "launchers"},
     "pretrain": {"commandline", "launchers"},
 }
