@@ -79,7 +79,7 @@ function showPictures(run) {
 function showNumbers(run) {
   const rows = [];
   const add = (name, text) => rows.push(make("div", {}, make("dt", {}, name), make("dd", {}, text)));
-  for (const tell of ["layers", "ratio", "backbone"]) add(nameOf(tell), run[tell]);
+  for (const tell of ["layers", "ratio", "backbone"]) add(nameOf(tell), run.settings[tell]);
   for (const key of SHOWN) if (run[key] !== null) add(nameOf(key), written(run[key], 4));
   if (run.initial_loss !== null) add("loss", `${written(run.initial_loss)} → ${written(run.captures.at(-1)?.loss)}`);
   if (run.width) add("size", `${run.width} × ${run.height}`);

@@ -63,7 +63,9 @@ def compile_all(
             {
                 "name": plain_text(folder.resolve().name),
                 **state(folder, record),
-                **{name: plain_text(value) for name, value in filters(record, names).items()},
+                "content": plain_text(record.content),
+                "style": plain_text(record.style),
+                "settings": {name: plain_text(value) for name, value in filters(record, names).items()},
                 "share": None if not record.alpha else record.beta / record.alpha,
                 "tells": [label_of(name, getattr(record, name)) for name in names],
                 **{name: getattr(record, name) for name in (*NUMBERS, *FACTS)},

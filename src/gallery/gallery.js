@@ -32,8 +32,8 @@ function makeCard(run) {
 
 /** The values of a filter: layer sets and weights by what they are, names by the alphabet. */
 function valuesOf(key) {
-  const found = [...new Set(RUNS.map((run) => run[key]))];
-  const share = (value) => RUNS.find((run) => run[key] === value).share ?? Infinity;
+  const found = [...new Set(RUNS.map((run) => run.settings[key]))];
+  const share = (value) => RUNS.find((run) => run.settings[key] === value).share ?? Infinity;
   return key === "ratio" ? found.sort((a, b) => share(a) - share(b)) : found.sort(new Intl.Collator(undefined, { numeric: true }).compare);
 }
 
@@ -57,7 +57,7 @@ function makeFilters() {
 }
 
 function passes(run) {
-  for (const [key, select] of selects) if (select.value && run[key] !== select.value) return false;
+  for (const [key, select] of selects) if (select.value && run.settings[key] !== select.value) return false;
   const low = byId("ssim-low").valueAsNumber, high = byId("ssim-high").valueAsNumber;
   return !(run.ssim === null ? low >= 0 || high >= 0 : run.ssim < low || run.ssim > high);
 }
@@ -120,7 +120,7 @@ function fillTable() {
   for (const run of RUNS) {
     const button = make("button", { type: "button" }, run.name);
     button.addEventListener("click", () => showDetail(run));
-    const cells = names.map((name) => make("td", {}, typeof run[name] === "number" ? written(run[name], 4) : run[name] ?? "–"));
+    const cells = names.map((name) => make("td", {}, run.settings[name] ?? (typeof run[name] === "number" ? written(run[name], 4) : run[name] ?? "–")));
     byId("table-body").append(make("tr", {}, make("td", {}, button), ...cells));
   }
 }
