@@ -12,17 +12,17 @@ from typing import Any
 from src.curves import Curve
 from src.labels import Run, groups
 from src.records import RunRecord
-from src.sheet import GAP, LINE, MARGIN, SOFT, TITLE, Sheet, shorten
+from src.sheet import DARK, GAP, LINE, MARGIN, SOFT, TITLE, Sheet, mark, shorten, width_of
 from src.tables import plain_text
 
 # Told apart by people who see colours otherwise, and by lightness.
 COLOURS = ("#2f6fab", "#d9822b", "#3c9a68", "#b23a48", "#7a5ea8", "#8c6d46", "#c86fa3", "#6d6d6d")
-PANEL, TALL, LEFT, LEGEND = 470, 330, 70, 230  # px
+PANEL, TALL, LEFT, BETWEEN, LEGEND = 480, 340, 62, 84, 230  # px; the legend at most
 HEIGHT = TALL + 5 * LINE  # of a panel with what is written above and below it
 TOP = MARGIN + LINE
-NAMES = 200  # room for the names of the heat map, px
+NAMES = 200  # room for a name of the heat map at most, px
 CELLS = 60  # rows and columns of the heat map at most
-BOX = (62, 34)  # one of its cells, px
+BOX = (72, 40)  # one of its cells, px
 
 
 def losses(runs: Sequence[Run], curves: Mapping[Path, Curve]) -> bytes | None:
@@ -32,21 +32,16 @@ def losses(runs: Sequence[Run], curves: Mapping[Path, Curve]) -> bytes | None:
         return None
     parted = {name: [curves[folder] for folder, _ in some] for name, some in groups(drawn, len(COLOURS)).items()}
     taps = sorted({tap for curve in curves.values() for tap in curve.layers})[: len(COLOURS)]
-    step = LEFT + PANEL
-    sheet = Sheet(2 * step + LEGEND + MARGIN, 2 * HEIGHT + MARGIN)
-    for at, (across, times) in enumerate((("step", _steps), ("seconds", _seconds))):
-        axes = sheet.axes(LEFT + at * step, TOP, PANEL - LEFT, TALL, across, "total loss")
-        for colour, some in zip(COLOURS, parted.values(), strict=False):
-            _plot(axes, [(times(curve), curve.total) for curve in some], colour, len(drawn))
-        _logarithmic(axes)
-        axes = sheet.axes(LEFT + at * step, TOP + HEIGHT, PANEL - LEFT, TALL, across, "style loss of each layer")
-        for colour, tap in zip(COLOURS, taps, strict=False):
-            some = [curve for curve in curves.values() if tap in curve.layers]
-            _plot(axes, [(times(curve), curve.layers[tap]) for curve in some], colour, len(drawn))
-        _logarithmic(axes)
-    if len(parted) > 1:
-        _legend(sheet, 2 * step, TOP, parted)
-    _legend(sheet, 2 * step, TOP + HEIGHT, taps)
+    layers = {tap: [curve for curve in curves.values() if tap in curve.layers] for tap in taps}
+    sheet = _panels(2 if taps else 1, [*parted, *taps])
+    for row in range(2 if taps else 1):
+        for column, (across, times) in enumerate((("step", _steps), ("seconds", _seconds))):
+            axes = _panel(sheet, row, column, across, "style loss of each layer" if row else "total loss")
+            for colour, (name, some) in zip(COLOURS, (layers if row else parted).items(), strict=False):
+                lines = [(times(curve), curve.layers[name] if row else curve.total) for curve in some]
+                _plot(axes, lines, colour, len(drawn))
+            _logarithmic(axes)
+        _legend(sheet, row, layers if row else parted)
     return sheet.png()
 
 
@@ -56,45 +51,58 @@ def trade_off(runs: Sequence[Run]) -> bytes | None:
     if not drawn:
         return None
     parted = groups(drawn, len(COLOURS))
-    step = LEFT + PANEL
-    sheet = Sheet(2 * step + LEGEND + MARGIN, HEIGHT + MARGIN)
-    for at, (name, title) in enumerate((("gram_distance", "Gram distance"), ("patch_distance", "patch distance"))):
+    sheet = _panels(1, parted)
+    for column, (name, title) in enumerate((("gram_distance", "Gram distance"), ("patch_distance", "patch distance"))):
         across, up = "SSIM to the content  (right: more of it is kept)", f"{title} to the style  (down: more of it)"
-        axes = sheet.axes(LEFT + at * step, TOP, PANEL - LEFT, TALL, across, up)
+        axes = _panel(sheet, 0, column, across, up)
         for colour, some in zip(COLOURS, parted.values(), strict=False):
             _points(axes, [(record.ssim, getattr(record, name)) for _, record in some], colour)
-        if all(getattr(record, name) > 0 for _, record in drawn):
+        values = [getattr(record, name) for _, record in drawn]
+        if min(values) > 0:
             axes.set_yscale("log")
-            _plain_numbers(axes.yaxis)
-    if len(parted) > 1:
-        _legend(sheet, 2 * step, TOP, parted)
+            mark(axes.yaxis, min(values), max(values))
+    _legend(sheet, 0, parted)
     return sheet.png()
 
 
 def throughput(runs: Sequence[Run]) -> bytes | None:
     """Return iterations and megapixels times iterations per second against size, by device, a point a run."""
-    by_device: dict[str, list[tuple[float, float]]] = {}
+    found: dict[str, list[tuple[float, float]]] = {}
     for _, record in runs:
         if record.it_per_s and record.width and record.height:
-            place = (record.width * record.height / 1e6, record.it_per_s)
-            by_device.setdefault(plain_text(record.device or "a device not known"), []).append(place)
-    if not by_device:
+            name = plain_text(f"{record.backbone}, {record.device or 'a device not known'}")
+            found.setdefault(name, []).append((record.width * record.height / 1e6, record.it_per_s))
+    if not found:
         return None
-    step = LEFT + PANEL
-    sheet = Sheet(2 * step + LEGEND + MARGIN, HEIGHT + MARGIN)
-    for at, title in enumerate(("it/s", "Mpx · it/s")):
-        axes = sheet.axes(LEFT + at * step, TOP, PANEL - LEFT, TALL, "size, megapixels", title)
-        for number, places in enumerate(by_device.values()):
-            speeds = [(size, speed * size if at else speed) for size, speed in places]
-            _points(axes, speeds, COLOURS[min(number, len(COLOURS) - 1)])
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.margins(0.2)
-        _plain_numbers(axes.xaxis)
-        _plain_numbers(axes.yaxis)
-    named = list(by_device)[: len(COLOURS)]
-    _legend(sheet, 2 * step, TOP, [*named[:-1], "others"] if len(by_device) > len(COLOURS) else named)
+    parted, rest = list(found.items())[: len(COLOURS)], list(found.items())[len(COLOURS) :]
+    if rest:
+        others = [place for _, places in (parted.pop(), *rest) for place in places]
+        parted.append(("others", others))
+    sheet = _panels(1, [name for name, _ in parted])
+    for column, title in enumerate(("it/s", "Mpx · it/s")):
+        axes = _panel(sheet, 0, column, "size, megapixels", title)
+        drawn = []
+        for colour, (_, places) in zip(COLOURS, parted, strict=False):
+            speeds = [(size, speed * size if column else speed) for size, speed in places]
+            _points(axes, speeds, colour)
+            drawn += speeds
+        for axis, values in zip((axes.xaxis, axes.yaxis), zip(*drawn, strict=True), strict=True):
+            low, high = min(values) / 1.3, max(values) * 1.3
+            (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
+            (axes.set_xlim if axis is axes.xaxis else axes.set_ylim)(low, high)
+            mark(axis, low, high)
+    _legend(sheet, 0, dict(parted))
     return sheet.png()
+
+
+def _panels(rows: int, names: Iterable[str]) -> Sheet:
+    """Return a sheet with room for rows of two panels, and beside them for a legend of these names."""
+    legend = min(LEGEND, max((width_of(name) for name in names), default=0)) + 4 * GAP
+    return Sheet(round(LEFT + 2 * PANEL + BETWEEN + legend + MARGIN), rows * HEIGHT)
+
+
+def _panel(sheet: Sheet, row: int, column: int, across: str, up: str) -> Any:
+    return sheet.axes(LEFT + column * (PANEL + BETWEEN), TOP + row * HEIGHT, PANEL, TALL, across, up)
 
 
 def ssim_means(records: Iterable[RunRecord]) -> dict[tuple[str, str], float]:
@@ -116,29 +124,33 @@ def heat_map(runs: Sequence[Run]) -> bytes | None:
     right = [[_mean(row)] for row in rows]
     below = [[_mean(column) for column in zip(*rows, strict=True)]]
     whole = [[_mean(value for row in rows for value in row)]]
+    note = "SSIM of finished runs; of several of a pair, their mean"
+    size = tuple(len({pair[at] for pair in cells}) for at in (0, 1))
+    if (len(contents), len(styles)) != size:
+        note += f"; of {size[0]} contents and {size[1]} styles the first {CELLS}"
+    down, across = (
+        [shorten(plain_text(name).replace("_", " "), NAMES) for name in names] for names in (contents, styles)
+    )
     wide, tall = len(styles) * BOX[0], len(contents) * BOX[1]
-    left, top = MARGIN + NAMES, MARGIN + NAMES * 3 // 4
-    sheet = Sheet(max(left + wide + GAP + BOX[0] + NAMES // 2, 2 * NAMES + PANEL), top + tall + GAP + BOX[1] + 3 * LINE)
+    slanted = math.ceil(max(map(width_of, across)) * math.sin(math.pi / 4))
+    left = MARGIN + math.ceil(max(map(width_of, (*down, "mean")))) + GAP
+    top = MARGIN + slanted + LINE
+    edge = left + wide + GAP + BOX[0] + max(0, slanted - BOX[0]) + MARGIN  # the last name leans over it
+    sheet = Sheet(max(edge, left + math.ceil(width_of(note)) + MARGIN), top + tall + GAP + BOX[1] + 2 * LINE + MARGIN)
     known = [value for row in rows for value in row if not math.isnan(value)]
     for values, x, y in (
         *((rows, left, top), (right, left + wide + GAP, top)),
         *((below, left, top + tall + GAP), (whole, left + wide + GAP, top + tall + GAP)),
     ):
         _boxes(sheet, values, x, y, (min(known), max(known)))
-    for at, name in enumerate([*contents, "mean"]):
-        gap, color = (GAP, SOFT) if at == len(contents) else (0, "black")
-        text = shorten(plain_text(name).replace("_", " "), NAMES - 2 * GAP)
-        sheet.write(left - GAP, top + (at + 0.5) * BOX[1] + gap, text, ha="right", va="center", color=color)
-    for at, name in enumerate([*styles, "mean"]):
-        gap, color = (GAP, SOFT) if at == len(styles) else (0, "black")
-        text = shorten(plain_text(name).replace("_", " "), NAMES * 0.8)
+    for at, name in enumerate([*down, "mean"]):
+        gap, color = (GAP, SOFT) if at == len(down) else (0, DARK)
+        sheet.write(left - GAP, top + (at + 0.5) * BOX[1] + gap, name, ha="right", va="center", color=color)
+    for at, name in enumerate([*across, "mean"]):
+        gap, color = (GAP, SOFT) if at == len(across) else (0, DARK)
         turned: dict[str, Any] = {"rotation": 45, "rotation_mode": "anchor"}
-        sheet.write(left + (at + 0.5) * BOX[0] + gap, top - GAP, text, ha="left", color=color, **turned)
-    note = "SSIM of finished runs; of several of a pair, their mean"
-    whole_size = tuple(len({pair[at] for pair in cells}) for at in (0, 1))
-    if (len(contents), len(styles)) != whole_size:
-        note += f"; of {whole_size[0]} contents and {whole_size[1]} styles the first {CELLS}"
-    sheet.write(left, sheet.height - LINE, note, ha="left", color=SOFT)
+        sheet.write(left + (at + 0.5) * BOX[0] + gap, top - GAP, name, ha="left", color=color, **turned)
+    sheet.write(left, sheet.height - MARGIN, note, ha="left", color=SOFT)
     return sheet.png()
 
 
@@ -151,7 +163,7 @@ def _boxes(sheet: Sheet, rows: Sequence[Sequence[float]], x: int, y: int, bounds
     """Put numbers on their colours."""
     axes = sheet.axes(x, y, len(rows[0]) * BOX[0], len(rows) * BOX[1])
     low, high = bounds if bounds[1] > bounds[0] else (bounds[0] - 0.1, bounds[1] + 0.1)
-    axes.imshow(rows, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+    axes.imshow(rows, cmap="viridis", vmin=low, vmax=high, aspect="auto")
     axes.set_axis_off()
     for down, row in enumerate(rows):
         for across, value in enumerate(row):
@@ -177,34 +189,36 @@ def _plot(axes: Any, lines: Iterable[tuple[Sequence[float], Sequence[float]]], c
         kept = [(x, y) for x, y in zip(across, up, strict=True) if not math.isnan(x) and y > 0]  # NaN is not
         xs += [*(x for x, _ in kept), math.nan]
         ys += [*(y for _, y in kept), math.nan]
-    few = count <= 12
-    axes.plot(xs, ys, color=colour, linewidth=1.1 if few else 0.6, alpha=0.9 if few else max(0.15, 6 / count))
+    axes.plot(xs, ys, color=colour, linewidth=1.3 if count <= 30 else 0.7, alpha=min(0.9, max(0.15, 14 / count)))
 
 
 def _points(axes: Any, places: Sequence[tuple[Any, Any]], colour: str) -> None:
-    axes.scatter(*zip(*places, strict=True), s=20, color=colour, alpha=0.75, linewidths=0)
+    axes.scatter(*zip(*places, strict=True), s=26, color=colour, alpha=0.75, linewidths=0)
 
 
 def _logarithmic(axes: Any) -> None:
     """Make both axes logarithmic; the start, at 0, keeps its place at the left."""
-    xs = [float(x) for line in axes.get_lines() for x in line.get_xdata() if x > 0]
+    xs, ys = ([float(x) for line in axes.get_lines() for x in data(line) if x > 0] for data in (_across, _up))
     if xs:
-        axes.set_xscale("symlog", linthresh=min(xs))
+        axes.set_xscale("symlog", linthresh=min(xs), linscale=0.4)
         axes.set_xlim(0, max(xs) * 1.1)
         axes.set_yscale("log")
-        _plain_numbers(axes.xaxis)
-        _plain_numbers(axes.yaxis)
+        mark(axes.xaxis, min(xs), max(xs), zero=True)
+        mark(axes.yaxis, min(ys), max(ys))
 
 
-def _plain_numbers(axis: Any) -> None:
-    """Write 0.05 and 20 rather than powers of ten; between these too where there are few of them."""
-    low, high = axis.get_view_interval()
-    between = ("2", "5") if low <= 0 or high / low < 30 else ()
-    axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in between else "")
+def _across(line: Any) -> Any:
+    return line.get_xdata()
 
 
-def _legend(sheet: Sheet, x: int, y: int, names: Iterable[str]) -> None:
+def _up(line: Any) -> Any:
+    return line.get_ydata()
+
+
+def _legend(sheet: Sheet, row: int, names: Sequence[str] | Mapping[str, Any]) -> None:
+    """Say whose colours a row of panels has; nothing where there is but one, without a name."""
+    x, y = LEFT + 2 * PANEL + BETWEEN + 2 * GAP, TOP + row * HEIGHT
     for at, (colour, name) in enumerate(zip(COLOURS, names, strict=False)):
-        sheet.write(x, y + (at + 0.7) * LINE, "●", TITLE, ha="left", color=colour)
-        sheet.write(x + 2 * GAP, y + (at + 0.7) * LINE, shorten(name, LEGEND - 2 * GAP), ha="left")
+        if name:
+            sheet.write(x, y + (at + 0.7) * LINE, "●", TITLE, ha="left", color=colour)
+            sheet.write(x + 2 * GAP, y + (at + 0.7) * LINE, shorten(name, LEGEND), ha="left")

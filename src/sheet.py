@@ -4,6 +4,7 @@ Lengths are pixels, places are counted from the upper left corner. Heavy librari
 """
 
 import io
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 DPI = 150
 CELL, GAP, MARGIN, LINE, HEAD = 236, 10, 20, 21, 30
 TEXT, TITLE = 7.5, 8.5  # points
+MARKS = 7  # on an axis at most
 DARK, SOFT, CARD = "#1a1a1a", "#6b6b6b", "#ececec"
 
 
@@ -69,6 +71,27 @@ class Sheet:
         with _any_script():
             self.canvas.print_png(answer, pil_kwargs={"compress_level": 4})  # twice as fast, hardly larger
         return answer.getvalue()
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Return round numbers for a logarithmic axis, as dense as can be read: decades, 1-2-5, or closer."""
+    from matplotlib.ticker import MaxNLocator
+
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 1.5, 2, 3, 4, 5, 6, 7, 8), (1, 2, 5), (1,)):
+        found = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+        if len(found) <= MARKS:
+            break
+    else:
+        found = found[:: math.ceil(len(found) / MARKS)]
+    return found if len(found) > 2 else [each for each in MaxNLocator(4).tick_values(low, high) if low <= each <= high]
+
+
+def mark(axis: Any, low: float, high: float, zero: bool = False) -> None:
+    """Put round numbers on a logarithmic axis of matplotlib's that shows values of these bounds; 0 where it has one."""
+    axis.set_ticks([*([0.0] if zero else []), *ticks(low, high)], minor=False)
+    axis.set_ticks([], minor=True)
+    axis.set_major_formatter(lambda value, _: f"{value:.6g}")
 
 
 def inside(size: Sequence[int], width: float, height: float) -> tuple[int, int]:

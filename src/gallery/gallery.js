@@ -23,9 +23,10 @@ function makeCard(run) {
     { type: "button", className: "card", tabIndex: -1, "aria-label": said.join(", ") },
     picture,
     make("span", { className: "pair" }, pairOf(run)),
-    make("span", { className: "small" }, [...run.tells, run.ssim === null ? null : `SSIM ${written(run.ssim)}`].filter(Boolean).join(" · ")),
+    run.tells.length ? make("span", { className: "small", title: run.tells.join(" · ") }, run.tells.join(" · ")) : null,
+    run.ssim === null ? null : make("span", { className: "small" }, `SSIM ${written(run.ssim)}`),
+    run.status === "finished" ? null : make("span", { className: `small ${run.status}` }, run.status),
   );
-  if (run.status !== "finished") button.append(make("span", { className: `small state-of ${run.status}` }, run.status));
   button.addEventListener("click", () => showDetail(run));
   return make("li", {}, button);
 }
