@@ -14,13 +14,21 @@ from src.errors import InputError
 from src.files import write_atomically
 from src.gallery import dossiers
 from src.gallery.page import Comparison, Figure, page
-from src.labels import Run, order, varying
+from src.labels import Run, alike, label_of, order, varying
 from src.pictures import Pictures
 from src.tables import exact, plain_text, setting, to_csv
 
 PAGE, TEXT = "index.html", "report.md"
 SHEETS = 4  # of Figure 2 at most: nobody reads eighty
 POINTS = 80  # of a curve: more cannot be seen
+LOSSES = """\
+Total loss by run, and the style loss of each layer, against steps and seconds; logarithmic axes. Losses compare only \
+where images, size and objective are the same."""
+SSIM = "Contents down, styles across, with the means of rows and columns. Lower may mean more style."
+TRADE_OFF = """\
+Distance to the style against SSIM to the content, a point a run: neither says anything without the other."""
+SPEED = "Speed against size, by network and device, a point a run."
+FIGURE_2 = "Content, style, and the picture on its way; below it the total loss, and at the end SSIM and it/s."
 
 
 def warn(message: str) -> None:
@@ -70,35 +78,32 @@ def _draw(runs: Sequence[Run], lines: dict[Path, curves.Curve], out: Path, pictu
             drawn.append(Figure(name, head, caption))
 
     pictured = [run for run in runs if run[1].captures]
-    if figures.is_grid(pictured):
-        put("grid.png", "Contents and styles", "Contents down, styles across.", figures.draw_grid(pictured, pictures))
-    if chosen := ablation.choose(pictured):
-        shown, pairs = min(ablation.room(chosen), len(ablation.pairs(chosen))), len(ablation.pairs(chosen))
-        caption = f"What layer set and content weight over style weight (α/β) make of {shown} of {pairs} pairs"
-        caption += f"; {len(chosen)} of {len(pictured)} runs are alike in all else."
-        put("layers.png", "Layer sets and weights", caption, ablation.draw(chosen, pictures))
-    caption = (
-        "Total loss by run, and the style loss of each layer, against steps and seconds; logarithmic axes. Losses "
-    )
-    caption += "compare only where images, size and objective are the same."
-    put("loss.png", "Losses", caption, charts.losses(runs, lines))
-    caption = "Contents down, styles across, with the means of rows and columns. Lower may mean more style."
-    put("ssim.png", "SSIM", caption, charts.heat_map(runs))
-    caption = (
-        "Distance to the style against SSIM to the content, a point a run: neither says anything without the other."
-    )
-    put("trade_off.png", "Trade-off", caption, charts.trade_off(runs))
-    put("throughput.png", "Throughput", "Speed against size, by device, a point a run.", charts.throughput(runs))
     names = varying(record for _, record in pictured)
+    same = alike(pictured, ())
+    if figures.is_grid(same):
+        told = ", ".join(label_of(name, getattr(same[0][1], name)) for name in names)
+        caption = f"Contents down, styles across{f'; runs of {told}' if told else ''}."
+        put("grid.png", "Contents and styles", caption, figures.draw_grid(same, pictures))
+    if chosen := ablation.choose(pictured):
+        pairs = len(ablation.pairs(chosen))
+        caption = (
+            "What layer set and content weight over style weight (α/β) make of "
+            f"{min(ablation.room(chosen), pairs)} of {pairs} pairs; {len(chosen)} of {len(pictured)} runs are alike in "
+            "all else."
+        )
+        put("layers.png", "Layer sets and weights", caption, ablation.draw(chosen, pictures))
+    put("loss.png", "Losses", LOSSES, charts.losses(runs, lines))
+    put("ssim.png", "SSIM", SSIM, charts.heat_map(runs))
+    put("trade_off.png", "Trade-off", TRADE_OFF, charts.trade_off(runs))
+    put("throughput.png", "Throughput", SPEED, charts.throughput(runs))
     for start in range(0, len(pictured), figures.ROWS)[:SHEETS]:
-        number = start // figures.ROWS + 1
-        name = f"figure2-{number}.png" if start else "figure2.png"
-        caption = "Content, style, and the picture on its way; below it the total loss, and at the end SSIM and it/s."
-        if len(pictured) > figures.ROWS:
-            last = min(start + figures.ROWS, len(pictured))
-            caption += f" Runs {start + 1} to {last} of {len(pictured)}."
-        head = f"Figure 2, sheet {number}" if start else "Figure 2"
-        put(name, head, caption, figures.draw(pictured[start : start + figures.ROWS], names, pictures))
+        number, last = start // figures.ROWS + 1, min(start + figures.ROWS, len(pictured))
+        part = f" Runs {start + 1} to {last} of {len(pictured)}." if len(pictured) > figures.ROWS else ""
+        png = figures.draw(pictured[start:last], names, pictures)
+        if start:
+            put(f"figure2-{number}.png", f"Figure 2, sheet {number}", FIGURE_2 + part, png)
+        else:
+            put("figure2.png", "Figure 2", FIGURE_2 + part, png)
     return drawn
 
 

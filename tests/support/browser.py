@@ -3,40 +3,53 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-# As root Chromium needs no-sandbox; the others keep it from the network and from what it does at a first start.
-SWITCHES = (
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage"),
-    *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# As root Chromium starts without its sandbox only.
+SWITCHES = ("--no-sandbox", "--disable-dev-shm-usage")
+
+
+@dataclass
+class Seen:
+    """A page, and what its browser complained of: errors of its scripts, addresses that could not be had."""
+
+    page: Any
+    complaints: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
 
 
 @contextmanager
-def browser(profile: Path, dark: bool = False) -> Iterator[Any]:
-    """Start Chromium with a fresh profile; skip the test, saying why, where there is none."""
-    found = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
-    if missing := [name for name, path in found.items() if path is None]:
-        pytest.skip(f"no {' and no '.join(missing)} on this machine")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = found["chromium"]
-    for switch in (*SWITCHES, f"--user-data-dir={profile}"):
-        options.add_argument(switch)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(found["chromedriver"]))
+def chromium() -> Iterator[Any]:
+    """Start Chromium; skip the test, saying why, where there is none."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip(f"none of {', '.join(NAMES)} on this machine")
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with driver.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=[*SWITCHES])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def opened(browser: Any, path: Path, width: int = 1200, height: int = 800, **more: Any) -> Iterator[Seen]:
+    """Open a page from disk in a fresh context of a size, px."""
+    context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce", **more)
     try:
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-        yield driver
+        seen = Seen(context.new_page())
+        seen.page.set_default_timeout(20_000)
+        seen.page.on("console", lambda said: seen.complaints.append(said.text) if said.type == "error" else None)
+        seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+        seen.page.on("requestfailed", lambda request: seen.complaints.append(f"not had: {request.url}"))
+        seen.page.on("request", lambda request: seen.asked.append(request.url))
+        seen.page.goto(path.as_uri())
+        yield seen
     finally:
-        driver.quit()
-
-
-def resize(driver: Any, width: int, height: int) -> None:
-    """Give the page a size, px, smaller than a window can be, too."""
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        context.close()
