@@ -5,9 +5,9 @@ A map for the newcomer, top to bottom:
 train            the command: python -m src.train (help; commandline: its manners; launchers: a sweep's jobs)
 pretrain         the command that trains the embedded backbone; pretraining: its crops, network, heads, recipe
 blind            blind comparison of two sets of pictures
-report, sync     page, figures, tables of runs (below); uploading what W&B tracked offline
-gallery          the report's page; figures, ablation, charts (sheet, pictures, labels, curves) its figures;
-                 summary, comparison (tables) its text; reproduction: the command that makes a run again
+report, sync     page, figures and tables of runs, from their records; uploading what W&B tracked offline
+reporting        figures, ablation, charts (on a sheet; pictures, labels, curves); summary, comparison (tables);
+                 gallery: the page; reproduction: the command that makes a run again
 bench            what the program costs; benchmark: the cases, their timing, the published program's loop, the table
 run              one run, from a configuration to a folder with a picture and its record
 loop             Lightning's Trainer over the steps; preparation builds what it needs

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
-from src import ablation, charts, comparison, curves, figures, records, summary
+from src import records
 from src.errors import InputError
 from src.files import write_atomically
-from src.gallery import dossiers
-from src.gallery.page import Comparison, Figure, page
-from src.labels import Run, alike, label_of, order, varying
-from src.pictures import Pictures
+from src.reporting import ablation, charts, comparison, curves, figures, summary
+from src.reporting.gallery import dossiers
+from src.reporting.gallery.page import Comparison, Figure, page
+from src.reporting.labels import Run, alike, label_of, order, varying
+from src.reporting.pictures import Pictures
 from src.tables import exact, plain_text, setting, to_csv
 
 PAGE, TEXT = "index.html", "report.md"

@@ -23,9 +23,12 @@ FLOORS = tuple(
         "benchmark.cases benchmark.timing",
         "benchmark.roof benchmark.speed benchmark.race benchmark.lightning benchmark.memory benchmark.target "
         "benchmark.startup",
-        "report comparison tables labels curves sheet pictures figures ablation charts reproduction summary "
-        "gallery.prints gallery.dossiers gallery.page sync launchers commandline train pretrain blind bench "
-        "benchmark.table",
+        "tables reporting.curves reporting.sheet reporting.reproduction reporting.gallery.page",
+        "reporting.labels",
+        "reporting.pictures reporting.charts reporting.comparison",
+        "reporting.figures reporting.summary reporting.gallery.prints",
+        "reporting.ablation reporting.gallery.dossiers",
+        "report sync launchers commandline train pretrain blind bench benchmark.table",
     )
 )
 BESIDE = {
@@ -57,21 +60,7 @@ BESIDE = {
     "run": {"loop", "preparation"},
     "benchmark.speed": {"benchmark.roof"},
     "benchmark.race": {"benchmark.speed"},
-    "benchmark.table": {"tables"},
-    "bench": {"benchmark.table", "tables"},
-    "report": {
-        *("ablation", "charts", "comparison", "curves", "figures", "gallery.dossiers", "gallery.page", "labels"),
-        *("pictures", "summary", "tables"),
-    },
-    "summary": {"comparison", "labels", "tables"},
-    "gallery.dossiers": {"curves", "figures", "gallery.prints", "labels", "pictures", "reproduction", "tables"},
-    "gallery.prints": {"pictures"},
-    "comparison": {"labels", "tables"},
-    "charts": {"curves", "labels", "sheet", "tables"},
-    "ablation": {"figures", "labels", "pictures", "tables"},
-    "figures": {"labels", "pictures", "sheet", "tables"},
-    "pictures": {"sheet"},
-    "labels": {"tables"},
+    "bench": {"benchmark.table"},
     "train": {"commandline", "launchers"},
     "pretrain": {"commandline", "launchers"},
 }
@@ -84,7 +73,7 @@ FENCES = {
     "torchvision": set(),
     "torchmetrics": {"metrics", "quality"},
     "safetensors": {"backbones.weights", "pretraining.run"},
-    "matplotlib": {"sheet"},
+    "matplotlib": {"reporting.sheet"},
 }
 MODULES = {
     ".".join(path.relative_to(SRC).with_suffix("").parts): path

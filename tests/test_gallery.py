@@ -14,7 +14,7 @@ from src import records, report
 from src.composition import compose
 from src.config import identity, typed
 from src.errors import InputError
-from src.reproduction import overrides
+from src.reporting.reproduction import overrides
 from src.run import run
 from tests.conftest import SMALL
 from tests.support.browser import Seen, chromium, opened

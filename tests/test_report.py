@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src import comparison, figures, report, tables
+from src import report, tables
 from src.config import RunConfig, plain
 from src.records import Capture, RunRecord
-from src.sheet import CELL, GAP, LINE, MARGIN
+from src.reporting import comparison, figures
+from src.reporting.sheet import CELL, GAP, LINE, MARGIN
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 AWKWARD = "my | <b>picture</b> $x"

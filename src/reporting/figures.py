@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.labels import Run, label, percent, shared_places, varying
-from src.pictures import Pictures
 from src.records import Capture, RunRecord
-from src.sheet import CELL, DARK, GAP, HEAD, LINE, MARGIN, SOFT, TITLE, Sheet, shorten, width_of
+from src.reporting.labels import Run, label, percent, shared_places, varying
+from src.reporting.pictures import Pictures
+from src.reporting.sheet import CELL, DARK, GAP, HEAD, LINE, MARGIN, SOFT, TITLE, Sheet, shorten, width_of
 from src.tables import number, plain_text
 
 if TYPE_CHECKING:

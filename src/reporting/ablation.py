@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from src.figures import ROWS, Cell, Row, lay, source
-from src.labels import Run, alike, label, ratio
-from src.pictures import Pictures
 from src.records import RunRecord
+from src.reporting.figures import ROWS, Cell, Row, lay, source
+from src.reporting.labels import Run, alike, label, ratio
+from src.reporting.pictures import Pictures
 from src.tables import number, plain_text
 
 FREE = ("layers", "alpha", "beta")

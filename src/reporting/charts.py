@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from src.curves import Curve
-from src.labels import Run, groups
 from src.records import RunRecord
-from src.sheet import DARK, GAP, LINE, MARGIN, SOFT, TITLE, Sheet, mark, shorten, width_of
+from src.reporting.curves import Curve
+from src.reporting.labels import Run, groups
+from src.reporting.sheet import DARK, GAP, LINE, MARGIN, SOFT, TITLE, Sheet, mark, shorten, width_of
 from src.tables import plain_text
 
 # Told apart by people who see colours otherwise, and by lightness.

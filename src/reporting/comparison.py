@@ -7,10 +7,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from src.labels import Run
+from src.reporting.labels import Run
 from src.tables import cell, number, title, to_markdown
 
-PUBLISHED = Path(__file__).resolve().parent / "assets" / "published.csv"
+PUBLISHED = Path(__file__).resolve().parents[1] / "assets" / "published.csv"
 # What the published program did.
 RECIPE: dict[str, Any] = {
     "layers": "e", "content_layer": "conv5_1", "alpha": 1.0, "beta": 0.01, "tv": 0.0, "backbone": "vgg19",

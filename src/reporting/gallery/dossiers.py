@@ -8,16 +8,16 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from src.curves import Curve
 from src.errors import InputError
-from src.figures import shown
 from src.files import is_locked
-from src.gallery.prints import Prints
 from src.history import METRICS
-from src.labels import Run, label_of, percent, ratio, varying
-from src.pictures import find
 from src.records import RunRecord
-from src.reproduction import command
+from src.reporting.curves import Curve
+from src.reporting.figures import shown
+from src.reporting.gallery.prints import Prints
+from src.reporting.labels import Run, label_of, percent, ratio, varying
+from src.reporting.pictures import find
+from src.reporting.reproduction import command
 from src.tables import plain_text
 
 # Beside pair, layer set and weights, which every page can be filtered by; and what a person sorts and reads.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.files import write_error
-from src.pictures import large_ones_too, read
+from src.reporting.pictures import large_ones_too, read
 
 FOLDER = "images"
 LARGE, SMALL = 1024, 400  # px; a picture no larger than the small one is its own

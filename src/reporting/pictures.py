@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.records import RunRecord
-from src.sheet import CELL, inside
+from src.reporting.sheet import CELL, inside
 
 if TYPE_CHECKING:
     from PIL.Image import Image

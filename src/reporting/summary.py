@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from src import comparison
-from src.labels import Run, percent, shared_places
+from src.reporting import comparison
+from src.reporting.labels import Run, percent, shared_places
 from src.tables import cell, number, title, to_markdown
 
 CAPTURED = ("step", "loss_total", "loss_content", "loss_style", "ssim")
