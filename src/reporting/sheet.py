@@ -77,6 +77,8 @@ def ticks(low: float, high: float) -> list[float]:
     """Return round numbers for a logarithmic axis, as dense as can be read: decades, 1-2-5, or closer."""
     from matplotlib.ticker import MaxNLocator
 
+    if not high > low * (1 + 1e-6):  # one number alone
+        return [float(f"{low:.3g}")]
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1, 1.5, 2, 3, 4, 5, 6, 7, 8), (1, 2, 5), (1,)):
         found = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
