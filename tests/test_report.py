@@ -185,7 +185,8 @@ def test_grid_has_contents_down_and_styles_across(make: Callable[..., RunRecord]
     assert (grid[-1] == 255).all() and (grid[:, -1] == 255).all()
     make("two swell", content="two", style="swell", seed=1)
     assert report.main([str(tmp_path / "sweep"), "--out", str(tmp_path / "unlike")]) == 0
-    assert not (tmp_path / "unlike" / "grid.png").exists(), "it differs in more than its pair"
+    assert (pixels(tmp_path / "unlike" / "grid.png") == grid).all(), "what differs in more than its pair is left out"
+    assert "styles across; runs of seed 0." in (tmp_path / "unlike" / "report.md").read_text()
     make("two swell", content="two", style="swell", status="interrupted")
     assert report.main([str(tmp_path / "sweep"), "--out", str(tmp_path / "whole")]) == 0
     whole = pixels(tmp_path / "whole" / "grid.png")
