@@ -3,11 +3,13 @@
 A map for the newcomer, top to bottom:
 
 train            the command: python -m src.train (help; commandline: its manners; launchers: a sweep's jobs)
+search           the command that looks for good settings; searching: its options, its study of trials, their front
 pretrain         the command that trains the embedded backbone; pretraining: its crops, network, heads, recipe
 blind            blind comparison of two sets of pictures
 report, sync     page, figures and tables of runs, from their records; uploading what W&B tracked offline
 reporting        figures, ablation, charts (on a sheet; pictures, labels, curves); summary, comparison (tables);
                  gallery: the page; reproduction: the command that makes a run again
+dashboard        W&B's view and report of a project, as code; panels: what they show
 bench            what the program costs; benchmark: the cases, their timing, the published program's loop, the table
 run              one run, from a configuration to a folder with a picture and its record
 loop             Lightning's Trainer over the steps; preparation builds what it needs
@@ -19,8 +21,9 @@ quality          what a picture keeps of its content and takes of its style, mea
 backbones        frozen networks whose named activations are compared; kernels: what they run faster by, in C
 images           reading and writing pictures; catalogue finds them; records, files and provenance keep what was done
 keys             what measured numbers are called
-config           every option: name, type, default, help; validation checks them; composition reads conf/
-core             the mathematics: Gram matrices, losses, patchwork (the start, of an example's patches)
+config           every option: name, type, default, help; options: how one is declared; score: the figure of merit;
+                 validation checks them; composition reads conf/; identity: what makes two runs the same
+core             the mathematics: Gram matrices, losses, patchwork and recoloring (starts), averaging
 memory           what is freed is kept for the next step
 errors           what a user can cause
 

@@ -1,5 +1,6 @@
 """What happens at the pauses of the loop: captures, checkpoints, the record, and the signals."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,16 @@ class Captures(Callback):
         folder: the run folder; pictures go to `captures/` and, the last of them, to `image.png`.
         record: updated and written at each capture.
         content: (1, 3, H, W) content image in [0, 1] at the stage's size.
+        judge: measures the finished picture for the record, and returns what is logged of it.
     """
 
-    def __init__(self, folder: Path, record: RunRecord, content: Tensor) -> None:
+    def __init__(
+        self, folder: Path, record: RunRecord, content: Tensor, judge: Callable[[Tensor], dict[str, float]]
+    ) -> None:
         self.folder = folder
         self.record = record
         self.content = content
+        self.judge = judge
 
     def on_train_start(self, trainer: Trainer, module: StyleTransferModule) -> None:  # type: ignore[override]
         """Keep the start itself where step 0 is asked for."""
@@ -47,15 +52,21 @@ class Captures(Callback):
         if not module.keep_if_finite(values[keys.TOTAL]):
             trainer.should_stop = True
             values = module.measure()
-        image = module.canvas.image()
+        image = module.canvas.picture()
         values[keys.SSIM] = metrics.ssim(image, self.content)
         step = module.image_step
         path = self.folder / "captures" / f"step_{step:06d}.png"
         write_png(path, image[0])
         write_atomically(self.folder / PICTURE, path.read_bytes())
         self._note(module, image, values, step, path)
-        if module.non_finite_at is None:
-            module.log_point(values, picture=path)
+        if module.non_finite_at is not None:
+            return
+        if module.reached or step == module.timetable.steps:
+            # what the loop took, without the judging after it
+            values |= {keys.SECONDS: self.record.seconds, keys.PEAK_MIB: self.record.peak_mib or 0.0}
+            values |= self.judge(image)
+            self.record.write(self.folder)
+        module.log_point(values, picture=path)
 
     def _note(
         self, module: StyleTransferModule, image: Tensor, values: dict[str, float], step: int, path: Path

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from src.backbones.extractor import Extractor
 from src.config import Canvas as CanvasOptions
 from src.config import Init
+from src.core.averaging import Average
 from src.core.patchwork import patchwork
+from src.core.recoloring import recolored
 from src.errors import InputError
 
 # Colours are changed on a grid this much coarser than the image's, where it is split.
@@ -26,19 +28,21 @@ class Canvas(nn.Module):
         start: (B, 3, H, W) in [0, 1].
         extractor: gives the statistics of the normalised space.
         options: space, and whether `project` clamps.
+        decay: of the running average of the image that is then its picture; 0 keeps none.
     """
 
     mean: Tensor
     std: Tensor
     start: Tensor
 
-    def __init__(self, start: Tensor, extractor: Extractor, options: CanvasOptions) -> None:
+    def __init__(self, start: Tensor, extractor: Extractor, options: CanvasOptions, decay: float = 0.0) -> None:
         super().__init__()
         self.space, self.clamp = options.space, options.clamp
         self.size = (start.shape[2], start.shape[3])
         self.register_buffer("mean", extractor.mean.clone(), persistent=False)
         self.register_buffer("std", extractor.std.clone(), persistent=False)
         start = start.detach().clone().contiguous()
+        self.average = Average(decay, start) if decay > 0 else None
         if self.space == "split":
             self.register_buffer("start", start)
             batch, (height, width) = start.shape[0], self.size
@@ -57,6 +61,16 @@ class Canvas(nn.Module):
         """Return the image in pixel space, detached, not clamped."""
         return self.parts[0] * self.std + self.mean if self.space == "normalized" else self._pixels().clone()
 
+    @torch.no_grad()
+    def picture(self) -> Tensor:
+        """Return the result so far, (B, 3, H, W), not clamped: the image, or its average over the updates."""
+        return self.image() if self.average is None or self.average.weight == 0 else self.average.image()
+
+    @torch.no_grad()
+    def normalized_picture(self) -> Tensor:
+        """Return the network's input for the picture."""
+        return self.normalized() if self.average is None else (self.picture() - self.mean) / self.std
+
     def _pixels(self) -> Tensor:
         if self.space == "pixel":
             return self.parts[0]
@@ -64,6 +78,12 @@ class Canvas(nn.Module):
         # the mean of four, applied twice: the binomial filter (1, 2, 1) / 4 along both axes
         smooth = F.avg_pool2d(F.avg_pool2d(brightness, 2, 1), 2, 1)
         return self.start + smooth + F.interpolate(colors, self.size, mode="bicubic", align_corners=False)
+
+    def after_update(self) -> None:
+        """Do what follows an update of the parameters: project, and count the image."""
+        self.project()
+        if self.average is not None:
+            self.average.add(self.image())
 
     @torch.no_grad()
     def project(self) -> None:
@@ -84,7 +104,7 @@ def starting_image(init: Init, content: Tensor, style: Tensor, seed: int, given:
     """Return where the image starts, (1, 3, H, W) in [0, 1].
 
     Args:
-        init: patchwork | content | noise (uniform, seeded) | style | file.
+        init: patchwork | recolored | content | noise (uniform, seeded) | style | file.
         content: (1, 3, H, W), which also gives the size.
         style: (1, 3, H', W').
         seed: of the noise; drawn on the CPU, so it is the same on every device.
@@ -92,6 +112,8 @@ def starting_image(init: Init, content: Tensor, style: Tensor, seed: int, given:
     """
     if init.name == "content":
         return content.clone()
+    if init.name == "recolored":
+        return recolored(content, style).clamp(0, 1)
     generator = torch.Generator().manual_seed(seed)
     if init.name == "patchwork":
         return patchwork(content.float(), style.float(), init.hold, init.edges, init.blend, generator).to(content)

@@ -14,6 +14,12 @@ SECONDS = "seconds"
 IT_PER_S = "throughput/it_per_s"
 MPX_IT_PER_S = "throughput/mpx_it_per_s"
 PEAK_MIB = "memory/peak_mib"
+CAPTURE = "capture"
+# Measured once, of the finished picture: a run's last point has them.
+GRADIENT_SSIM = "gradient_ssim"
+PATCH_DISTANCE = "patch_distance"
+GRAM_DISTANCE = "gram_distance"
+SCORE = "score"
 
 
 def layer_key(tap: str) -> str:

@@ -4,6 +4,7 @@ import itertools
 import logging
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
+from src import quality
 from src.callbacks import CHECKPOINT, Captures, Checkpoints, Signals
 from src.compiling import compiled, decide, obstacle
 from src.config import RunConfig
@@ -114,7 +116,7 @@ def fit(
                 continue
             before = module
             resumed = before is None and resume_step > 0
-            image = before.canvas.image() if before else None
+            image = before.canvas.picture() if before else None
             prepared = preparation.at(stage.edge, image, restored=resumed)
             module = StyleTransferModule(
                 prepared.canvas,
@@ -129,7 +131,7 @@ def fit(
             )
             module.logged_step = max([-1, *(tracker.last_step for tracker in trackers)])
             if before:
-                module.take_over(before)
+                module.take_over(before, config.schedule.carry)
             if resumed and held != _shapes(module.state_dict()):
                 raise InputError(
                     f"{checkpoint} is of another version of this program; delete it to start this run anew"
@@ -164,11 +166,12 @@ def _fit_stage(
     callbacks: list[Callback],
     resumed: bool,
 ) -> None:
+    judge = partial(quality.judge, record, config, content=prepared.content, style=prepared.style)
     trainer = build_trainer(
         config.trainer,
         max_steps=module.stage.last - module.stage.first,
         max_epochs=-1,
-        callbacks=[*callbacks, Captures(folder, record, prepared.content), Checkpoints(folder)],
+        callbacks=[*callbacks, Captures(folder, record, prepared.content, judge), Checkpoints(folder)],
         default_root_dir=folder,
     )
     ticks = itertools.repeat(0)  # one endless epoch: the steps count, not the data

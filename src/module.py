@@ -17,7 +17,7 @@ from src.compiling import Evaluate
 from src.config import Optimizer as OptimizerOptions
 from src.history import Tracker
 from src.objective import Objective, Terms
-from src.optimizers import Memory, build_optimizer, set_rate
+from src.optimizers import Memory, build_optimizer, resize_moments, set_rate, walled
 from src.schedule import Stage, Timetable
 
 
@@ -28,11 +28,9 @@ class _Halt(Exception):
 class StyleTransferModule(LightningModule):
     """Moves a canvas downhill on an objective: one stage of a run.
 
-    Steps are counted over all stages.
-
-    One `training_step` takes all optimiser steps up to the timetable's next pause, under manual optimisation. The
-    loss that belongs to step s is that of the image after s updates: it is what the first evaluation of step s + 1
-    sees, and it is logged under s.
+    Steps are counted over all stages. One `training_step` takes all up to the timetable's next pause, under manual
+    optimisation. The loss that belongs to step s is that of the image after s updates: it is what the first evaluation
+    of step s + 1 sees, and it is logged under s.
 
     The network and the targets stay outside module registration: they are no parameters, and no checkpoint holds them.
 
@@ -82,18 +80,20 @@ class StyleTransferModule(LightningModule):
         self.reached = False
         self._memory: Memory[Terms] = Memory(canvas.parameters())
         self._last_finite: tuple[int, dict[str, Tensor]] | None = None
+        self._moments: dict[str, Any] | None = None
         self.logged_step = -1
 
     objective: Objective
     evaluate: Evaluate
 
-    def take_over(self, before: "StyleTransferModule") -> None:
-        """Go on counting where the stage before stopped."""
+    def take_over(self, before: "StyleTransferModule", carry: bool = False) -> None:
+        """Go on counting where the stage before stopped, and with its optimiser's moments where asked for."""
         self.throughput = before.throughput
         self.throughput.warmed = 0
         self.evaluations = before.evaluations
         self.initial_loss = before.initial_loss
         self._seconds_before = before.seconds
+        self._moments = before.optimizers().state_dict() if carry else None  # type: ignore[union-attr]
 
     @property
     def step(self) -> int:
@@ -101,12 +101,11 @@ class StyleTransferModule(LightningModule):
         return self.stage.first + self.global_step
 
     def configure_optimizers(self) -> Optimizer:
-        """Return the optimiser over the canvas alone.
-
-        A stage does not go on with the moments of the one before, resized: at six scalings that was slower than to
-        begin anew.
-        """
-        return build_optimizer(self.options, self.canvas.parameters())
+        """Return the optimiser over the canvas alone."""
+        optimizer = build_optimizer(self.options, self.canvas.parameters())
+        if self._moments is not None:
+            resize_moments(optimizer, self._moments)
+        return optimizer
 
     def on_train_start(self) -> None:
         """Start the clock."""
@@ -129,7 +128,7 @@ class StyleTransferModule(LightningModule):
                     self._memory.forget()
                 set_rate(self.options, optimizer.param_groups, step, self.timetable.steps, self.stage.first)  # type: ignore[union-attr]
                 optimizer.step(self._closure(look_first=step == start))  # type: ignore[union-attr]
-                self.canvas.project()
+                self.canvas.after_update()
                 if self.stop_requested():
                     self.trainer.should_stop = True
                     break
@@ -157,6 +156,7 @@ class StyleTransferModule(LightningModule):
             self.manual_backward(loss)
             self.evaluations += 1
             if self.options.name == "lbfgs":
+                loss = walled(loss, self.canvas.parameters())
                 self._memory.keep(loss, terms)
             return loss
 
@@ -210,8 +210,8 @@ class StyleTransferModule(LightningModule):
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """Return all terms of the canvas as it is, those of weight zero too."""
-        return metrics.terms_to_metrics(self.objective(self.canvas.normalized(), full=True))
+        """Return all terms of the picture as it is, those of weight zero too."""
+        return metrics.terms_to_metrics(self.objective(self.canvas.normalized_picture(), full=True))
 
     def log_point(self, values: dict[str, float], picture: Path | None = None) -> None:
         """Send the values of the present step, with throughput and a picture, to every tracker: once a step."""
@@ -220,12 +220,12 @@ class StyleTransferModule(LightningModule):
             return
         self.logged_step = step
         point = {
-            **values,
             keys.EVALUATIONS: self.evaluations,
             keys.SECONDS: self.seconds,
             keys.IT_PER_S: self.throughput.it_per_s,
             keys.MPX_IT_PER_S: self.throughput.mpx_it_per_s,
             keys.PEAK_MIB: metrics.peak_mib(self.device),
+            **values,
         }
         for tracker in self.trackers:
             tracker.log_point(point, step, picture)

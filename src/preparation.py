@@ -33,6 +33,8 @@ BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 # Starts whose fine colours are not the result's.
 FOREIGN = ("noise", "style", "file")
+# Those that are cheap to make anew at any size, with detail as fine as it has.
+DETAILED = ("content", "recolored")
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,9 @@ class Preparation:
 
         Args:
             edge: its long side, px.
-            image: (1, 3, H, W), the result of the stage before, of any size; None starts as asked for. Where the run
-                began with the content, what has changed since is enlarged and laid over the content at this size,
-                which keeps its fine detail; otherwise the image itself is enlarged.
+            image: (1, 3, H, W), the result of the stage before, of any edge; None starts as asked for. Where the run
+                began with the content, recolored or not, what has changed since is enlarged and laid over the same
+                start at this size, which keeps its fine detail; otherwise the image itself is enlarged.
             restored: a checkpoint will be put into the canvas; where it starts does not matter.
 
         Raises:
@@ -112,11 +114,10 @@ class Preparation:
         """
         config = self.config
         size = self._size("content", self.content, edge)
-        content = to_tensor(self.content, size).to(self.device, self.dtype)
-        style = to_tensor(self.style, self._size("style", self.style, edge)).to(self.device, self.dtype)
-        if image is not None and config.init.name == "content":
-            height, width = image.shape[2:]
-            start = content + interpolated(image - to_tensor(self.content, (width, height)).to(image), size)
+        content, style = self._pictures(edge)
+        if image is not None and config.init.name in DETAILED:
+            before = starting_image(config.init, *self._pictures(max(image.shape[2:])), config.seed, None)
+            start = starting_image(config.init, content, style, config.seed, None) + interpolated(image - before, size)
         elif image is not None:
             start = resize(image.clamp(0, 1), size)
         elif restored:
@@ -134,10 +135,16 @@ class Preparation:
             # a clamped image has another gradient than the one L-BFGS learns its curvature from
             clamp=config.canvas.clamp and config.optimizer.name != "lbfgs",
         )
-        canvas = Canvas(start, self.extractor, options).to(self.device)
+        canvas = Canvas(start, self.extractor, options, config.schedule.average).to(self.device)
         normalize = self.extractor.normalize
         objective = Objective(self.extractor, self.taps, config.loss, normalize(content), normalize(style))
         return Prepared(canvas, objective, content, style)
+
+    def _pictures(self, edge: int) -> tuple[Tensor, Tensor]:
+        """Return content and style at an edge."""
+        kinds = (("content", self.content), ("style", self.style))
+        content, style = (to_tensor(image, self._size(kind, image, edge)) for kind, image in kinds)
+        return content.to(self.device, self.dtype), style.to(self.device, self.dtype)
 
     def _size(self, kind: str, image: Image.Image, edge: int) -> tuple[int, int]:
         return _check_size(kind, image, self.config, edge, self.needed)

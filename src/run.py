@@ -18,10 +18,11 @@ from omegaconf import DictConfig
 
 from src import provenance, records
 from src.catalogue import find_files, sha256_of
-from src.config import RunConfig, identity, picture_name, plain, taps, typed
+from src.config import RunConfig, picture_name, plain, taps, typed
 from src.errors import InputError, Interrupted, NonFiniteLoss
 from src.files import sole_writer, write_atomically
 from src.history import Tracker
+from src.identity import identity
 from src.interrupts import Interrupts
 from src.memory import keep_freed
 from src.records import RunRecord
@@ -159,6 +160,8 @@ def new_record(config: RunConfig) -> RunRecord:
         fit=config.fit,
         steps=config.steps,
         seed=config.seed,
+        study=config.study,
+        trial=config.trial,
         precision=config.precision,
         config=plain(config),
         versions=provenance.versions(),
@@ -214,9 +217,8 @@ def _optimise(
     if interrupts.received is not None and not module.reached and record.step < config.steps:
         raise Interrupted(interrupts.received, _resumes(folder))
     record.stopped = "loss reached" if module.reached else "all steps taken"
-    found = quality.measure(module.canvas.image(), prepared.content, prepared.style, config.backbone)
-    record.gradient_ssim, record.patch_distance = found["gradient_ssim"], found["patch_distance"]
-    record.gram_distance = found["gram_distance"]
+    if record.score is None:  # resumed after its last step: by a version that judged later
+        quality.judge(record, config, module.canvas.picture(), prepared.content, prepared.style)
     last = record.captures[-1]
     log.info(
         "%s (loss %.4g -> %.4g, SSIM %.3f, %.2f it/s)",

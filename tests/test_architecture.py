@@ -12,23 +12,25 @@ SRC = ROOT / "src"
 FLOORS = tuple(
     floor.split()
     for floor in (
-        "errors core.statistics core.sorting core.losses core.palette core.patches core.example core.patchwork",
-        "files memory interrupts provenance keys config help composition catalogue images records history validation "
-        "tracking schedule kernels.build kernels.winograd backbones.registry backbones.extractor backbones.weights "
-        "pretraining.config pretraining.crops",
+        "errors core.statistics core.sorting core.losses core.palette core.patches core.example core.patchwork "
+        "core.recoloring core.averaging",
+        "files memory interrupts provenance keys options score config identity help composition catalogue images "
+        "records history validation tracking schedule kernels.build kernels.winograd backbones.registry "
+        "backbones.extractor backbones.weights pretraining.config pretraining.crops searching.config",
         "objective canvas optimizers metrics quality compiling pretraining.network pretraining.record",
         "module callbacks progress pretraining.module",
-        "preparation loop run pretraining.run",
+        "preparation loop run pretraining.run searching.space",
         "benchmark.plan benchmark.results benchmark.program",
         "benchmark.cases benchmark.timing",
         "benchmark.roof benchmark.speed benchmark.race benchmark.lightning benchmark.memory benchmark.target "
-        "benchmark.startup",
-        "tables reporting.curves reporting.sheet reporting.reproduction reporting.gallery.page",
-        "reporting.labels",
+        "benchmark.startup benchmark.curves",
+        "benchmark.precision",
+        "tables reporting.curves reporting.sheet reporting.reproduction reporting.gallery.page searching.front",
+        "reporting.labels searching.study",
         "reporting.pictures reporting.charts reporting.comparison",
         "reporting.figures reporting.summary reporting.gallery.prints",
         "reporting.ablation reporting.gallery.dossiers",
-        "report sync launchers commandline train pretrain blind bench benchmark.table",
+        "report sync launchers commandline train pretrain blind bench benchmark.table search dashboard panels",
     )
 )
 BESIDE = {
@@ -38,16 +40,20 @@ BESIDE = {
     "core.example": {"core.patches"},
     "core.patchwork": {"core.example"},
     "catalogue": {"config", "files"},
+    "config": {"options", "score"},
+    "score": {"options"},
     "images": {"files"},
-    "pretraining.config": {"config", "validation"},
+    "pretraining.config": {"config", "options", "validation"},
+    "searching.config": {"config", "identity", "options", "validation"},
     "schedule": {"config"},
+    "identity": {"config"},
     "pretraining.crops": {"images"},
-    "composition": {"config", "help", "pretraining.config"},
+    "composition": {"config", "help", "identity", "pretraining.config", "searching.config"},
     "help": {"config"},
     "records": {"files"},
     "validation": {"config", "schedule", "backbones.registry"},
     "history": {"files"},
-    "tracking": {"config", "history"},
+    "tracking": {"config", "history", "keys"},
     "kernels.build": {"catalogue", "files", "provenance"},
     "kernels.winograd": {"kernels.build"},
     "backbones.extractor": {"backbones.registry", "kernels.winograd"},
@@ -63,17 +69,23 @@ BESIDE = {
     "bench": {"benchmark.table"},
     "train": {"commandline", "launchers"},
     "pretrain": {"commandline", "launchers"},
+    "search": {"commandline", "launchers", "searching.study"},
+    "searching.study": {"searching.front"},
+    "searching.front": {"tables"},
+    "dashboard": {"panels"},
 }
 # Who may import what is slow to import, or what the rest should not depend on.
 FENCES = {
-    "hydra": {"composition", "train", "pretrain", "commandline", "launchers"},
-    "omegaconf": {"config", "composition", "run", "train", "pretrain", "commandline", "launchers"},
+    "hydra": {"composition", "train", "pretrain", "search", "commandline", "launchers"},
+    "omegaconf": {"config", "composition", "run", "train", "pretrain", "search", "commandline", "launchers"},
     "pytorch_lightning": {"module", "callbacks", "progress", "loop", "pretraining.module", "pretraining.run"},
-    "wandb": {"tracking"},
+    "wandb": {"tracking", "dashboard"},
+    "wandb_workspaces": {"panels", "dashboard"},
+    "optuna": {"searching.study"},
     "torchvision": set(),
     "torchmetrics": {"metrics", "quality"},
     "safetensors": {"backbones.weights", "pretraining.run"},
-    "matplotlib": {"reporting.sheet"},
+    "matplotlib": {"reporting.sheet", "benchmark.curves"},
 }
 MODULES = {
     ".".join(path.relative_to(SRC).with_suffix("").parts): path

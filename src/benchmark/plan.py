@@ -10,6 +10,8 @@ SECTIONS = {
     "lightning": "a step under Lightning's Trainer against the bare one, in turn",
     "memory": "peak memory by size, each in a process of its own",
     "target": "time to the loss that the published recipe ends with",
+    "curves": "loss of the default objective against evaluations and seconds, by optimiser",
+    "precision": "final loss in bfloat16 against float32",
     "startup": "--help and a one-step run against importing the libraries alone, in turn",
 }
 PRECISIONS = ("32", "bf16")
@@ -40,6 +42,9 @@ class Plan:
         starts: repeats of a process.
         start_edge: px of the one-step run; None is the demo's own.
         target_steps: steps after which a run that has not reached its target stops.
+        curve_pairs: how many pairs of `curves`, of
+        curve_edge: px, and
+        curve_overrides: what their configurations end with.
     """
 
     trainer: str = "auto"
@@ -55,6 +60,9 @@ class Plan:
     starts: int = 7
     start_edge: int | None = None
     target_steps: int = 6000
+    curve_pairs: int = 6
+    curve_edge: int = 160
+    curve_overrides: tuple[str, ...] = ()
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -83,4 +91,7 @@ def quick(trainer: str) -> Plan:
         starts=1,
         start_edge=32,
         target_steps=20,
+        curve_pairs=1,
+        curve_edge=64,
+        curve_overrides=("steps=6",),
     )

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from src.benchmark.curves import summary
 from src.benchmark.plan import KINDS, PROGRAM
 from src.benchmark.results import Results, Row, Session
 from src.errors import InputError
 from src.files import write_atomically
+from src.keys import EVALUATIONS, SECONDS
 from src.tables import cell, number, to_markdown
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
@@ -154,6 +156,28 @@ def _target(rows: Sequence[Row]) -> list[Line]:
     return lines
 
 
+def _curves(rows: Sequence[Row]) -> list[Line]:
+    lines = []
+    for way in _distinct(rows, "optimizer"):
+        found = summary(rows, str(way))
+        line = {"": cell(way), "pairs that reach it": f"{found['reached']:.0f} of {found['pairs']:.0f}"}
+        for name, key in (("evaluations", EVALUATIONS), ("s", SECONDS)):
+            line[name] = number(found[f"{key}_to_target"]) if f"{key}_to_target" in found else "–"
+        lines.append({**line, "loss at the end / it": number(found["end"])})
+    return lines
+
+
+def _precision(rows: Sequence[Row]) -> list[Line]:
+    return [
+        {
+            "final loss": cell(row.case["pair"]),
+            **{name: _figure(row, precision, digits=4) for precision, name in FORMATS.items()},
+            "apart": f"{100 * row.values['apart']:+.2f} %" if row.values else "–",
+        }
+        for row in rows
+    ]
+
+
 def _startup(rows: Sequence[Row]) -> list[Line]:
     return [
         {"": cell(row.case["command"]), "s": _figure(row, "seconds"), "of the imports": _figure(row, "ratio")}
@@ -166,6 +190,8 @@ PARTS: dict[str, tuple[str, Callable[[Sequence[Row]], list[Line]]]] = {
     "speed": ("By size, with the share of the machine's own rates", _speed),
     "roof": ("The machine's own rates", _roof),
     "target": ("Time to the loss that the published recipe ends with, against 6000 steps of its program", _target),
+    "curves": ("Time to the loss that 1000 steps of Adam at 0.02 reach by the default objective, medians", _curves),
+    "precision": ("Final loss of the defaults in both precisions", _precision),
     "memory": ("Peak memory", _memory),
     "lightning": ("The share of Lightning and the rest of the loop", _lightning),
     "startup": ("Start-up, against importing torch, torchvision, torchmetrics and pytorch_lightning alone", _startup),

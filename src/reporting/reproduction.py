@@ -5,7 +5,8 @@ import shlex
 from functools import cache
 from typing import Any
 
-from src.config import CIRCUMSTANCES, RunConfig, group_names, plain, typed
+from src.config import RunConfig, group_names, plain, typed
+from src.identity import CIRCUMSTANCES
 from src.records import RunRecord
 
 PICTURES = ("content", "style")
