@@ -8,8 +8,11 @@ from typing import Any, cast
 import pytest
 
 from src.composition import compose
-from src.config import identity, plain
+from src.config import plain
+from src.errors import InputError
+from src.identity import identity
 from src.records import RunRecord
+from src.reporting import reproduction
 from src.reporting.reproduction import command, overrides
 
 AWKWARD = "a, b=[c] {d} 'e' \"f\" $g `h` \\ ~i+.png"
@@ -43,6 +46,18 @@ def test_it_says_only_what_is_not_the_default() -> None:
     assert overrides(recorded("content=cat", "style=dots", "layers=b", "logger=none")) == [
         *("content=cat", "style=dots", "layers=b")
     ]
+
+
+def test_a_run_of_an_older_version_says_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("content=cat", "style=dots", "schedule=pyramid", "schedule.sizes=3", "seed=5")
+    old = recorded(*options)
+    del old.config["trial"], old.config["schedule"]["carry"]
+    with monkeypatch.context() as patch:  # to check a thousand of them takes a minute
+        patch.setattr(reproduction, "typed", None)
+        assert overrides(old) == list(options)
+    old.config["schedule"]["unheard"] = 1
+    with pytest.raises(InputError, match="unheard"):
+        overrides(old)
 
 
 @pytest.mark.parametrize("name", [AWKWARD, "null", "true", "1e3", "end\\"])

@@ -51,13 +51,18 @@ def _default() -> dict[str, Any]:
 
 
 def _whole(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration with all options; one that has just them need not be checked, which takes long."""
-    parts = [(part, _default().get(name)) for name, part in config.items()]
-    nested = [(part, known) for part, known in parts if isinstance(part, dict) or isinstance(known, dict)]
-    same = all(
-        isinstance(part, dict) and isinstance(known, dict) and part.keys() == known.keys() for part, known in nested
-    )
-    return config if same and config.keys() == _default().keys() else plain(typed(config))
+    """Return a configuration with all options; those that its version did not know are at their defaults.
+
+    Only one with others than these is checked, which takes long; raises as `command`.
+    """
+    known, whole = _default(), {**_default(), **config}
+    for name, part in whole.items():
+        default = known.get(name)
+        if isinstance(part, dict) and isinstance(default, dict) and part.keys() <= default.keys():
+            whole[name] = default | part
+        elif isinstance(part, dict) or isinstance(default, dict):
+            return plain(typed(config))
+    return whole if whole.keys() == known.keys() else plain(typed(config))
 
 
 @cache
