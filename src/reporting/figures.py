@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from src.records import Capture, RunRecord
 from src.reporting.labels import Run, label, percent, shared_places, varying
 from src.reporting.pictures import Pictures
-from src.reporting.sheet import CELL, DARK, GAP, HEAD, LINE, MARGIN, SOFT, TITLE, Sheet, shorten, width_of
+from src.reporting.sheet import CELL, DARK, GAP, HEAD, LINE, MARGIN, SOFT, TEXT, TITLE, Sheet, shorten, width_of
 from src.tables import number, plain_text
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ def lay(heads: Sequence[str], rows: Sequence[Row]) -> bytes:
     width = left + len(heads) * (CELL + GAP) - GAP + MARGIN
     deep = [max(tall + 3 * LINE, (len(lines) + 1) * LINE) for tall, lines in zip(heights, labels, strict=True)]
     sheet = Sheet(width, MARGIN + HEAD + sum(deep) - LINE // 2)
-    for at, text in enumerate(heads):
+    for at, head in enumerate(heads):
+        text = shorten(head, CELL * TEXT / TITLE)  # measured as text, written as a title
         sheet.write(left + at * (CELL + GAP) + CELL / 2, MARGIN + HEAD / 2, text, TITLE)
     top = MARGIN + HEAD
     for row, lines, tall, step in zip(rows, labels, heights, deep, strict=True):
