@@ -59,7 +59,7 @@ search: setup ## settings that trade content for style best: make search ARGS="c
 paper: setup ## the published recipe on one pair (downloads VGG-19 and two images)
 	@$(RUN) src.train experiment=paper $(ARGS)
 
-report: setup ## tables and Figure 2 of the newest sweep, or of ARGS="multirun/..."
+report: setup ## page, figures and tables of the newest sweep, or of ARGS="multirun/... multirun/..."
 	@$(RUN) src.report $(ARGS)
 
 bench: setup ## measure what the program costs here, and bring the README's tables up to date

@@ -6,7 +6,9 @@ train            the command: python -m src.train (help; commandline: its manner
 search           the command that looks for good settings; searching: its options, its study of trials, their front
 pretrain         the command that trains the embedded backbone; pretraining: its crops, network, heads, recipe
 blind            blind comparison of two sets of pictures
-report, sync     tables, figures (sheet), comparison with the study; uploading what W&B tracked offline
+report, sync     page, figures and tables of runs, from their records; uploading what W&B tracked offline
+reporting        figures, ablation, charts (on a sheet; pictures, labels, curves); summary, comparison (tables);
+                 gallery: the page; reproduction: the command that makes a run again
 dashboard        W&B's view and report of a project, as code; panels: what they show
 bench            what the program costs; benchmark: the cases, their timing, the published program's loop, the table
 batch            many pairs at once: which jobs go together, one canvas for them, a folder and an end for each

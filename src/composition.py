@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -13,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.config import CONF, RunConfig, group_names, typed
+from src.config import CONF, Picture, RunConfig, group_names, typed
 from src.errors import InputError
 from src.help import option_names
 from src.identity import run_name
@@ -58,6 +59,12 @@ def run_options(composed: DictConfig) -> RunConfig:
     """
     fields = [field.name for field in dataclasses.fields(RunConfig)]
     return typed(OmegaConf.masked_copy(composed, fields))
+
+
+def known_picture(kind: str, name: str) -> Picture:
+    """Return what `content=NAME` or `style=NAME` (`kind`) stands for, as its file says."""
+    options: Any = OmegaConf.load(CONF / kind / f"{name}.yaml")
+    return typed(options, Picture)
 
 
 def study_folder(*, _root_: DictConfig) -> str:

@@ -1,37 +1,35 @@
-"""Tables and figures of runs: `python -m src.report [FOLDER ...] [--out DIR]`.
+"""Page, figures and tables of runs: `python -m src.report [FOLDER ...] [--out DIR]`.
 
 From the records alone: what a run measured is never computed again, and nothing is downloaded.
 """
 
 import argparse
-import os
 import sys
-import urllib.parse
-from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
 
-from src import comparison, figures, records
+from src import records
 from src.errors import InputError
-from src.figures import Run, percent
 from src.files import write_atomically
-from src.tables import cell, number, plain_text, title, to_csv, to_markdown
+from src.reporting import ablation, charts, comparison, curves, figures, summary
+from src.reporting.gallery import dossiers
+from src.reporting.gallery.page import Comparison, Figure, page
+from src.reporting.labels import Run, alike, label_of, order, varying
+from src.reporting.pictures import Pictures
+from src.tables import exact, plain_text, setting, to_csv
 
-GRID = "grid.png"
-CAPTURED = ("step", "loss_total", "loss_content", "loss_style", "ssim")
-# The columns of report.md: what a run was, its captures, what came of it. `OFTEN_SAME`: a column where it is not.
-WHAT: tuple[str, ...] = ("status", "content", "style", "layers", "content_layer", "loss", "alpha", "beta", "backbone")
-WHAT += ("weights", "optimizer", "step", "steps", "edge", "init")
-OFTEN_SAME = ("lr", "pool", "tv", "fit", "seed", "precision", "device")
-RESULT: tuple[str, ...] = ("loss_decay", "ssim", "ssim_published", "gradient_ssim", "patch_distance", "gram_distance")
-RESULT += ("it_per_s", "seconds", "peak_mib")
-NOTES = """\
-Losses are totals of each run's own objective: they compare only where images, size and every setting of the objective \
-are the same. Loss decay is the initial loss over the last. SSIM is of the last picture, clamped, at data range 1; the \
-published convention leaves both out. Gradient SSIM is that of the luminance's edges; patch and Gram distance are to \
-the style (0 is alike), the latter under another network than the one optimised. A high SSIM alone may mean a weak \
-style. `runs.csv` holds all digits."""
+PAGE, TEXT = "index.html", "report.md"
+SHEETS = 4  # of Figure 2 at most: nobody reads eighty
+POINTS = 80  # of a curve: more cannot be seen
+LOSSES = """\
+Total loss by run, and the style loss of each layer, against steps and seconds; logarithmic axes. Losses compare only \
+where images, size and objective are the same."""
+SSIM = "Contents down, styles across, with the means of rows and columns. Lower may mean more style."
+TRADE_OFF = """\
+Distance to the style against SSIM to the content, a point a run: neither says anything without the other."""
+SPEED = "Speed against size, by network and device, a point a run."
+FIGURE_2 = "Content, style, and the picture on its way; below it the total loss, and at the end SSIM and it/s."
 
 
 def warn(message: str) -> None:
@@ -55,7 +53,7 @@ def gather(folders: Iterable[Path]) -> list[Run]:
         runs |= {run.resolve(): (run, record) for run, record in found}
         if not found:
             raise InputError(f"{folder} holds no run record ({records.FILE}) that can be read")
-    return sorted(runs.values(), key=lambda run: figures.order(run[1]))
+    return sorted(runs.values(), key=lambda run: order(run[1]))
 
 
 def newest_sweep(root: Path) -> Path:
@@ -71,95 +69,95 @@ def newest_sweep(root: Path) -> Path:
     return run if run.parent == root else run.parent
 
 
-def runs_csv(runs: Sequence[Run]) -> str:
-    """Return the table of all runs, every number to its last digit."""
-    most = max(len(record.captures) for _, record in runs)
-    rows = []
-    for folder, record in runs:
-        row = {name: value for name, value in vars(record).items() if name not in ("captures", "versions", "config")}
-        row["style_layers"] = " ".join(record.style_layers)
-        for at in range(most):
-            capture = record.captures[at] if at < len(record.captures) else None
-            row |= {f"capture_{at + 1}_{name}": getattr(capture, name, None) for name in CAPTURED}
-        rows.append({**row, "folder": str(folder)})
-    return to_csv(rows)
+def _draw(runs: Sequence[Run], lines: dict[Path, curves.Curve], out: Path, pictures: Pictures) -> list[Figure]:
+    """Write the figures that there is something to draw for."""
+    drawn: list[Figure] = []
 
+    def put(name: str, head: str, caption: str, png: bytes | None) -> None:
+        if png:
+            write_atomically(out / name, png)
+            drawn.append(Figure(name, head, caption))
 
-def _runs_table(runs: Sequence[Run], out: Path) -> str:
-    places = figures.shared_places([[percent(each, record) for each in record.captures] for _, record in runs])
-    values = {name: {getattr(record, name) for _, record in runs} - {None} for name in OFTEN_SAME}
-    different = [name for name in OFTEN_SAME if len(values[name]) > 1]
-    rows = []
-    for folder, record in runs:
-        row = {title(name): cell(getattr(record, name)) for name in (*WHAT, *different)}
-        row["initial loss"] = number(record.initial_loss, 4)
-        for at, place in enumerate(places):
-            capture = record.captures[at] if at < len(record.captures) else None
-            where = f" ({percent(capture, record)})" if capture and not place else ""
-            row[f"loss, {place or f'capture {at + 1}'}"] = number(capture.loss_total if capture else None, 4) + where
-        row |= {title(name): number(getattr(record, name), 4) for name in RESULT}
-        rows.append({**row, "folder": _link(folder, out)})
-    same = [f"{name} {cell(*values[name])}" for name in OFTEN_SAME if len(values[name]) == 1]
-    return f"{to_markdown(rows)}\n\nThe same in all runs: {', '.join(same) or 'nothing else'}."
-
-
-def _link(folder: Path, out: Path) -> str:
-    relative = os.path.relpath(folder.resolve(), out.resolve())
-    return f"[{cell(folder.resolve().name)}]({urllib.parse.quote(os.fsencode(relative))})"
-
-
-def markdown(
-    runs: Sequence[Run], out: Path, figure2: Sequence[str], grid: Sequence[str], compared: Sequence[dict[str, Any]]
-) -> str:
-    """Return report.md: all runs, what did not finish and why, the figures, and the published record beside ours."""
-    counts = sorted(Counter(record.status for _, record in runs).items(), key=lambda each: (-each[1], each[0]))
-    counted = ", ".join(f"{count} {cell(status)}" for status, count in counts)
-    parts = [f"# Report\n\n{len(runs)} runs: {counted}.", f"## Runs\n\n{_runs_table(runs, out)}\n\n{NOTES}"]
-    if unfinished := [(folder, record) for folder, record in runs if record.status != "finished"]:
-        ends = [cell(f"{each.status}: {each.error}" if each.error else each.status) for _, each in unfinished]
-        lines = [f"- {_link(folder, out)}: {end}" for (folder, _), end in zip(unfinished, ends, strict=True)]
-        parts.append("## Not finished\n\n" + "\n".join(lines))
-    parts += [f"## Contents and styles\n\n![contents down, styles across]({name})" for name in grid]
-    if figure2:
-        caption = "Content, style, and the picture on its way; below it the total loss, and at the end SSIM and it/s."
-        parts.append("\n\n".join(["## Figure 2", *(f"![Figure 2]({name})" for name in figure2), caption]))
-    if compared:
-        parts.append(comparison.markdown(compared))
-    return "\n\n".join(parts) + "\n"
-
-
-def write(runs: Sequence[Run], out: Path) -> list[Path]:
-    """Write the report of runs into a folder; return the paths written."""
-    compared = comparison.compare(runs)
-    files = {"runs.csv": runs_csv(runs), **({"published.csv": to_csv(compared)} if compared else {})}
     pictured = [run for run in runs if run[1].captures]
-    starts = range(0, len(pictured), figures.ROWS)
-    figure2 = ["figure2.png" if not start else f"figure2-{start // figures.ROWS + 1}.png" for start in starts]
-    grid = [GRID] if figures.is_grid(pictured) else []
-    files["report.md"] = markdown(runs, out, figure2, grid, compared)
-    gallery, names = figures.Gallery(warn), figures.varying(record for _, record in pictured)
-    for name, start in zip(figure2, starts, strict=True):
-        write_atomically(out / name, figures.draw(pictured[start : start + figures.ROWS], names, gallery))
-    for name in grid:
-        write_atomically(out / name, figures.draw_grid(pictured, gallery))
-    for name, text in files.items():  # the report last: what it links to is there
+    names = varying(record for _, record in pictured)
+    same = alike(pictured, ())
+    if figures.is_grid(same):
+        told = ", ".join(label_of(name, getattr(same[0][1], name)) for name in names)
+        caption = f"Contents down, styles across{f'; runs of {told}' if told else ''}."
+        put("grid.png", "Contents and styles", caption, figures.draw_grid(same, pictures))
+    if chosen := ablation.choose(pictured):
+        pairs = len(ablation.pairs(chosen))
+        caption = (
+            "What layer set and content weight over style weight (α/β) make of "
+            f"{min(ablation.room(chosen), pairs)} of {pairs} pairs; {len(chosen)} of {len(pictured)} runs are alike in "
+            "all else."
+        )
+        put("layers.png", "Layer sets and weights", caption, ablation.draw(chosen, pictures))
+    put("loss.png", "Losses", LOSSES, charts.losses(runs, lines))
+    put("ssim.png", "SSIM", SSIM, charts.heat_map(runs))
+    put("trade_off.png", "Trade-off", TRADE_OFF, charts.trade_off(runs))
+    put("throughput.png", "Throughput", SPEED, charts.throughput(runs))
+    for start in range(0, len(pictured), figures.ROWS)[:SHEETS]:
+        number, last = start // figures.ROWS + 1, min(start + figures.ROWS, len(pictured))
+        part = f" Runs {start + 1} to {last} of {len(pictured)}." if len(pictured) > figures.ROWS else ""
+        png = figures.draw(pictured[start:last], names, pictures)
+        if start:
+            put(f"figure2-{number}.png", f"Figure 2, sheet {number}", FIGURE_2 + part, png)
+        else:
+            put("figure2.png", "Figure 2", FIGURE_2 + part, png)
+    return drawn
+
+
+def write(runs: Sequence[Run], out: Path, title: str) -> list[Path]:
+    """Write the report of runs into a folder; return the paths written, the page first."""
+    warn_once = cache(warn)
+    lines = {folder: curve for folder, record in runs if (curve := curves.read(folder, record, POINTS))}
+    compared = comparison.compare(runs)
+    rows = summary.run_rows(runs)
+    files = {"runs.csv": to_csv(rows), "runs.md": exact(rows)}
+    if compared:
+        whole = comparison.whole(compared)
+        files |= {"published.csv": to_csv(whole), "published.md": exact(whole)}
+    drawn = _draw(runs, lines, out, Pictures(warn_once))
+    states = [dossiers.state(folder, record) for folder, record in runs]
+    ends = [": ".join(each for each in state.values() if each) for state in states]
+    parts = [(figure.file, figure.head, figure.caption) for figure in drawn]
+    files[TEXT] = summary.markdown(runs, out, ends, parts, compared)
+    data = dossiers.compile_all(runs, lines, out, warn_once)
+    beside = None
+    if compared:
+        by_pair = comparison.by_pair(compared, setting)
+        beside = Comparison(
+            comparison.plainly(compared), comparison.by_figure(compared), by_pair, comparison.CORRECTIONS
+        )
+    files[PAGE] = page(title, summary.counted(runs), data, drawn, list(files), beside)
+    for name, text in files.items():  # the texts last: what they link to is there
         write_atomically(out / name, text.encode(errors="backslashreplace"))
-    return [out / name for name in (*files, *figure2, *grid)]
+    return [out / name for name in (PAGE, *(name for name in files if name != PAGE), *(each.file for each in drawn))]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 when the report is written, 2 for bad input."""
-    parser = argparse.ArgumentParser("python -m src.report", description="Write tables and figures of runs.")
+    parser = argparse.ArgumentParser("python -m src.report", description="Write page, figures and tables of runs.")
     parser.add_argument("folders", nargs="*", type=Path, help="sweep or run folders (default: the newest sweep)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: FOLDER/report)")
     args = parser.parse_args(arguments)
     try:
         folders = args.folders or [newest_sweep(Path("multirun"))]
-        print(*write(gather(folders), args.out or folders[0] / "report"), sep="\n")
+        print(*write(gather(folders), args.out or folders[0] / "report", title_of(folders)), sep="\n")
     except InputError as error:
         print(f"error: {plain_text(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def title_of(folders: Sequence[Path]) -> str:
+    """Return what the page is called: its folders, those of a day and a time by both."""
+    names = []
+    for folder in folders:
+        parts = folder.resolve().parts
+        names.append(" ".join(parts[-2:] if parts[-1][:1].isdigit() and parts[-2][:1].isdigit() else parts[-1:]))
+    return plain_text(", ".join(names))
 
 
 if __name__ == "__main__":

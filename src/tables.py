@@ -40,15 +40,27 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
+def setting(value: object) -> str:
+    """Return text or a setting as one line."""
+    return "–" if value is None else f"{value:g}" if isinstance(value, float) else plain_text(value)
+
+
 def cell(value: object) -> str:
     """Return text or a setting for Markdown: shown as it is, whatever it holds."""
-    text = "–" if value is None else f"{value:g}" if isinstance(value, float) else plain_text(value)
-    return re.sub(r"([\\`*\[\]|~$])", r"\\\1", html.escape(text, quote=False))
+    return re.sub(r"([\\`*\[\]|~$])", r"\\\1", html.escape(setting(value), quote=False))
 
 
 def title(name: str) -> str:
     """Return what a column of the record is called."""
     return TITLES.get(name, name.replace("_", " "))
+
+
+def exact(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the Markdown of what `to_csv` writes: rows of the same columns, every number to its last digit."""
+    digits = [{name: repr(value) if isinstance(value, float) else value for name, value in row.items()} for row in rows]
+    return (
+        to_markdown([{name: "" if each is None else cell(each) for name, each in row.items()} for row in digits]) + "\n"
+    )
 
 
 def to_markdown(rows: Sequence[dict[str, str]]) -> str:

@@ -27,8 +27,12 @@ FLOORS = tuple(
         "benchmark.roof benchmark.speed benchmark.race benchmark.lightning benchmark.batch benchmark.memory "
         "benchmark.target benchmark.startup benchmark.curves",
         "benchmark.precision",
-        "report comparison tables figures sheet sync launchers batch.launcher commandline train pretrain blind bench "
-        "benchmark.table search searching.study searching.front dashboard panels",
+        "tables reporting.curves reporting.sheet reporting.reproduction reporting.gallery.page searching.front",
+        "reporting.labels searching.study",
+        "reporting.pictures reporting.charts reporting.comparison",
+        "reporting.figures reporting.summary reporting.gallery.prints",
+        "reporting.ablation reporting.gallery.dossiers",
+        "report sync launchers batch.launcher commandline train pretrain blind bench benchmark.table search dashboard panels",
     )
 )
 BESIDE = {
@@ -74,11 +78,7 @@ BESIDE = {
     "benchmark.speed": {"benchmark.roof"},
     "benchmark.race": {"benchmark.speed"},
     "benchmark.batch": {"benchmark.roof"},
-    "benchmark.table": {"tables"},
-    "bench": {"benchmark.table", "tables"},
-    "report": {"comparison", "figures", "tables"},
-    "comparison": {"figures", "tables"},
-    "figures": {"sheet", "tables"},
+    "bench": {"benchmark.table"},
     "train": {"batch.launcher", "commandline", "launchers"},
     "pretrain": {"commandline", "launchers"},
     "search": {"commandline", "launchers", "searching.study"},
@@ -103,7 +103,7 @@ FENCES = {
     "torchvision": set(),
     "torchmetrics": {"metrics", "quality"},
     "safetensors": {"backbones.weights", "pretraining.run"},
-    "matplotlib": {"sheet", "benchmark.curves"},
+    "matplotlib": {"reporting.sheet", "benchmark.curves"},
 }
 MODULES = {
     ".".join(path.relative_to(SRC).with_suffix("").parts): path

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import html
 import io
 import os
 import subprocess
@@ -14,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src import comparison, figures, report, tables
+from src import report, tables
 from src.config import RunConfig, plain
 from src.records import Capture, RunRecord
-from src.sheet import CELL, GAP, LINE, MARGIN
+from src.reporting import comparison, figures
+from src.reporting.sheet import CELL, GAP, LINE, MARGIN
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 AWKWARD = "my | <b>picture</b> $x"
@@ -100,6 +102,8 @@ def test_csv_holds_the_record_to_the_last_digit(make: Callable[..., RunRecord], 
     assert report.main([str(tmp_path / "sweep")]) == 0
     rows = rows_of(tmp_path / "sweep" / "report" / "runs.csv")
     assert [Path(row["folder"]).name for row in rows] == list(made)
+    text = (tmp_path / "sweep" / "report" / "runs.md").read_text()
+    exact = {row["folder"]: line for row, line in zip(rows, text.splitlines()[2:], strict=True)}
     for row, record in zip(rows, made.values(), strict=True):
         assert (row["content"], row["layers"], row["style_layers"]) == (AWKWARD, record.layers, "relu1_1 relu2_1")
         for name in MEASURED:
@@ -107,6 +111,8 @@ def test_csv_holds_the_record_to_the_last_digit(make: Callable[..., RunRecord], 
             assert row[name] == ("" if expected is None else repr(expected)), name
         losses = [float(row[f"capture_{at}_loss_total"]) for at in (1, 2, 3) if row[f"capture_{at}_loss_total"]]
         assert losses == [each.loss_total for each in record.captures]
+        for name in MEASURED:
+            assert f" {row[name]} |" in exact[row["folder"]], "the Markdown has all digits too"
         steps = [int(row[f"capture_{at}_step"]) for at in (1, 2, 3) if row[f"capture_{at}_step"]]
         assert steps == [each.step for each in record.captures]
 
@@ -179,7 +185,8 @@ def test_grid_has_contents_down_and_styles_across(make: Callable[..., RunRecord]
     assert (grid[-1] == 255).all() and (grid[:, -1] == 255).all()
     make("two swell", content="two", style="swell", seed=1)
     assert report.main([str(tmp_path / "sweep"), "--out", str(tmp_path / "unlike")]) == 0
-    assert not (tmp_path / "unlike" / "grid.png").exists(), "it differs in more than its pair"
+    assert (pixels(tmp_path / "unlike" / "grid.png") == grid).all(), "what differs in more than its pair is left out"
+    assert "styles across; runs of seed 0." in (tmp_path / "unlike" / "report.md").read_text()
     make("two swell", content="two", style="swell", status="interrupted")
     assert report.main([str(tmp_path / "sweep"), "--out", str(tmp_path / "whole")]) == 0
     whole = pixels(tmp_path / "whole" / "grid.png")
@@ -260,7 +267,9 @@ def test_the_published_record_beside_ours(make: Callable[..., RunRecord], tmp_pa
     make("other loss", **(PUBLISHED | {"loss": "normalized"}))
     make("not begun", captures=(), status="failed", error="no", **PUBLISHED)
     assert report.main([str(tmp_path / "sweep")]) == 0
-    rows = rows_of(tmp_path / "sweep" / "report" / "published.csv")
+    whole = rows_of(tmp_path / "sweep" / "report" / "published.csv")
+    rows = [row for row in whole if row["folder"]]
+    assert len({(row["content"], row["style"]) for row in whole}) == 126, "those without a run of ours are there too"
     with comparison.PUBLISHED.open(newline="") as file:
         (theirs,) = [x for x in csv.DictReader(file) if (x["content"], x["style"]) == ("beach", "udnie")]
     assert [Path(row["folder"]).name for row in rows] == ["pair", "short"], "random before trained"
@@ -279,6 +288,11 @@ def test_the_published_record_beside_ours(make: Callable[..., RunRecord], tmp_pa
     text = (tmp_path / "sweep" / "report" / "report.md").read_text()
     assert "**Random weights, not ImageNet's, in 1 of 2 runs: not comparable.**" in text
     assert "| 0.7200 | 0.6667 (-7.4 %) |" in text
+    assert "| SSIM | SSIM (published convention) | 2 | -7.4 % | -7.4 % | -7.4 % |" in text
+    assert "1 of its 126 rows have a run of ours" in text
+    page = (tmp_path / "sweep" / "report" / "index.html").read_text()
+    for sentence in comparison.CORRECTIONS:
+        assert f"- {sentence}\n" in text + "\n" and f"<li>{html.escape(sentence)}</li>" in page
 
 
 def test_corrections_agree_with_the_published_record() -> None:
@@ -287,10 +301,11 @@ def test_corrections_agree_with_the_published_record() -> None:
         rows = list(csv.DictReader(file))
     speeds = sorted(float(row["iterations_per_second"]) for row in rows)
     similar = sorted(float(row["ssim"]) for row in rows)
-    assert f"{len(rows)} runs of {len({row['content'] for row in rows})} contents" in comparison.CORRECTIONS
-    assert f"from {similar[0]:.2f} to {similar[-1]:.2f};" in comparison.CORRECTIONS
-    assert f"made {speeds[3]} to {speeds[-1]} it/s" in comparison.CORRECTIONS
-    assert f"Three ran on a CPU, at {speeds[0]:.2f} to {speeds[2]:.2f}" in comparison.CORRECTIONS
+    said = " ".join(comparison.CORRECTIONS)
+    assert f"{len(rows)} runs of {len({row['content'] for row in rows})} contents" in said
+    assert f"from {similar[0]:.2f} to {similar[-1]:.2f};" in said
+    assert f"made {speeds[3]} to {speeds[-1]} it/s" in said
+    assert f"Three ran on a CPU, at {speeds[0]:.2f} to {speeds[2]:.2f}" in said
 
 
 def test_a_damaged_record_is_left_out(
@@ -339,9 +354,10 @@ def test_without_a_folder_the_newest_sweep_is_reported(
     os.utime(newest / "two" / "record.json")
     assert report.main([]) == 0
     printed = [Path(line) for line in capsys.readouterr().out.splitlines()]
-    assert printed == [newest / "report" / name for name in ("runs.csv", "report.md", "figure2.png")]
+    texts, drawn = ("index.html", "runs.csv", "runs.md", "report.md"), ("loss.png", "ssim.png", "throughput.png")
+    assert printed == [newest / "report" / name for name in (*texts, *drawn, "figure2.png")]
     assert all(path.is_file() for path in printed)
-    assert len(rows_of(printed[0])) == 2
+    assert len(rows_of(printed[1])) == 2
 
 
 def test_a_run_given_twice_is_listed_once(make: Callable[..., RunRecord], tmp_path: Path) -> None:
