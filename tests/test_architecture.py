@@ -32,7 +32,8 @@ FLOORS = tuple(
         "reporting.pictures reporting.charts reporting.comparison",
         "reporting.figures reporting.summary reporting.gallery.prints",
         "reporting.ablation reporting.gallery.dossiers",
-        "report sync launchers batch.launcher commandline train pretrain blind bench benchmark.table search dashboard panels",
+        "report sync launchers batch.launcher commandline train pretrain blind bench benchmark.table search "
+        "dashboard panels",
     )
 )
 BESIDE = {
