@@ -24,6 +24,7 @@ SWEEP = "WANDB_SWEEP_ID"  # set by a W&B sweep's agent
 CONNECT_SECONDS = 3.0
 INIT_SECONDS = 10.0
 FINISH_SECONDS = 5.0
+FINISH_OFFLINE_SECONDS = 60.0  # a server may be dead, a disk is only busy
 
 
 class WandbTracker(Tracker):
@@ -113,7 +114,6 @@ def _open_wandb(
     # Rows reach the disk every second: a kill -9 loses no more than that.
     settings: dict[str, Any] = {
         "init_timeout": INIT_SECONDS,
-        "finish_timeout": FINISH_SECONDS,
         "finish_timeout_raises": True,
         "x_transaction_log_flush_interval": 1.0,
         "reinit": "create_new",  # pairs of a batch have each its own, at the same time
@@ -122,8 +122,9 @@ def _open_wandb(
     }
     attempts: list[Any] = [mode, "offline"]
     for attempt in dict.fromkeys(attempts):
+        waits = {"finish_timeout": FINISH_OFFLINE_SECONDS if attempt == "offline" else FINISH_SECONDS}
         try:
-            run = wandb.init(**common, mode=attempt, settings=wandb.Settings(**settings))
+            run = wandb.init(**common, mode=attempt, settings=wandb.Settings(**settings, **waits))
         except Exception as error:
             log.warning("W&B could not start %s (%s)", attempt, first_line(error))
             continue
