@@ -122,7 +122,7 @@ def _open_wandb(
     }
     attempts: list[Any] = [mode, "offline"]
     for attempt in dict.fromkeys(attempts):
-        waits = {"finish_timeout": FINISH_OFFLINE_SECONDS if attempt == "offline" else FINISH_SECONDS}
+        waits: dict[str, Any] = {"finish_timeout": FINISH_OFFLINE_SECONDS if attempt == "offline" else FINISH_SECONDS}
         try:
             run = wandb.init(**common, mode=attempt, settings=wandb.Settings(**settings, **waits))
         except Exception as error:
