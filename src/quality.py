@@ -18,7 +18,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from src.backbones.extractor import Extractor
 from src.backbones.weights import build_extractor
 from src.config import Backbone
-from src.core.losses import StyleTarget, style_normalized
+from src.core.losses import Statistics, style_normalized
 
 PATCH = 7
 PATCHES = 4096
@@ -133,7 +133,7 @@ def gram_distance(image: Tensor, style: Tensor, judge: Backbone) -> float:
     """Return the `normalized` style loss, averaged over relu1_1, relu2_1, relu3_1 of the judge: 1 is a blank image."""
     extractor = _extractor(judge.name, judge.weights)
     mine, theirs = (extractor(extractor.normalize(each)) for each in (image, style))
-    losses = [style_normalized(mine[tap], StyleTarget.of(theirs[tap])) for tap in JUDGED_AT]
+    losses = [style_normalized(Statistics.of(mine[tap]), Statistics.of(theirs[tap])) for tap in JUDGED_AT]
     return float(torch.stack(losses).mean())
 
 

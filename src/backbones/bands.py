@@ -1,0 +1,229 @@
+"""The network block by block, in bands of rows, with what a block computes kept or computed anew for its gradient.
+
+Where activations are not kept, the memory of an evaluation is that of what lies between blocks (a quarter of a block's
+layers each) and of one band. It is exact: a band is computed from as many rows more, on either side, as its block can
+see, and every loss here is a function of sums over positions (`read`), which add up over bands. Going forward, the sums
+are collected; going back, when the loss has told how it depends on each sum and on the block's output, every band is
+computed once more and sends its share to the block's input: activation checkpointing (Chen, Xu, Zhang and Guestrin
+2016, "Training deep nets with sublinear memory cost") by block, and within a block by band.
+
+Overlaps of a block are a few rows of its own resolution. Tiles taken through the whole network (Galerne, Raad, Lezama
+and Morel 2022, "Scaling painting style transfer") overlap by its whole receptive field, 85 px on every side of each for
+VGG-19, and compute that much twice.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from src.backbones.extractor import Extractor
+from src.backbones.registry import block_of
+
+# What one layer of a band may take, bytes. Larger ones compute less twice, smaller ones need less.
+BAND = 128 * 2**20
+
+# Given a tap, its features in some rows, and these rows: tensors of a fixed number and shape that add up over rows.
+Read = Callable[[str, Tensor, slice], tuple[Tensor, ...]]
+_Run = Callable[[Tensor, "Band"], tuple[list[Tensor], Tensor | None]]
+
+
+@dataclass(frozen=True)
+class Recomputation:
+    """What of an evaluation is computed anew for the gradient, in place of being kept.
+
+    Attributes:
+        blocks: the first so many blocks of the network are; the others are kept.
+        banded: whether in bands of rows; otherwise a block at a time.
+    """
+
+    blocks: int = 0
+    banded: bool = False
+
+    def bands(self, height: int, row_bytes: float, reach: int, pools: bool) -> list["Band"]:
+        """Return the bands of a block's input.
+
+        Args:
+            height: its rows.
+            row_bytes: what a row of its widest layer takes.
+            reach: rows that one of its outputs depends on, above and below.
+            pools: whether two rows become one at its end.
+        """
+        rows = height
+        if self.banded:
+            rows = max(2 * reach, int(BAND / row_bytes) // 2 * 2)
+        tops = range(0, height, rows)
+        if len(tops) > 1 and height - tops[-1] < 2:  # a last row alone is pooled to nothing
+            tops = tops[:-1]
+        bottoms = [*tops[1:], height]
+        return [Band(top, bottom, height, reach + reach % 2, pools) for top, bottom in zip(tops, bottoms, strict=True)]
+
+
+@dataclass(frozen=True)
+class Band:
+    """Rows [top, bottom) of a block's layers, `height` in all; `reach` rows around them are read."""
+
+    top: int
+    bottom: int
+    height: int
+    reach: int
+    pools: bool
+
+    @property
+    def read(self) -> slice:
+        """Return the rows of the block's input that it is computed from."""
+        return slice(max(0, self.top - self.reach), min(self.height, self.bottom + self.reach))
+
+    @property
+    def rows(self) -> slice:
+        """Return its rows."""
+        return slice(self.top, self.bottom)
+
+    @property
+    def inner(self) -> slice:
+        """Return its rows among those that were computed."""
+        return slice(self.top - self.read.start, self.bottom - self.read.start)
+
+    @property
+    def pooled(self) -> slice:
+        """Return its rows of the block's output."""
+        return slice(self.top // 2, self.bottom // 2) if self.pools else self.rows
+
+    @property
+    def inner_pooled(self) -> slice:
+        """Return its rows of the output among those that were computed."""
+        first, last = self.inner.start, self.inner.stop
+        return slice(first // 2, last // 2) if self.pools else self.inner
+
+
+def sums(
+    extractor: Extractor, normalized: Tensor, taps: Iterable[str], read: Read, recomputed: Recomputation
+) -> dict[str, tuple[Tensor, ...]]:
+    """Return what is read of each tap, summed over all rows; differentiable in the image as far as `read` is.
+
+    Args:
+        extractor: has the taps.
+        normalized: (B, 3, H, W).
+        taps: names; nothing above the deepest of them is run.
+        read: see `Read`; given all rows at once where they are not computed in bands.
+        recomputed: what is not kept.
+    """
+    wanted = list(dict.fromkeys(taps))
+    deepest = max(map(block_of, wanted))
+    found: dict[str, tuple[Tensor, ...]] = {}
+    values: Tensor | None = extractor.enter(normalized)
+    for block in range(1, deepest + 1):
+        assert values is not None
+        inside = [tap for tap in wanted if block_of(tap) == block]
+        counts: list[int] = []
+        run = partial(_run, extractor, block, inside, block == deepest, read, counts)
+        if block <= recomputed.blocks:
+            bands = _bands(extractor, block, block == deepest, values, recomputed)
+            *flat, values = _Recomputed.apply(values, run, bands)
+        else:
+            flat, values = run(values, Band(0, values.shape[2], values.shape[2], 0, block < deepest))
+        rest = iter(flat)
+        found |= {tap: tuple(next(rest) for _ in range(count)) for tap, count in zip(inside, counts, strict=False)}
+    return found
+
+
+def whole_taps(
+    extractor: Extractor, normalized: Tensor, taps: Iterable[str], recomputed: Recomputation
+) -> dict[str, Tensor]:
+    """Return the activations at taps, (B, C, H', W') each, without gradient and without any other in memory as a whole."""
+    found: dict[str, Tensor] = {}
+
+    def gather(tap: str, features: Tensor, rows: slice) -> tuple[Tensor, ...]:
+        height = normalized.shape[2] // 2 ** (block_of(tap) - 1)
+        if features.shape[2] == height:
+            found[tap] = features
+            return ()
+        if tap not in found:
+            shape = (features.shape[0], features.shape[1], height, features.shape[3])
+            found[tap] = features.new_empty(shape).contiguous(memory_format=torch.channels_last)
+        found[tap][:, :, rows] = features
+        return ()
+
+    with torch.no_grad():
+        sums(extractor, normalized, taps, gather, recomputed)
+    return found
+
+
+def _bands(extractor: Extractor, block: int, last: bool, values: Tensor, recomputed: Recomputation) -> list[Band]:
+    widths = [extractor.architecture.channels[name] for name in extractor.names(block)]
+    row_bytes = values.shape[0] * values.shape[3] * max(widths) * values.element_size()
+    reach = len(widths) + (not last)  # a row of each convolution, and one of the pooling
+    return recomputed.bands(values.shape[2], row_bytes, reach, not last)
+
+
+def _run(
+    extractor: Extractor, block: int, inside: list[str], last: bool, read: Read, counts: list[int], values: Tensor,
+    band: Band,
+) -> tuple[list[Tensor], Tensor | None]:  # fmt: skip
+    """Return what is read of a band's taps, one after the other, and its rows of the block's output; how many tensors
+    each tap gave goes to `counts`.
+    """
+    features, output = extractor.block(block, values, inside, last)
+    read_of = [read(tap, _cut(features[tap], band.inner), band.rows) for tap in inside]
+    counts[:] = map(len, read_of)
+    flat = [each for tensors in read_of for each in tensors]
+    return flat, None if output is None else _cut(output, band.inner_pooled)
+
+
+def _cut(values: Tensor, rows: slice) -> Tensor:
+    # all of them are no slice: its gradient would be one more copy
+    return values if rows == slice(0, values.shape[2]) else values[:, :, rows]
+
+
+class _Recomputed(torch.autograd.Function):
+    """A block of which its input alone is kept: `run` on every band of it, again when the gradient is asked for."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, run: _Run, bands: list[Band]) -> tuple[Tensor | None, ...]:
+        ctx.run, ctx.bands = run, bands
+        ctx.save_for_backward(values)
+        ctx.set_materialize_grads(False)
+        total: list[Tensor] = []
+        output: Tensor | None = None
+        for band in bands:
+            found, part = run(values[:, :, band.read], band)
+            total = [before + more for before, more in zip(total, found, strict=True)] if total else found
+            if part is None or len(bands) == 1:
+                output = part
+                continue
+            if output is None:
+                shape = (part.shape[0], part.shape[1], bands[-1].pooled.stop, part.shape[3])
+                output = part.new_empty(shape).contiguous(memory_format=torch.channels_last)
+            output[:, :, band.pooled] = part
+        return (*total, output)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None, None]:
+        (values,) = ctx.saved_tensors
+        *of_sums, of_output = gradients
+        collected: Tensor | None = None
+        for band in ctx.bands:
+            with torch.enable_grad():
+                part = values[:, :, band.read].detach().requires_grad_()
+                found, output = ctx.run(part, band)
+            given = [*of_sums, None if of_output is None else of_output[:, :, band.pooled]]
+            pairs = [
+                (result, gradient)
+                for result, gradient in zip([*found, output], given, strict=True)
+                if gradient is not None and result is not None and result.requires_grad
+            ]
+            if not pairs:
+                continue
+            (gradient,) = torch.autograd.grad(*zip(*pairs, strict=True), part)
+            if len(ctx.bands) == 1:
+                return gradient, None, None
+            if collected is None:
+                collected = torch.zeros_like(values)
+            collected[:, :, band.read] += gradient
+        return collected, None, None
+
