@@ -12,7 +12,7 @@ and Morel 2022, "Scaling painting style transfer") overlap by its whole receptiv
 VGG-19, and compute that much twice.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,8 +27,8 @@ from src.backbones.registry import block_of
 # What one layer of a band may take, bytes. Larger ones compute less twice, smaller ones need less.
 BAND = 128 * 2**20
 
-# Given a tap, its features in some rows, and these rows: tensors of a fixed number and shape that add up over rows.
-Read = Callable[[str, Tensor, slice], tuple[Tensor, ...]]
+# Given a tap, its features in some rows, and these rows: tensors by name, always the same, that add up over rows.
+Read = Callable[[str, Tensor, slice], Mapping[str, Tensor]]
 _Run = Callable[[Tensor, "Band"], tuple[list[Tensor], Tensor | None]]
 
 
@@ -102,7 +102,7 @@ class Band:
 
 def sums(
     extractor: Extractor, normalized: Tensor, taps: Iterable[str], read: Read, recomputed: Recomputation
-) -> dict[str, tuple[Tensor, ...]]:
+) -> dict[str, dict[str, Tensor]]:
     """Return what is read of each tap, summed over all rows; differentiable in the image as far as `read` is.
 
     Args:
@@ -113,21 +113,21 @@ def sums(
         recomputed: what is not kept.
     """
     wanted = list(dict.fromkeys(taps))
-    deepest = max(map(block_of, wanted))
-    found: dict[str, tuple[Tensor, ...]] = {}
+    deepest = max(map(block_of, wanted), default=0)
+    found: dict[str, dict[str, Tensor]] = {tap: {} for tap in wanted}
     values: Tensor | None = extractor.enter(normalized)
     for block in range(1, deepest + 1):
         assert values is not None
-        inside = [tap for tap in wanted if block_of(tap) == block]
-        counts: list[int] = []
-        run = partial(_run, extractor, block, inside, block == deepest, read, counts)
+        inside, last = [tap for tap in wanted if block_of(tap) == block], block == deepest
+        names: list[tuple[str, str]] = []
+        run = partial(_run, extractor, block, inside, last, read, names)
         if block <= recomputed.blocks:
-            bands = _bands(extractor, block, block == deepest, values, recomputed)
-            *flat, values = _Recomputed.apply(values, run, bands)
+            *flat, values = _Recomputed.apply(values, run, _bands(extractor, block, last, values, recomputed))
         else:
-            flat, values = run(values, Band(0, values.shape[2], values.shape[2], 0, block < deepest))
-        rest = iter(flat)
-        found |= {tap: tuple(next(rest) for _ in range(count)) for tap, count in zip(inside, counts, strict=False)}
+            height = values.shape[2]
+            flat, values = run(values, Band(0, height, height, 0, not last))
+        for (tap, name), each in zip(names, flat, strict=True):
+            found[tap][name] = each
     return found
 
 
@@ -137,16 +137,16 @@ def whole_taps(
     """Return the activations at taps, (B, C, H', W') each, without gradient and without any other in memory as a whole."""
     found: dict[str, Tensor] = {}
 
-    def gather(tap: str, features: Tensor, rows: slice) -> tuple[Tensor, ...]:
+    def gather(tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
         height = normalized.shape[2] // 2 ** (block_of(tap) - 1)
         if features.shape[2] == height:
             found[tap] = features
-            return ()
+            return {}
         if tap not in found:
             shape = (features.shape[0], features.shape[1], height, features.shape[3])
             found[tap] = features.new_empty(shape).contiguous(memory_format=torch.channels_last)
         found[tap][:, :, rows] = features
-        return ()
+        return {}
 
     with torch.no_grad():
         sums(extractor, normalized, taps, gather, recomputed)
@@ -161,16 +161,16 @@ def _bands(extractor: Extractor, block: int, last: bool, values: Tensor, recompu
 
 
 def _run(
-    extractor: Extractor, block: int, inside: list[str], last: bool, read: Read, counts: list[int], values: Tensor,
-    band: Band,
+    extractor: Extractor, block: int, inside: list[str], last: bool, read: Read, names: list[tuple[str, str]],
+    values: Tensor, band: Band,
 ) -> tuple[list[Tensor], Tensor | None]:  # fmt: skip
-    """Return what is read of a band's taps, one after the other, and its rows of the block's output; how many tensors
-    each tap gave goes to `counts`.
+    """Return what is read of a band's taps, one after the other, and its rows of the block's output; `names` receives
+    what each is.
     """
     features, output = extractor.block(block, values, inside, last)
-    read_of = [read(tap, _cut(features[tap], band.inner), band.rows) for tap in inside]
-    counts[:] = map(len, read_of)
-    flat = [each for tensors in read_of for each in tensors]
+    read_of = {tap: read(tap, _cut(features[tap], band.inner), band.rows) for tap in inside}
+    names[:] = [(tap, name) for tap, each in read_of.items() for name in each]
+    flat = [value for each in read_of.values() for value in each.values()]
     return flat, None if output is None else _cut(output, band.inner_pooled)
 
 
@@ -212,14 +212,15 @@ class _Recomputed(torch.autograd.Function):
                 part = values[:, :, band.read].detach().requires_grad_()
                 found, output = ctx.run(part, band)
             given = [*of_sums, None if of_output is None else of_output[:, :, band.pooled]]
-            pairs = [
+            asked = [
                 (result, gradient)
                 for result, gradient in zip([*found, output], given, strict=True)
                 if gradient is not None and result is not None and result.requires_grad
             ]
-            if not pairs:
+            if not asked:
                 continue
-            (gradient,) = torch.autograd.grad(*zip(*pairs, strict=True), part)
+            results, upstream = zip(*asked, strict=True)
+            (gradient,) = torch.autograd.grad(results, part, upstream)
             if len(ctx.bands) == 1:
                 return gradient, None, None
             if collected is None:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from src.core.statistics import TINY, energy, moments, positions
+from src.core.statistics import TINY, energy, moment_sums, positions
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,12 @@ class Statistics:
     @classmethod
     def of(cls, features: Tensor) -> "Statistics":
         """Measure features (B, N, H, W)."""
-        return cls.from_moments(*moments(features), positions(features))
+        return cls.of_sums(*moment_sums(features), positions(features))
 
     @classmethod
-    def from_moments(cls, gram: Tensor, mean: Tensor, positions: int) -> "Statistics":
-        """Return those of a Gram matrix that is not normalised, (B, N, N), and of the channels' means, (B, N)."""
+    def of_sums(cls, gram: Tensor, total: Tensor, positions: int) -> "Statistics":
+        """Return those of what `moment_sums` returns, of one map or added up over its parts: M positions in all."""
+        mean = total / positions
         return cls(gram, mean, gram / positions - mean.unsqueeze(2) * mean.unsqueeze(1), positions)
 
 

@@ -9,14 +9,19 @@ from torch import Tensor
 TINY = 1e-12
 
 
-def moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the Gram matrix, (B, N, N), and the mean of each channel, (B, N), of features (B, N, H, W).
+def moment_sums(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the Gram matrix, (B, N, N), and the sum of each channel, (B, N), of features (B, N, H, W).
 
     G_ij = sum_k F_ik F_jk (Gatys et al. 2016, eq. 3), with F the N filters x M positions of one layer, not normalised.
-    Every caller divides by what its own loss asks for, so the scale is always visible where it is used. Those of
-    bfloat16 features are float32, and summed in it.
+    Every caller divides by what its own loss asks for, so the scale is always visible where it is used. Both are sums
+    over positions: those of an image's parts add up. Those of bfloat16 features are float32, and summed in it.
     """
-    gram, total = _Moments.apply(features.flatten(2))
+    return _Moments.apply(features.flatten(2))
+
+
+def moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the Gram matrix, likewise, and the mean of each channel, (B, N)."""
+    gram, total = moment_sums(features)
     return gram, total / positions(features)
 
 
