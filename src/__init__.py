@@ -13,6 +13,7 @@ module           the LightningModule: the canvas is its only learnable parameter
 callbacks        captures, checkpoints, signals (interrupts); progress shows them; history: metrics.csv; tracking: W&B
 objective        targets and the total loss; compiling: the same, faster; canvas: the image as parameter; optimizers,
                  schedule, metrics
+economy          what of an evaluation is kept, by the memory that is free; footprint: how much it will need
 quality          what a picture keeps of its content and takes of its style, measured once it is made
 backbones        frozen networks whose named activations are compared; kernels: what they run faster by, in C
 images           reading and writing pictures; catalogue finds them; records, files and provenance keep what was done

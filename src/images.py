@@ -22,6 +22,8 @@ Fit = Literal["keep", "squash"]
 
 # Below this a file holds no picture to speak of; SSIM's reflected 11 x 11 window needs 6 as well.
 SMALLEST_SIDE = 8
+# What is uploaded to be looked at beside curves, px: a large picture's file is in the run folder.
+PREVIEW_EDGE = 1600
 
 
 def read_image(path: Path | str, max_megapixels: float = 100.0) -> Image.Image:
@@ -115,6 +117,13 @@ def write_png(path: Path, image: Tensor) -> None:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())
+
+
+def preview(path: Path) -> Image.Image:
+    """Return a picture of this program, made smaller where its long side has more than `PREVIEW_EDGE` pixels."""
+    image = Image.open(path)
+    image.thumbnail((PREVIEW_EDGE, PREVIEW_EDGE), Image.Resampling.LANCZOS)
+    return image
 
 
 def smallest_edge(size: tuple[int, int], needed: int, fit: Fit) -> int:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,7 @@ class _Halt(Exception):
 
 
 class StyleTransferModule(LightningModule):
-    """Moves a canvas downhill on an objective: one stage of a run.
-
-    Steps are counted over all stages.
+    """Moves a canvas downhill on an objective: one stage of a run. Steps are counted over all stages.
 
     One `training_step` takes all optimiser steps up to the timetable's next pause, under manual optimisation. The
     loss that belongs to step s is that of the image after s updates: it is what the first evaluation of step s + 1
@@ -44,8 +43,9 @@ class StyleTransferModule(LightningModule):
         stage: the steps to be taken here.
         stop_at_loss: halt when the total loss is at or below this, in the last stage.
         trackers: receive the points, opened.
-        evaluate: the objective in a faster form, for the steps; the objective itself by default.
+        evaluate: the objective in a faster form, for the steps.
         stop_requested: asked after every step; True ends the run there (a signal arrived).
+        guard: calls what evaluates, and again where memory ran out and less of it will do.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class StyleTransferModule(LightningModule):
         trackers: Sequence[Tracker] = (),
         evaluate: Evaluate | None = None,
         stop_requested: Callable[[], bool] = lambda: False,
+        guard: Callable[[Callable[[], Any]], Any] = lambda attempt: attempt(),
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -71,6 +72,7 @@ class StyleTransferModule(LightningModule):
         self.stop_at_loss = stop_at_loss if stage.last == timetable.steps else None
         self.trackers = trackers
         self.stop_requested = stop_requested
+        self.guard = guard
         self.throughput = metrics.Throughput()
         self.evaluations = 0
         self.initial_loss: float | None = None
@@ -101,10 +103,8 @@ class StyleTransferModule(LightningModule):
         return self.stage.first + self.global_step
 
     def configure_optimizers(self) -> Optimizer:
-        """Return the optimiser over the canvas alone.
-
-        A stage does not go on with the moments of the one before, resized: at six scalings that was slower than to
-        begin anew.
+        """Return the optimiser over the canvas alone. A stage does not go on with the moments of the one before,
+        resized: at six scalings that was slower than to begin anew.
         """
         return build_optimizer(self.options, self.canvas.parameters())
 
@@ -128,7 +128,7 @@ class StyleTransferModule(LightningModule):
                     self.objective.forget_matches()
                     self._memory.forget()
                 set_rate(self.options, optimizer.param_groups, step, self.timetable.steps, self.stage.first)  # type: ignore[union-attr]
-                optimizer.step(self._closure(look_first=step == start))  # type: ignore[union-attr]
+                optimizer.step(partial(self.guard, self._closure(look_first=step == start)))  # type: ignore[union-attr]
                 self.canvas.project()
                 if self.stop_requested():
                     self.trainer.should_stop = True
@@ -211,7 +211,7 @@ class StyleTransferModule(LightningModule):
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
         """Return all terms of the canvas as it is, those of weight zero too."""
-        return metrics.terms_to_metrics(self.objective(self.canvas.normalized(), full=True))
+        return metrics.terms_to_metrics(self.guard(lambda: self.objective(self.canvas.normalized(), full=True)))
 
     def log_point(self, values: dict[str, float], picture: Path | None = None) -> None:
         """Send the values of the present step, with throughput and a picture, to every tracker: once a step."""

@@ -1,13 +1,15 @@
 """The total loss of an image: targets measured once, terms per layer, one value per sample."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from src.backbones.bands import Recomputation, sums, whole_taps
+from src.backbones.bands import feature_size, statistics, sums, whole_taps
 from src.backbones.extractor import Extractor
+from src.backbones.recomputation import KEPT, Recomputation
 from src.backbones.registry import block_of
 from src.config import Loss, RunConfig, taps
 from src.core.losses import LOSS_FORMS, Statistics, total_variation
@@ -74,7 +76,7 @@ class Objective(nn.Module):
         loss: Loss,
         content: Tensor,
         style: Tensor,
-        recomputed: Recomputation = Recomputation(),
+        recomputed: Recomputation = KEPT,
     ) -> None:
         super().__init__()
         self.extractor = extractor
@@ -86,22 +88,15 @@ class Objective(nn.Module):
             found = whole_taps(extractor, content, [taps.content], recomputed)
             self.content_target = widened(found[taps.content])
             self.content_factor = self.form.content(self.content_target)
-            self.style_targets = self._statistics(style)
+            self.style_targets = statistics(extractor, style, taps.style, recomputed)
             self.patches = self._style_patches(style) if self.form.extended and loss.patches > 0 else {}
             coloured = self.form.extended and loss.palette > 0
             self.palette = Palette(style, (content.shape[2], content.shape[3])) if coloured else None
         self.matches: dict[str, Tensor] = {}
         self._assembled: dict[str, Tensor] = {}
 
-    def _statistics(self, style: Tensor) -> dict[str, Statistics]:
-        def read(tap: str, features: Tensor, rows: slice) -> dict[str, Tensor]:
-            return dict(zip(("gram", "total"), moment_sums(features), strict=True))
-
-        found = sums(self.extractor, style, self.taps.style, read, self.recomputed)
-        return {tap: Statistics.of_sums(**each, positions=_positions(style, tap)) for tap, each in found.items()}
-
     def _style_patches(self, style: Tensor) -> dict[str, StylePatches]:
-        deep = [tap for tap in self.taps.style if block_of(tap) > 1 and min(_size(style, tap)) >= SIZE]
+        deep = [tap for tap in self.taps.style if block_of(tap) > 1 and min(feature_size(style, tap)) >= SIZE]
         found = whole_taps(self.extractor, style, deep, self.recomputed)
         dtype = self.extractor.compute_dtype or style.dtype
         return {tap: StylePatches(widened(found.pop(tap)), dtype) for tap in deep}
@@ -144,7 +139,9 @@ class Objective(nn.Module):
             content = self.content_factor * measured[self.taps.content]["content"]
             total = total + self.loss.alpha * content
         if with_style:
-            layers = {tap: self._style(tap, measured[tap], _positions(normalized, tap)) for tap in style_taps}
+            layers = {
+                tap: self._style(tap, measured[tap], math.prod(feature_size(normalized, tap))) for tap in style_taps
+            }
             style = torch.stack([weight * layers[tap] for tap, weight in self.taps.style.items()]).sum(0)
             total = total + self.loss.beta * style
             if self.palette is not None:
@@ -185,14 +182,3 @@ class Objective(nn.Module):
         """Look the nearest patches up again at the next evaluation, or take these, from a checkpoint, for nearest."""
         self.matches = {tap: places.to(self.content_target.device) for tap, places in (matches or {}).items()}
         self._assembled = {}
-
-
-def _size(image: Tensor, tap: str) -> tuple[int, int]:
-    """Return height and width of the features of an image at a tap: every pooling halves both, rounding down."""
-    stride = 2 ** (block_of(tap) - 1)
-    return image.shape[2] // stride, image.shape[3] // stride
-
-
-def _positions(image: Tensor, tap: str) -> int:
-    height, width = _size(image, tap)
-    return height * width

@@ -10,12 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from src.backbones.recomputation import KEPT, Recomputation
 from src.backbones.registry import architecture
 from src.backbones.weights import build_extractor
 from src.canvas import Canvas, starting_image
 from src.catalogue import Found
 from src.config import RunConfig
 from src.errors import InputError
+from src.footprint import Footprint
 from src.images import SMALLEST_SIDE, interpolated, read_image, resize, smallest_edge, to_tensor, working_size
 from src.metrics import now, reset_peak_memory
 from src.objective import Objective, Taps
@@ -97,7 +99,26 @@ class Preparation:
         self.extractor.speed_up()
         _announce(config, record)
 
-    def at(self, edge: int, image: Tensor | None, restored: bool = False) -> Prepared:
+    def footprint(self, edge: int, begun: bool) -> Footprint:
+        """Return what a stage will need of memory.
+
+        Args:
+            edge: its long side, px.
+            begun: whether it goes on from a picture that is there.
+        """
+        sizes = [
+            self._size(kind, image, edge)[::-1] for kind, image in (("content", self.content), ("style", self.style))
+        ]
+        split = self._space == "split"
+        return Footprint.of(self.config, self.taps, self.extractor, self.dtype, (sizes[0], sizes[1]), split, begun)
+
+    @property
+    def _space(self) -> str:
+        # changes of brightness and of coarse colours could not take the fine colours of another picture away
+        foreign = self.config.init.name in FOREIGN
+        return "pixel" if self.config.canvas.space == "split" and foreign else self.config.canvas.space
+
+    def at(self, edge: int, image: Tensor | None, restored: bool = False, recomputed: Recomputation = KEPT) -> Prepared:
         """Return a stage.
 
         Args:
@@ -106,6 +127,7 @@ class Preparation:
                 began with the content, what has changed since is enlarged and laid over the content at this size,
                 which keeps its fine detail; otherwise the image itself is enlarged.
             restored: a checkpoint will be put into the canvas; where it starts does not matter.
+            recomputed: what of an evaluation is computed anew, in place of being kept.
 
         Raises:
             InputError: the images would be too small for the network's taps.
@@ -129,14 +151,13 @@ class Preparation:
                 log.info("start: the content in patches of the style, in %.1f s", now(self.device) - begun)
         options = replace(
             config.canvas,
-            # changes of brightness and of coarse colours could not take the fine colours of another picture away
-            space="pixel" if config.canvas.space == "split" and config.init.name in FOREIGN else config.canvas.space,
+            space=self._space,
             # a clamped image has another gradient than the one L-BFGS learns its curvature from
             clamp=config.canvas.clamp and config.optimizer.name != "lbfgs",
         )
         canvas = Canvas(start, self.extractor, options).to(self.device)
         normalize = self.extractor.normalize
-        objective = Objective(self.extractor, self.taps, config.loss, normalize(content), normalize(style))
+        objective = Objective(self.extractor, self.taps, config.loss, normalize(content), normalize(style), recomputed)
         return Prepared(canvas, objective, content, style)
 
     def _size(self, kind: str, image: Image.Image, edge: int) -> tuple[int, int]:

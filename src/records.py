@@ -20,7 +20,7 @@ UNFINISHED = ("running", "interrupted")
 FOUND = ("device", "threads", "compiled", "width", "height", "content_sha256", "style_sha256", "weights_sha256")
 SUMMARY = (
     *("status", "error", "stopped", "initial_loss", "loss_decay", "ssim", "ssim_published", "it_per_s", "mpx_it_per_s"),
-    *("gradient_ssim", "patch_distance", "gram_distance", "peak_mib", "seconds", "evaluations"),
+    *("gradient_ssim", "patch_distance", "gram_distance", "peak_mib", "memory", "seconds", "evaluations"),
 )
 
 
@@ -45,7 +45,7 @@ class RunRecord:
     Losses are of the objective named by `loss`; `ssim` is of the clamped image with data range 1, `ssim_published`
     by the published program's convention; the three after it are those of `quality`; `it_per_s` counts evaluations;
     `seconds` is the loop's wall time over all resumes; `peak_mib` is allocated memory on a GPU, resident memory of
-    the process on a CPU.
+    the process on a CPU; `memory` says by edge, px, how each stage was evaluated, and what peak was expected.
     """
 
     schema: int = SCHEMA
@@ -91,6 +91,7 @@ class RunRecord:
     device: str | None = None
     threads: int | None = None
     compiled: bool | None = None
+    memory: dict[str, dict[str, Any]] = field(default_factory=dict)
     wandb_id: str | None = None
     content_sha256: str | None = None
     style_sha256: str | None = None

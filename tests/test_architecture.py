@@ -14,9 +14,10 @@ FLOORS = tuple(
     for floor in (
         "errors core.statistics core.sorting core.losses core.palette core.patches core.example core.patchwork",
         "files memory interrupts provenance config help composition catalogue images records history validation "
-        "tracking schedule kernels.build kernels.winograd backbones.registry backbones.extractor backbones.weights "
-        "pretraining.config pretraining.crops",
-        "objective canvas optimizers metrics quality compiling pretraining.network pretraining.record",
+        "tracking schedule kernels.build kernels.winograd backbones.registry backbones.recomputation "
+        "backbones.extractor backbones.bands backbones.weights pretraining.config pretraining.crops",
+        "objective footprint economy canvas optimizers metrics quality compiling pretraining.network "
+        "pretraining.record",
         "module callbacks progress pretraining.module",
         "preparation loop run pretraining.run",
         "benchmark.plan benchmark.results benchmark.program",
@@ -42,12 +43,15 @@ BESIDE = {
     "records": {"files"},
     "validation": {"config", "schedule", "backbones.registry"},
     "history": {"files"},
-    "tracking": {"config", "history"},
+    "tracking": {"config", "history", "images"},
     "kernels.build": {"catalogue", "files", "provenance"},
     "kernels.winograd": {"kernels.build"},
     "backbones.extractor": {"backbones.registry", "kernels.winograd"},
+    "backbones.bands": {"backbones.extractor", "backbones.recomputation", "backbones.registry"},
     "backbones.weights": {"backbones.extractor", "backbones.registry", "catalogue", "config"},
     "metrics": {"objective"},
+    "footprint": {"objective"},
+    "economy": {"footprint"},
     "compiling": {"metrics", "objective"},
     "callbacks": {"module"},
     "loop": {"preparation"},

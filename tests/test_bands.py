@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.backbones import bands
-from src.backbones.bands import Band, Recomputation, whole_taps
+from src.backbones import recomputation
+from src.backbones.bands import whole_taps
 from src.backbones.extractor import Extractor
+from src.backbones.recomputation import Band, Recomputation
 from src.backbones.weights import build_extractor
 from src.config import Backbone, Loss
 from src.objective import Objective, Taps
@@ -21,7 +22,7 @@ NETWORKS = [Backbone(), Backbone(name="vgg19", weights="random", pool="max"), Ba
 
 @pytest.fixture(autouse=True)
 def _narrow_bands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bands, "BAND", 1)  # as few rows as the overlap allows
+    monkeypatch.setattr(recomputation, "BAND", 1)  # as few rows as the overlap allows
 
 
 def _extractor(backbone: Backbone, *taps: str) -> Extractor:
@@ -100,7 +101,7 @@ def test_bands_cover_every_row_once(height: int, pools: bool) -> None:
 
 def test_blocks_are_kept_or_taken_as_one_where_bands_are_not_asked_for() -> None:
     assert Recomputation(1, False).bands(1000, 1e9, 3, True) == [Band(0, 1000, 1000, 4, True)]
-    large = replace(Recomputation(1), banded=True).bands(4 * bands.BAND, 1, 3, True)
+    large = replace(Recomputation(1), banded=True).bands(4 * recomputation.BAND, 1, 3, True)
     assert len(large) > 1
 
 

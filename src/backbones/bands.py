@@ -12,8 +12,8 @@ and Morel 2022, "Scaling painting style transfer") overlap by its whole receptiv
 VGG-19, and compute that much twice.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,82 +22,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from src.backbones.extractor import Extractor
+from src.backbones.recomputation import Band, Recomputation
 from src.backbones.registry import block_of
-
-# What one layer of a band may take, bytes. Larger ones compute less twice, smaller ones need less.
-BAND = 128 * 2**20
+from src.core.losses import Statistics
+from src.core.statistics import moment_sums
 
 # Given a tap, its features in some rows, and these rows: tensors by name, always the same, that add up over rows.
 Read = Callable[[str, Tensor, slice], Mapping[str, Tensor]]
 _Run = Callable[[Tensor, "Band"], tuple[list[Tensor], Tensor | None]]
-
-
-@dataclass(frozen=True)
-class Recomputation:
-    """What of an evaluation is computed anew for the gradient, in place of being kept.
-
-    Attributes:
-        blocks: the first so many blocks of the network are; the others are kept.
-        banded: whether in bands of rows; otherwise a block at a time.
-    """
-
-    blocks: int = 0
-    banded: bool = False
-
-    def bands(self, height: int, row_bytes: float, reach: int, pools: bool) -> list["Band"]:
-        """Return the bands of a block's input.
-
-        Args:
-            height: its rows.
-            row_bytes: what a row of its widest layer takes.
-            reach: rows that one of its outputs depends on, above and below.
-            pools: whether two rows become one at its end.
-        """
-        rows = height
-        if self.banded:
-            rows = max(2 * reach, int(BAND / row_bytes) // 2 * 2)
-        tops = range(0, height, rows)
-        if len(tops) > 1 and height - tops[-1] < 2:  # a last row alone is pooled to nothing
-            tops = tops[:-1]
-        bottoms = [*tops[1:], height]
-        return [Band(top, bottom, height, reach + reach % 2, pools) for top, bottom in zip(tops, bottoms, strict=True)]
-
-
-@dataclass(frozen=True)
-class Band:
-    """Rows [top, bottom) of a block's layers, `height` in all; `reach` rows around them are read."""
-
-    top: int
-    bottom: int
-    height: int
-    reach: int
-    pools: bool
-
-    @property
-    def read(self) -> slice:
-        """Return the rows of the block's input that it is computed from."""
-        return slice(max(0, self.top - self.reach), min(self.height, self.bottom + self.reach))
-
-    @property
-    def rows(self) -> slice:
-        """Return its rows."""
-        return slice(self.top, self.bottom)
-
-    @property
-    def inner(self) -> slice:
-        """Return its rows among those that were computed."""
-        return slice(self.top - self.read.start, self.bottom - self.read.start)
-
-    @property
-    def pooled(self) -> slice:
-        """Return its rows of the block's output."""
-        return slice(self.top // 2, self.bottom // 2) if self.pools else self.rows
-
-    @property
-    def inner_pooled(self) -> slice:
-        """Return its rows of the output among those that were computed."""
-        first, last = self.inner.start, self.inner.stop
-        return slice(first // 2, last // 2) if self.pools else self.inner
 
 
 def sums(
@@ -134,11 +66,11 @@ def sums(
 def whole_taps(
     extractor: Extractor, normalized: Tensor, taps: Iterable[str], recomputed: Recomputation
 ) -> dict[str, Tensor]:
-    """Return the activations at taps, (B, C, H', W') each, without gradient and without any other in memory as a whole."""
+    """Return the activations at taps, (B, C, H', W') each, without gradient, and no other layer as a whole."""
     found: dict[str, Tensor] = {}
 
     def gather(tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
-        height = normalized.shape[2] // 2 ** (block_of(tap) - 1)
+        height, _ = feature_size(normalized, tap)
         if features.shape[2] == height:
             found[tap] = features
             return {}
@@ -151,6 +83,27 @@ def whole_taps(
     with torch.no_grad():
         sums(extractor, normalized, taps, gather, recomputed)
     return found
+
+
+def statistics(
+    extractor: Extractor, normalized: Tensor, taps: Iterable[str], recomputed: Recomputation
+) -> dict[str, Statistics]:
+    """Return the statistics of an image (B, 3, H, W) at taps."""
+
+    def read(tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
+        return dict(zip(("gram", "total"), moment_sums(features), strict=True))
+
+    found = sums(extractor, normalized, taps, read, recomputed)
+    return {
+        tap: Statistics.of_sums(**each, positions=math.prod(feature_size(normalized, tap)))
+        for tap, each in found.items()
+    }
+
+
+def feature_size(image: Tensor, tap: str) -> tuple[int, int]:
+    """Return height and width of the features of an image at a tap: every pooling halves both, rounding down."""
+    stride = 2 ** (block_of(tap) - 1)
+    return image.shape[2] // stride, image.shape[3] // stride
 
 
 def _bands(extractor: Extractor, block: int, last: bool, values: Tensor, recomputed: Recomputation) -> list[Band]:
@@ -227,4 +180,3 @@ class _Recomputed(torch.autograd.Function):
                 collected = torch.zeros_like(values)
             collected[:, :, band.read] += gradient
         return collected, None, None
-

@@ -132,10 +132,16 @@ def _memory(rows: Sequence[Row]) -> list[Line]:
     lines = []
     for (backbone, precision, mode), cases in _grouped(rows, "backbone", "precision", "mode"):
         name = FORMATS[str(precision)]
-        who = "published program" if mode == PROGRAM else f"ours, {name}{', compiled' * (mode == 'compiled')}"
+        who = "published program" if mode == PROGRAM else f"ours, {name}{f', {mode}' * (mode != 'eager')}"
         line = {"MiB": f"{backbone}, {who}"}
         for edge in _distinct(rows, "edge"):
-            line[f"{edge} px"] = _figure(_find(cases, edge=edge), "peak_mib", digits=4)
+            row = _find(cases, edge=edge)
+            expected, seconds = (
+                _figure(row, "estimate_mib", digits=4, silent=True),
+                _figure(row, "seconds", silent=True),
+            )
+            beside = f" ({expected}; {seconds} s)" if row and "seconds" in row.values else ""
+            line[f"{edge} px"] = _figure(row, "peak_mib", digits=4) + beside
         lines.append(line)
     return lines
 
@@ -166,7 +172,7 @@ PARTS: dict[str, tuple[str, Callable[[Sequence[Row]], list[Line]]]] = {
     "speed": ("By size, with the share of the machine's own rates", _speed),
     "roof": ("The machine's own rates", _roof),
     "target": ("Time to the loss that the published recipe ends with, against 6000 steps of its program", _target),
-    "memory": ("Peak memory", _memory),
+    "memory": ("Peak memory, in brackets what was expected and the time of a step", _memory),
     "lightning": ("The share of Lightning and the rest of the loop", _lightning),
     "startup": ("Start-up, against importing torch, torchvision, torchmetrics and pytorch_lightning alone", _startup),
 }

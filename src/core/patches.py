@@ -103,8 +103,8 @@ def averaged(patches: Callable[[slice], Tensor], like: Tensor, size: int) -> Ten
     """Return patches laid at their places and averaged where they overlap, (B, N, H, W).
 
     Args:
-        patches: gives those of some rows of places, (B, N x size x size, rows x columns), in the order in which `unfold`
-            takes them from the `padded` image. Asked for a part of them at a time, as they are much larger than it.
+        patches: gives those of some rows of places, (B, N x size x size, rows x columns), in the order in which
+            `unfold` takes them from the `padded` image; asked for a part at a time, as all are much larger than it.
         like: an image of the shape that is wanted.
         size: side of a patch, odd.
     """

@@ -84,9 +84,7 @@ def test_relative_forms_are_one_at_nothing_and_independent_of_scale(name: str) -
     assert _content(form, zero, target).item() == pytest.approx(1)
     assert _style(form, zero, target).item() == pytest.approx(1)
     torch.testing.assert_close(_content(form, 3 * features, 3 * target), _content(form, features, target))
-    torch.testing.assert_close(
-        _style(form, 3 * features, 3 * target), _style(form, features, target)
-    )
+    torch.testing.assert_close(_style(form, 3 * features, 3 * target), _style(form, features, target))
 
 
 @pytest.mark.parametrize("form", LOSS_FORMS)
