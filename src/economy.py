@@ -35,7 +35,7 @@ class Economy:
         footprint: of the stage.
         asked: auto | whole | checkpointed | tiled; of the last two, as few blocks as it takes.
         device: where it runs.
-        before: what an earlier process of the run noted, which is kept to.
+        before: what an earlier process of the run noted; it is kept to, but for another way that is asked for.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Economy:
         ways = ladder(footprint.blocks)
         fitting = [way for way in ways if asked in ("auto", way.strategy)]
         self.recomputed = next((way for way in fitting if self._fits(way)), fitting[-1])
-        if before:
+        if before and asked in ("auto", before["strategy"]):
             self.recomputed = Recomputation(before["blocks"], before["strategy"] == "tiled")
 
     def _fits(self, way: Recomputation) -> bool:
@@ -93,8 +93,8 @@ class Economy:
         less = [way for way in ways[ways.index(self.recomputed) + 1 :] if self.footprint.need(way) < need]
         if not less:
             raise InputError(
-                f"memory ran out with the least kept ({self.recomputed.described()}): a smaller edge, fewer layers"
-                f"{', optimizer.history' * (self.footprint.optimizer == 'lbfgs')} or a machine with more memory is needed"
+                f"memory ran out with the least kept ({self.recomputed.described()}): a smaller edge, fewer layers, "
+                f"{'a smaller optimizer.history ' * (self.footprint.optimizer == 'lbfgs')}or a larger machine will do"
             ) from error
         before = self.recomputed
         self.recomputed = next((way for way in less if self.footprint.need(way) < WORTH * need), less[-1])

@@ -135,6 +135,7 @@ def fit(
                 interrupts.requested,
                 partial(sparingly, step_down=partial(_step_down, economy, record, stage.edge, prepared.objective)),
             )
+            record.write(folder)
             module.logged_step = max([-1, *(tracker.last_step for tracker in trackers)])
             if before:
                 module.take_over(before)

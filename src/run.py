@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from src import provenance, records
 from src.catalogue import find_files, sha256_of
 from src.config import RunConfig, identity, picture_name, plain, taps, typed
-from src.errors import InputError, Interrupted, NonFiniteLoss
+from src.errors import InputError, Interrupted, NonFiniteLoss, first_line
 from src.files import sole_writer, write_atomically
 from src.history import Tracker
 from src.interrupts import Interrupts
@@ -201,11 +201,17 @@ def _optimise(
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # a font cache that no run needs
 
     from src import quality
+    from src.economy import out_of_memory
     from src.loop import find_device, fit
     from src.preparation import Preparation
 
     preparation = Preparation(config, record, files, find_device(config.trainer))
-    module, prepared = fit(config, folder, record, preparation, interrupts, trackers)
+    try:
+        module, prepared = fit(config, folder, record, preparation, interrupts, trackers)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise InputError(f"memory ran out ({first_line(error)}); a smaller edge will do") from error
     if module.non_finite_at is not None:
         raise NonFiniteLoss(
             f"the loss was not finite at step {module.non_finite_at}; kept the picture of step {module.image_step}. "

@@ -91,6 +91,7 @@ def test_every_step_down_needs_less(free: Callable) -> None:
     assert made.noted()["stepped_down"][0] == "whole, every layer kept"
     again = Economy(LARGE, "auto", CPU, made.noted())
     assert again.recomputed == made.recomputed and again.stepped_down == made.stepped_down, "a resumed run keeps to it"
+    assert Economy(LARGE, "whole", CPU, made.noted()).recomputed == KEPT, "unless it is told otherwise"
 
 
 def test_what_says_that_memory_ran_out() -> None:
