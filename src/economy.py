@@ -11,6 +11,7 @@ import torch
 from src.backbones.recomputation import KEPT, Recomputation
 from src.errors import InputError
 from src.footprint import Footprint
+from src.schedule import SMALLEST_EDGE
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +78,17 @@ class Economy:
             self.estimate / 2**30, (self.held + free) / 2**30, self.recomputed.described(),
         )  # fmt: skip
         if need > free:
-            edge = max(self.footprint.size) * (free / need) ** 0.5
-            log.warning("that is more than is free: it may not fit; edge=%d should", edge // 16 * 16)
+            log.warning("that is more than is free, and may not fit; edge=%d should", self._fitting_edge())
+
+    def _fitting_edge(self) -> int:
+        """Return a long side, px, at which what is free suffices."""
+        edge = longest = max(self.footprint.size)
+        while edge > SMALLEST_EDGE:
+            edge = int(0.95 * edge)
+            scale = edge / longest
+            if self.footprint.scaled(scale).need(self.recomputed) <= self.free:
+                break
+        return edge
 
     def step_down(self, error: BaseException) -> bool:
         """Keep less from here on, where an error says that memory has run out.

@@ -5,7 +5,7 @@ decides how many copies it takes, the count was measured; `python -m src.bench m
 side.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -100,6 +100,15 @@ class Footprint:
     def blocks(self) -> int:
         """Return the number of blocks that are run."""
         return max(map(block_of, (*self.style_taps, self.content_tap)))
+
+    def scaled(self, factor: float) -> "Footprint":
+        """Return that of the same stage with every side so many times as long."""
+        (height, width), (down, across) = self.size, self.style
+        return replace(
+            self,
+            size=(int(factor * height), int(factor * width)),
+            style=(int(factor * down), int(factor * across)),
+        )
 
     def need(self, recomputed: Recomputation) -> float:
         """Return what the stage takes at its peak, bytes, beside what the process holds before it."""

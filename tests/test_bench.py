@@ -12,7 +12,7 @@ import torch
 
 from src import bench
 from src.backbones.registry import ARCHITECTURES, Architecture
-from src.benchmark import plan, results, roof, table, target, timing
+from src.benchmark import memory, plan, results, roof, table, target, timing
 from src.benchmark.cases import Case, activations, forward_operations, prepare, program_of, step_of
 from src.benchmark.results import Measured, Results, Session
 from src.errors import InputError
@@ -133,6 +133,15 @@ def test_a_case_that_does_not_fit_is_not_begun(monkeypatch: pytest.MonkeyPatch) 
         assert not measured.values
         assert "3 are free" in measured.note or measured.case["precision"] == "bf16"
     assert Case("vgg19", 64).obstacle(CPU) == ""
+
+
+@pytest.mark.parametrize(("mode", "note"), [("eager", ""), ("tiled", "1 of 5 blocks computed anew")])
+def test_memory_is_measured_beside_what_was_expected(mode: str, note: str) -> None:
+    found = memory.peak_of(Case("embedded", 48, mode=mode), plan.quick("cpu"))
+    assert found.values.keys() == {"peak_mib", "seconds", "estimate_mib"} and min(found.values.values()) > 0
+    assert found.note == note
+    theirs = memory.peak_of(Case("embedded", 48, mode=plan.PROGRAM), plan.quick("cpu"))
+    assert theirs.values.keys() == {"peak_mib", "seconds"}
 
 
 def test_results_survive_the_file(tmp_path: Path) -> None:
