@@ -175,11 +175,10 @@ class Footprint:
     def _evaluation(self, recomputed: Recomputation) -> float:
         """Forward and back: what is kept grows to the deepest block, and is given up from there."""
         images = 3 * self.value * self.pixels * 4  # the image, normalised, its gradients
-        colours = 0.0
-        if self.palette:
-            one = 3 * SORTING * self.pixels
-            colours = one if recomputed.blocks else one + 12 * SORTED * self.pixels
-        kept, peak = 0.0, colours if recomputed.blocks else 0.0
+        sorting = 3 * SORTING * self.pixels if self.palette else 0
+        # of each sorted value its place and its difference; or, taken one by one, their gradient alone
+        colours = 3 * self.value * self.pixels if recomputed.blocks else 12 * SORTED * self.pixels
+        kept, peak = 0.0, 0.0
         held: list[float] = []
         for block in range(1, self.blocks + 1):
             outputs = self._output(block)
@@ -191,8 +190,9 @@ class Footprint:
                 held.append(self._kept(block) + outputs)
             peak = max(peak, kept + passing + outputs)
             kept += held[-1]
-        kept += colours if not recomputed.blocks else 3 * self.value * self.pixels
-        peak = max(peak, kept)
+        if self.palette:
+            kept += colours
+        peak = max(peak, kept + sorting)
         for block in range(self.blocks, 0, -1):
             coming = self._output(block)
             going = self._output(block - 1) if block > 1 else 3 * self.value * self.pixels
