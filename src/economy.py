@@ -98,16 +98,16 @@ class Economy:
         """
         if not out_of_memory(error):
             return False
-        need = self.footprint.need(self.recomputed)
+        takes = self.footprint.evaluation
         ways = ladder(self.footprint.blocks)
-        less = [way for way in ways[ways.index(self.recomputed) + 1 :] if self.footprint.need(way) < need]
+        less = [way for way in ways[ways.index(self.recomputed) + 1 :] if takes(way) < takes(self.recomputed)]
         if not less:
             raise InputError(
                 f"memory ran out with the least kept ({self.recomputed.described()}): a smaller edge, fewer layers, "
                 f"{'a smaller optimizer.history ' * (self.footprint.optimizer == 'lbfgs')}or a larger machine will do"
             ) from error
         before = self.recomputed
-        self.recomputed = next((way for way in less if self.footprint.need(way) < WORTH * need), less[-1])
+        self.recomputed = next((way for way in less if takes(way) < WORTH * takes(before)), less[-1])
         self.stepped_down.append(before.described())
         log.warning("out of memory with %s; going on with %s", before.described(), self.recomputed.described())
         return True

@@ -112,7 +112,7 @@ class Footprint:
 
     def need(self, recomputed: Recomputation) -> float:
         """Return what the stage takes at its peak, bytes, beside what the process holds before it."""
-        phases = (self._evaluation(recomputed), self._targets(recomputed), self._matching(recomputed), self._ssim)
+        phases = (self.evaluation(recomputed), self._targets(recomputed), self._matching(recomputed), self._ssim)
         start = PATCHWORK * self.pixels if self.patchwork else 0
         return LATER + self._pictures + max(self._targets_kept + self._parameters + max(phases), start)
 
@@ -172,8 +172,8 @@ class Footprint:
         layer = max(self._widths(block)) * self._area(block, size) * self.feature
         return min(1.0, 1.15 * BAND / layer)  # with its overlaps
 
-    def _evaluation(self, recomputed: Recomputation) -> float:
-        """Forward and back: what is kept grows to the deepest block, and is given up from there."""
+    def evaluation(self, recomputed: Recomputation) -> float:
+        """Return what one takes, forward and back: what is kept grows to the deepest block, and is given up again."""
         images = 3 * self.value * self.pixels * 4  # the image, normalised, its gradients
         sorting = 3 * SORTING * self.pixels if self.palette else 0
         # of each sorted value its place and its difference; or, taken one by one, their gradient alone
@@ -239,7 +239,7 @@ class Footprint:
     def _matching(self, recomputed: Recomputation) -> float:
         """Looking up the nearest patches: the taps, one of them with a border."""
         taps = [self._tap(tap) * self.feature for tap in self._matched]
-        return sum(taps) + max(taps, default=0.0) + 6 * PART
+        return sum(taps) + max(taps) + 6 * PART if taps else 0.0
 
     @property
     def _ssim(self) -> float:
