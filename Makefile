@@ -17,9 +17,14 @@ export UV_PYTHON_DOWNLOADS := never
 # trust what the machine trusts: its own certificate authorities too
 export UV_SYSTEM_CERTS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+# Where Python is told to write no bytecode it compiles all libraries anew at every start, for ten seconds: in here it may
+ifdef PYTHONDONTWRITEBYTECODE
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/bytecode
+endif
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## install everything into .venv, at the versions of requirements.lock
 
@@ -48,6 +53,9 @@ train: setup ## one run: make train ARGS="content=cat style=dots steps=300"
 sweep: setup ## several runs: make sweep ARGS="style=dots,swell loss.beta=5,20"
 	@$(RUN) src.train -m $(ARGS)
 
+search: setup ## settings that trade content for style best: make search ARGS="content=cat style=dots trials=20"
+	@$(RUN) src.search $(ARGS)
+
 paper: setup ## the published recipe on one pair (downloads VGG-19 and two images)
 	@$(RUN) src.train experiment=paper $(ARGS)
 
@@ -56,6 +64,9 @@ report: setup ## tables and Figure 2 of the newest sweep, or of ARGS="multirun/.
 
 bench: setup ## measure what the program costs here, and bring the README's tables up to date
 	@$(RUN) src.bench --readme $(ARGS)
+
+dashboard: setup ## W&B view and report of a project: make dashboard ARGS="ENTITY/PROJECT"
+	@$(RUN) src.dashboard $(ARGS)
 
 sync: setup ## upload what W&B tracked offline
 	@$(RUN) src.sync $(ARGS)
@@ -78,4 +89,4 @@ clean: ## remove the environment and caches; runs under multirun/ stay
 	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup demo train sweep paper report bench sync test lint type lock clean
+.PHONY: help setup demo train sweep search paper report bench dashboard sync test lint type lock clean

@@ -22,15 +22,16 @@ from src.memory import keep_freed
 from src.tables import number, plain_text
 
 README = CONF.parent / "README.md"
+CURVES = CONF.parent / "src" / "assets" / "curves.png"
 DATA = CONF.parent / "src" / "assets" / "bench.json"  # what the README's tables are made of
 FOLDER = Path("multirun/bench")
 
 
 def measures() -> dict[str, Callable[[Plan], Iterator[Measured]]]:
     """Return what measures each of `SECTIONS`."""
-    from src.benchmark import lightning, memory, race, roof, speed, startup, target
+    from src.benchmark import batch, curves, lightning, memory, precision, race, roof, speed, startup, target
 
-    modules = (roof, speed, race, lightning, memory, target, startup)
+    modules = (roof, speed, race, lightning, batch, memory, target, curves, precision, startup)
     return {module.__name__.rpartition(".")[2]: module.measure for module in modules}
 
 
@@ -40,7 +41,7 @@ def open_session(plan: Plan) -> Session:
     import torch
 
     from src.benchmark.cases import device_of
-    from src.preparation import device_name, use_threads
+    from src.hardware import device_name, use_threads
 
     use_threads(None)
     device = device_of(plan)
@@ -141,6 +142,10 @@ def _run(args: argparse.Namespace) -> None:
     if args.readme:
         found.write(DATA)
         table.write_readme(README, found)
+        if drawn := found.section("curves", found.devices[0]):
+            from src.benchmark import curves
+
+            curves.draw(drawn, CURVES)
     else:
         print(f"\n{table.render(found)}")
 

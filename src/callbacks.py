@@ -1,12 +1,13 @@
 """What happens at the pauses of the loop: captures, checkpoints, the record, and the signals."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
-from src import metrics
+from src import keys, metrics
 from src.files import write_atomically, write_error
 from src.images import write_png
 from src.interrupts import Interrupts
@@ -24,63 +25,77 @@ class Captures(Callback):
         folder: the run folder; pictures go to `captures/` and, the last of them, to `image.png`.
         record: updated and written at each capture.
         content: (1, 3, H, W) content image in [0, 1] at the stage's size.
+        judge: measures the finished picture for the record, and returns what is logged of it.
     """
 
-    def __init__(self, folder: Path, record: RunRecord, content: Tensor) -> None:
+    def __init__(
+        self, folder: Path, record: RunRecord, content: Tensor, judge: Callable[[Tensor], dict[str, float]]
+    ) -> None:
         self.folder = folder
         self.record = record
         self.content = content
+        self.judge = judge
 
     def on_train_start(self, trainer: Trainer, module: StyleTransferModule) -> None:  # type: ignore[override]
         """Keep the start itself where step 0 is asked for."""
         if module.step == 0 and 0 in module.timetable.captures:
-            self.capture(trainer, module)
+            self._capture(trainer, module)
 
     def on_train_batch_end(self, trainer: Trainer, module: StyleTransferModule, *_: Any) -> None:  # type: ignore[override]
         """Capture where one is due."""
         if module.step in module.timetable.captures or trainer.should_stop:
-            self.capture(trainer, module)
+            self._capture(trainer, module)
 
-    def capture(self, trainer: Trainer, module: StyleTransferModule) -> None:
+    def _capture(self, trainer: Trainer, module: StyleTransferModule) -> None:
+        self.capture(module)
+        if module.non_finite_at is not None:
+            trainer.should_stop = True
+
+    def capture(self, module: StyleTransferModule) -> None:
         """Write the picture as it is, or as it last was with a finite loss."""
         values = module.measure()
-        if not module.keep_if_finite(values[metrics.TOTAL]):
-            trainer.should_stop = True
+        if not module.keep_if_finite(values[keys.TOTAL]):
             values = module.measure()
-        image = module.canvas.image()
-        values[metrics.SSIM] = metrics.ssim(image, self.content)
+        image = module.canvas.picture()
+        values[keys.SSIM] = metrics.ssim(image, self.content)
         step = module.image_step
         path = self.folder / "captures" / f"step_{step:06d}.png"
         write_png(path, image[0])
         write_atomically(self.folder / PICTURE, path.read_bytes())
         self._note(module, image, values, step, path)
-        if module.non_finite_at is None:
-            module.log_point(values, picture=path)
+        if module.non_finite_at is not None:
+            return
+        if module.reached or step == module.timetable.steps:
+            # what the loop took, without the judging after it
+            values |= {keys.SECONDS: self.record.seconds, keys.PEAK_MIB: self.record.peak_mib or 0.0}
+            values |= self.judge(image)
+            self.record.write(self.folder)
+        module.log_point(values, picture=path)
 
     def _note(
         self, module: StyleTransferModule, image: Tensor, values: dict[str, float], step: int, path: Path
     ) -> None:
         record = self.record
         record.step = step
-        record.initial_loss = module.initial_loss if module.initial_loss is not None else values[metrics.TOTAL]
+        record.initial_loss = module.initial_loss if module.initial_loss is not None else values[keys.TOTAL]
         record.evaluations = module.evaluations
         record.it_per_s = module.throughput.it_per_s
         record.mpx_it_per_s = module.throughput.mpx_it_per_s
         record.peak_mib = metrics.peak_mib(module.device)
         record.seconds = module.seconds
-        record.ssim = values[metrics.SSIM]
+        record.ssim = values[keys.SSIM]
         record.ssim_published = metrics.ssim_published(image, self.content)
-        if record.initial_loss and values[metrics.TOTAL]:
-            record.loss_decay = record.initial_loss / values[metrics.TOTAL]
-        prefix = metrics.layer_key("")
+        if record.initial_loss and values[keys.TOTAL]:
+            record.loss_decay = record.initial_loss / values[keys.TOTAL]
+        prefix = keys.layer_key("")
         record.add_capture(
             Capture(
                 step=step,
-                loss_total=values[metrics.TOTAL],
-                loss_content=values.get(metrics.CONTENT),
-                loss_style=values.get(metrics.STYLE),
+                loss_total=values[keys.TOTAL],
+                loss_content=values.get(keys.CONTENT),
+                loss_style=values.get(keys.STYLE),
                 file=str(path.relative_to(self.folder)),
-                ssim=values[metrics.SSIM],
+                ssim=values[keys.SSIM],
                 seconds=record.seconds,
                 layers={key.removeprefix(prefix): each for key, each in values.items() if key.startswith(prefix)},
             )

@@ -20,8 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src import records
 from src.composition import explain_composition
-from src.config import CIRCUMSTANCES, CONF, RunConfig
+from src.config import CONF, RunConfig
 from src.errors import InputError, Interrupted, NonFiniteLoss, SweepFailed
+from src.identity import CIRCUMSTANCES
 from src.run import resume
 
 FAILED, BAD_INPUT = 1, 2

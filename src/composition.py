@@ -13,17 +13,21 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.config import CONF, RunConfig, group_names, run_name, typed
+from src.config import CONF, RunConfig, group_names, typed
 from src.errors import InputError
 from src.help import option_names
+from src.identity import run_name
 from src.pretraining.config import PretrainConfig
+from src.searching.config import SearchConfig, study_name
 
 
 def register() -> None:
     """Make the schema and the resolver of conf/ known to Hydra; may be called again."""
     ConfigStore.instance().store(name="schema", node=RunConfig)
     ConfigStore.instance().store(name="pretrain_schema", node=PretrainConfig)
+    ConfigStore.instance().store(name="search_schema", node=SearchConfig)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    OmegaConf.register_new_resolver("study_folder", study_folder, replace=True)
 
 
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> RunConfig:
@@ -43,8 +47,23 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train") -> RunCon
 
 def run_folder(*, _root_: DictConfig) -> str:
     """Resolve `${run_folder:}`: the name of the run that the surrounding configuration describes."""
+    return run_name(run_options(_root_))
+
+
+def run_options(composed: DictConfig) -> RunConfig:
+    """Return the options of a run out of what Hydra composed, which holds Hydra's own beside them.
+
+    Raises:
+        InputError: as `typed`.
+    """
     fields = [field.name for field in dataclasses.fields(RunConfig)]
-    return run_name(typed(OmegaConf.masked_copy(_root_, fields)))
+    return typed(OmegaConf.masked_copy(composed, fields))
+
+
+def study_folder(*, _root_: DictConfig) -> str:
+    """Resolve `${study_folder:}`: the name of the study that the surrounding configuration describes."""
+    fields = [field.name for field in dataclasses.fields(SearchConfig)]
+    return study_name(typed(OmegaConf.masked_copy(_root_, fields), SearchConfig))
 
 
 def explain_composition(error: HydraException | OmegaConfBaseException, schema: type = RunConfig) -> str:

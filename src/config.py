@@ -5,9 +5,6 @@ and nothing heavier.
 """
 
 import dataclasses
-import hashlib
-import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -16,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.errors import InputError
+from src.options import option
+from src.score import Score
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -23,15 +22,6 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 def group_names(group: str) -> list[str]:
     """Return the names that GROUP=NAME may take: the files of conf/GROUP."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-
-
-def option(default: Any, help: str) -> Any:
-    """Declare a field with its help text; a mutable default is copied for each instance."""
-    if isinstance(default, list | dict):
-        return dataclasses.field(default_factory=lambda: default.copy(), metadata={"help": help})
-    if isinstance(default, type):
-        return dataclasses.field(default_factory=default, metadata={"help": help})
-    return dataclasses.field(default=default, metadata={"help": help})
 
 
 @dataclass
@@ -90,13 +80,14 @@ class Backbone:
 class Init:
     """Where the image starts."""
 
-    name: str = option("patchwork", "patchwork (the content in patches of the style) | content | noise | style | file")
+    name: str = option(
+        "patchwork",
+        "patchwork (the content in patches of the style) | recolored (in its colours) | content | noise | style | file",
+    )
     path: str | None = option(None, "the picture to start from (init=file)")
     hold: float = option(0.15, "patchwork: weight of the content where it is flat; the style's patches weigh 1")
     edges: float = option(4.0, "patchwork: what is added to that where the content's contrast is highest")
-    blend: float = option(
-        1.0, "patchwork: weight of the content laid over the patches at last, where its contrast is highest"
-    )
+    blend: float = option(1.0, "patchwork: weight of the content laid over it at last, where its contrast is highest")
 
 
 @dataclass
@@ -104,7 +95,7 @@ class Optimizer:
     """How the image is changed."""
 
     name: str = option("adam", "adam | lbfgs (strong-Wolfe line search)")
-    lr: float = option(0.01, "learning rate, in units of the canvas space")
+    lr: float = option(0.02, "learning rate, in units of the canvas space")
     betas: list[float] = option([0.8, 0.95], "adam: decay of the first and second moments")
     history: int = option(20, "lbfgs: curvature pairs kept")
     rise: int = option(10, "adam: steps at the start of each size in which the learning rate rises")
@@ -113,10 +104,14 @@ class Optimizer:
 
 @dataclass
 class Schedule:
-    """Sizes on the way to the result, each sqrt(2) times the one before; the steps are shared equally among them."""
+    """Sizes on the way to the result, and what passes from one to the next."""
 
     name: str = option("single", "single | pyramid")
     sizes: int = option(1, "number of sizes; none is made smaller than 64 px on its long side")
+    factor: float = option(2**0.5, "each size is this many times the one before")
+    last: float | None = option(None, "share of the steps at full size; the other sizes share the rest equally")
+    carry: bool = option(False, "adam: go on with the moments of the size before, resized")
+    average: float = option(0.0, "adam: decay of the running average of the image that is its picture; 0: none")
 
 
 @dataclass
@@ -169,6 +164,7 @@ class RunConfig:
     canvas: Canvas = option(Canvas, "parametrisation")
     logger: Logger = option(Logger, "tracking")
     trainer: Trainer = option(Trainer, "machine")
+    score: Score = option(Score, "figure of merit")
     steps: int = option(60, "optimiser steps")
     captures: list[Any] = option(
         [0.33, 0.67, 1.0], "when the picture is kept: fractions of steps (0.33), or step numbers (100)"
@@ -185,11 +181,8 @@ class RunConfig:
     max_megapixels: float = option(100.0, "largest image accepted, as a file and at work")
     mirror: str | None = option(None, "folder that serves known images and weights in place of the network")
     resume: str | None = option(None, "DIR or last: go on with an interrupted run, in its folder")
-
-
-# What a run is does not depend on these: where it runs, what watches it, how often.
-CIRCUMSTANCES = ("logger", "trainer", "mirror", "resume", "log_every", "checkpoint_every", "max_megapixels")
-_DESCRIPTION = ("title", "artist", "year", "licence")
+    study: str | None = option(None, "the search that a run is a trial of: python -m src.search sets it")
+    trial: int | None = option(None, "which of its trials")
 
 
 Schema = TypeVar("Schema")
@@ -217,27 +210,6 @@ def typed(config: Any, schema: Any = RunConfig) -> Any:
 def plain(config: RunConfig) -> dict[str, Any]:
     """Return the configuration as plain dicts and lists, ready for JSON."""
     return dataclasses.asdict(config)
-
-
-def identity(config: RunConfig) -> dict[str, Any]:
-    """Return what makes two runs the same run: the plain configuration less circumstances and descriptions."""
-    spec = {key: value for key, value in plain(config).items() if key not in CIRCUMSTANCES}
-    for kind in ("content", "style"):
-        # the address of a pinned file says nothing more
-        silent = _DESCRIPTION if spec[kind]["sha256"] is None else (*_DESCRIPTION, "url")
-        spec[kind] = {key: value for key, value in spec[kind].items() if key not in silent}
-    for kind in ("content", "style", "init"):
-        if spec[kind]["path"]:
-            spec[kind]["path"] = str(Path(spec[kind]["path"]).expanduser().resolve())
-    return spec
-
-
-def run_name(config: RunConfig) -> str:
-    """Return content-style-layers-digest: readable, and the same for the same run wherever it is started."""
-    digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:8]
-    words = (picture_name(config.content), picture_name(config.style), config.layers.name)
-    readable = "-".join(re.sub(r"[^\w.]+", "_", word)[:40] for word in words)
-    return f"{readable}-{digest}"
 
 
 def taps(config: RunConfig) -> tuple[list[str], str]:

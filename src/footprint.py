@@ -43,6 +43,7 @@ class Footprint:
         style_taps, content_tap: where it is read.
         patches, palette: whether these parts of the loss take part.
         split: whether brightness and colours are parameters of their own.
+        average: whether the running average of the image is kept.
         optimizer: adam | lbfgs, and
         history: the curvature pairs that the second keeps.
         value: bytes of a pixel's value,
@@ -60,6 +61,7 @@ class Footprint:
     patches: bool
     palette: bool
     split: bool
+    average: bool
     optimizer: str
     history: int
     value: int
@@ -83,6 +85,7 @@ class Footprint:
             patches=extended and config.loss.patches > 0,
             palette=extended and config.loss.palette > 0,
             split=split,
+            average=config.schedule.average > 0,
             optimizer=config.optimizer.name,
             history=config.optimizer.history,
             value=dtype.itemsize,
@@ -148,7 +151,8 @@ class Footprint:
         """Parameters, their gradients, what the optimiser keeps and takes for a while; the last finite copy of all."""
         kept = 2 * self.history + 10 if self.optimizer == "lbfgs" else 4
         copy = self._numbers + (3 * self.pixels if self.split else 0)
-        return self.value * (self._numbers * (2 + kept) + copy)
+        average = 9 * self.pixels if self.average else 0  # its copy, too, and the image that is counted
+        return self.value * (self._numbers * (2 + kept) + copy + average)
 
     @property
     def _targets_kept(self) -> float:

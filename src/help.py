@@ -3,7 +3,7 @@
 import dataclasses
 import signal
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from src.config import CONF, RunConfig, group_names
 
@@ -49,6 +49,25 @@ Options (OPTION=VALUE)
 """
 
 
+SEARCH_HELP = """\
+python -m src.search [GROUP=NAME ...] [OPTION=VALUE ...]
+
+Searches content weight, style weight, layer weights and learning rate of a run for the best trade-offs: near to the
+style (patch distance) and near to the content (SSIM), the one against the other. Each trial is a run with its record,
+in a folder of its own below the study's; the first is the run as it is given.
+
+  python -m src.search content=coffee style=brushwork trials=20
+  python -m src.search content=cat style=dots layers=c space.lr=null space.beta=[3,300]
+
+Stopped or killed, the same command goes on; with more trials it adds to them. At the end it shows the trials that no
+other beats in both, and writes them to front.csv beside the study; python -m src.report FOLDER shows all of them.
+
+Options (OPTION=VALUE), beside those of python -m src.train --help
+
+{options}
+"""
+
+
 def _options(schema: type) -> Iterator[tuple[str, dataclasses.Field]]:
     for field in dataclasses.fields(schema):
         if not dataclasses.is_dataclass(field.type):
@@ -82,14 +101,20 @@ def pretrain_help(schema: type) -> str:
     return PRETRAIN_HELP.format(options=_option_lines(schema))
 
 
+def search_help(schema: type, names: Collection[str]) -> str:
+    """Return what `python -m src.search --help` shows, of the options those that begin with one of the names."""
+    return SEARCH_HELP.format(options=_option_lines(schema, names))
+
+
 def _groups() -> str:
     groups = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
     found = [f"{group}: {', '.join(group_names(group))}" for group in groups]
     return "\n".join(textwrap.fill(f"  {line}", 116, subsequent_indent="      ") for line in found)
 
 
-def _option_lines(schema: type) -> str:
-    lines = [f"  {f'{name}={_default(field)}':<36} {field.metadata['help']}" for name, field in _options(schema)]
+def _option_lines(schema: type, only: Collection[str] | None = None) -> str:
+    found = [(name, field) for name, field in _options(schema) if only is None or name.partition(".")[0] in only]
+    lines = [f"  {f'{name}={_default(field)}':<36} {field.metadata['help']}" for name, field in found]
     return "\n".join(lines)
 
 

@@ -24,6 +24,8 @@ Fit = Literal["keep", "squash"]
 SMALLEST_SIDE = 8
 # What is uploaded to be looked at beside curves, px: a large picture's file is in the run folder.
 PREVIEW_EDGE = 1600
+# Of EXIF: the entry, and its values that swap width and height.
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 
 
 def read_image(path: Path | str, max_megapixels: float = 100.0) -> Image.Image:
@@ -64,6 +66,20 @@ def read_image(path: Path | str, max_megapixels: float = 100.0) -> Image.Image:
         raise InputError(f"{path} is damaged or truncated: {error}") from None
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def picture_size(path: Path | str) -> tuple[int, int]:
+    """Return (width, height) of what `read_image` would return, by the file's header alone.
+
+    Raises:
+        InputError: there is no picture in it.
+    """
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(ORIENTATION, 1) in SIDEWAYS
+            return image.size[::-1] if turned else image.size
+    except Exception as error:  # Pillow's decoders raise all kinds
+        raise InputError(f"{path} is not an image (or of a kind Pillow cannot read): {error}") from None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -13,6 +13,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
+from src import quality
 from src.callbacks import CHECKPOINT, Captures, Checkpoints, Signals
 from src.compiling import compiled, decide, obstacle
 from src.config import RunConfig
@@ -94,15 +95,9 @@ def fit(
     resume_step, held = -1, {}
     if checkpoint.exists():
         saved = read_checkpoint(checkpoint)
-        resume_step, held = saved["counters"]["step"], _shapes(saved["state_dict"])
+        resume_step, held = saved["counters"]["step"], shapes_of(saved["state_dict"])
         del saved  # a picture and its moments, which Lightning reads for itself
-    timetable = Timetable(
-        config.steps,
-        tuple(capture_steps(config.captures, config.steps)),
-        config.log_every,
-        config.checkpoint_every,
-        chunk=GPU_CHUNK if preparation.device.type != "cpu" else 1,
-    )
+    timetable = timetable_of(config, preparation.device)
     record.forget_after(resume_step, timetable.captures)
     record.write(folder)
     for tracker in trackers:
@@ -117,7 +112,7 @@ def fit(
                 continue
             before = module
             resumed = before is None and resume_step > 0
-            image = before.canvas.image() if before else None
+            image = before.canvas.picture() if before else None
             footprint = preparation.footprint(stage.edge, begun=resumed or image is not None)
             economy = Economy(footprint, config.trainer.memory, preparation.device, record.memory.get(str(stage.edge)))
             economy.announce()
@@ -131,15 +126,15 @@ def fit(
                 stage,
                 config.stop_at_loss,
                 trackers,
-                compiled(prepared.objective) if _compiles(config, record, prepared) else None,
+                compiled(prepared.objective) if compiles(config, record, prepared) else None,
                 interrupts.requested,
                 partial(sparingly, step_down=partial(_step_down, economy, record, stage.edge, prepared.objective)),
             )
             record.write(folder)
             module.logged_step = max([-1, *(tracker.last_step for tracker in trackers)])
             if before:
-                module.take_over(before)
-            if resumed and held != _shapes(module.state_dict()):
+                module.take_over(before, config.schedule.carry)
+            if resumed and held != shapes_of(module.state_dict()):
                 raise InputError(
                     f"{checkpoint} is of another version of this program; delete it to start this run anew"
                 )
@@ -150,6 +145,17 @@ def fit(
         progress.close()
     assert module is not None
     return module, prepared
+
+
+def timetable_of(config: RunConfig, device: torch.device) -> Timetable:
+    """Return the steps of a run, and its pauses on a device."""
+    return Timetable(
+        config.steps,
+        tuple(capture_steps(config.captures, config.steps)),
+        config.log_every,
+        config.checkpoint_every,
+        chunk=GPU_CHUNK if device.type != "cpu" else 1,
+    )
 
 
 def _prepare(
@@ -167,7 +173,7 @@ def _step_down(economy: Economy, record: RunRecord, edge: int, objective: Object
     return True
 
 
-def _compiles(config: RunConfig, record: RunRecord, prepared: Prepared) -> bool:
+def compiles(config: RunConfig, record: RunRecord, prepared: Prepared) -> bool:
     """Return whether to compile, as was decided when the run began."""
     image = prepared.canvas.normalized()
     if prepared.objective.recomputed.blocks:
@@ -192,18 +198,20 @@ def _fit_stage(
     callbacks: list[Callback],
     resumed: bool,
 ) -> None:
+    judge = partial(quality.judge, record, config, content=prepared.content, style=prepared.style)
     trainer = build_trainer(
         config.trainer,
         max_steps=module.stage.last - module.stage.first,
         max_epochs=-1,
-        callbacks=[*callbacks, Captures(folder, record, prepared.content), Checkpoints(folder)],
+        callbacks=[*callbacks, Captures(folder, record, prepared.content, judge), Checkpoints(folder)],
         default_root_dir=folder,
     )
     ticks = itertools.repeat(0)  # one endless epoch: the steps count, not the data
     trainer.fit(module, ticks, ckpt_path=folder / CHECKPOINT if resumed else None, weights_only=True)
 
 
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+def shapes_of(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """Return the shapes of what a checkpoint keeps."""
     return {name: value.shape for name, value in state.items()}
 
 

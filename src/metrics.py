@@ -1,4 +1,4 @@
-"""What is measured beside the losses: names, SSIM, throughput, memory."""
+"""What is measured beside the losses: SSIM, throughput, memory."""
 
 import resource
 import time
@@ -10,32 +10,17 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from src.keys import CONTENT, PALETTE, STYLE, TOTAL, TV, layer_key
 from src.objective import Terms
 
-TOTAL = "loss/total"
-CONTENT = "loss/content"
-STYLE = "loss/style"
-PALETTE = "loss/palette"
-TV = "loss/tv"
-SSIM = "ssim"
-EVALUATIONS = "evaluations"
-IT_PER_S = "throughput/it_per_s"
-MPX_IT_PER_S = "throughput/mpx_it_per_s"
-PEAK_MIB = "memory/peak_mib"
 
-
-def layer_key(tap: str) -> str:
-    """Return the key of one layer's style loss."""
-    return f"{STYLE}/{tap}"
-
-
-def terms_to_metrics(terms: Terms) -> dict[str, float]:
-    """Return the values of a single image (B = 1) under their keys, with one transfer from the device."""
+def terms_to_metrics(terms: Terms) -> list[dict[str, float]]:
+    """Return the values of each sample under their keys, with one transfer from the device."""
     named = {TOTAL: terms.total, CONTENT: terms.content, STYLE: terms.style, PALETTE: terms.palette, TV: terms.tv}
     named |= {layer_key(tap): value for tap, value in terms.layers.items()}
     present = {key: value for key, value in named.items() if value is not None}
-    values = torch.stack([value.detach()[0].double() for value in present.values()]).tolist()
-    return dict(zip(present, values, strict=True))
+    values = torch.stack([value.detach().double() for value in present.values()], 1).tolist()
+    return [dict(zip(present, each, strict=True)) for each in values]
 
 
 def ssim(image: Tensor, content: Tensor) -> float:

@@ -12,31 +12,29 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
-from src import metrics
+from src import counters, keys, metrics
 from src.canvas import Canvas
 from src.compiling import Evaluate
 from src.config import Optimizer as OptimizerOptions
 from src.history import Tracker
 from src.objective import Objective, Terms
-from src.optimizers import Memory, build_optimizer, set_rate
+from src.optimizers import Memory, build_optimizer, resize_moments, set_rate, walled
 from src.schedule import Stage, Timetable
 
 
-class _Halt(Exception):
+class Halt(Exception):
     """Leaves the optimiser before it changes anything: raised by the first evaluation of a step."""
 
 
 class StyleTransferModule(LightningModule):
-    """Moves a canvas downhill on an objective: one stage of a run. Steps are counted over all stages.
+    """Moves a canvas downhill on an objective: one stage of a run.
 
-    One `training_step` takes all optimiser steps up to the timetable's next pause, under manual optimisation. The
-    loss that belongs to step s is that of the image after s updates: it is what the first evaluation of step s + 1
-    sees, and it is logged under s.
-
-    The network and the targets stay outside module registration: they are no parameters, and no checkpoint holds them.
+    Steps are counted over all stages. One `training_step` takes all up to the timetable's next pause, under manual
+    optimisation. The loss of step s is that of the image after s updates, seen by the first evaluation of step s + 1.
+    Network and targets are not registered: they are no parameters, and no checkpoint holds them.
 
     Args:
-        canvas: the image, (1, 3, H, W).
+        canvas: the image, (1, 3, H, W); several, (B, 3, H, W), are `batch.module`'s.
         objective: gives the loss of a canvas.
         options: the optimiser.
         timetable: steps and pauses of the whole run.
@@ -76,7 +74,7 @@ class StyleTransferModule(LightningModule):
         self.throughput = metrics.Throughput()
         self.evaluations = 0
         self.initial_loss: float | None = None
-        self._seconds_before = 0.0
+        self.seconds_before = 0.0
         self._begun = time.perf_counter()
         self.latest: dict[str, float] = {}
         self.latest_step = 0
@@ -84,18 +82,20 @@ class StyleTransferModule(LightningModule):
         self.reached = False
         self._memory: Memory[Terms] = Memory(canvas.parameters())
         self._last_finite: tuple[int, dict[str, Tensor]] | None = None
+        self._moments: dict[str, Any] | None = None
         self.logged_step = -1
 
     objective: Objective
     evaluate: Evaluate
 
-    def take_over(self, before: "StyleTransferModule") -> None:
-        """Go on counting where the stage before stopped."""
+    def take_over(self, before: "StyleTransferModule", carry: bool = False) -> None:
+        """Go on counting where the stage before stopped, and with its optimiser's moments where asked for."""
         self.throughput = before.throughput
         self.throughput.warmed = 0
         self.evaluations = before.evaluations
         self.initial_loss = before.initial_loss
-        self._seconds_before = before.seconds
+        self.seconds_before = before.seconds
+        self._moments = before.optimizers().state_dict() if carry else None  # type: ignore[union-attr]
 
     @property
     def step(self) -> int:
@@ -103,10 +103,11 @@ class StyleTransferModule(LightningModule):
         return self.stage.first + self.global_step
 
     def configure_optimizers(self) -> Optimizer:
-        """Return the optimiser over the canvas alone. A stage does not go on with the moments of the one before,
-        resized: at six scalings that was slower than to begin anew.
-        """
-        return build_optimizer(self.options, self.canvas.parameters())
+        """Return the optimiser over the canvas alone."""
+        optimizer = build_optimizer(self.options, self.canvas.parameters())
+        if self._moments is not None:
+            resize_moments(optimizer, self._moments)
+        return optimizer
 
     def on_train_start(self) -> None:
         """Start the clock."""
@@ -115,48 +116,60 @@ class StyleTransferModule(LightningModule):
     @property
     def seconds(self) -> float:
         """Return the wall time of the loop, s, that of earlier processes of the run included."""
-        return self._seconds_before + time.perf_counter() - self._begun
+        return self.seconds_before + time.perf_counter() - self._begun
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Take the steps up to the next pause; the batch is a mere tick of the loop."""
-        optimizer = self.optimizers()
-        start = self.step
+        optimizer, start = self.optimizers(), self.step
         begun, evaluated = metrics.now(self.device), self.evaluations
         try:
             for step in range(start, min(self.timetable.next_pause(start), self.stage.last)):
                 if step % self.objective.loss.rematch == 0:
-                    self.objective.forget_matches()
-                    self._memory.forget()
+                    self.forget_matches()
                 set_rate(self.options, optimizer.param_groups, step, self.timetable.steps, self.stage.first)  # type: ignore[union-attr]
-                optimizer.step(partial(self.guard, self._closure(look_first=step == start)))  # type: ignore[union-attr]
-                self.canvas.project()
+                optimizer.step(partial(self.guard, self.closure(look_first=step == start)))  # type: ignore[union-attr]
+                self.canvas.after_update()
                 if self.stop_requested():
                     self.trainer.should_stop = True
                     break
-        except _Halt:
-            self.trainer.should_stop = True
-        height, width = self.canvas.size
-        self.throughput.add(self.evaluations - evaluated, metrics.now(self.device) - begun, height * width / 1e6)
+        except Halt:
+            self.halt()
+        self.count(self.evaluations - evaluated, metrics.now(self.device) - begun)
 
-    def _closure(self, look_first: bool) -> Callable[[], Tensor]:
+    def count(self, evaluations: int, seconds: float) -> None:
+        """Add what was evaluated between two pauses to the throughput."""
+        height, width = self.canvas.size
+        self.throughput.add(evaluations, seconds, height * width / 1e6)
+
+    def forget_matches(self) -> None:
+        """Look the nearest patches up again: the loss is about to be another function of the image."""
+        self.objective.forget_matches()
+        self._memory.forget()
+
+    def halt(self) -> None:
+        """End the run here: its loss was reached, or is not finite."""
+        self.trainer.should_stop = True
+
+    def closure(self, look_first: bool) -> Callable[[], Tensor]:
+        """Return what an optimiser evaluates; where asked for, its first evaluation is looked at."""
         first = look_first
 
         @torch.enable_grad()
         def evaluate() -> Tensor:
             nonlocal first
-            known = self._memory.recall()
-            if known is None:
+            if (known := self._memory.recall()) is None:
                 self.canvas.zero_grad()
             terms = known[1] if known else self.evaluate(self.canvas.normalized())
             if first:
                 first = False
-                self._look(terms)
+                self.look(terms)
             if known:
                 return known[0]
             loss = terms.total.sum() * self._scale
             self.manual_backward(loss)
             self.evaluations += 1
             if self.options.name == "lbfgs":
+                loss = walled(loss, self.canvas.parameters())
                 self._memory.keep(loss, terms)
             return loss
 
@@ -164,31 +177,34 @@ class StyleTransferModule(LightningModule):
 
     @property
     def _scale(self) -> float:
-        """Return what L-BFGS sees the loss multiplied by: torch's guard on curvature is absolute (1e-10), and turns
-        down every pair of a loss that is small in its units. Adam is indifferent to scale.
-        """
+        # torch's guard on curvature is absolute (1e-10), and turns down every pair of a loss that is small in its units
         initial = self.initial_loss
-        if self.options.name != "lbfgs" or not initial or not math.isfinite(initial):
-            return 1.0
-        return 1 / initial
+        scaled = self.options.name == "lbfgs" and initial and math.isfinite(initial)
+        return 1 / initial if initial and scaled else 1.0
 
-    def _look(self, terms: Terms) -> None:
-        step = self.step
-        self.latest, self.latest_step = metrics.terms_to_metrics(terms), step
+    def look(self, terms: Terms) -> None:
+        """Take note of the terms of the present step; raises as `note` does."""
+        self.note(metrics.terms_to_metrics(terms)[0])
+
+    def note(self, values: dict[str, float]) -> None:
+        """Take note of the values of the present step; `Halt` where the run ends here."""
+        self.latest, self.latest_step = values, self.step
         if self.initial_loss is None:
-            self.initial_loss = self.latest[metrics.TOTAL]
-        if not self.keep_if_finite(self.latest[metrics.TOTAL]):
-            raise _Halt
-        if self.stop_at_loss is not None and self.latest[metrics.TOTAL] <= self.stop_at_loss:
+            self.initial_loss = self.latest[keys.TOTAL]
+        if not self.keep_if_finite(self.latest[keys.TOTAL]):
+            raise Halt
+        if self.stop_at_loss is not None and self.latest[keys.TOTAL] <= self.stop_at_loss:
             self.reached = True
-            raise _Halt
-        if self.timetable.logs_at(step):
+            raise Halt
+        if self.timetable.logs_at(self.step):
             self.log_point(self.latest)
 
     def keep_if_finite(self, loss: float) -> bool:
         """Remember the canvas where its loss is finite; otherwise put back the one that was remembered last."""
         if math.isfinite(loss):
-            self._last_finite = (self.step, {name: value.clone() for name, value in self.canvas.state_dict().items()})
+            if self.non_finite_at is None:  # else it is the capture of what was put back, of the step it was kept at
+                kept = {name: value.clone() for name, value in self.canvas.state_dict().items()}
+                self._last_finite = (self.step, kept)
             return True
         self.non_finite_at = self.step
         if self._last_finite is not None:
@@ -197,8 +213,7 @@ class StyleTransferModule(LightningModule):
 
     def shown(self) -> tuple[int, str]:
         """Return the step of the latest loss, and a line about it for people."""
-        loss = self.latest.get(metrics.TOTAL)
-        words = [f"loss {loss:.4g}"] if loss is not None else []
+        words = [f"loss {self.latest[keys.TOTAL]:.4g}"] if self.latest else []
         return self.latest_step, ", ".join([*words, f"{self.throughput.it_per_s:.2f} it/s"])
 
     @property
@@ -210,8 +225,9 @@ class StyleTransferModule(LightningModule):
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """Return all terms of the canvas as it is, those of weight zero too."""
-        return metrics.terms_to_metrics(self.guard(lambda: self.objective(self.canvas.normalized(), full=True)))
+        """Return all terms of the picture as it is, those of weight zero too."""
+        terms = self.guard(lambda: self.objective(self.canvas.normalized_picture(), full=True))
+        return metrics.terms_to_metrics(terms)[0]
 
     def log_point(self, values: dict[str, float], picture: Path | None = None) -> None:
         """Send the values of the present step, with throughput and a picture, to every tracker: once a step."""
@@ -219,33 +235,17 @@ class StyleTransferModule(LightningModule):
         if step <= self.logged_step:
             return
         self.logged_step = step
-        point = {
-            **values,
-            metrics.EVALUATIONS: self.evaluations,
-            metrics.IT_PER_S: self.throughput.it_per_s,
-            metrics.MPX_IT_PER_S: self.throughput.mpx_it_per_s,
-            metrics.PEAK_MIB: metrics.peak_mib(self.device),
-        }
+        point = counters.point(self, values)
         for tracker in self.trackers:
             tracker.log_point(point, step, picture)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the counters that a resumed run goes on with."""
         checkpoint["matches"] = self.objective.matches
-        checkpoint["counters"] = {
-            "step": self.step,
-            # what is remembered is lost with the process, and evaluated again
-            "evaluations": self.evaluations - (self._memory.recall() is not None),
-            "initial_loss": self.initial_loss,
-            "seconds": self.seconds,
-            "throughput": {key: value for key, value in vars(self.throughput).items() if key != "warmed"},
-        }
+        # what is remembered is lost with the process, and evaluated again
+        checkpoint["counters"] = counters.saved(self, forgotten=int(self._memory.recall() is not None))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the counters up again."""
         self.objective.forget_matches(checkpoint["matches"])
-        counters = checkpoint["counters"]
-        self.evaluations = counters["evaluations"]
-        self.initial_loss = counters["initial_loss"]
-        self._seconds_before = counters["seconds"]
-        self.throughput = metrics.Throughput(**counters["throughput"])
+        counters.restore(self, checkpoint["counters"])

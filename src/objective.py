@@ -67,6 +67,8 @@ class Objective(nn.Module):
         content: (B, 3, H, W) content image, normalised by the network's statistics.
         style: (B or 1, 3, H', W') style image, likewise; its size is its own.
         recomputed: what is computed anew for the gradient, in place of being kept; may be changed at any time.
+        content_of: an objective with the same content image, network and form, whose content target is taken.
+        style_of: one with the same style image, content size, network and form, whose style targets are taken.
     """
 
     def __init__(
@@ -77,6 +79,8 @@ class Objective(nn.Module):
         content: Tensor,
         style: Tensor,
         recomputed: Recomputation = KEPT,
+        content_of: "Objective | None" = None,
+        style_of: "Objective | None" = None,
     ) -> None:
         super().__init__()
         self.extractor = extractor
@@ -84,16 +88,34 @@ class Objective(nn.Module):
         self.loss = loss
         self.form = LOSS_FORMS[loss.name]
         self.recomputed = recomputed
-        with torch.no_grad():
-            found = whole_taps(extractor, content, [taps.content], recomputed)
-            self.content_target = widened(found[taps.content])
-            self.content_factor = self.form.content(self.content_target)
-            self.style_targets = statistics(extractor, style, taps.style, recomputed)
-            self.patches = self._style_patches(style) if self.form.extended and loss.patches > 0 else {}
-            coloured = self.form.extended and loss.palette > 0
-            self.palette = Palette(style, (content.shape[2], content.shape[3])) if coloured else None
+        self.alpha: float | Tensor = loss.alpha
+        self.beta: float | Tensor = loss.beta
+        self.weights: Mapping[str, float | Tensor] = taps.style
+        self.asked = loss.alpha > 0, loss.beta > 0
         self.matches: dict[str, Tensor] = {}
         self._assembled: dict[str, Tensor] = {}
+        self.content_target: Tensor
+        self.content_factor: float | Tensor
+        self.style_targets: dict[str, Statistics]
+        self.patches: Mapping[str, StylePatches]
+        self.palette: Palette | None
+        with torch.no_grad():
+            if content_of is not None:
+                self.content_target, self.content_factor = content_of.content_target, content_of.content_factor
+            else:
+                self.content_target = widened(whole_taps(extractor, content, [taps.content], recomputed)[taps.content])
+                self.content_factor = self.form.content(self.content_target)
+            if style_of is not None:
+                self.style_targets, self.patches = style_of.style_targets, style_of.patches
+                self.palette = style_of.palette
+            else:
+                self._measure_style(style, (content.shape[2], content.shape[3]))
+
+    def _measure_style(self, style: Tensor, size: tuple[int, int]) -> None:
+        extended, loss = self.form.extended, self.loss
+        self.style_targets = statistics(self.extractor, style, self.taps.style, self.recomputed)
+        self.patches = self._style_patches(style) if extended and loss.patches > 0 else {}
+        self.palette = Palette(style, size) if extended and loss.palette > 0 else None
 
     def _style_patches(self, style: Tensor) -> dict[str, StylePatches]:
         deep = [tap for tap in self.taps.style if block_of(tap) > 1 and min(feature_size(style, tap)) >= SIZE]
@@ -114,8 +136,7 @@ class Objective(nn.Module):
             full: also compute terms of weight zero (for a report); otherwise nothing above the deepest tap that
                 carries weight is run.
         """
-        with_content = full or self.loss.alpha > 0
-        with_style = full or self.loss.beta > 0
+        with_content, with_style = (full or asked for asked in self.asked)
         style_taps = list(self.taps.style) if with_style else []
         content_taps = [self.taps.content] if with_content else []
         self._match([tap for tap in style_taps if block_of(tap) <= self.recomputed.blocks], normalized)
@@ -137,16 +158,16 @@ class Objective(nn.Module):
         layers: dict[str, Tensor] = {}
         if with_content:
             content = self.content_factor * measured[self.taps.content]["content"]
-            total = total + self.loss.alpha * content
+            total = total + self.alpha * content
         if with_style:
             layers = {
                 tap: self._style(tap, measured[tap], math.prod(feature_size(normalized, tap))) for tap in style_taps
             }
-            style = torch.stack([weight * layers[tap] for tap, weight in self.taps.style.items()]).sum(0)
-            total = total + self.loss.beta * style
+            style = torch.stack([weight * layers[tap] for tap, weight in self.weights.items()]).sum(0)
+            total = total + self.beta * style
             if self.palette is not None:
                 palette = self.palette.loss(normalized, sparing=self.recomputed.blocks > 0)
-                total = total + self.loss.beta * self.loss.palette * palette
+                total = total + self.beta * self.loss.palette * palette
         if self.loss.tv > 0:
             variation = total_variation(self.extractor.denormalize(normalized))
             total = total + self.loss.tv * variation

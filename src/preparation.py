@@ -1,15 +1,16 @@
 """From a configuration to what the loop needs: images at working size, the network, targets, the canvas."""
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from src.backbones.extractor import Extractor
 from src.backbones.recomputation import KEPT, Recomputation
 from src.backbones.registry import architecture
 from src.backbones.weights import build_extractor
@@ -18,10 +19,10 @@ from src.catalogue import Found
 from src.config import RunConfig
 from src.errors import InputError
 from src.footprint import Footprint
+from src.hardware import device_name, has_bf16, use_threads
 from src.images import SMALLEST_SIDE, interpolated, read_image, resize, smallest_edge, to_tensor, working_size
 from src.metrics import now, reset_peak_memory
 from src.objective import Objective, Taps
-from src.provenance import INSTRUCTIONS, cpu_entry
 
 if TYPE_CHECKING:
     from src.records import RunRecord
@@ -29,12 +30,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-# The instructions of processors that multiply bfloat16 themselves.
-BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
-
-
 # Starts whose fine colours are not the result's.
 FOREIGN = ("noise", "style", "file")
+# Those that are cheap to make anew at any size, with detail as fine as it has.
+DETAILED = ("content", "recolored")
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,8 @@ class Preparation:
         record: receives checksums, sizes and device; what an earlier process of the run found must still hold.
         files: as `catalogue.find_files` returns them.
         device: where the run takes place.
+        beside: of another run with the same network and form of the loss, whose network is taken, and the targets of
+            pictures that are the same.
 
     Raises:
         InputError: an image, a tap or a weights file that cannot be used, or one that is not the file the run in
@@ -69,12 +70,17 @@ class Preparation:
     """
 
     def __init__(
-        self, config: RunConfig, record: "RunRecord", files: Mapping[str, Found], device: torch.device
+        self,
+        config: RunConfig,
+        record: "RunRecord",
+        files: Mapping[str, Found],
+        device: torch.device,
+        beside: "Preparation | None" = None,
     ) -> None:
         use_threads(config.trainer.threads)
         reset_peak_memory(device)
         self.config, self.device = config, device
-        record.device, record.threads = device_name(device), torch.get_num_threads()
+        record.device, record.threads, record.batch = device_name(device), torch.get_num_threads(), 1
         if record.precision == "auto":  # a run that goes on elsewhere keeps what it was begun in
             record.precision = "bf16" if has_bf16(device) else "32"
         self.dtype = torch.float64 if record.precision == "64" else torch.float32
@@ -88,16 +94,28 @@ class Preparation:
         record.width, record.height = self._size("content", self.content, config.edge)
         self._size("style", self.style, config.edge)
 
-        self.extractor, digest = build_extractor(config.backbone, self.taps.all, config.mirror)
+        if beside is None:
+            self.extractor, self.digest = self._network(record.precision)
+        else:
+            self.extractor, self.digest = beside.extractor, beside.digest
         if config.backbone.weights != "random":  # random ones may differ in their last bits between machines
-            _same_file("backbone.weights", record.weights_sha256, digest)
-        record.weights_sha256 = digest
-        # channels innermost: what bf16 convolutions and depthwise ones are fastest in
-        self.extractor.to(device, self.dtype).to(memory_format=torch.channels_last)
-        if record.precision == "bf16":
-            self.extractor.compute_in(torch.bfloat16)
-        self.extractor.speed_up()
+            _same_file("backbone.weights", record.weights_sha256, self.digest)
+        record.weights_sha256 = self.digest
+        self.checksums = record.content_sha256, record.style_sha256
+        # by picture and size, for as long as they are in use
+        self.objectives: WeakValueDictionary[tuple[object, ...], Objective] = (
+            WeakValueDictionary() if beside is None else beside.objectives
+        )
         _announce(config, record)
+
+    def _network(self, precision: str) -> tuple[Extractor, str]:
+        config = self.config
+        extractor, digest = build_extractor(config.backbone, self.taps.all, config.mirror)
+        # channels innermost: what bf16 convolutions and depthwise ones are fastest in
+        extractor.to(self.device, self.dtype).to(memory_format=torch.channels_last)
+        if precision == "bf16":
+            extractor.compute_in(torch.bfloat16)
+        return extractor.speed_up(), digest
 
     def footprint(self, edge: int, begun: bool) -> Footprint:
         """Return what a stage will need of memory.
@@ -123,9 +141,9 @@ class Preparation:
 
         Args:
             edge: its long side, px.
-            image: (1, 3, H, W), the result of the stage before, of any size; None starts as asked for. Where the run
-                began with the content, what has changed since is enlarged and laid over the content at this size,
-                which keeps its fine detail; otherwise the image itself is enlarged.
+            image: (1, 3, H, W), the result of the stage before, of any edge; None starts as asked for. Where the run
+                began with the content, recolored or not, what has changed since is enlarged and laid over the same
+                start at this size, which keeps its fine detail; otherwise the image itself is enlarged.
             restored: a checkpoint will be put into the canvas; where it starts does not matter.
             recomputed: what of an evaluation is computed anew, in place of being kept.
 
@@ -134,11 +152,10 @@ class Preparation:
         """
         config = self.config
         size = self._size("content", self.content, edge)
-        content = to_tensor(self.content, size).to(self.device, self.dtype)
-        style = to_tensor(self.style, self._size("style", self.style, edge)).to(self.device, self.dtype)
-        if image is not None and config.init.name == "content":
-            height, width = image.shape[2:]
-            start = content + interpolated(image - to_tensor(self.content, (width, height)).to(image), size)
+        content, style = self._pictures(edge)
+        if image is not None and config.init.name in DETAILED:
+            before = starting_image(config.init, *self._pictures(max(image.shape[2:])), config.seed, None)
+            start = starting_image(config.init, content, style, config.seed, None) + interpolated(image - before, size)
         elif image is not None:
             start = resize(image.clamp(0, 1), size)
         elif restored:
@@ -155,10 +172,32 @@ class Preparation:
             # a clamped image has another gradient than the one L-BFGS learns its curvature from
             clamp=config.canvas.clamp and config.optimizer.name != "lbfgs",
         )
-        canvas = Canvas(start, self.extractor, options).to(self.device)
+        canvas = Canvas(start, self.extractor, options, config.schedule.average).to(self.device)
+        return Prepared(canvas, self._objective(content, style, recomputed), content, style)
+
+    def _objective(self, content: Tensor, style: Tensor, recomputed: Recomputation) -> Objective:
         normalize = self.extractor.normalize
-        objective = Objective(self.extractor, self.taps, config.loss, normalize(content), normalize(style), recomputed)
-        return Prepared(canvas, objective, content, style)
+        size = content.shape[2:]
+        alike = ("content", self.checksums[0], size), ("style", self.checksums[1], style.shape[2:], size)
+        content_of, style_of = (self.objectives.get(key) for key in alike)
+        objective = Objective(
+            self.extractor,
+            self.taps,
+            self.config.loss,
+            normalize(content),
+            normalize(style),
+            recomputed,
+            content_of,
+            style_of,
+        )
+        self.objectives.update(dict.fromkeys(alike, objective))
+        return objective
+
+    def _pictures(self, edge: int) -> tuple[Tensor, Tensor]:
+        """Return content and style at an edge."""
+        kinds = (("content", self.content), ("style", self.style))
+        content, style = (to_tensor(image, self._size(kind, image, edge)) for kind, image in kinds)
+        return content.to(self.device, self.dtype), style.to(self.device, self.dtype)
 
     def _size(self, kind: str, image: Image.Image, edge: int) -> tuple[int, int]:
         return _check_size(kind, image, self.config, edge, self.needed)
@@ -189,31 +228,6 @@ def _check_size(kind: str, image: Image.Image, config: RunConfig, edge: int, nee
             f"megapixels; the limit is {config.max_megapixels:g} (raise it with max_megapixels=N)"
         )
     return size
-
-
-def use_threads(asked: int | None) -> None:
-    """Take as many CPU threads as were asked for, else as the batch system allotted, else as torch thinks fit."""
-    # Slurm without CPU binding shows a job all cores of the node: take no more than were allotted.
-    allotted = os.environ.get("SLURM_CPUS_PER_TASK")
-    if threads := asked or (int(allotted) if allotted else None):
-        torch.set_num_threads(threads)
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Return whether a device multiplies bfloat16 in hardware, and so several times faster than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and not BF16_FLAGS.isdisjoint(cpu_entry(INSTRUCTIONS).split())
-
-
-def device_name(device: torch.device) -> str:
-    """Return the name of a device for people: the model of the GPU or CPU."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type != "cpu":
-        return device.type
-    name = cpu_entry(("model name",))
-    return f"cpu: {name}" if name else "cpu"
 
 
 def _announce(config: RunConfig, record: "RunRecord") -> None:

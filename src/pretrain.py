@@ -38,7 +38,7 @@ def main() -> None:
     from src import commandline, composition, config, launchers
 
     composition.register()
-    launchers.register()
+    launchers.register("sequential", launchers.SequentialLauncher)
     with commandline.plain_errors(PretrainConfig):
         hydra.main(config_path=str(config.CONF), config_name="pretrain", version_base="1.3")(train)()
 

@@ -15,12 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from src import keys
 from src.backbones.bands import statistics
 from src.backbones.extractor import Extractor
 from src.backbones.recomputation import Recomputation
 from src.backbones.weights import build_extractor
-from src.config import Backbone
+from src.config import Backbone, RunConfig
 from src.core.losses import Statistics, style_normalized
+from src.records import RunRecord
 
 PATCH = 7
 PATCHES = 4096
@@ -42,10 +44,20 @@ def measure(image: Tensor, content: Tensor, style: Tensor, optimised: Backbone) 
     """
     image, content, style = (each.detach().clamp(0, 1).float().cpu() for each in (image, content, style))
     return {
-        "gradient_ssim": gradient_ssim(image, content),
-        "patch_distance": patch_distance(image, style),
-        "gram_distance": gram_distance(image, style, judge_of(optimised)),
+        keys.GRADIENT_SSIM: gradient_ssim(image, content),
+        keys.PATCH_DISTANCE: patch_distance(image, style),
+        keys.GRAM_DISTANCE: gram_distance(image, style, judge_of(optimised)),
     }
+
+
+def judge(record: RunRecord, config: RunConfig, image: Tensor, content: Tensor, style: Tensor) -> dict[str, float]:
+    """Measure a finished picture for its record, and score it; return the measures by their keys, for the trackers."""
+    found = measure(image, content, style, config.backbone)
+    assert record.ssim is not None
+    found[keys.SCORE] = config.score.of(record.ssim, found[keys.PATCH_DISTANCE])
+    for key, value in found.items():
+        setattr(record, key, value)
+    return found
 
 
 def luminance(image: Tensor) -> Tensor:

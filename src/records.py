@@ -17,10 +17,20 @@ log = logging.getLogger(__name__)
 SCHEMA = 1
 FILE = "record.json"
 UNFINISHED = ("running", "interrupted")
-FOUND = ("device", "threads", "compiled", "width", "height", "content_sha256", "style_sha256", "weights_sha256")
+FOUND = (
+    "device",
+    "threads",
+    "compiled",
+    "batch",
+    "width",
+    "height",
+    "content_sha256",
+    "style_sha256",
+    "weights_sha256",
+)
 SUMMARY = (
     *("status", "error", "stopped", "initial_loss", "loss_decay", "ssim", "ssim_published", "it_per_s", "mpx_it_per_s"),
-    *("gradient_ssim", "patch_distance", "gram_distance", "peak_mib", "memory", "seconds", "evaluations"),
+    *("gradient_ssim", "patch_distance", "gram_distance", "score", "peak_mib", "memory", "seconds", "evaluations"),
 )
 
 
@@ -43,9 +53,12 @@ class RunRecord:
     """Everything about a run that a report needs, offline.
 
     Losses are of the objective named by `loss`; `ssim` is of the clamped image with data range 1, `ssim_published`
-    by the published program's convention; the three after it are those of `quality`; `it_per_s` counts evaluations;
+    by the published program's convention; the three after it are those of `quality`, and `score`
+    is made of them; `study` and `trial` name the search that the run belongs to; `it_per_s` counts evaluations;
     `seconds` is the loop's wall time over all resumes; `peak_mib` is allocated memory on a GPU, resident memory of
-    the process on a CPU; `memory` says by edge, px, how each stage was evaluated, and what peak was expected.
+    the process on a CPU; `memory` says by edge, px, how each stage of a run alone was evaluated, and what peak was
+    expected. `batch` is the number of pairs in its batch, itself included; `it_per_s`, `seconds` and `peak_mib` are
+    then those of the whole batch, in which each pair has as many evaluations as if it were alone.
     """
 
     schema: int = SCHEMA
@@ -84,6 +97,7 @@ class RunRecord:
     gradient_ssim: float | None = None
     patch_distance: float | None = None
     gram_distance: float | None = None
+    score: float | None = None
     it_per_s: float | None = None
     mpx_it_per_s: float | None = None
     seconds: float = 0.0
@@ -92,6 +106,9 @@ class RunRecord:
     threads: int | None = None
     compiled: bool | None = None
     memory: dict[str, dict[str, Any]] = field(default_factory=dict)
+    batch: int = 1
+    study: str | None = None
+    trial: int | None = None
     wandb_id: str | None = None
     content_sha256: str | None = None
     style_sha256: str | None = None
@@ -110,7 +127,8 @@ class RunRecord:
 
     def found(self) -> dict[str, Any]:
         """Return what the preparation found, for the trackers."""
-        return {key: getattr(self, key) for key in FOUND}
+        # a W&B sweep over layers=... puts the bare name in the place of W&B's `layers`
+        return {"layer_set": self.layers, **{key: getattr(self, key) for key in FOUND}}
 
     def summary(self) -> dict[str, Any]:
         """Return what came of the run, for the trackers: the losses are those of the last picture."""

@@ -28,16 +28,22 @@ class Stage:
 
 
 def stages(config: RunConfig) -> list[Stage]:
-    """Return the stages of a run, smallest first: edges a factor sqrt(2) apart, equal shares of the steps.
+    """Return the stages of a run, smallest first: edges a factor apart, and the steps shared among them.
 
     Coarse to fine, as Gatys, Ecker, Bethge, Hertzmann and Shechtman 2017 and most programs since: large structures of
     the style form where they are small, at a fraction of the cost.
     """
-    edges = [round(config.edge / math.sqrt(2) ** k) for k in range(config.schedule.sizes)]
+    options = config.schedule
+    edges = [round(config.edge / options.factor**k) for k in range(options.sizes)]
     # a run of fewer steps than sizes has a stage a step
     edges = [config.edge, *(edge for edge in edges[1:] if edge >= SMALLEST_EDGE)][: config.steps][::-1]
-    ends = [round(config.steps * (k + 1) / len(edges)) for k in range(len(edges))]
-    return [Stage(edge, first, last) for edge, first, last in zip(edges, [0, *ends], ends, strict=False)]
+    before = len(edges) - 1
+    share = 1 / len(edges) if options.last is None or not before else (1 - options.last) / before
+    # every stage has a step of its own
+    ends = [sorted((k + 1, round(config.steps * share * (k + 1)), config.steps - before + k))[1] for k in range(before)]
+    return [
+        Stage(edge, first, last) for edge, first, last in zip(edges, [0, *ends], [*ends, config.steps], strict=True)
+    ]
 
 
 def capture_steps(captures: Sequence[Any], steps: int) -> list[int]:

@@ -13,12 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from src import keys
 from src.config import Logger as LoggerOptions
 from src.errors import first_line
 from src.history import CsvHistory, Tracked, Tracker
 
 log = logging.getLogger(__name__)
 
+SWEEP = "WANDB_SWEEP_ID"  # set by a W&B sweep's agent
 CONNECT_SECONDS = 3.0
 INIT_SECONDS = 10.0
 FINISH_SECONDS = 5.0
@@ -53,7 +55,7 @@ class WandbTracker(Tracker):
         def send() -> None:
             point: dict[str, Any] = {"step": step, **values}
             if picture is not None:
-                point["capture"] = wandb.Image(preview(picture), caption=f"step {step}")
+                point[keys.CAPTURE] = wandb.Image(preview(picture), caption=f"step {step}")
             self.run.log(point, step=step, commit=True)
 
         self._try(send)
@@ -102,7 +104,7 @@ def _open_wandb(
     common: dict[str, Any] = {
         "project": options.project,
         "entity": options.entity,
-        "group": group_of(folder),
+        "group": os.environ.get(SWEEP) or group_of(folder),
         "name": folder.name,
         "id": record.wandb_id,
         "resume": "allow",
@@ -116,6 +118,7 @@ def _open_wandb(
         "finish_timeout": FINISH_SECONDS,
         "finish_timeout_raises": True,
         "x_transaction_log_flush_interval": 1.0,
+        "reinit": "create_new",  # pairs of a batch have each its own, at the same time
         "console": "off",
         "silent": True,
     }
@@ -126,6 +129,7 @@ def _open_wandb(
         except Exception as error:
             log.warning("W&B could not start %s (%s)", attempt, first_line(error))
             continue
+        record.wandb_id = run.id  # a W&B sweep's agent has one of its own
         run.define_metric("*", step_metric="step")  # W&B's own counter goes on counting across a resume
         if attempt == "online":
             log.info("W&B: %s", run.url)

@@ -30,9 +30,11 @@ def main() -> None:
     import hydra
 
     from src import commandline, composition, config, launchers
+    from src.batch.launcher import BatchLauncher
 
     composition.register()
-    launchers.register()
+    launchers.register("sequential", launchers.SequentialLauncher)
+    launchers.register("batch", BatchLauncher)
     with commandline.plain_errors():
         if (asked := commandline.resume_request(sys.argv[1:])) is not None:
             commandline.resume_in_place(*asked)

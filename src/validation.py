@@ -12,7 +12,7 @@ from src.schedule import capture_steps
 CHOICES = {
     "loss.name": ("patches", "moments", "normalized", "equations", "published"),
     "backbone.pool": ("blur", "avg", "max"),
-    "init.name": ("patchwork", "content", "noise", "style", "file"),
+    "init.name": ("patchwork", "recolored", "content", "noise", "style", "file"),
     "optimizer.name": ("adam", "lbfgs"),
     "schedule.name": ("pyramid", "single"),
     "canvas.space": ("split", "pixel", "normalized"),
@@ -46,6 +46,8 @@ NOT_NEGATIVE = (
     "init.edges",
     "init.blend",
     "optimizer.rise",
+    "score.bound",
+    "score.penalty",
 )
 
 
@@ -84,8 +86,7 @@ def validate(config: RunConfig) -> None:
         raise InputError("init=file needs init.path=FILE")
     if not 0 <= config.optimizer.decay <= 1:
         raise InputError(f"optimizer.decay is a share of the steps, in [0, 1], not {config.optimizer.decay}")
-    if config.schedule.name == "single" and config.schedule.sizes != 1:
-        raise InputError(f"schedule=single has one size, not {config.schedule.sizes}; schedule=pyramid has several")
+    _check_schedule(config)
     betas = config.optimizer.betas
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise InputError(f"optimizer.betas must be two numbers in [0, 1), not {betas}")
@@ -105,6 +106,23 @@ def validate(config: RunConfig) -> None:
         raise InputError(f"layers.style names a tap twice: {style}")
     for tap in (*style, content):
         network.check(tap)
+
+
+def _check_schedule(config: RunConfig) -> None:
+    schedule = config.schedule
+    if schedule.name == "single" and schedule.sizes != 1:
+        raise InputError(f"schedule=single has one size, not {schedule.sizes}; schedule=pyramid has several")
+    if not 1 < schedule.factor < math.inf:
+        raise InputError(f"schedule.factor must be above 1, as sizes grow, not {schedule.factor}")
+    if schedule.last is not None and not 0 < schedule.last <= 1:
+        raise InputError(f"schedule.last is a share of the steps, in (0, 1], not {schedule.last}")
+    if not 0 <= schedule.average < 1:
+        raise InputError(f"schedule.average is a decay, in [0, 1), not {schedule.average}")
+    if config.optimizer.name != "adam" and (schedule.carry or schedule.average):
+        raise InputError(
+            "schedule.carry and schedule.average go with optimizer=adam: L-BFGS has no moments to resize "
+            "and does not circle around a minimum"
+        )
 
 
 def check_ranges(config: Any, positive: Iterable[str], not_negative: Iterable[str]) -> None:

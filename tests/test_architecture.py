@@ -12,19 +12,24 @@ SRC = ROOT / "src"
 FLOORS = tuple(
     floor.split()
     for floor in (
-        "errors core.statistics core.sorting core.losses core.palette core.patches core.example core.patchwork",
-        "files memory interrupts provenance config help composition catalogue images records history validation "
-        "tracking schedule kernels.build kernels.winograd backbones.registry backbones.recomputation "
-        "backbones.extractor backbones.bands backbones.weights pretraining.config pretraining.crops",
-        "objective footprint economy canvas optimizers metrics quality compiling pretraining.network "
+        "errors core.statistics core.sorting core.losses core.palette core.patches core.example core.patchwork "
+        "core.recoloring core.averaging",
+        "files memory interrupts provenance hardware keys options score config identity help composition catalogue "
+        "images records history validation tracking session schedule batch.logs batch.grouping kernels.build "
+        "kernels.winograd backbones.registry backbones.recomputation backbones.extractor backbones.bands "
+        "backbones.weights pretraining.config pretraining.crops searching.config",
+        "objective footprint economy canvas optimizers metrics counters quality compiling pretraining.network "
         "pretraining.record",
-        "module callbacks progress pretraining.module",
-        "preparation loop run pretraining.run",
+        "module callbacks progress pretraining.module batch.objective batch.module batch.checkpoints",
+        "preparation loop run pretraining.run searching.space",
+        "batch.pairs batch.loop batch.run",
         "benchmark.plan benchmark.results benchmark.program",
         "benchmark.cases benchmark.timing",
-        "benchmark.roof benchmark.speed benchmark.race benchmark.lightning benchmark.memory benchmark.target "
-        "benchmark.startup",
-        "report comparison tables figures sheet sync launchers commandline train pretrain blind bench benchmark.table",
+        "benchmark.roof benchmark.speed benchmark.race benchmark.lightning benchmark.batch benchmark.memory "
+        "benchmark.target benchmark.startup benchmark.curves",
+        "benchmark.precision",
+        "report comparison tables figures sheet sync launchers batch.launcher commandline train pretrain blind bench "
+        "benchmark.table search searching.study searching.front dashboard panels",
     )
 )
 BESIDE = {
@@ -34,16 +39,29 @@ BESIDE = {
     "core.example": {"core.patches"},
     "core.patchwork": {"core.example"},
     "catalogue": {"config", "files"},
+    "config": {"options", "score"},
+    "score": {"options"},
     "images": {"files"},
-    "pretraining.config": {"config", "validation"},
+    "pretraining.config": {"config", "options", "validation"},
+    "searching.config": {"config", "identity", "options", "validation"},
     "schedule": {"config"},
+    "identity": {"config"},
+    "session": {
+        *("catalogue", "config", "files", "history", "identity", "provenance", "records", "tracking", "validation")
+    },
+    "batch.grouping": {"backbones.registry", "catalogue", "config", "identity", "images", "schedule"},
+    "batch.module": {"batch.objective", "module"},
+    "batch.loop": {"batch.pairs"},
+    "batch.run": {"batch.loop", "batch.pairs"},
+    "batch.launcher": {"launchers"},
     "pretraining.crops": {"images"},
-    "composition": {"config", "help", "pretraining.config"},
+    "composition": {"config", "help", "identity", "pretraining.config", "searching.config"},
     "help": {"config"},
+    "hardware": {"provenance"},
     "records": {"files"},
     "validation": {"config", "schedule", "backbones.registry"},
     "history": {"files"},
-    "tracking": {"config", "history", "images"},
+    "tracking": {"config", "history", "images", "keys"},
     "kernels.build": {"catalogue", "files", "provenance"},
     "kernels.winograd": {"kernels.build"},
     "backbones.extractor": {"backbones.registry", "kernels.winograd"},
@@ -52,31 +70,45 @@ BESIDE = {
     "metrics": {"objective"},
     "footprint": {"objective"},
     "economy": {"footprint"},
+    "counters": {"metrics"},
     "compiling": {"metrics", "objective"},
     "callbacks": {"module"},
     "loop": {"preparation"},
-    "pretraining.run": {"loop", "preparation"},
+    "pretraining.run": {"loop"},
     "run": {"loop", "preparation"},
     "benchmark.speed": {"benchmark.roof"},
     "benchmark.race": {"benchmark.speed"},
+    "benchmark.batch": {"benchmark.roof"},
     "benchmark.table": {"tables"},
     "bench": {"benchmark.table", "tables"},
     "report": {"comparison", "figures", "tables"},
     "comparison": {"figures", "tables"},
     "figures": {"sheet", "tables"},
-    "train": {"commandline", "launchers"},
+    "train": {"batch.launcher", "commandline", "launchers"},
     "pretrain": {"commandline", "launchers"},
+    "search": {"commandline", "launchers", "searching.study"},
+    "searching.study": {"searching.front"},
+    "searching.front": {"tables"},
+    "dashboard": {"panels"},
 }
 # Who may import what is slow to import, or what the rest should not depend on.
 FENCES = {
-    "hydra": {"composition", "train", "pretrain", "commandline", "launchers"},
-    "omegaconf": {"config", "composition", "run", "train", "pretrain", "commandline", "launchers"},
-    "pytorch_lightning": {"module", "callbacks", "progress", "loop", "pretraining.module", "pretraining.run"},
-    "wandb": {"tracking"},
+    "hydra": {"composition", "train", "pretrain", "search", "commandline", "launchers", "batch.launcher"},
+    "omegaconf": {
+        *("config", "composition", "run", "session", "train", "pretrain", "search", "commandline", "launchers"),
+        "batch.launcher",
+    },
+    "pytorch_lightning": {
+        *("module", "callbacks", "progress", "loop", "pretraining.module", "pretraining.run"),
+        *("batch.checkpoints", "batch.loop"),
+    },
+    "wandb": {"tracking", "dashboard"},
+    "wandb_workspaces": {"panels", "dashboard"},
+    "optuna": {"searching.study"},
     "torchvision": set(),
     "torchmetrics": {"metrics", "quality"},
     "safetensors": {"backbones.weights", "pretraining.run"},
-    "matplotlib": {"sheet"},
+    "matplotlib": {"sheet", "benchmark.curves"},
 }
 MODULES = {
     ".".join(path.relative_to(SRC).with_suffix("").parts): path

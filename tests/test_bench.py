@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from src import bench
 from src.backbones.registry import ARCHITECTURES, Architecture
-from src.benchmark import memory, plan, results, roof, table, target, timing
+from src.benchmark import curves, memory, plan, results, roof, table, target, timing
 from src.benchmark.cases import Case, activations, forward_operations, prepare, program_of, step_of
 from src.benchmark.results import Measured, Results, Session
 from src.errors import InputError
@@ -55,6 +56,18 @@ def _results() -> Results:
                 "not reached in 99 evaluations",
             ),
         ],
+        "curves": [
+            Measured(
+                {"pair": pair, "optimizer": "lbfgs"},
+                {"end": end, "loss_at_0": 3.0, "seconds_at_0": 0.1, "loss_at_5": end, "seconds_at_5": 0.6, **reached},
+            )
+            for pair, end, reached in (
+                ("cat-dots", 0.9, {"evaluations_to_target": 4.0, "seconds_to_target": 0.5}),
+                ("cat-swell", 0.8, {"evaluations_to_target": 2.0, "seconds_to_target": 0.3}),
+                ("rocket-swell", 1.2, {}),
+            )
+        ],
+        "precision": [Measured({"pair": "cat-dots"}, {"32": 1.25, "bf16": 1.26, "apart": 0.008})],
         "startup": [Measured({"command": "imports"}, {"seconds": 4.0, "ratio": 1.0})],
     }
     rows = tuple(row for name, each in measured.items() for row in results.rows_of(session, name, each))
@@ -318,3 +331,24 @@ def test_a_quick_run(command: Callable[..., subprocess.CompletedProcess[str]], t
     assert race.values["ratio"] == pytest.approx(race.values["program_seconds"] / race.values["seconds"])
     speed = found.section("speed", device)[0].values
     assert speed["it_per_s"] == pytest.approx(1 / speed["seconds"])
+
+
+def test_curves_are_medians_over_the_pairs(tmp_path: Path) -> None:
+    rows = _results().section("curves", _session().device)
+    assert curves.medians([row.values for row in rows]) == [(0, 0.1, 3.0), (5, 0.6, 0.9)]
+    found = curves.summary(rows, "lbfgs")
+    assert (found["reached"], found["pairs"], found["end"]) == (2, 3, 0.9)
+    assert found["evaluations_to_target"] == 4.0, "one that did not reach it took longer than those that did"
+    curves.draw(rows, tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as drawn:
+        assert drawn.width > 500
+
+
+def test_a_curve_is_read_off_a_run() -> None:
+    """Losses are shares of the target's; where one is reached is where the run's own log says."""
+    few = plan.quick("cpu")
+    first = next(curves.measure(few))
+    assert first.case == {"pair": "astronaut-brushwork", "optimizer": "the default"}
+    assert first.values["loss_at_0"] > first.values["loss_at_5"] > 0 and first.values["evaluations"] == 6
+    assert first.values["seconds_at_5"] > first.values["seconds_at_0"]
+    assert first.values["end"] < first.values["loss_at_5"] and "loss_at_10" not in first.values

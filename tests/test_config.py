@@ -8,9 +8,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from src.composition import compose
-from src.config import CONF, RunConfig, identity, run_name, typed
+from src.config import CONF, RunConfig, typed
 from src.errors import InputError
 from src.help import option_names
+from src.identity import identity, run_name
 from src.schedule import capture_steps
 from src.validation import validate
 

@@ -30,6 +30,7 @@ LARGE = Footprint(
     patches=True,
     palette=True,
     split=True,
+    average=False,
     optimizer="adam",
     history=20,
     value=4,
@@ -164,5 +165,6 @@ def test_the_need_follows_the_size_and_what_is_asked_for() -> None:
     assert (
         need(feature=2) < need() < need(split=False) and need(palette=False) < need() and need(patches=False) < need()
     )
+    assert need(average=True) - need() == pytest.approx(9 * 8_294_400 * 4)
     first = 2 * 64 * 8_294_400 * 4  # two layers of the first block, kept or not
     assert need() - need(Recomputation(2, True)) > first

@@ -1,10 +1,12 @@
 """The optimisation: one learnable tensor, losses that fall, values that belong to the picture they are said of."""
 
 import csv
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,16 +19,18 @@ from src.canvas import Canvas, starting_image
 from src.catalogue import find_files
 from src.config import Canvas as CanvasOptions
 from src.config import Init, Optimizer
+from src.core.averaging import Average
 from src.core.patchwork import patchwork
 from src.errors import InputError, NonFiniteLoss
 from src.images import read_image, to_tensor
 from src.loop import find_device
 from src.module import StyleTransferModule
 from src.objective import Objective, Taps
-from src.optimizers import set_rate
+from src.optimizers import build_optimizer, resize_moments, set_rate
 from src.preparation import Preparation, Prepared
-from src.run import new_record, run
+from src.run import run
 from src.schedule import Stage, Timetable, stages
+from src.session import new_record
 from tests.support.pictures import smooth_image
 
 
@@ -43,7 +47,8 @@ def _rows(folder: Path) -> list[dict[str, str]]:
 
 def _load(canvas: Canvas, folder: Path) -> None:
     state = torch.load(folder / CHECKPOINT, weights_only=True)["state_dict"]
-    canvas.load_state_dict({name.removeprefix("canvas."): value for name, value in state.items()})
+    mine = {name.removeprefix("canvas."): value for name, value in state.items() if name.startswith("canvas.")}
+    canvas.load_state_dict(mine)
 
 
 @pytest.mark.parametrize("space", ["split", "pixel", "normalized"])
@@ -311,7 +316,7 @@ def test_automatic_precision_is_what_the_hardware_has(
     small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entries = {"flags": "fpu avx2", "model name": "a CPU"}
-    monkeypatch.setattr("src.preparation.cpu_entry", lambda keys: entries.get(keys[0], ""))
+    monkeypatch.setattr("src.hardware.cpu_entry", lambda keys: entries.get(keys[0], ""))
     assert run(small("precision=auto"), tmp_path / "without").precision == "32"
     entries["flags"] += " avx512_bf16"
     config = small("precision=auto", "steps=4")
@@ -327,7 +332,7 @@ def test_automatic_precision_is_what_the_hardware_has(
 def test_precisions_agree(precision: str, small: Callable, tmp_path: Path) -> None:
     reference = run(small(), tmp_path / "32").captures[-1]
     other = run(small(f"precision={precision}"), tmp_path / precision).captures[-1]
-    assert other.loss_total == pytest.approx(reference.loss_total, rel=1e-4 if precision == "64" else 0.05)
+    assert other.loss_total == pytest.approx(reference.loss_total, rel=1e-4 if precision == "64" else 0.01)
 
 
 def test_the_timetable_pauses_where_something_is_due() -> None:
@@ -353,6 +358,14 @@ def test_the_timetable_pauses_where_something_is_due() -> None:
         (["edge=356", "steps=2", "schedule=pyramid"], [(252, 0, 1), (356, 1, 2)]),
         (["edge=356", "steps=10"], [(356, 0, 10)]),
         (["edge=256", "steps=10", "schedule=pyramid"], [(181, 0, 5), (256, 5, 10)]),
+        (
+            ["edge=256", "steps=10", "schedule=pyramid", "schedule.factor=2", "schedule.last=0.2"],
+            [(128, 0, 8), (256, 8, 10)],
+        ),
+        (
+            ["edge=256", "steps=3", "schedule=pyramid", "schedule.sizes=3", "schedule.last=0.01"],
+            [(128, 0, 1), (181, 1, 2), (256, 2, 3)],
+        ),
     ],
 )
 def test_stages_grow_to_the_edge_and_share_the_steps(
@@ -377,14 +390,16 @@ def test_a_pyramid_counts_its_steps_through_and_ends_at_full_size(small: Callabl
 
 
 def test_the_learning_rate_rises_and_falls_to_zero_at_the_end() -> None:
-    groups = [{"lr": 1.0}]
+    groups: list[dict[str, Any]] = [{"lr": 1.0, "params": [torch.zeros(2, 5)]}]
     rates = []
     for step in range(10):
         set_rate(Optimizer(lr=0.1, rise=1, decay=0.4), groups, step, 10, 0)
         rates.append(groups[0]["lr"])
     assert rates == pytest.approx([0.05] + [0.1] * 6 + [0.075, 0.05, 0.025])
     set_rate(Optimizer(name="lbfgs", lr=1.0, decay=0.4), groups, 9, 10, 0)
-    assert groups[0]["lr"] == pytest.approx(0.025), "a line search finds its own"
+    assert groups[0]["lr"] == 1.0, "a line search finds its own"
+    set_rate(Optimizer(name="lbfgs", lr=1.0), groups, 3, 10, 3)
+    assert groups[0]["lr"] == pytest.approx(10 * 0.01), "as far as ten values moving by 0.01, where a stage begins"
     set_rate(Optimizer(lr=0.11, rise=10, decay=0.0), groups, 52, 100, 50)
     assert groups[0]["lr"] == pytest.approx(0.03), "it rises in every stage"
 
@@ -451,3 +466,82 @@ def test_a_larger_stage_keeps_the_contents_detail(small: Callable) -> None:
     before = preparation.at(64, None).canvas.image()
     after = preparation.at(128, before + 0.1)
     torch.testing.assert_close(after.canvas.image(), after.content + 0.1, rtol=0, atol=1e-4)
+
+
+def test_a_line_search_turns_back_from_what_is_not_finite(
+    small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The third evaluation, the first trial of the second step, has no finite loss."""
+    forward, evaluations = Objective.forward, itertools.count(1)
+
+    def broken(self: Objective, normalized: torch.Tensor, full: bool = False) -> object:
+        terms = forward(self, normalized, full)
+        if torch.is_grad_enabled() and next(evaluations) == 3:
+            return dataclasses.replace(terms, total=terms.total * math.nan)
+        return terms
+
+    monkeypatch.setattr(Objective, "forward", broken)
+    options = ("optimizer=lbfgs", "loss=moments", "init=content", "steps=6", "log_every=1", "logger=csv")
+    record = run(small(*options), tmp_path)
+    losses = [float(row["loss/total"]) for row in _rows(tmp_path)]
+    assert record.status == "finished" and record.step == 6 and len(losses) == 7
+    assert all(after < before for before, after in itertools.pairwise(losses))
+
+
+def test_an_average_of_images_is_free_of_its_empty_start() -> None:
+    images = torch.arange(5.0).reshape(5, 1, 1, 1, 1).expand(5, 1, 3, 2, 2)
+    average = Average(0.6, images[0])
+    for image in images:
+        average.add(image)
+    weights = torch.tensor([0.6**age for age in (4, 3, 2, 1, 0)])
+    expected = float((weights * torch.arange(5.0)).sum() / weights.sum())
+    torch.testing.assert_close(average.image(), torch.full((1, 3, 2, 2), expected))
+
+
+@pytest.mark.parametrize("space", ["split", "pixel"])
+def test_the_picture_may_be_the_average_of_a_stage(space: str, small: Callable, tmp_path: Path) -> None:
+    """Of two steps at full size after two at another: the mean of what each would have left as its picture."""
+    options = (f"canvas.space={space}", "canvas.clamp=false", "loss=moments", "init=content", "edge=90", "steps=4")
+    pyramid = ("schedule=pyramid", "optimizer.decay=0", "captures=[3,4]", "precision=64")
+    config = small(*options, *pyramid, "schedule.average=0.5")
+    record = run(config, tmp_path)
+    prepared = _prepared(config)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)["state_dict"]
+    _load(prepared.canvas, tmp_path)
+    last = prepared.canvas.image()
+    picture = state["canvas.average.sum"] / state["canvas.average.weight"]
+    assert state["canvas.average.weight"] == pytest.approx(0.75)
+    assert not torch.allclose(picture, last, atol=1e-4)
+    normalized = prepared.objective.extractor.normalize(picture)
+    assert record.captures[-1].loss_total == pytest.approx(float(prepared.objective(normalized, full=True).total))
+    assert record.ssim == pytest.approx(metrics.ssim(picture, prepared.content))
+
+
+def test_the_moments_of_a_size_go_on_at_the_next() -> None:
+    """A gradient that is the same everywhere, of a mean over positions: enlarged, its moments are those it would have
+    had at the larger size from the start.
+    """
+
+    def moments(size: int, steps: int) -> tuple[torch.optim.Optimizer, torch.nn.Parameter]:
+        image = torch.nn.Parameter(torch.zeros(1, 3, size, size))
+        optimizer = build_optimizer(Optimizer(), [image])
+        for _ in range(steps):
+            image.grad = torch.full_like(image, 3.0 / size**2)
+            optimizer.step()
+        return optimizer, image
+
+    small, _ = moments(8, 3)
+    expected, whole = moments(12, 3)
+    carried, image = moments(12, 0)
+    resize_moments(carried, small.state_dict())
+    for name in ("exp_avg", "exp_avg_sq", "step"):
+        torch.testing.assert_close(carried.state[image][name], expected.state[whole][name])
+
+
+def test_a_run_carries_its_moments_where_asked_for(small: Callable, tmp_path: Path) -> None:
+    options = ("edge=90", "schedule=pyramid", "steps=4", "loss=moments", "init=content")
+    anew = run(small(*options), tmp_path / "anew")
+    carried = run(small(*options, "schedule.carry=true"), tmp_path / "carried")
+    assert anew.captures[-1].loss_total != carried.captures[-1].loss_total
+    state = torch.load(tmp_path / "carried" / CHECKPOINT, weights_only=True)["optimizer_states"][0]["state"]
+    assert float(state[0]["step"]) == 4

@@ -76,6 +76,9 @@ def test_other_commands_exist() -> None:
         words = shlex.split(line)
         if words[0] == "make":
             subprocess.run([*words, "--dry-run"], cwd=ROOT, check=True, capture_output=True)
+        elif words[0] == "wandb":
+            assert (Path(sys.executable).parent / "wandb").is_file()
+            assert all((ROOT / word).is_file() for word in words if word.startswith("conf/"))
         elif words[:2] == ["python", "-m"]:
             assert (ROOT / words[2].replace(".", "/")).with_suffix(".py").is_file()
         else:

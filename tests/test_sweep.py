@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from src import metrics, records
+from src import keys, records
 from tests.conftest import SMALL
 from tests.support import wandb_files
 
 METRICS = {
-    *(metrics.TOTAL, metrics.CONTENT, metrics.STYLE, metrics.layer_key("relu1_1"), metrics.layer_key("relu2_1")),
-    *(metrics.EVALUATIONS, metrics.IT_PER_S, metrics.MPX_IT_PER_S, metrics.PEAK_MIB),
+    *(keys.TOTAL, keys.CONTENT, keys.STYLE, keys.layer_key("relu1_1"), keys.layer_key("relu2_1")),
+    *(keys.EVALUATIONS, keys.SECONDS, keys.IT_PER_S, keys.MPX_IT_PER_S, keys.PEAK_MIB),
 }
 
 
@@ -46,8 +46,8 @@ def test_four_jobs_of_which_one_fails(command: Callable, tmp_path: Path) -> None
         for row in seen.history:
             assert set(row) >= METRICS
         for row, capture in zip(seen.history[1:], record.captures, strict=True):
-            assert row[metrics.TOTAL] == capture.loss_total
-            assert row[metrics.SSIM] == capture.ssim
+            assert row[keys.TOTAL] == capture.loss_total
+            assert row[keys.SSIM] == capture.ssim
             assert row["capture._type"] == "image-file"
             picture = next(offline.rglob(Path(row["capture.path"]).name))
             assert picture.read_bytes() == (folder / capture.file).read_bytes()

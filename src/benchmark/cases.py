@@ -16,12 +16,13 @@ from src.composition import compose
 from src.config import RunConfig
 from src.economy import Economy, free_bytes
 from src.footprint import Footprint
+from src.hardware import has_bf16
 from src.kernels.winograd import available
 from src.loop import find_device
 from src.objective import Taps
 from src.optimizers import build_optimizer
-from src.preparation import Preparation, Prepared, has_bf16
-from src.run import new_record
+from src.preparation import Preparation, Prepared
+from src.session import new_record
 
 CONTENT, STYLE = "cat", "swell"
 DEEPEST = "conv5_1"  # of the published recipe
@@ -76,7 +77,7 @@ class Case:
         size = (self.edge, self.edge)
         return Footprint(
             size, size, architecture(self.backbone), recipe.backbone.pool, tuple(taps.style), taps.content,
-            patches=False, palette=False, split=False, optimizer="adam", history=0, value=4,
+            patches=False, palette=False, split=False, average=False, optimizer="adam", history=0, value=4,
             feature=BYTES[self.precision], tiled_filters=self.precision == "32" and available(), patchwork=False,
         )  # fmt: skip
 

@@ -17,7 +17,7 @@ from src.interrupts import Interrupts
 from src.loop import fit
 from src.metrics import now
 from src.preparation import Preparation
-from src.run import new_record
+from src.session import new_record
 
 RARELY = 10**6
 

@@ -8,8 +8,11 @@ SECTIONS = {
     "speed": "steps per second by size, network and precision, and their share of the roof",
     "race": "a step against the published program's, in turn",
     "lightning": "a step under Lightning's Trainer against the bare one, in turn",
+    "batch": "many pairs at once: steps per second of each pair, and of all, by their number",
     "memory": "peak memory by size and strategy with what was expected, each in a process of its own",
     "target": "time to the loss that the published recipe ends with",
+    "curves": "loss of the default objective against evaluations and seconds, by optimiser",
+    "precision": "final loss in bfloat16 against float32",
     "startup": "--help and a one-step run against importing the libraries alone, in turn",
 }
 PRECISIONS = ("32", "bf16")
@@ -38,11 +41,17 @@ class Plan:
         races: network and edge of each case held against the published program.
         loops: network and edge of each case held against Lightning's loop.
         loop_steps: steps of one such loop.
+        batches: network and edge of each case of many pairs at once, on a GPU, and
+        batches_on_cpu: on a CPU.
+        pairs: how many pairs at once.
         least, most: repeats of a timing, and
         budget: s, after which it takes no more than the least.
         starts: repeats of a process.
         start_edge: px of the one-step run; None is the demo's own.
         target_steps: steps after which a run that has not reached its target stops.
+        curve_pairs: how many pairs of `curves`, of
+        curve_edge: px, and
+        curve_overrides: what their configurations end with.
     """
 
     trainer: str = "auto"
@@ -53,12 +62,18 @@ class Plan:
     races: tuple[tuple[str, int], ...] = (("vgg19", 356), ("embedded", 356), ("embedded", 160))
     loops: tuple[tuple[str, int], ...] = (("vgg19", 356), ("embedded", 356), ("embedded", 64))
     loop_steps: int = 20
+    batches: tuple[tuple[str, int], ...] = (("vgg19", 356), ("embedded", 128))
+    batches_on_cpu: tuple[tuple[str, int], ...] = (("embedded", 128),)
+    pairs: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     least: int = 3
     most: int = 15
     budget: float = 60.0
     starts: int = 7
     start_edge: int | None = None
     target_steps: int = 6000
+    curve_pairs: int = 6
+    curve_edge: int = 160
+    curve_overrides: tuple[str, ...] = ()
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -82,10 +97,16 @@ def quick(trainer: str) -> Plan:
         races=(("embedded", 48),),
         loops=(("embedded", 32),),
         loop_steps=5,
+        batches=(("embedded", 48),),
+        batches_on_cpu=(("embedded", 48),),
+        pairs=(1, 2),
         least=2,
         most=2,
         budget=0.0,
         starts=1,
         start_edge=32,
         target_steps=20,
+        curve_pairs=1,
+        curve_edge=64,
+        curve_overrides=("steps=6",),
     )

@@ -3,16 +3,20 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from src.benchmark.curves import summary
 from src.benchmark.plan import KINDS, PROGRAM
 from src.benchmark.results import Results, Row, Session
 from src.errors import InputError
 from src.files import write_atomically
+from src.keys import EVALUATIONS, SECONDS
 from src.tables import cell, number, to_markdown
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 MISSING = "not measured"
 FORMATS = {"32": "float32", "bf16": "bfloat16"}
 Line = dict[str, str]
+# The study: its network and size, its pairs, and the steps of each.
+STUDY, STUDY_PAIRS, STUDY_STEPS = ("vgg19", 356), 126, 6000
 NOTES = """\
 Medians; cases that are compared take turns in one process. A step is one evaluation and one update of the published \
 recipe (five style layers, content at conv5_1, max pooling, Adam) on a square picture; VGG-19's weights are random, as \
@@ -128,6 +132,25 @@ def _lightning(rows: Sequence[Row]) -> list[Line]:
     ]
 
 
+def _batch(rows: Sequence[Row]) -> list[Line]:
+    lines = []
+    for (backbone, edge, precision, mode), cases in _grouped(rows, "backbone", "edge", "precision", "mode"):
+        what = f"{backbone}, {edge} px, {FORMATS[str(precision)]}"
+        totals = [row.values.get("pairs_it_per_s", 0.0) for row in cases]
+        for row, total in zip(cases, totals, strict=True):
+            line = {"network": what, **_mode(rows, mode), "pairs": str(row.case["pairs"])}
+            line["it/s of each"] = _figure(row, "it_per_s")
+            line["of all"] = _figure(row, "pairs_it_per_s", silent=True)
+            line["against one by one"] = _figure(row, "ratio", silent=True)
+            line["share of convolution"] = _percent(row, "share_of_convolution")
+            if not row.device.startswith("cpu"):  # the whole study, at the rate of the best number of pairs
+                best = (backbone, edge) == STUDY and 0 < total == max(totals)
+                minutes = number(STUDY_PAIRS * STUDY_STEPS / total / 60) if best else "–"
+                line[f"{STUDY_PAIRS} pairs, {STUDY_STEPS} steps: min"] = minutes
+            lines.append(line)
+    return lines
+
+
 def _memory(rows: Sequence[Row]) -> list[Line]:
     lines = []
     for (backbone, precision, mode), cases in _grouped(rows, "backbone", "precision", "mode"):
@@ -160,6 +183,28 @@ def _target(rows: Sequence[Row]) -> list[Line]:
     return lines
 
 
+def _curves(rows: Sequence[Row]) -> list[Line]:
+    lines = []
+    for way in _distinct(rows, "optimizer"):
+        found = summary(rows, str(way))
+        line = {"": cell(way), "pairs that reach it": f"{found['reached']:.0f} of {found['pairs']:.0f}"}
+        for name, key in (("evaluations", EVALUATIONS), ("s", SECONDS)):
+            line[name] = number(found[f"{key}_to_target"]) if f"{key}_to_target" in found else "–"
+        lines.append({**line, "loss at the end / it": number(found["end"])})
+    return lines
+
+
+def _precision(rows: Sequence[Row]) -> list[Line]:
+    return [
+        {
+            "final loss": cell(row.case["pair"]),
+            **{name: _figure(row, precision, digits=4) for precision, name in FORMATS.items()},
+            "apart": f"{100 * row.values['apart']:+.2f} %" if row.values else "–",
+        }
+        for row in rows
+    ]
+
+
 def _startup(rows: Sequence[Row]) -> list[Line]:
     return [
         {"": cell(row.case["command"]), "s": _figure(row, "seconds"), "of the imports": _figure(row, "ratio")}
@@ -172,6 +217,9 @@ PARTS: dict[str, tuple[str, Callable[[Sequence[Row]], list[Line]]]] = {
     "speed": ("By size, with the share of the machine's own rates", _speed),
     "roof": ("The machine's own rates", _roof),
     "target": ("Time to the loss that the published recipe ends with, against 6000 steps of its program", _target),
+    "batch": ("Many pairs at once", _batch),
+    "curves": ("Time to the loss that 1000 steps of Adam at 0.02 reach by the default objective, medians", _curves),
+    "precision": ("Final loss of the defaults in both precisions", _precision),
     "memory": ("Peak memory, in brackets what was expected and the time of a step", _memory),
     "lightning": ("The share of Lightning and the rest of the loop", _lightning),
     "startup": ("Start-up, against importing torch, torchvision, torchmetrics and pytorch_lightning alone", _startup),

@@ -20,9 +20,10 @@ G/M is the covariance of the channels plus the outer product of their means. Aft
 of it by far, so a Gram that matches to a percent may hold little of the texture; `moments` weighs the two apart.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from src.core.statistics import TINY, energy, moment_sums, positions
@@ -36,13 +37,13 @@ class Statistics:
         gram: (B, N, N), not normalised; for a target B is 1 or the batch of the canvas.
         mean: (B, N) of each channel.
         covariance: (B, N, N) of the channels over the positions.
-        positions: M, the number of positions it was summed over.
+        positions: M, the number of positions it was summed over; (B, 1, 1) where it is not the same for all.
     """
 
     gram: Tensor
     mean: Tensor
     covariance: Tensor
-    positions: int
+    positions: int | Tensor
 
     @classmethod
     def of(cls, features: Tensor) -> "Statistics":
@@ -54,6 +55,15 @@ class Statistics:
         """Return those of what `moment_sums` returns, of one map or added up over its parts: M positions in all."""
         mean = total / positions
         return cls(gram, mean, gram / positions - mean.unsqueeze(2) * mean.unsqueeze(1), positions)
+
+    @classmethod
+    def joined(cls, targets: "Sequence[Statistics]") -> "Statistics":
+        """Return the targets of several samples, in their order, as those of one batch."""
+        gram, mean, covariance = (
+            torch.cat([getattr(each, name) for each in targets]) for name in ("gram", "mean", "covariance")
+        )
+        counts = torch.cat([torch.as_tensor(each.positions).view(-1, 1, 1).to(gram) for each in targets])
+        return cls(gram, mean, covariance, counts)
 
 
 def content_equations(target: Tensor) -> float:

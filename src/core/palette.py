@@ -7,6 +7,8 @@ the same (Bonneel, Rabin, Peyre and Pfister 2015, "Sliced and Radon Wasserstein 
 along a line through colour space, it is the mean squared difference of the sorted values.
 """
 
+import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -54,6 +56,13 @@ class Palette:
             ),
         ]
 
+    @classmethod
+    def joined(cls, palettes: "Sequence[Palette]") -> "Palette":
+        """Return the palettes of several styles, one for each sample of a batch, as one; all for images of one size."""
+        whole = copy.copy(palettes[0])
+        whole.clouds = [_Cloud.joined(each) for each in zip(*(palette.clouds for palette in palettes), strict=True)]
+        return whole
+
     def loss(self, image: Tensor, sparing: bool = False) -> Tensor:
         """Return the squared distance of an image (B, 3, H, W) relative to the style's variance: (B,).
 
@@ -80,6 +89,14 @@ class _Cloud:
         theirs = sort_rows(self._values(style))
         self.sorted = F.interpolate(theirs, rows * columns, mode="linear", align_corners=True)
         self.spread = self.sorted.var(2, correction=0).mean().clamp_min(LEAST_SPREAD**2)
+
+    @classmethod
+    def joined(cls, clouds: "Sequence[_Cloud]") -> "_Cloud":
+        """Return those of several styles as one; its values and its spread are of each sample its own."""
+        whole = copy.copy(clouds[0])
+        whole.sorted = torch.cat([each.sorted for each in clouds])
+        whole.spread = torch.stack([each.spread for each in clouds])
+        return whole
 
     def _values(self, image: Tensor) -> Tensor:
         """Return (B, lines, places)."""

@@ -7,7 +7,7 @@ the same for pixels (core/example).
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -67,18 +67,33 @@ class StylePatches:
         The sum of squared distances of all patches has the same gradient as the distance to this average.
         """
         grid = numbers.view(-1, *places(features))
+        return averaged(lambda rows: self.taken(grid[:, rows].flatten(1)), features, SIZE)
 
-        def patches(rows: slice) -> Tensor:
-            some = grid[:, rows].flatten(1)
-            return self.patches[some.flatten()].view(*some.shape, -1).mT
-
-        return averaged(patches, features, SIZE)
+    def taken(self, numbers: Tensor) -> Tensor:
+        """Return the style patches of these numbers, (B, L) to (B, N x 3 x 3, L)."""
+        return self.patches[numbers.flatten()].view(*numbers.shape, -1).mT
 
     def relative(self, distance: Tensor, positions: int) -> Tensor:
         """Return the squared distance of features to `assembled` ones, (B,), summed over so many positions, as a mean
         relative to the style's mean energy of a position.
         """
         return distance / positions / self.energy.clamp_min(TINY)
+
+
+class JoinedPatches(StylePatches):
+    """The patches of several styles, one for each sample of a batch; the styles may differ in size."""
+
+    def __init__(self, parts: Sequence[StylePatches]) -> None:
+        self.parts = parts
+        self.energy = torch.cat([each.energy for each in parts])
+
+    def nearest(self, features: Tensor) -> Tensor:
+        """Return what `StylePatches.nearest` does, of each sample among the patches of its own style: (B, L)."""
+        return torch.cat([part.nearest(each) for part, each in zip(self.parts, features.split(1), strict=True)])
+
+    def taken(self, numbers: Tensor) -> Tensor:
+        """Return what `StylePatches.taken` does, of each sample its own style's: (B, N x 3 x 3, L)."""
+        return torch.cat([part.taken(each) for part, each in zip(self.parts, numbers.split(1), strict=True)])
 
 
 def padded(image: Tensor, size: int, mode: str) -> Tensor:

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from src.config import Logger, Trainer, option
+from src.config import Logger, Trainer
 from src.errors import InputError
+from src.options import option
 from src.validation import check_ranges
 
 # Where it runs and who watches makes no other training.

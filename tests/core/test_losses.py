@@ -137,3 +137,18 @@ def test_the_gradient_of_the_moments_is_that_of_their_definition() -> None:
     gram, mean = moments(features)
     torch.testing.assert_close(mean, features.flatten(2).mean(2))
     torch.testing.assert_close(gram, features.flatten(2) @ features.flatten(2).mT)
+
+
+@pytest.mark.parametrize("form", sorted(LOSS_FORMS))
+def test_joined_targets_of_styles_of_two_sizes_are_each_sample_s_own(form: str) -> None:
+    image = torch.cat([_convolved(1), _convolved(2)])
+    targets = [Statistics.of(_convolved(3, 6, 4)), Statistics.of(_convolved(4, 9, 8))]
+    found = LOSS_FORMS[form].style(Statistics.of(image), Statistics.joined(targets))
+    alone = [
+        LOSS_FORMS[form].style(Statistics.of(one), target) for one, target in zip(image.split(1), targets, strict=True)
+    ]
+    torch.testing.assert_close(found, torch.cat(alone))
+    content = [_convolved(5), 3 * _convolved(6)]
+    factors = [torch.as_tensor(LOSS_FORMS[form].content(each)).expand(1) for each in content]
+    joined = torch.as_tensor(LOSS_FORMS[form].content(torch.cat(content))).expand(2)
+    torch.testing.assert_close(joined, torch.cat(factors))

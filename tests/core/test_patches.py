@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from src.core import patches as patches_module
-from src.core.patches import STRIDE, StylePatches
+from src.core.patches import STRIDE, JoinedPatches, StylePatches
 from src.core.statistics import squared_distance
 
 
@@ -78,3 +78,19 @@ def test_a_part_at_a_time_is_the_same(height: int, width: int, monkeypatch: pyte
     monkeypatch.setattr(patches_module, "PART", 1)
     assert torch.equal(patches.nearest(image), places)
     torch.testing.assert_close(patches.assembled(places, image), whole, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("part", [patches_module.PART, 1])
+def test_joined_each_sample_has_the_patches_of_its_own_style(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patches_module, "PART", part)
+    image = _features(1, 16, 11, samples=2)
+    styles = [StylePatches(_features(2, 9, 9), torch.float64), StylePatches(_features(3, 7, 12), torch.float64)]
+    joined = JoinedPatches(styles)
+    places = joined.nearest(image)
+    distance = squared_distance(image, joined.assembled(places, image))
+    for sample, style in enumerate(styles):
+        one = image[sample : sample + 1]
+        alone = style.nearest(one)
+        assert torch.equal(places[sample : sample + 1], alone)
+        expected = style.relative(squared_distance(one, style.assembled(alone, one)), 176)
+        torch.testing.assert_close(joined.relative(distance, 176)[sample : sample + 1], expected)

@@ -2,7 +2,7 @@
 
 from src.config import RunConfig
 from src.records import RunRecord
-from src.run import new_record
+from src.session import new_record
 
 
 def example_record() -> RunRecord:

@@ -112,6 +112,9 @@ class WandbServer:
         self.lock = threading.Lock()
         self.requests: list[str] = []
         self.runs: dict[str, _Run] = {}
+        self.views: dict[str, dict[str, Any]] = {}  # reports and workspace views, by the id they are given here
+        self.sweeps: dict[str, str] = {}  # id -> its configuration, YAML
+        self.commands: list[dict[str, Any]] = []  # what the agents of sweeps are told, one an asking
         self._server = _Server()  # bound here, so the address is known before the start
         self._server.owner = self
         self._thread: threading.Thread | None = None
@@ -190,6 +193,28 @@ class WandbServer:
             return self._upsert_bucket(variables)
         if name == "createrunfiles":
             return self._create_run_files(variables)
+        if name.startswith("upsertview"):
+            return self._upsert_view(variables)
+        if name == "projectviews":
+            kept = [view for view in self.views.values() if view["type"] == variables.get("viewType", "runs")]
+            page = {"endCursor": None, "hasNextPage": False}
+            edges = [{"node": view, "cursor": view["id"]} for view in kept]
+            return {"project": {"allViews": {"edges": edges, "pageInfo": page}}}
+        if name == "getprojects":
+            page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+            return {"models": {"pageInfo": page, "edges": []}}
+        if name == "upsertsweep":
+            self.sweeps[sweep := f"sweep{len(self.sweeps)}"] = variables["config"]
+            project = {"id": "p", "name": variables["projectName"], "entity": {"id": "e", "name": "me"}}
+            return {"upsertSweep": {"sweep": {"name": sweep, "project": project}, "configValidationWarnings": []}}
+        if name == "sweepwithruns":
+            sweep = {"id": "s", "state": "RUNNING", "config": self.sweeps[variables["sweep"]], "runs": {"edges": []}}
+            return {"project": {"sweep": sweep}}
+        if name == "createagent":
+            return {"createAgent": {"agent": {"id": "a"}}}
+        if name == "heartbeat":
+            told = [self.commands.pop(0)] if self.commands and not json.loads(variables["runState"]) else []
+            return {"agentHeartbeat": {"agent": {"id": "a"}, "commands": json.dumps(told)}}
         if name == "runresumestatus":
             return self._resume_status(variables)
         if "viewer" in query:
@@ -209,6 +234,14 @@ class WandbServer:
         if "__type" in query:  # questions about the schema: "unknown" makes the client use its oldest ways
             return dict.fromkeys(re.findall(r"(\w+):\s*__type", query), None) | {"__type": None}
         return {}
+
+    def _upsert_view(self, variables: dict[str, Any]) -> dict[str, Any]:
+        key = variables.get("id") or f"view{len(self.views)}"
+        inserted = key not in self.views
+        named = {field: variables.get(field) or "" for field in ("name", "displayName", "description", "type", "spec")}
+        project = {"id": "p", "name": variables["projectName"], "entityName": variables["entityName"]}
+        self.views[key] = {"id": key, **named, "project": project, "user": None, "createdAt": None, "updatedAt": None}
+        return {"upsertView": {"view": self.views[key], "inserted": inserted}}
 
     def _upsert_bucket(self, variables: dict[str, Any]) -> dict[str, Any]:
         run_id = variables.get("name") or variables.get("id") or "unnamed"

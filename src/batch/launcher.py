@@ -1,0 +1,81 @@
+"""A sweep in batches: `python -m src.train -m hydra/launcher=batch hydra.launcher.size=16 ...`."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from src import records
+from src.batch.grouping import grouped
+from src.batch.logs import separate_logs
+from src.composition import run_options
+from src.config import RunConfig, typed
+from src.errors import InputError
+from src.launchers import Job, SequentialLauncher
+from src.records import RunRecord
+
+log = logging.getLogger(__name__)
+
+
+class BatchLauncher(SequentialLauncher):
+    """Runs the jobs that may go together in batches, and the others by themselves.
+
+    To each job it makes no difference but in time: folder, record, log, trackers and failures are its own.
+
+    Args:
+        size: pairs in a batch at most.
+    """
+
+    def __init__(self, size: int = 16) -> None:
+        super().__init__()
+        if size < 1:
+            raise InputError(f"hydra.launcher.size is the number of pairs in a batch, 1 or more, not {size}")
+        self.size = size
+        self._composed: dict[int, DictConfig] = {}
+
+    def compose(self, job: Job) -> DictConfig:
+        """Return a job's whole configuration; that it was composed once already is enough."""
+        return self._composed.pop(job.number, None) or super().compose(job)
+
+    def turns(self, jobs: Sequence[Job]) -> list[list[int]]:
+        """Return batches and single jobs, in the order of their first jobs."""
+        self._composed = {job.number: super(BatchLauncher, self).compose(job) for job in jobs}
+        groups = grouped([_unfinished(self._composed[job.number]) for job in jobs], self.size)
+        for reason in dict.fromkeys(groups.reasons.values()):
+            some = [index for index, each in groups.reasons.items() if each == reason]
+            log.info("not in a batch: %s (%d jobs)", reason, len(some))
+        return sorted([*groups.together, *([index] for index in groups.alone)])
+
+    def run(self, jobs: Sequence[Job]) -> list[JobReturn]:
+        """Run the jobs of a turn: in one batch where there are several."""
+        if len(jobs) == 1:
+            return super().run(jobs)
+        from src.batch.run import run_together
+
+        given: dict[int, tuple[RunConfig, Path]] = {}
+        returns = []
+        for place, job in enumerate(jobs):
+
+            def take(options: DictConfig, place: int = place) -> None:
+                given[place] = typed(options), Path(HydraConfig.get().runtime.output_dir)
+
+            returns.append(self.run_job(job, self.compose(job), take))
+        with separate_logs([folder for _, folder in given.values()]):
+            results = run_together(list(given.values()))
+        for place, result in zip(given, results, strict=True):
+            returns[place].status = JobStatus.COMPLETED if isinstance(result, RunRecord) else JobStatus.FAILED
+            returns[place].return_value = result.status if isinstance(result, RunRecord) else result
+        return returns
+
+
+def _unfinished(composed: DictConfig) -> RunConfig | None:
+    """Return a job's options; None where it is finished, or where something is wrong that it will say itself."""
+    try:
+        record = records.read(Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir)
+        return None if record and record.status == "finished" else run_options(composed)
+    except (InputError, OmegaConfBaseException):
+        return None

@@ -1,0 +1,27 @@
+"""What measured numbers are called, wherever they are logged, drawn or compared: one list.
+
+Light on purpose: a report reads these names without loading what measures them.
+"""
+
+TOTAL = "loss/total"
+CONTENT = "loss/content"
+STYLE = "loss/style"
+PALETTE = "loss/palette"
+TV = "loss/tv"
+SSIM = "ssim"
+EVALUATIONS = "evaluations"
+SECONDS = "seconds"
+IT_PER_S = "throughput/it_per_s"
+MPX_IT_PER_S = "throughput/mpx_it_per_s"
+PEAK_MIB = "memory/peak_mib"
+CAPTURE = "capture"
+# Measured once, of the finished picture: a run's last point has them.
+GRADIENT_SSIM = "gradient_ssim"
+PATCH_DISTANCE = "patch_distance"
+GRAM_DISTANCE = "gram_distance"
+SCORE = "score"
+
+
+def layer_key(tap: str) -> str:
+    """Return the key of one layer's style loss."""
+    return f"{STYLE}/{tap}"
