@@ -19,6 +19,7 @@ module           the LightningModule: the canvas is its only learnable parameter
 callbacks        captures, checkpoints, signals (interrupts); progress shows them; history: metrics.csv; tracking: W&B
 objective        targets and the total loss; compiling: the same, faster; canvas: the image as parameter; optimizers,
                  schedule, metrics, counters
+economy          what of an evaluation is kept, by the memory that is free; footprint: how much it will need
 quality          what a picture keeps of its content and takes of its style, measured once it is made
 backbones        frozen networks whose named activations are compared; kernels: what they run faster by, in C
 images           reading and writing pictures; catalogue finds them; records, files and provenance keep what was done
@@ -26,7 +27,7 @@ keys             what measured numbers are called
 config           every option: name, type, default, help; options: how one is declared; score: the figure of merit;
                  validation checks them; composition reads conf/; identity: what makes two runs the same
 core             the mathematics: Gram matrices, losses, patchwork and recoloring (starts), averaging
-memory           what is freed is kept for the next step
+memory           what is freed is kept for the next step; hardware: what the machine is called, and can do
 errors           what a user can cause
 
 Imports go downward only; tests/test_architecture.py keeps it so.

@@ -41,7 +41,7 @@ def open_session(plan: Plan) -> Session:
     import torch
 
     from src.benchmark.cases import device_of
-    from src.preparation import device_name, use_threads
+    from src.hardware import device_name, use_threads
 
     use_threads(None)
     device = device_of(plan)

@@ -76,7 +76,8 @@ def _seconds(objective: Objective, image: Tensor) -> float:
 
 
 def compiled(objective: Objective) -> Evaluate:
-    """Return the objective, compiled at its next evaluation with known patches; those that look them up run as it is.
+    """Return the objective, compiled at its next evaluation with known patches; those that look them up, or do not keep
+    every layer, run as it is.
 
     Should the compiler fail, one line says so and the run goes on without it.
     """
@@ -86,7 +87,7 @@ def compiled(objective: Objective) -> Evaluate:
 
     def evaluate(normalized: Tensor) -> Terms:
         nonlocal fast, begun
-        if fast is None or not objective.matched:
+        if fast is None or not objective.matched or objective.recomputed.blocks:
             return objective(normalized)
         if begun is not None:
             if graphs:

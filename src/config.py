@@ -145,6 +145,7 @@ class Trainer:
     compile: str = option(
         "auto", "torch.compile: auto (a long run where it repays its half minute: bf16, GPU) | always | never"
     )
+    memory: str = option("auto", "layers kept for the gradient: auto (as fit) | whole | checkpointed | tiled")
     threads: int | None = option(None, "CPU threads; default: SLURM_CPUS_PER_TASK, else torch's choice")
 
 

@@ -22,6 +22,8 @@ Fit = Literal["keep", "squash"]
 
 # Below this a file holds no picture to speak of; SSIM's reflected 11 x 11 window needs 6 as well.
 SMALLEST_SIDE = 8
+# What is uploaded to be looked at beside curves, px: a large picture's file is in the run folder.
+PREVIEW_EDGE = 1600
 # Of EXIF: the entry, and its values that swap width and height.
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 
@@ -131,6 +133,13 @@ def write_png(path: Path, image: Tensor) -> None:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())
+
+
+def preview(path: Path) -> Image.Image:
+    """Return a picture of this program, made smaller where its long side has more than `PREVIEW_EDGE` pixels."""
+    image = Image.open(path)
+    image.thumbnail((PREVIEW_EDGE, PREVIEW_EDGE), Image.Resampling.LANCZOS)
+    return image
 
 
 def smallest_edge(size: tuple[int, int], needed: int, fit: Fit) -> int:

@@ -18,10 +18,12 @@ from src.callbacks import CHECKPOINT, Captures, Checkpoints, Signals
 from src.compiling import compiled, decide, obstacle
 from src.config import RunConfig
 from src.config import Trainer as TrainerOptions
+from src.economy import Economy, sparingly
 from src.errors import InputError
 from src.history import Tracker
 from src.interrupts import Interrupts
 from src.module import StyleTransferModule
+from src.objective import Objective
 from src.preparation import Preparation, Prepared
 from src.progress import Progress
 from src.records import RunRecord
@@ -111,7 +113,11 @@ def fit(
             before = module
             resumed = before is None and resume_step > 0
             image = before.canvas.picture() if before else None
-            prepared = preparation.at(stage.edge, image, restored=resumed)
+            footprint = preparation.footprint(stage.edge, begun=resumed or image is not None)
+            economy = Economy(footprint, config.trainer.memory, preparation.device, record.memory.get(str(stage.edge)))
+            economy.announce()
+            prepare = partial(_prepare, preparation, economy, record, stage.edge, image, resumed)
+            prepared = sparingly(prepare, economy.step_down)
             module = StyleTransferModule(
                 prepared.canvas,
                 prepared.objective,
@@ -122,7 +128,9 @@ def fit(
                 trackers,
                 compiled(prepared.objective) if compiles(config, record, prepared) else None,
                 interrupts.requested,
+                partial(sparingly, step_down=partial(_step_down, economy, record, stage.edge, prepared.objective)),
             )
+            record.write(folder)
             module.logged_step = max([-1, *(tracker.last_step for tracker in trackers)])
             if before:
                 module.take_over(before, config.schedule.carry)
@@ -150,9 +158,28 @@ def timetable_of(config: RunConfig, device: torch.device) -> Timetable:
     )
 
 
+def _prepare(
+    preparation: Preparation, economy: Economy, record: RunRecord, edge: int, image: Tensor | None, resumed: bool
+) -> Prepared:
+    record.memory[str(edge)] = economy.noted()
+    return preparation.at(edge, image, resumed, economy.recomputed)
+
+
+def _step_down(economy: Economy, record: RunRecord, edge: int, objective: Objective, error: BaseException) -> bool:
+    if not economy.step_down(error):
+        return False
+    objective.recomputed = economy.recomputed
+    record.memory[str(edge)] = economy.noted()
+    return True
+
+
 def compiles(config: RunConfig, record: RunRecord, prepared: Prepared) -> bool:
     """Return whether to compile, as was decided when the run began."""
     image = prepared.canvas.normalized()
+    if prepared.objective.recomputed.blocks:
+        if config.trainer.compile == "always":
+            log.info("not compiled: not every layer is kept (trainer.memory=whole keeps them)")
+        return False
     if record.compiled is None:
         asked = config.trainer.compile
         record.compiled = decide(asked, prepared.objective, image, record.precision, config.steps, len(stages(config)))

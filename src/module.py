@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,7 @@ class StyleTransferModule(LightningModule):
     """Moves a canvas downhill on an objective: one stage of a run.
 
     Steps are counted over all stages. One `training_step` takes all up to the timetable's next pause, under manual
-    optimisation. The loss that belongs to step s is that of the image after s updates: it is what the first evaluation
-    of step s + 1 sees, and it is logged under s.
-
+    optimisation. The loss of step s is that of the image after s updates, seen by the first evaluation of step s + 1.
     Network and targets are not registered: they are no parameters, and no checkpoint holds them.
 
     Args:
@@ -42,8 +41,9 @@ class StyleTransferModule(LightningModule):
         stage: the steps to be taken here.
         stop_at_loss: halt when the total loss is at or below this, in the last stage.
         trackers: receive the points, opened.
-        evaluate: the objective in a faster form, for the steps; the objective itself by default.
+        evaluate: the objective in a faster form, for the steps.
         stop_requested: asked after every step; True ends the run there (a signal arrived).
+        guard: calls what evaluates, and again where memory ran out and less of it will do.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class StyleTransferModule(LightningModule):
         trackers: Sequence[Tracker] = (),
         evaluate: Evaluate | None = None,
         stop_requested: Callable[[], bool] = lambda: False,
+        guard: Callable[[Callable[[], Any]], Any] = lambda attempt: attempt(),
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -69,6 +70,7 @@ class StyleTransferModule(LightningModule):
         self.stop_at_loss = stop_at_loss if stage.last == timetable.steps else None
         self.trackers = trackers
         self.stop_requested = stop_requested
+        self.guard = guard
         self.throughput = metrics.Throughput()
         self.evaluations = 0
         self.initial_loss: float | None = None
@@ -118,15 +120,14 @@ class StyleTransferModule(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Take the steps up to the next pause; the batch is a mere tick of the loop."""
-        optimizer = self.optimizers()
-        start = self.step
+        optimizer, start = self.optimizers(), self.step
         begun, evaluated = metrics.now(self.device), self.evaluations
         try:
             for step in range(start, min(self.timetable.next_pause(start), self.stage.last)):
                 if step % self.objective.loss.rematch == 0:
                     self.forget_matches()
                 set_rate(self.options, optimizer.param_groups, step, self.timetable.steps, self.stage.first)  # type: ignore[union-attr]
-                optimizer.step(self.closure(look_first=step == start))  # type: ignore[union-attr]
+                optimizer.step(partial(self.guard, self.closure(look_first=step == start)))  # type: ignore[union-attr]
                 self.canvas.after_update()
                 if self.stop_requested():
                     self.trainer.should_stop = True
@@ -176,9 +177,7 @@ class StyleTransferModule(LightningModule):
 
     @property
     def _scale(self) -> float:
-        """Return what L-BFGS sees the loss multiplied by: torch's guard on curvature is absolute (1e-10), and turns
-        down every pair of a loss that is small in its units. Adam is indifferent to scale.
-        """
+        # torch's guard on curvature is absolute (1e-10), and turns down every pair of a loss that is small in its units
         initial = self.initial_loss
         scaled = self.options.name == "lbfgs" and initial and math.isfinite(initial)
         return 1 / initial if initial and scaled else 1.0
@@ -189,8 +188,7 @@ class StyleTransferModule(LightningModule):
 
     def note(self, values: dict[str, float]) -> None:
         """Take note of the values of the present step; `Halt` where the run ends here."""
-        step = self.step
-        self.latest, self.latest_step = values, step
+        self.latest, self.latest_step = values, self.step
         if self.initial_loss is None:
             self.initial_loss = self.latest[keys.TOTAL]
         if not self.keep_if_finite(self.latest[keys.TOTAL]):
@@ -198,7 +196,7 @@ class StyleTransferModule(LightningModule):
         if self.stop_at_loss is not None and self.latest[keys.TOTAL] <= self.stop_at_loss:
             self.reached = True
             raise Halt
-        if self.timetable.logs_at(step):
+        if self.timetable.logs_at(self.step):
             self.log_point(self.latest)
 
     def keep_if_finite(self, loss: float) -> bool:
@@ -228,7 +226,8 @@ class StyleTransferModule(LightningModule):
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
         """Return all terms of the picture as it is, those of weight zero too."""
-        return metrics.terms_to_metrics(self.objective(self.canvas.normalized_picture(), full=True))[0]
+        terms = self.guard(lambda: self.objective(self.canvas.normalized_picture(), full=True))
+        return metrics.terms_to_metrics(terms)[0]
 
     def log_point(self, values: dict[str, float], picture: Path | None = None) -> None:
         """Send the values of the present step, with throughput and a picture, to every tracker: once a step."""

@@ -1,7 +1,6 @@
 """From a configuration to what the loop needs: images at working size, the network, targets, the canvas."""
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,25 +11,23 @@ from PIL import Image
 from torch import Tensor
 
 from src.backbones.extractor import Extractor
+from src.backbones.recomputation import KEPT, Recomputation
 from src.backbones.registry import architecture
 from src.backbones.weights import build_extractor
 from src.canvas import Canvas, starting_image
 from src.catalogue import Found
 from src.config import RunConfig
 from src.errors import InputError
+from src.footprint import Footprint
+from src.hardware import device_name, has_bf16, use_threads
 from src.images import SMALLEST_SIDE, interpolated, read_image, resize, smallest_edge, to_tensor, working_size
 from src.metrics import now, reset_peak_memory
 from src.objective import Objective, Taps
-from src.provenance import INSTRUCTIONS, cpu_entry
 
 if TYPE_CHECKING:
     from src.records import RunRecord
 
 log = logging.getLogger(__name__)
-
-
-# The instructions of processors that multiply bfloat16 themselves.
-BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 # Starts whose fine colours are not the result's.
@@ -120,7 +117,26 @@ class Preparation:
             extractor.compute_in(torch.bfloat16)
         return extractor.speed_up(), digest
 
-    def at(self, edge: int, image: Tensor | None, restored: bool = False) -> Prepared:
+    def footprint(self, edge: int, begun: bool) -> Footprint:
+        """Return what a stage will need of memory.
+
+        Args:
+            edge: its long side, px.
+            begun: whether it goes on from a picture that is there.
+        """
+        sizes = [
+            self._size(kind, image, edge)[::-1] for kind, image in (("content", self.content), ("style", self.style))
+        ]
+        split = self._space == "split"
+        return Footprint.of(self.config, self.taps, self.extractor, self.dtype, (sizes[0], sizes[1]), split, begun)
+
+    @property
+    def _space(self) -> str:
+        # changes of brightness and of coarse colours could not take the fine colours of another picture away
+        foreign = self.config.init.name in FOREIGN
+        return "pixel" if self.config.canvas.space == "split" and foreign else self.config.canvas.space
+
+    def at(self, edge: int, image: Tensor | None, restored: bool = False, recomputed: Recomputation = KEPT) -> Prepared:
         """Return a stage.
 
         Args:
@@ -129,6 +145,7 @@ class Preparation:
                 began with the content, recolored or not, what has changed since is enlarged and laid over the same
                 start at this size, which keeps its fine detail; otherwise the image itself is enlarged.
             restored: a checkpoint will be put into the canvas; where it starts does not matter.
+            recomputed: what of an evaluation is computed anew, in place of being kept.
 
         Raises:
             InputError: the images would be too small for the network's taps.
@@ -151,20 +168,28 @@ class Preparation:
                 log.info("start: the content in patches of the style, in %.1f s", now(self.device) - begun)
         options = replace(
             config.canvas,
-            # changes of brightness and of coarse colours could not take the fine colours of another picture away
-            space="pixel" if config.canvas.space == "split" and config.init.name in FOREIGN else config.canvas.space,
+            space=self._space,
             # a clamped image has another gradient than the one L-BFGS learns its curvature from
             clamp=config.canvas.clamp and config.optimizer.name != "lbfgs",
         )
         canvas = Canvas(start, self.extractor, options, config.schedule.average).to(self.device)
-        return Prepared(canvas, self._objective(content, style), content, style)
+        return Prepared(canvas, self._objective(content, style, recomputed), content, style)
 
-    def _objective(self, content: Tensor, style: Tensor) -> Objective:
+    def _objective(self, content: Tensor, style: Tensor, recomputed: Recomputation) -> Objective:
         normalize = self.extractor.normalize
         size = content.shape[2:]
         alike = ("content", self.checksums[0], size), ("style", self.checksums[1], style.shape[2:], size)
-        known = (self.objectives.get(key) for key in alike)
-        objective = Objective(self.extractor, self.taps, self.config.loss, normalize(content), normalize(style), *known)
+        content_of, style_of = (self.objectives.get(key) for key in alike)
+        objective = Objective(
+            self.extractor,
+            self.taps,
+            self.config.loss,
+            normalize(content),
+            normalize(style),
+            recomputed,
+            content_of,
+            style_of,
+        )
         self.objectives.update(dict.fromkeys(alike, objective))
         return objective
 
@@ -203,31 +228,6 @@ def _check_size(kind: str, image: Image.Image, config: RunConfig, edge: int, nee
             f"megapixels; the limit is {config.max_megapixels:g} (raise it with max_megapixels=N)"
         )
     return size
-
-
-def use_threads(asked: int | None) -> None:
-    """Take as many CPU threads as were asked for, else as the batch system allotted, else as torch thinks fit."""
-    # Slurm without CPU binding shows a job all cores of the node: take no more than were allotted.
-    allotted = os.environ.get("SLURM_CPUS_PER_TASK")
-    if threads := asked or (int(allotted) if allotted else None):
-        torch.set_num_threads(threads)
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Return whether a device multiplies bfloat16 in hardware, and so several times faster than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and not BF16_FLAGS.isdisjoint(cpu_entry(INSTRUCTIONS).split())
-
-
-def device_name(device: torch.device) -> str:
-    """Return the name of a device for people: the model of the GPU or CPU."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type != "cpu":
-        return device.type
-    name = cpu_entry(("model name",))
-    return f"cpu: {name}" if name else "cpu"
 
 
 def _announce(config: RunConfig, record: "RunRecord") -> None:

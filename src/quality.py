@@ -16,10 +16,12 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from src import keys
+from src.backbones.bands import statistics
 from src.backbones.extractor import Extractor
+from src.backbones.recomputation import Recomputation
 from src.backbones.weights import build_extractor
 from src.config import Backbone, RunConfig
-from src.core.losses import StyleTarget, style_normalized
+from src.core.losses import Statistics, style_normalized
 from src.records import RunRecord
 
 PATCH = 7
@@ -144,9 +146,13 @@ def judge_of(optimised: Backbone) -> Backbone:
 def gram_distance(image: Tensor, style: Tensor, judge: Backbone) -> float:
     """Return the `normalized` style loss, averaged over relu1_1, relu2_1, relu3_1 of the judge: 1 is a blank image."""
     extractor = _extractor(judge.name, judge.weights)
-    mine, theirs = (extractor(extractor.normalize(each)) for each in (image, style))
-    losses = [style_normalized(mine[tap], StyleTarget.of(theirs[tap])) for tap in JUDGED_AT]
+    mine, theirs = (_statistics(extractor, each) for each in (image, style))
+    losses = [style_normalized(mine[tap], theirs[tap]) for tap in JUDGED_AT]
     return float(torch.stack(losses).mean())
+
+
+def _statistics(extractor: Extractor, image: Tensor) -> dict[str, Statistics]:
+    return statistics(extractor, extractor.normalize(image), JUDGED_AT, Recomputation(len(JUDGED_AT), banded=True))
 
 
 @lru_cache(maxsize=2)

@@ -30,7 +30,7 @@ FOUND = (
 )
 SUMMARY = (
     *("status", "error", "stopped", "initial_loss", "loss_decay", "ssim", "ssim_published", "it_per_s", "mpx_it_per_s"),
-    *("gradient_ssim", "patch_distance", "gram_distance", "score", "peak_mib", "seconds", "evaluations"),
+    *("gradient_ssim", "patch_distance", "gram_distance", "score", "peak_mib", "memory", "seconds", "evaluations"),
 )
 
 
@@ -56,8 +56,9 @@ class RunRecord:
     by the published program's convention; the three after it are those of `quality`, and `score`
     is made of them; `study` and `trial` name the search that the run belongs to; `it_per_s` counts evaluations;
     `seconds` is the loop's wall time over all resumes; `peak_mib` is allocated memory on a GPU, resident memory of
-    the process on a CPU. `batch` is the number of pairs in its batch, itself included; `it_per_s`, `seconds` and
-    `peak_mib` are then those of the whole batch, in which each pair has as many evaluations as if it were alone.
+    the process on a CPU; `memory` says by edge, px, how each stage of a run alone was evaluated, and what peak was
+    expected. `batch` is the number of pairs in its batch, itself included; `it_per_s`, `seconds` and `peak_mib` are
+    then those of the whole batch, in which each pair has as many evaluations as if it were alone.
     """
 
     schema: int = SCHEMA
@@ -104,6 +105,7 @@ class RunRecord:
     device: str | None = None
     threads: int | None = None
     compiled: bool | None = None
+    memory: dict[str, dict[str, Any]] = field(default_factory=dict)
     batch: int = 1
     study: str | None = None
     trial: int | None = None

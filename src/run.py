@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from src import records
 from src.catalogue import find_files
 from src.config import RunConfig, plain, typed
-from src.errors import InputError, Interrupted, NonFiniteLoss
+from src.errors import InputError, Interrupted, NonFiniteLoss, first_line
 from src.interrupts import Interrupts
 from src.memory import keep_freed
 from src.records import RunRecord
@@ -98,11 +98,17 @@ def _optimise(session: Session, interrupts: Interrupts) -> None:
     files = find_files(config)  # before the heavy imports: a misspelt path is told at once
     load_pytorch()
 
+    from src.economy import out_of_memory
     from src.loop import find_device, fit
     from src.preparation import Preparation
 
     preparation = Preparation(config, record, files, find_device(config.trainer))
-    module, prepared = fit(config, folder, record, preparation, interrupts, session.trackers)
+    try:
+        module, prepared = fit(config, folder, record, preparation, interrupts, session.trackers)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise InputError(f"memory ran out ({first_line(error)}); a smaller edge will do") from error
     conclude(session, module, prepared, interrupts)
 
 

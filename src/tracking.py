@@ -51,10 +51,12 @@ class WandbTracker(Tracker):
         """Log one row, committed at once: a row that waits for its successor would be lost in a kill."""
         import wandb
 
+        from src.images import preview
+
         def send() -> None:
             point: dict[str, Any] = {"step": step, **values}
             if picture is not None:
-                point[keys.CAPTURE] = wandb.Image(str(picture), caption=f"step {step}")
+                point[keys.CAPTURE] = wandb.Image(preview(picture), caption=f"step {step}")
             self.run.log(point, step=step, commit=True)
 
         self._try(send)

@@ -19,6 +19,7 @@ CHOICES = {
     "logger.name": ("wandb", "csv", "none"),
     "logger.mode": ("auto", "online", "offline"),
     "trainer.compile": ("auto", "always", "never"),
+    "trainer.memory": ("auto", "whole", "checkpointed", "tiled"),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
     "fit": ("keep", "squash"),
     "precision": ("auto", "bf16", "32", "64"),

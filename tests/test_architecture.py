@@ -14,11 +14,12 @@ FLOORS = tuple(
     for floor in (
         "errors core.statistics core.sorting core.losses core.palette core.patches core.example core.patchwork "
         "core.recoloring core.averaging",
-        "files memory interrupts provenance keys options score config identity help composition catalogue images "
-        "records history validation tracking session schedule batch.logs batch.grouping kernels.build "
-        "kernels.winograd backbones.registry backbones.extractor backbones.weights pretraining.config "
-        "pretraining.crops searching.config",
-        "objective canvas optimizers metrics counters quality compiling pretraining.network pretraining.record",
+        "files memory interrupts provenance hardware keys options score config identity help composition catalogue "
+        "images records history validation tracking session schedule batch.logs batch.grouping kernels.build "
+        "kernels.winograd backbones.registry backbones.recomputation backbones.extractor backbones.bands "
+        "backbones.weights pretraining.config pretraining.crops searching.config",
+        "objective footprint economy canvas optimizers metrics counters quality compiling pretraining.network "
+        "pretraining.record",
         "module callbacks progress pretraining.module batch.objective batch.module batch.checkpoints",
         "preparation loop run pretraining.run searching.space",
         "batch.pairs batch.loop batch.run",
@@ -61,20 +62,24 @@ BESIDE = {
     "pretraining.crops": {"images"},
     "composition": {"config", "help", "identity", "pretraining.config", "searching.config"},
     "help": {"config"},
+    "hardware": {"provenance"},
     "records": {"files"},
     "validation": {"config", "schedule", "backbones.registry"},
     "history": {"files"},
-    "tracking": {"config", "history", "keys"},
+    "tracking": {"config", "history", "images", "keys"},
     "kernels.build": {"catalogue", "files", "provenance"},
     "kernels.winograd": {"kernels.build"},
     "backbones.extractor": {"backbones.registry", "kernels.winograd"},
+    "backbones.bands": {"backbones.extractor", "backbones.recomputation", "backbones.registry"},
     "backbones.weights": {"backbones.extractor", "backbones.registry", "catalogue", "config"},
     "metrics": {"objective"},
+    "footprint": {"objective"},
+    "economy": {"footprint"},
     "counters": {"metrics"},
     "compiling": {"metrics", "objective"},
     "callbacks": {"module"},
     "loop": {"preparation"},
-    "pretraining.run": {"loop", "preparation"},
+    "pretraining.run": {"loop"},
     "run": {"loop", "preparation"},
     "benchmark.speed": {"benchmark.roof"},
     "benchmark.race": {"benchmark.speed"},

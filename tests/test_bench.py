@@ -13,7 +13,7 @@ from PIL import Image
 
 from src import bench
 from src.backbones.registry import ARCHITECTURES, Architecture
-from src.benchmark import curves, plan, results, roof, table, target, timing
+from src.benchmark import curves, memory, plan, results, roof, table, target, timing
 from src.benchmark.cases import Case, activations, forward_operations, prepare, program_of, step_of
 from src.benchmark.results import Measured, Results, Session
 from src.errors import InputError
@@ -42,7 +42,8 @@ def _results() -> Results:
         "race": [Measured(fast.label, {"it_per_s": 2.5, "program_it_per_s": 0.5, "ratio": 5.0})],
         "lightning": [Measured(fast.label, {"bare_seconds": 0.4, "loop_seconds": 0.41, "share": 0.0244})],
         "memory": [
-            Measured(fast.label, {"peak_mib": 1234.0}),
+            Measured(fast.label, {"peak_mib": 1234.0, "estimate_mib": 1200.0, "seconds": 0.5}),
+            Measured(Case("vgg19", 356, mode="tiled").label, note="too little memory"),
             Measured(Case("vgg19", 356, mode=plan.PROGRAM).label, {"peak_mib": 2345.0}),
         ],
         "target": [
@@ -147,6 +148,15 @@ def test_a_case_that_does_not_fit_is_not_begun(monkeypatch: pytest.MonkeyPatch) 
     assert Case("vgg19", 64).obstacle(CPU) == ""
 
 
+@pytest.mark.parametrize(("mode", "note"), [("eager", ""), ("tiled", "1 of 5 blocks computed anew")])
+def test_memory_is_measured_beside_what_was_expected(mode: str, note: str) -> None:
+    found = memory.peak_of(Case("embedded", 48, mode=mode), plan.quick("cpu"))
+    assert found.values.keys() == {"peak_mib", "seconds", "estimate_mib"} and min(found.values.values()) > 0
+    assert found.note == note
+    theirs = memory.peak_of(Case("embedded", 48, mode=plan.PROGRAM), plan.quick("cpu"))
+    assert theirs.values.keys() == {"peak_mib", "seconds"}
+
+
 def test_results_survive_the_file(tmp_path: Path) -> None:
     found = _results()
     found.write(tmp_path / "bench.json")
@@ -180,13 +190,19 @@ def test_the_table_says_what_was_measured_and_what_was_not() -> None:
     text = table.render(_results())
     assert "| vgg19 | 356 | 2.50 | 0.300 | 125 %, 50 % | not measured: not in this hardware | – | –, – |" in text
     assert "| vgg19, 356 px | 0.500 | 2.50 | 5.00 |" in text
+    assert "| vgg19, ours, float32 | 1234 (1200; 0.500 s) |" in text
+    assert "| vgg19, ours, float32, tiled | not measured: too little memory |" in text
     assert "| vgg19, published program | 2345 |" in text
     assert "| cat-swell | 60 | 3.00 | 100 | 99 | not reached in 99 evaluations | – |" in text
-    assert "| Peak memory | not measured |" in text, "there is no GPU"
+    assert "| Peak memory, in brackets what was expected and the time of a step | not measured |" in text, (
+        "there is no GPU"
+    )
     gpu = _session("A GPU")
     with_gpu = _results().updated(Results((gpu,), results.rows_of(gpu, "speed", [_speed(Case("vgg19", 356), 40.0)])))
     assert "| vgg19 | 356 | 40.0 |" in table.render(with_gpu)
-    assert "| Peak memory | not measured |" not in table.render(with_gpu)
+    assert "| Peak memory, in brackets what was expected and the time of a step | not measured |" not in table.render(
+        with_gpu
+    )
     for lines in text.split("\n\n"):  # every row has the columns of its table
         if lines.startswith("|"):
             assert len({line.replace(r"\|", "").count("|") for line in lines.splitlines()}) == 1, lines

@@ -316,7 +316,7 @@ def test_automatic_precision_is_what_the_hardware_has(
     small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entries = {"flags": "fpu avx2", "model name": "a CPU"}
-    monkeypatch.setattr("src.preparation.cpu_entry", lambda keys: entries.get(keys[0], ""))
+    monkeypatch.setattr("src.hardware.cpu_entry", lambda keys: entries.get(keys[0], ""))
     assert run(small("precision=auto"), tmp_path / "without").precision == "32"
     entries["flags"] += " avx512_bf16"
     config = small("precision=auto", "steps=4")

@@ -123,14 +123,42 @@ class Extractor(nn.Module):
         Returns:
             tap name to (B, C, H', W').
         """
-        wanted = set(self.taps if taps is None else taps)
+        wanted = self.taps if taps is None else tuple(taps)
+        deepest = max(int(tap[4]) for tap in wanted)
         found: dict[str, Tensor] = {}
-        values = normalized if self.compute_dtype is None else normalized.to(self.compute_dtype)
-        block = "1"
-        for name, convolution in self.convolutions.items():
-            if name[4] != block:
-                values, block = self.pool(values), name[4]
-            seen = name in wanted
+        values: Tensor | None = self.enter(normalized)
+        for block in range(1, deepest + 1):
+            assert values is not None
+            more, values = self.block(block, values, wanted, block == deepest)
+            found.update(more)
+        return found
+
+    def enter(self, normalized: Tensor) -> Tensor:
+        """Return the first block's input: the image in the precision of the convolutions."""
+        return normalized if self.compute_dtype is None else normalized.to(self.compute_dtype)
+
+    def names(self, block: int) -> list[str]:
+        """Return the convolutions of a block, counted from 1, as far as they are built."""
+        return [name for name in self.convolutions if name[4] == str(block)]
+
+    def block(
+        self, block: int, values: Tensor, taps: Iterable[str], last: bool
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Run one block.
+
+        Args:
+            block: its number, from 1.
+            values: its input, (B, C, H, W).
+            taps: those that lie in other blocks are left out.
+            last: whether nothing after its deepest tap is wanted.
+
+        Returns:
+            tap name to activations, and the pooled output, which is the next block's input; None of the last.
+        """
+        wanted = {tap for tap in taps if tap[4] == str(block)}
+        found: dict[str, Tensor] = {}
+        for name in self.names(block):
+            convolution, seen = self.convolutions[name], name in wanted
             assert isinstance(convolution, nn.Conv2d) and convolution.bias is not None
             if name in self.fast:
                 values = self.fast[name](values, convolution.bias, relu=not seen)
@@ -141,12 +169,12 @@ class Extractor(nn.Module):
             if seen:
                 found[name] = values
             after = name.replace("conv", "relu")
-            if len(found) == len(wanted):
+            if last and len(found) == len(wanted):
                 break
             if seen or name not in self.fast:
                 values = F.relu(values, inplace=not seen)
             if after in wanted:
                 found[after] = values
-            if len(found) == len(wanted):
+            if last and len(found) == len(wanted):
                 break
-        return found
+        return found, None if last else self.pool(values)

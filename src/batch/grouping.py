@@ -17,6 +17,7 @@ OWN_LAYERS = ("name", "weights")
 # What a batch has not for each sample.
 LINE_SEARCH = "optimizer=lbfgs searches along a line of its own for each pair"
 MOMENTS = "schedule.carry takes an optimiser's moments from size to size"
+LESS_KEPT = "trainer.memory=checkpointed or tiled is for one large image; a batch keeps every layer"
 
 
 @dataclass
@@ -75,7 +76,9 @@ def grouped(jobs: Sequence[RunConfig | None], size: int) -> Groups:
 def _obstacle(config: RunConfig) -> str:
     if config.optimizer.name != "adam":
         return LINE_SEARCH
-    return MOMENTS if config.schedule.carry else ""
+    if config.schedule.carry:
+        return MOMENTS
+    return LESS_KEPT if config.trainer.memory in ("checkpointed", "tiled") else ""
 
 
 def common(config: RunConfig) -> dict[str, object]:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from src.backbones.recomputation import KEPT
 from src.canvas import Canvas
 from src.compiling import Evaluate
-from src.core.losses import StyleTarget
+from src.core.losses import Statistics
 from src.core.palette import Palette
 from src.core.patches import JoinedPatches
 from src.objective import Objective, Terms
@@ -26,14 +27,16 @@ class BatchObjective(Objective):
         first = members[0]
         self.members = tuple(members)
         self.extractor, self.taps, self.loss, self.form = first.extractor, first.taps, first.loss, first.form
+        self.recomputed = KEPT
         self.content_target = torch.cat([each.content_target for each in members])
+        self.content_factor = self.form.content(self.content_target)
         like = self.content_target
         self.alpha = like.new_tensor([each.alpha for each in members])
         self.beta = like.new_tensor([each.beta for each in members])
         self.weights = {tap: like.new_tensor([each.weights[tap] for each in members]) for tap in first.weights}
         self.asked = any(each.asked[0] for each in members), any(each.asked[1] for each in members)
         self.style_targets = {
-            tap: StyleTarget.joined([each.style_targets[tap] for each in members]) for tap in first.style_targets
+            tap: Statistics.joined([each.style_targets[tap] for each in members]) for tap in first.style_targets
         }
         # at the same taps in all: where a style has no room for a patch, its pair is in another batch
         self.patches = {tap: JoinedPatches([each.patches[tap] for each in members]) for tap in first.patches}

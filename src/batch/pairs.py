@@ -112,6 +112,7 @@ class Pair:
         before = getattr(self, "module", None)
         resumed = before is None and self.resume_step > 0
         image = before.canvas.picture() if before else None
+        self.record.memory.pop(str(stage.edge), None)  # of an earlier process in which it was alone
         self.prepared = self.preparation.at(stage.edge, image, restored=resumed)
         trackers = self.session.trackers
         self.module = StyleTransferModule(

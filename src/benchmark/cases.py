@@ -1,35 +1,41 @@
 """A step of the program at a size, outside of any loop: what is timed."""
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 
+from src.backbones.recomputation import Recomputation
 from src.backbones.registry import Architecture, architecture, convolution_of
-from src.benchmark.plan import Plan, compile_override
+from src.benchmark.plan import STRATEGIES, Plan, mode_overrides
 from src.benchmark.program import PublishedProgram
 from src.benchmark.results import Label
 from src.catalogue import find_files
 from src.compiling import compiled
 from src.composition import compose
 from src.config import RunConfig
+from src.economy import Economy, free_bytes
+from src.footprint import Footprint
+from src.hardware import has_bf16
+from src.kernels.winograd import available
 from src.loop import find_device
+from src.objective import Taps
 from src.optimizers import build_optimizer
-from src.preparation import Preparation, Prepared, has_bf16
+from src.preparation import Preparation, Prepared
 from src.session import new_record
 
 CONTENT, STYLE = "cat", "swell"
 DEEPEST = "conv5_1"  # of the published recipe
 NO_BF16 = "not in this hardware"
 BYTES = {"32": 4, "bf16": 2}
-LIBRARIES = 1.5 * 2**30  # what a process holds before the first picture, the network included
+LIBRARIES = 1.0 * 2**30  # what a process holds before the first picture, the network included
 
 
 @dataclass(frozen=True)
 class Case:
-    """One network at one size, square, in one precision and one of `plan.MODES`, by the published recipe."""
+    """One network at one size, square, in one precision and one of `plan.MODES` or `plan.STRATEGIES`, by the published
+    recipe.
+    """
 
     backbone: str
     edge: int
@@ -50,7 +56,7 @@ class Case:
         """Return its configuration. VGG's weights are random: speed does not depend on their values."""
         weights = "trained" if architecture(self.backbone).url is None else "random"
         named = (f"content={CONTENT}", f"style={STYLE}", f"backbone={self.backbone}", f"backbone.weights={weights}")
-        size = (f"edge={self.edge}", f"precision={self.precision}", "logger=none", *compile_override(self.mode))
+        size = (f"edge={self.edge}", f"precision={self.precision}", "logger=none", *mode_overrides(self.mode))
         return compose(["experiment=paper", *named, *size, *more])
 
     @property
@@ -64,14 +70,22 @@ class Case:
         return self.edge**2 / 1e6
 
     @property
+    def footprint(self) -> Footprint:
+        """Return what a step needs of memory."""
+        recipe = self.config()
+        taps = Taps.of(recipe)
+        size = (self.edge, self.edge)
+        return Footprint(
+            size, size, architecture(self.backbone), recipe.backbone.pool, tuple(taps.style), taps.content,
+            patches=False, palette=False, split=False, average=False, optimizer="adam", history=0, value=4,
+            feature=BYTES[self.precision], tiled_filters=self.precision == "32" and available(), patchwork=False,
+        )  # fmt: skip
+
+    @property
     def needed_bytes(self) -> float:
-        """Return roughly what a step needs: every activation, with its padding where that is a copy, and the gradients
-        of the largest.
-        """
-        known = architecture(self.backbone)
-        kept = activations(known, DEEPEST, self.edge)
-        copies = 1 if known.padding == "zeros" else 2
-        return LIBRARIES + BYTES[self.precision] * (1.5 * copies * sum(kept) + 3 * max(kept))
+        """Return roughly what a process needs for it."""
+        blocks = self.footprint.blocks if self.mode in STRATEGIES else 0
+        return LIBRARIES + self.footprint.need(Recomputation(blocks, self.mode == "tiled"))
 
     def obstacle(self, device: torch.device) -> str:
         """Return why a device cannot run it, or nothing."""
@@ -99,22 +113,6 @@ def forward_operations(known: Architecture, tap: str, edge: int) -> float:
     return sum(2.0 * 9 * given * size for given, size in zip(inputs, activations(known, tap, edge), strict=False))
 
 
-def free_bytes(device: torch.device) -> float:
-    """Return what is free: of the GPU's memory, or of this machine's, or of what a container may take of it."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    found = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES"))]
-    try:
-        entries = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        found = [float(entries["MemAvailable"].split()[0]) * 1024]
-        group = Path("/sys/fs/cgroup")
-        limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        found.append(float(limit) - float(used))
-    except (OSError, KeyError, ValueError):  # not Linux, no container, or one without a limit ("max")
-        pass
-    return min(found)
-
-
 def device_of(plan: Plan) -> torch.device:
     """Return the device of a plan.
 
@@ -126,8 +124,15 @@ def device_of(plan: Plan) -> torch.device:
 
 def prepare(config: RunConfig) -> Prepared:
     """Return what the loop of a configuration would begin with, at its full size."""
-    preparation = Preparation(config, new_record(config), find_files(config), find_device(config.trainer))
-    return preparation.at(config.edge, None)
+    return prepare_in(config)[0]
+
+
+def prepare_in(config: RunConfig) -> tuple[Prepared, Economy]:
+    """Return the same, and how it came to what of it is kept."""
+    device = find_device(config.trainer)
+    preparation = Preparation(config, new_record(config), find_files(config), device)
+    economy = Economy(preparation.footprint(config.edge, begun=False), config.trainer.memory, device)
+    return preparation.at(config.edge, None, recomputed=economy.recomputed), economy
 
 
 def step_of(config: RunConfig, prepared: Prepared) -> Callable[[], None]:

@@ -9,7 +9,7 @@ SECTIONS = {
     "race": "a step against the published program's, in turn",
     "lightning": "a step under Lightning's Trainer against the bare one, in turn",
     "batch": "many pairs at once: steps per second of each pair, and of all, by their number",
-    "memory": "peak memory by size, each in a process of its own",
+    "memory": "peak memory by size and strategy with what was expected, each in a process of its own",
     "target": "time to the loss that the published recipe ends with",
     "curves": "loss of the default objective against evaluations and seconds, by optimiser",
     "precision": "final loss in bfloat16 against float32",
@@ -19,11 +19,13 @@ PRECISIONS = ("32", "bf16")
 KINDS = ("convolution", "product")  # of what the roof is made
 PROGRAM = "program"  # in the place of a mode: the published program
 MODES = ("eager", "compiled")  # how a step is evaluated
+STRATEGIES = ("checkpointed", "tiled")  # the same, eager, with less kept for the gradient
 
 
-def compile_override(mode: str) -> tuple[str, ...]:
-    """Return the override that asks the program for one of `MODES`."""
-    return (f"trainer.compile={'always' if mode == 'compiled' else 'never'}",)
+def mode_overrides(mode: str) -> tuple[str, ...]:
+    """Return the overrides that ask the program for one of `MODES` or `STRATEGIES`."""
+    compile, memory = "always" if mode == "compiled" else "never", mode if mode in STRATEGIES else "whole"
+    return f"trainer.compile={compile}", f"trainer.memory={memory}"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Plan:
         modes: of `MODES`, those to measure.
         backbones: the networks of `speed` and `memory`.
         sizes: the edges of their squares, px.
+        large: one more of `memory`, with as many pixels as 3840 x 2160 has.
         races: network and edge of each case held against the published program.
         loops: network and edge of each case held against Lightning's loop.
         loop_steps: steps of one such loop.
@@ -55,6 +58,7 @@ class Plan:
     modes: tuple[str, ...] = MODES
     backbones: tuple[str, ...] = ("vgg19", "embedded")
     sizes: tuple[int, ...] = (256, 356, 512, 1024, 2048)
+    large: tuple[int, ...] = (2880,)
     races: tuple[tuple[str, int], ...] = (("vgg19", 356), ("embedded", 356), ("embedded", 160))
     loops: tuple[tuple[str, int], ...] = (("vgg19", 356), ("embedded", 356), ("embedded", 64))
     loop_steps: int = 20
@@ -90,6 +94,7 @@ def quick(trainer: str) -> Plan:
         modes=("eager",),
         backbones=("embedded",),
         sizes=(48,),
+        large=(),
         races=(("embedded", 48),),
         loops=(("embedded", 32),),
         loop_steps=5,

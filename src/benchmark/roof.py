@@ -9,7 +9,7 @@ from src.benchmark.cases import NO_BF16, device_of
 from src.benchmark.plan import KINDS, PRECISIONS, Plan
 from src.benchmark.results import Measured
 from src.benchmark.timing import Timing, interleaved
-from src.preparation import has_bf16
+from src.hardware import has_bf16
 
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
 # One convolution in the middle of VGG-19 at the study's size (conv3_2 at 356 px), and a product of as many operations;

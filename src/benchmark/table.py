@@ -155,10 +155,16 @@ def _memory(rows: Sequence[Row]) -> list[Line]:
     lines = []
     for (backbone, precision, mode), cases in _grouped(rows, "backbone", "precision", "mode"):
         name = FORMATS[str(precision)]
-        who = "published program" if mode == PROGRAM else f"ours, {name}{', compiled' * (mode == 'compiled')}"
+        who = "published program" if mode == PROGRAM else f"ours, {name}{f', {mode}' * (mode != 'eager')}"
         line = {"MiB": f"{backbone}, {who}"}
         for edge in _distinct(rows, "edge"):
-            line[f"{edge} px"] = _figure(_find(cases, edge=edge), "peak_mib", digits=4)
+            row = _find(cases, edge=edge)
+            expected, seconds = (
+                _figure(row, "estimate_mib", digits=4, silent=True),
+                _figure(row, "seconds", silent=True),
+            )
+            beside = f" ({expected}; {seconds} s)" if row and "seconds" in row.values else ""
+            line[f"{edge} px"] = _figure(row, "peak_mib", digits=4) + beside
         lines.append(line)
     return lines
 
@@ -214,7 +220,7 @@ PARTS: dict[str, tuple[str, Callable[[Sequence[Row]], list[Line]]]] = {
     "batch": ("Many pairs at once", _batch),
     "curves": ("Time to the loss that 1000 steps of Adam at 0.02 reach by the default objective, medians", _curves),
     "precision": ("Final loss of the defaults in both precisions", _precision),
-    "memory": ("Peak memory", _memory),
+    "memory": ("Peak memory, in brackets what was expected and the time of a step", _memory),
     "lightning": ("The share of Lightning and the rest of the loop", _lightning),
     "startup": ("Start-up, against importing torch, torchvision, torchmetrics and pytorch_lightning alone", _startup),
 }

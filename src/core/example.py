@@ -1,13 +1,14 @@
 """The patches of an example picture: which of them lie where in an image, and the image that they make."""
 
 import math
+from collections.abc import Iterator
 from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.core.patches import STRIDE, averaged, padded
+from src.core.patches import STRIDE, averaged, padded, place_rows, places
 
 # At STRIDE pixels from place to place, patches of seven overlap twelvefold.
 SIZE = 7
@@ -49,20 +50,25 @@ class ExamplePatches:
                 nearest = torch.minimum(nearest, (part @ keys.T).amin(0))
             self._scaled = (keys / (RELUCTANCE + nearest.clamp_min(0)).unsqueeze(1)).T
         found = torch.cat([(part @ self._scaled).argmin(1) for part in queries.split(_CHUNK)])
-        return torch.stack([found // self.columns, found % self.columns]).view(2, *_places(image))
+        return torch.stack([found // self.columns, found % self.columns]).view(2, *places(image))
 
     def improved(self, origins: Tensor, image: Tensor) -> Tensor:
         """Return better origins for an image (1, 3, H, W): of those given, those a pixel aside, and those that go on
         where a neighbour's patch lies, the nearest (Ashikhmin 2001, "Synthesizing natural textures").
         """
-        queries, size = _queries(image), _places(image)
-        best, least = origins, queries.new_full(size, math.inf)
-        near = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
-        aside = [origins + origins.new_tensor(step).view(2, 1, 1) for step in near]
-        continued = [
-            torch.roll(origins, step, (1, 2)) + STRIDE * origins.new_tensor(step).view(2, 1, 1) for step in near
-        ]
-        for candidate in (origins, *aside, *continued):
+        around = padded(image, SIZE, "reflect")
+        found, first = [], 0
+        for rows in place_rows(around, SIZE):
+            queries = _cut_out(around[:, :, rows])
+            last = first + len(queries) // origins.shape[2]
+            found.append(self._improved(origins, slice(first, last), queries))
+            first = last
+        return torch.cat(found, 1)
+
+    def _improved(self, origins: Tensor, rows: slice, queries: Tensor) -> Tensor:
+        size = (rows.stop - rows.start, origins.shape[2])
+        best, least = origins[:, rows], queries.new_full(size, math.inf)
+        for candidate in _candidates(origins, rows):
             candidate = self._inside(candidate)
             distance = (self._at(candidate) - queries).square().sum(1).view(size)
             better = distance < least
@@ -71,7 +77,8 @@ class ExamplePatches:
 
     def lay(self, origins: Tensor, image: Tensor) -> Tensor:
         """Return the patches at their places, averaged where they overlap, (1, 3, H, W) as `image`."""
-        return averaged(self._at(self._inside(origins)).T.unsqueeze(0), image, SIZE)
+        origins = self._inside(origins)
+        return averaged(lambda rows: self._at(origins[:, rows]).T.unsqueeze(0), image, SIZE)
 
     @cached_property
     def _keys(self) -> tuple[Tensor, Tensor]:
@@ -97,11 +104,11 @@ def carried(origins: Tensor, before: tuple[Tensor, Tensor], now: tuple[Tensor, T
         now: those of the finer one.
     """
     parents, found = [], []
-    for axis, count in enumerate(_places(now[0])):
+    for axis, count in enumerate(places(now[0])):
         factor = now[0].shape[2 + axis] / before[0].shape[2 + axis]
-        places = STRIDE * torch.arange(count, device=origins.device)
-        parent = (((places + 0.5) / factor - 0.5) / STRIDE).round().long().clamp(max=origins.shape[1 + axis] - 1)
-        parents.append((parent, places - ((STRIDE * parent + 0.5) * factor - 0.5)))
+        at = STRIDE * torch.arange(count, device=origins.device)
+        parent = (((at + 0.5) / factor - 0.5) / STRIDE).round().long().clamp(max=origins.shape[1 + axis] - 1)
+        parents.append((parent, at - ((STRIDE * parent + 0.5) * factor - 0.5)))
     (rows, below), (columns, right) = parents  # and how far, on the finer level, a place is from where its parent is
     for axis, apart in enumerate((below.unsqueeze(1), right.unsqueeze(0))):
         factor = now[1].shape[2 + axis] / before[1].shape[2 + axis]
@@ -110,12 +117,25 @@ def carried(origins: Tensor, before: tuple[Tensor, Tensor], now: tuple[Tensor, T
     return torch.stack(found)
 
 
-def _places(image: Tensor) -> tuple[int, int]:
-    """Return how many rows and columns of places an image has: its last pixel belongs to one."""
-    height, width = image.shape[-2:]
-    return height // STRIDE + 1, width // STRIDE + 1
+def _candidates(origins: Tensor, rows: slice) -> Iterator[Tensor]:
+    """Yield what might be better in some rows, (2, rows, columns) each: what is there, a pixel aside, and where the
+    patch of a neighbour goes on.
+    """
+    near = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
+    here = origins[:, rows]
+    yield here
+    for step in near:
+        yield here + origins.new_tensor(step).view(2, 1, 1)
+    for step in near:
+        of = torch.arange(rows.start, rows.stop, device=origins.device) - step[0]
+        neighbours = torch.roll(origins[:, of % origins.shape[1]], step[1], 2)
+        yield neighbours + STRIDE * origins.new_tensor(step).view(2, 1, 1)
 
 
 def _queries(image: Tensor) -> Tensor:
     """Return the patch around each place of an image, (places, 3 x SIZE x SIZE)."""
-    return F.unfold(padded(image, SIZE, "reflect"), SIZE, stride=STRIDE)[0].T
+    return _cut_out(padded(image, SIZE, "reflect"))
+
+
+def _cut_out(image: Tensor) -> Tensor:
+    return F.unfold(image, SIZE, stride=STRIDE)[0].T

@@ -1,4 +1,7 @@
-"""Content and style losses of one layer, in five named forms. Each returns one value per sample, (B,).
+"""Content and style losses of one layer, in five named forms, one value per sample, (B,).
+
+Each is a function of sums over positions alone (Gram matrix, channel means, squared distance), so that a picture may be
+measured in parts.
 
 | form         | content                        | style (G, A already Gram matrices)               | layer weights |
 |--------------|--------------------------------|--------------------------------------------------|---------------|
@@ -23,18 +26,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from src.core.statistics import TINY, energy, gram_matrix, moments, positions
+from src.core.statistics import TINY, energy, moment_sums, positions
 
 
 @dataclass(frozen=True)
-class StyleTarget:
-    """What the style loss keeps of the style image at one layer.
+class Statistics:
+    """What the style loss reads of a picture at one layer.
 
     Attributes:
-        gram: (B, N, N), not normalised; B is 1 or the batch of the canvas.
+        gram: (B, N, N), not normalised; for a target B is 1 or the batch of the canvas.
         mean: (B, N) of each channel.
         covariance: (B, N, N) of the channels over the positions.
-        positions: M', the number of positions it was summed over; (B, 1, 1) where it is not the same for all.
+        positions: M, the number of positions it was summed over; (B, 1, 1) where it is not the same for all.
     """
 
     gram: Tensor
@@ -43,14 +46,18 @@ class StyleTarget:
     positions: int | Tensor
 
     @classmethod
-    def of(cls, features: Tensor) -> "StyleTarget":
-        """Measure the style features (B, N, H, W)."""
-        gram, mean = moments(features)
-        covariance = gram / positions(features) - mean.unsqueeze(2) * mean.unsqueeze(1)
-        return cls(gram, mean, covariance, positions(features))
+    def of(cls, features: Tensor) -> "Statistics":
+        """Measure features (B, N, H, W)."""
+        return cls.of_sums(*moment_sums(features), positions(features))
 
     @classmethod
-    def joined(cls, targets: "Sequence[StyleTarget]") -> "StyleTarget":
+    def of_sums(cls, gram: Tensor, total: Tensor, positions: int) -> "Statistics":
+        """Return those of what `moment_sums` returns, of one map or added up over its parts: M positions in all."""
+        mean = total / positions
+        return cls(gram, mean, gram / positions - mean.unsqueeze(2) * mean.unsqueeze(1), positions)
+
+    @classmethod
+    def joined(cls, targets: "Sequence[Statistics]") -> "Statistics":
         """Return the targets of several samples, in their order, as those of one batch."""
         gram, mean, covariance = (
             torch.cat([getattr(each, name) for each in targets]) for name in ("gram", "mean", "covariance")
@@ -59,47 +66,46 @@ class StyleTarget:
         return cls(gram, mean, covariance, counts)
 
 
-def content_equations(features: Tensor, target: Tensor) -> Tensor:
-    """Eq. 1: half the summed squared difference of the features, (B, N, H, W) each, to (B,)."""
-    return 0.5 * energy(features - target)
+def content_equations(target: Tensor) -> float:
+    """Eq. 1: half the sum."""
+    return 0.5
 
 
-def content_published(features: Tensor, target: Tensor) -> Tensor:
-    """Return the mean squared difference of the features, as the study's program computes it: (B,)."""
-    return (features - target).square().flatten(1).mean(1)
+def content_published(target: Tensor) -> float:
+    """Return what makes the sum the mean over the features, as the study's program computes it."""
+    return 1 / target[0].numel()
 
 
-def content_normalized(features: Tensor, target: Tensor) -> Tensor:
-    """Return the squared difference relative to the target's energy: 0 is a perfect match, 1 as far off as zero."""
-    return energy(features - target) / energy(target).clamp_min(TINY)
+def content_normalized(target: Tensor) -> Tensor:
+    """Return what makes the sum relative to the target's energy, (B,): 0 is a perfect match, 1 as far off as zero."""
+    return 1 / energy(target).clamp_min(TINY)
 
 
-def style_equations(features: Tensor, target: StyleTarget) -> Tensor:
-    """Eq. 4 of one layer: (B, N, H, W) against the style's Gram, to (B,)."""
-    channels = features.shape[1]
-    difference = gram_matrix(features) / positions(features) - target.gram / target.positions
+def style_equations(mine: Statistics, target: Statistics) -> Tensor:
+    """Eq. 4 of one layer, (B,): against the style's Gram."""
+    channels = mine.gram.shape[1]
+    difference = mine.gram / mine.positions - target.gram / target.positions
     return energy(difference) / (4 * channels**2)
 
 
-def style_published(features: Tensor, target: StyleTarget) -> Tensor:
+def style_published(mine: Statistics, target: Statistics) -> Tensor:
     """Return the mean squared difference of Grams that are not normalised, as the study's program does: (B,)."""
-    return (gram_matrix(features) - target.gram).square().flatten(1).mean(1)
+    return (mine.gram - target.gram).square().flatten(1).mean(1)
 
 
-def style_normalized(features: Tensor, target: StyleTarget) -> Tensor:
+def style_normalized(mine: Statistics, target: Statistics) -> Tensor:
     """Return the squared difference of the Grams per position, relative to the energy of the target's: (B,)."""
     goal = target.gram / target.positions
-    difference = gram_matrix(features) / positions(features) - goal
+    difference = mine.gram / mine.positions - goal
     return energy(difference) / energy(goal).clamp_min(TINY)
 
 
-def style_moments(features: Tensor, target: StyleTarget) -> Tensor:
+def style_moments(mine: Statistics, target: Statistics) -> Tensor:
     """Return half the relative squared difference of the covariances plus half that of the means: (B,).
 
     Mean and covariance are what a Gram matrix holds (Li, Wang, Liu and Hou 2017, "Demystifying neural style
     transfer"); apart, neither hides the other.
     """
-    mine = StyleTarget.of(features)
     goal = target.covariance
     covariance = energy(mine.covariance - goal) / energy(goal).clamp_min(TINY)
     mean = energy(mine.mean - target.mean) / energy(target.mean).clamp_min(TINY)
@@ -125,14 +131,14 @@ class LossForm:
     """One named form.
 
     Attributes:
-        content: its content loss.
-        style: its style loss of the statistics.
+        content: what it multiplies the squared distance of the content features by, given their target (B, N, H, W).
+        style: its style loss, (B,), of the statistics of a layer and of their target.
         averaged: whether layers are averaged (1/n) or summed.
         extended: whether patches and palette of the style take part.
     """
 
-    content: Callable[[Tensor, Tensor], Tensor]
-    style: Callable[[Tensor, StyleTarget], Tensor]
+    content: Callable[[Tensor], Tensor | float]
+    style: Callable[[Statistics, Statistics], Tensor]
     averaged: bool
     extended: bool = False
 

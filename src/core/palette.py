@@ -9,10 +9,12 @@ along a line through colour space, it is the mean squared difference of the sort
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from src.core.sorting import sort_rows
 
@@ -43,42 +45,91 @@ class Palette:
 
     def __init__(self, style: Tensor, size: tuple[int, int]) -> None:
         # kept: made anew, they would be copied to a GPU, which waits for them, in every step
-        self.colour_lines = F.normalize(style.new_tensor(COLOUR_LINES), dim=1)
-        self.change_lines = F.normalize(style.new_tensor(CHANGE_LINES), dim=1)
-        self.sorted: list[Tensor] = []
-        self.spreads: list[Tensor] = []
-        for theirs, mine in zip(self._clouds(style), self._clouds(style.new_zeros(1, 3, *size)), strict=True):
-            values = F.interpolate(sort_rows(theirs), mine.shape[2], mode="linear", align_corners=True)
-            self.sorted.append(values)
-            self.spreads.append(values.var(2, correction=0).mean().clamp_min(LEAST_SPREAD**2))
+        colour_lines = F.normalize(style.new_tensor(COLOUR_LINES), dim=1)
+        change_lines = F.normalize(style.new_tensor(CHANGE_LINES), dim=1)
+        self.clouds = [
+            *(_Cloud(style, size, colour_lines, factor, None, 1 / len(COLOUR_FACTORS)) for factor in COLOUR_FACTORS),
+            *(
+                _Cloud(style, size, change_lines, factor, axis, CHANGE_SHARE / len(CHANGE_FACTORS) / 2)
+                for factor in CHANGE_FACTORS
+                for axis in (2, 3)
+            ),
+        ]
 
     @classmethod
     def joined(cls, palettes: "Sequence[Palette]") -> "Palette":
         """Return the palettes of several styles, one for each sample of a batch, as one; all for images of one size."""
         whole = copy.copy(palettes[0])
-        whole.sorted = [torch.cat(each) for each in zip(*(palette.sorted for palette in palettes), strict=True)]
-        whole.spreads = [torch.stack(each) for each in zip(*(palette.spreads for palette in palettes), strict=True)]
+        whole.clouds = [_Cloud.joined(each) for each in zip(*(palette.clouds for palette in palettes), strict=True)]
         return whole
 
-    def loss(self, image: Tensor) -> Tensor:
+    def loss(self, image: Tensor, sparing: bool = False) -> Tensor:
         """Return the squared distance of an image (B, 3, H, W) relative to the style's variance: (B,).
 
         It is the mean over lines and factors for the colours, plus a share of the same for their changes.
+
+        Args:
+            image: normalised likewise.
+            sparing: differentiate each part as soon as it is known, so that one keeps nothing when the next begins; a
+                gradient of the result is none that can be differentiated again.
         """
-        distances = [
-            (sort_rows(cloud) - values).square().mean((1, 2)) / spread
-            for cloud, values, spread in zip(self._clouds(image), self.sorted, self.spreads, strict=True)
-        ]
-        colours, changes = distances[: len(COLOUR_FACTORS)], distances[len(COLOUR_FACTORS) :]
-        return torch.stack(colours).mean(0) + CHANGE_SHARE * torch.stack(changes).mean(0)
-
-    def _clouds(self, image: Tensor) -> list[Tensor]:
-        """Return the values that are compared, (B, lines, places): of each factor, and direction where they change."""
-        colours = [_along(self.colour_lines, image, factor) for factor in COLOUR_FACTORS]
-        maps = [_along(self.change_lines, image, factor) for factor in CHANGE_FACTORS]
-        changes = [each.diff(dim=axis) for each in maps for axis in (2, 3)]
-        return [cloud.flatten(2) for cloud in (*colours, *changes)]
+        if sparing:
+            return _OneByOne.apply(image, self.clouds)
+        return torch.stack([cloud.distance(image) for cloud in self.clouds]).sum(0)
 
 
-def _along(lines: Tensor, image: Tensor, factor: int) -> Tensor:
-    return torch.einsum("lc,bchw->blhw", lines, F.avg_pool2d(image, factor) if factor > 1 else image)
+class _Cloud:
+    """One cloud of values: of a factor, and of an axis along which neighbours differ, or of the colours themselves."""
+
+    def __init__(
+        self, style: Tensor, size: tuple[int, int], lines: Tensor, factor: int, axis: int | None, share: float
+    ) -> None:
+        self.lines, self.factor, self.axis, self.share = lines, factor, axis, share
+        rows, columns = (side // factor - (axis == number) for number, side in enumerate(size, 2))
+        theirs = sort_rows(self._values(style))
+        self.sorted = F.interpolate(theirs, rows * columns, mode="linear", align_corners=True)
+        self.spread = self.sorted.var(2, correction=0).mean().clamp_min(LEAST_SPREAD**2)
+
+    @classmethod
+    def joined(cls, clouds: "Sequence[_Cloud]") -> "_Cloud":
+        """Return those of several styles as one; its values and its spread are of each sample its own."""
+        whole = copy.copy(clouds[0])
+        whole.sorted = torch.cat([each.sorted for each in clouds])
+        whole.spread = torch.stack([each.spread for each in clouds])
+        return whole
+
+    def _values(self, image: Tensor) -> Tensor:
+        """Return (B, lines, places)."""
+        pixels = F.avg_pool2d(image, self.factor) if self.factor > 1 else image
+        along = torch.einsum("lc,bchw->blhw", self.lines, pixels)
+        return (along if self.axis is None else along.diff(dim=self.axis)).flatten(2)
+
+    def distance(self, image: Tensor) -> Tensor:
+        """Return its share of the loss, (B,)."""
+        squares = (sort_rows(self._values(image)) - self.sorted).square()
+        return self.share * squares.mean((1, 2)) / self.spread
+
+
+class _OneByOne(torch.autograd.Function):
+    """The sum of all distances; its gradient is known when it is, and is all that is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, clouds: list[_Cloud]) -> Tensor:
+        wanted = ctx.needs_input_grad[0]
+        total = image.new_zeros(image.shape[0])
+        collected = torch.zeros_like(image) if wanted else None
+        for cloud in clouds:
+            with torch.set_grad_enabled(wanted):
+                given = image.detach().requires_grad_(wanted)
+                distance = cloud.distance(given)
+                if collected is not None:
+                    collected += torch.autograd.grad(distance.sum(), given)[0]
+            total += distance.detach()
+        ctx.save_for_backward(collected)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (collected,) = ctx.saved_tensors
+        return gradient.view(-1, 1, 1, 1) * collected, None

@@ -6,7 +6,8 @@ convolutional neural networks for image synthesis", eq. 2 and 3). How patches ar
 the same for pixels (core/example).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,8 @@ STRIDE = 2
 # A style with more patches than this is thinned out on a regular grid: the cost of a search is bounded.
 MOST = 16384
 _CHUNK = 1024
+# Patches are cut out, and laid down, so much of them at a time, bytes.
+PART = 64 * 2**20
 
 
 class StylePatches:
@@ -46,25 +49,35 @@ class StylePatches:
         Args:
             features: (B, N, H, W).
         """
-        patches = F.unfold(padded(features, SIZE, "replicate"), SIZE, stride=STRIDE)
-        centred = (patches - patches.mean(2, keepdim=True)).to(self.directions.dtype)
+        image = padded(features, SIZE, "replicate")
+        parts = [image[:, :, rows] for rows in place_rows(image, SIZE)]
+        total = torch.stack([_cut_out(part).sum(2) for part in parts]).sum(0)
+        mean = (total / math.prod(places(features))).unsqueeze(2)
+        return torch.cat([self._nearest((_cut_out(part) - mean).to(self.directions.dtype)) for part in parts], 1)
+
+    def _nearest(self, centred: Tensor) -> Tensor:
         found = [
             torch.cat([(part.mT @ self.directions.mT).argmax(1) for part in each.split(_CHUNK, 1)]) for each in centred
         ]
         return torch.stack(found)
 
-    def assembled(self, places: Tensor, features: Tensor) -> Tensor:
+    def assembled(self, numbers: Tensor, features: Tensor) -> Tensor:
         """Return the style patches of these numbers laid over one another and averaged, (B, N, H, W) as `features`.
 
         The sum of squared distances of all patches has the same gradient as the distance to this average.
         """
-        return averaged(self.patches[places.flatten()].view(*places.shape, -1).mT, features, SIZE)
+        grid = numbers.view(-1, *places(features))
+        return averaged(lambda rows: self.taken(grid[:, rows].flatten(1)), features, SIZE)
 
-    def loss(self, features: Tensor, target: Tensor) -> Tensor:
-        """Return the mean squared distance of features (B, N, H, W) to `assembled` ones, relative to the style's mean
-        energy of a position: (B,).
+    def taken(self, numbers: Tensor) -> Tensor:
+        """Return the style patches of these numbers, (B, L) to (B, N x 3 x 3, L)."""
+        return self.patches[numbers.flatten()].view(*numbers.shape, -1).mT
+
+    def relative(self, distance: Tensor, positions: int) -> Tensor:
+        """Return the squared distance of features to `assembled` ones, (B,), summed over so many positions, as a mean
+        relative to the style's mean energy of a position.
         """
-        return energy(features - target) / positions(features) / self.energy.clamp_min(TINY)
+        return distance / positions / self.energy.clamp_min(TINY)
 
 
 class JoinedPatches(StylePatches):
@@ -78,10 +91,9 @@ class JoinedPatches(StylePatches):
         """Return what `StylePatches.nearest` does, of each sample among the patches of its own style: (B, L)."""
         return torch.cat([part.nearest(each) for part, each in zip(self.parts, features.split(1), strict=True)])
 
-    def assembled(self, places: Tensor, features: Tensor) -> Tensor:
-        """Return what `StylePatches.assembled` does, (B, N, H, W)."""
-        found = [part.patches[numbers] for part, numbers in zip(self.parts, places, strict=True)]
-        return averaged(torch.stack(found).mT, features, SIZE)
+    def taken(self, numbers: Tensor) -> Tensor:
+        """Return what `StylePatches.taken` does, of each sample its own style's: (B, N x 3 x 3, L)."""
+        return torch.cat([part.taken(each) for part, each in zip(self.parts, numbers.split(1), strict=True)])
 
 
 def padded(image: Tensor, size: int, mode: str) -> Tensor:
@@ -96,20 +108,56 @@ def padded(image: Tensor, size: int, mode: str) -> Tensor:
     return F.pad(image, (left, right, top, bottom), mode)
 
 
-def averaged(patches: Tensor, like: Tensor, size: int) -> Tensor:
+def places(image: Tensor) -> tuple[int, int]:
+    """Return how many rows and columns of places an image (B, N, H, W) has: its last pixel belongs to one."""
+    height, width = image.shape[-2:]
+    return height // STRIDE + 1, width // STRIDE + 1
+
+
+def averaged(patches: Callable[[slice], Tensor], like: Tensor, size: int) -> Tensor:
     """Return patches laid at their places and averaged where they overlap, (B, N, H, W).
 
     Args:
-        patches: (B, N x size x size, places), in the order in which `unfold` takes them from the `padded` image.
+        patches: gives those of some rows of places, (B, N x size x size, rows x columns), in the order in which
+            `unfold` takes them from the `padded` image; asked for a part at a time, as all are much larger than it.
         like: an image of the shape that is wanted.
         size: side of a patch, odd.
     """
     height, width = like.shape[-2:]
-    left, right, top, bottom = _around(like, size)
-    whole = (top + height + bottom, left + width + right)
-    total = F.fold(patches, whole, size, stride=STRIDE)
-    count = F.fold(torch.ones_like(patches[:1, : size * size]), whole, size, stride=STRIDE)
-    return (total / count)[:, :, top : top + height, left : left + width]
+    half, (rows, columns) = size // 2, places(like)
+    result: Tensor | None = None
+    step = STRIDE * _rows_at_once(like, size)
+    for top in range(0, height, step):
+        bottom = min(height, top + step)
+        some = slice(max(0, -(-(top - half) // STRIDE)), min(rows, (bottom - 1 + half) // STRIDE + 1))
+        given = patches(some)
+        whole = (STRIDE * (some.stop - some.start - 1) + size, STRIDE * (columns - 1) + size)
+        total = F.fold(given, whole, size, stride=STRIDE)
+        count = F.fold(torch.ones_like(given[:1, : size * size]), whole, size, stride=STRIDE)
+        first = top + half - STRIDE * some.start
+        part = (total / count)[:, :, first : first + bottom - top, half : half + width]
+        if result is None:
+            result = torch.empty_like(like, dtype=part.dtype)
+        result[:, :, top:bottom] = part
+    assert result is not None
+    return result
+
+
+def place_rows(image: Tensor, size: int) -> Iterator[slice]:
+    """Yield the rows of a `padded` image whose patches are cut out at a time, from the first place to the last."""
+    count = (image.shape[2] - size) // STRIDE + 1
+    step = _rows_at_once(image, size)
+    for first in range(0, count, step):
+        yield slice(STRIDE * first, STRIDE * (min(count, first + step) - 1) + size)
+
+
+def _rows_at_once(image: Tensor, size: int) -> int:
+    batch, channels, _, width = image.shape
+    return max(1, PART // (batch * channels * size * size * (width // STRIDE + 1) * 4))
+
+
+def _cut_out(image: Tensor) -> Tensor:
+    return F.unfold(image, SIZE, stride=STRIDE)
 
 
 def _around(image: Tensor, size: int) -> tuple[int, int, int, int]:

@@ -9,27 +9,19 @@ from torch import Tensor
 TINY = 1e-12
 
 
-def gram_matrix(features: Tensor) -> Tensor:
-    """Return the Gram matrix of each sample, not normalised.
+def moment_sums(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the Gram matrix, (B, N, N), and the sum of each channel, (B, N), of features (B, N, H, W).
 
-    G_ij = sum_k F_ik F_jk (Gatys et al. 2016, eq. 3), with F the N filters x M positions of one layer. Every
-    caller divides by what its own loss asks for, so the scale is always visible where it is used.
-
-    Args:
-        features: (B, N, H, W) activations.
-
-    Returns:
-        (B, N, N).
+    G_ij = sum_k F_ik F_jk (Gatys et al. 2016, eq. 3), with F the N filters x M positions of one layer, not normalised.
+    Every caller divides by what its own loss asks for, so the scale is always visible where it is used. Both are sums
+    over positions: those of an image's parts add up. Those of bfloat16 features are float32, and summed in it.
     """
-    return moments(features)[0]
+    return _Moments.apply(features.flatten(2))
 
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the Gram matrix, (B, N, N), and the mean of each channel, (B, N), of features (B, N, H, W).
-
-    Those of bfloat16 features are float32, and summed in it.
-    """
-    gram, total = _Moments.apply(features.flatten(2))
+    """Return the Gram matrix, likewise, and the mean of each channel, (B, N)."""
+    gram, total = moment_sums(features)
     return gram, total / positions(features)
 
 
@@ -67,3 +59,25 @@ def positions(features: Tensor) -> int:
 def energy(values: Tensor) -> Tensor:
     """Return the sum of squares of each sample: (B, ...) to (B,)."""
     return values.flatten(1).square().sum(1)
+
+
+def squared_distance(features: Tensor, target: Tensor) -> Tensor:
+    """Return the sum of squared differences of each sample, (B, N, H, W) to (B,); differentiable in the features.
+
+    Like a Gram matrix it is a sum over positions: those of an image's parts add up.
+    """
+    return _SquaredDistance.apply(features, target)
+
+
+class _SquaredDistance(torch.autograd.Function):
+    """sum (F - P)^2 with its gradient 2 (F - P): autograd would keep the difference, one more tensor of that size."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, target: Tensor) -> Tensor:
+        ctx.save_for_backward(features, target)
+        return energy(features - target)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        features, target = ctx.saved_tensors
+        return (2 * gradient.view(-1, 1, 1, 1) * (features - target)).to(features.dtype), None

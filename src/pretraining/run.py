@@ -16,10 +16,10 @@ from src.backbones.registry import architecture
 from src.callbacks import CHECKPOINT, Signals, save_checkpoint
 from src.errors import InputError, Interrupted
 from src.files import sole_writer, write_atomically
+from src.hardware import device_name, use_threads
 from src.history import Tracker
 from src.interrupts import Interrupts
 from src.loop import build_trainer, read_checkpoint
-from src.preparation import device_name, use_threads
 from src.pretraining import record as records
 from src.pretraining.config import CIRCUMSTANCES, PretrainConfig, check
 from src.pretraining.crops import CropOptions, Crops, find_pictures

@@ -90,3 +90,14 @@ def test_a_style_of_one_colour_has_a_finite_loss() -> None:
     (gradient,) = torch.autograd.grad(loss.sum(), image)
     assert loss.item() < 1e4 and gradient.isfinite().all()
     assert (gradient * image).sum() > 0, "descent goes towards the one colour"
+
+
+@pytest.mark.parametrize("sparing", [False, True])
+def test_joined_each_sample_has_the_palette_of_its_own_style(sparing: bool) -> None:
+    image = _image(0, 16, 24, samples=2).requires_grad_()
+    palettes = [Palette(_image(seed, 16, 16 + 8 * seed), (16, 24)) for seed in (1, 2)]
+    found = Palette.joined(palettes).loss(image, sparing)
+    expected = torch.cat([palette.loss(one) for palette, one in zip(palettes, image.split(1), strict=True)])
+    torch.testing.assert_close(found, expected)
+    assert found[0] != found[1]
+    torch.testing.assert_close(*(torch.autograd.grad(each.sum(), image)[0] for each in (found, expected)))

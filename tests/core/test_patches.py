@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from src.core.patches import STRIDE, StylePatches
+from src.core import patches as patches_module
+from src.core.patches import STRIDE, JoinedPatches, StylePatches
+from src.core.statistics import squared_distance
 
 
 def _features(seed: int, height: int, width: int, samples: int = 1) -> torch.Tensor:
@@ -46,7 +48,8 @@ def test_descending_the_loss_is_descending_the_distance_of_every_patch() -> None
     style, image = _features(0, 9, 9), _features(1, 7, 7).requires_grad_()
     patches = StylePatches(style, torch.float64)
     places = patches.nearest(image.detach())
-    (towards,) = torch.autograd.grad(patches.loss(image, patches.assembled(places, image)).sum(), image)
+    distance = squared_distance(image, patches.assembled(places, image))
+    (towards,) = torch.autograd.grad(patches.relative(distance, 49).sum(), image)
     padded = torch.nn.functional.pad(image, (1, 1, 1, 1), mode="constant")
     mine = torch.nn.functional.unfold(padded, 3, stride=STRIDE)[0].T
     (each,) = torch.autograd.grad((mine - patches.patches[places[0]]).square().sum(), image)
@@ -64,3 +67,30 @@ def test_a_large_style_is_thinned_out(monkeypatch: pytest.MonkeyPatch) -> None:
     patches = StylePatches(style, torch.float32)
     assert len(patches.patches) <= 20
     assert patches.nearest(_features(1, 5, 5).float()).max() < len(patches.patches)
+
+
+@pytest.mark.parametrize(("height", "width"), [(23, 9), (16, 12)])
+def test_a_part_at_a_time_is_the_same(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    style, image = _features(0, 9, 9), _features(1, height, width, samples=2)
+    patches = StylePatches(style, torch.float64)
+    places = patches.nearest(image)
+    whole = patches.assembled(places, image)
+    monkeypatch.setattr(patches_module, "PART", 1)
+    assert torch.equal(patches.nearest(image), places)
+    torch.testing.assert_close(patches.assembled(places, image), whole, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("part", [patches_module.PART, 1])
+def test_joined_each_sample_has_the_patches_of_its_own_style(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patches_module, "PART", part)
+    image = _features(1, 16, 11, samples=2)
+    styles = [StylePatches(_features(2, 9, 9), torch.float64), StylePatches(_features(3, 7, 12), torch.float64)]
+    joined = JoinedPatches(styles)
+    places = joined.nearest(image)
+    distance = squared_distance(image, joined.assembled(places, image))
+    for sample, style in enumerate(styles):
+        one = image[sample : sample + 1]
+        alone = style.nearest(one)
+        assert torch.equal(places[sample : sample + 1], alone)
+        expected = style.relative(squared_distance(one, style.assembled(alone, one)), 176)
+        torch.testing.assert_close(joined.relative(distance, 176)[sample : sample + 1], expected)

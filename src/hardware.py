@@ -1,0 +1,35 @@
+"""The machine a run takes place on: its name, its threads, and what it multiplies in."""
+
+import os
+
+import torch
+
+from src.provenance import INSTRUCTIONS, cpu_entry
+
+# The instructions of processors that multiply bfloat16 themselves.
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+
+
+def use_threads(asked: int | None) -> None:
+    """Take as many CPU threads as were asked for, else as the batch system allotted, else as torch thinks fit."""
+    # Slurm without CPU binding shows a job all cores of the node: take no more than were allotted.
+    allotted = os.environ.get("SLURM_CPUS_PER_TASK")
+    if threads := asked or (int(allotted) if allotted else None):
+        torch.set_num_threads(threads)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Return whether a device multiplies bfloat16 in hardware, and so several times faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and not BF16_FLAGS.isdisjoint(cpu_entry(INSTRUCTIONS).split())
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of a device for people: the model of the GPU or CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return device.type
+    name = cpu_entry(("model name",))
+    return f"cpu: {name}" if name else "cpu"
