@@ -65,4 +65,4 @@ def point(run: Counting, values: Mapping[str, float]) -> dict[str, float]:
         keys.MPX_IT_PER_S: run.throughput.mpx_it_per_s,
         keys.PEAK_MIB: peak_mib(run.device),
     }
-    return {**counted, **values}
+    return {**values, **counted, **values}  # the losses in the first columns
