@@ -103,7 +103,7 @@ def test_a_choice_is_a_run(config: SearchConfig) -> None:
     one = compose_search("layers=a", "space.alpha=null", "space.lr=[0.1,0.2]")
     assert list(space.ranges(one)) == ["loss.beta", "optimizer.lr"]
     assert space.as_given(one) is None, "0.01 is no learning rate of this space"
-    published = compose_search("loss=published", "backbone=vgg19")
+    published = compose_search("loss=published", "backbone=vgg19", "space.beta=[0.001,1]")
     assert sum(space.options(published, space.as_given(published))["layers.weights"]) == pytest.approx(5)
 
 
