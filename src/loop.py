@@ -91,12 +91,7 @@ def fit(
         interrupts: asked after every step.
         trackers: open; the caller closes them.
     """
-    checkpoint = folder / CHECKPOINT
-    resume_step, held = -1, {}
-    if checkpoint.exists():
-        saved = read_checkpoint(checkpoint)
-        resume_step, held = saved["counters"]["step"], shapes_of(saved["state_dict"])
-        del saved  # a picture and its moments, which Lightning reads for itself
+    resume_step, held = left_off(folder)
     timetable = timetable_of(config, preparation.device)
     record.forget_after(resume_step, timetable.captures)
     record.write(folder)
@@ -134,10 +129,8 @@ def fit(
             module.logged_step = max([-1, *(tracker.last_step for tracker in trackers)])
             if before:
                 module.take_over(before, config.schedule.carry)
-            if resumed and held != shapes_of(module.state_dict()):
-                raise InputError(
-                    f"{checkpoint} is of another version of this program; delete it to start this run anew"
-                )
+            if resumed:
+                check_shapes(folder, held, module)
             _fit_stage(module, folder, record, prepared, config, [Signals(interrupts), progress], resumed)
             if module.reached or module.non_finite_at is not None or interrupts.requested():
                 break
@@ -198,20 +191,45 @@ def _fit_stage(
     callbacks: list[Callback],
     resumed: bool,
 ) -> None:
-    judge = partial(quality.judge, record, config, content=prepared.content, style=prepared.style)
     trainer = build_trainer(
         config.trainer,
         max_steps=module.stage.last - module.stage.first,
         max_epochs=-1,
-        callbacks=[*callbacks, Captures(folder, record, prepared.content, judge), Checkpoints(folder)],
+        callbacks=[*callbacks, captures_of(config, folder, record, prepared), Checkpoints(folder)],
         default_root_dir=folder,
     )
     ticks = itertools.repeat(0)  # one endless epoch: the steps count, not the data
     trainer.fit(module, ticks, ckpt_path=folder / CHECKPOINT if resumed else None, weights_only=True)
 
 
-def shapes_of(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    """Return the shapes of what a checkpoint keeps."""
+def captures_of(config: RunConfig, folder: Path, record: RunRecord, prepared: Prepared) -> Captures:
+    """Return what keeps the pictures of a stage, and judges the last of them."""
+    judge = partial(quality.judge, record, config, content=prepared.content, style=prepared.style)
+    return Captures(folder, record, prepared.content, judge)
+
+
+def left_off(folder: Path) -> tuple[int, dict[str, torch.Size]]:
+    """Return the step of a folder's checkpoint, and the shapes of what it keeps; -1 and none without one."""
+    checkpoint = folder / CHECKPOINT
+    if not checkpoint.exists():
+        return -1, {}
+    saved = read_checkpoint(checkpoint)
+    return saved["counters"]["step"], _shapes(saved["state_dict"])
+
+
+def check_shapes(folder: Path, held: Mapping[str, torch.Size], module: StyleTransferModule) -> None:
+    """Check that a stage can go on from a checkpoint that holds these shapes.
+
+    Raises:
+        InputError: it was written for another kind of canvas.
+    """
+    if held != _shapes(module.state_dict()):
+        raise InputError(
+            f"{folder / CHECKPOINT} is of another version of this program; delete it to start this run anew"
+        )
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in state.items()}
 
 

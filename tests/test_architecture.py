@@ -84,6 +84,7 @@ BESIDE = {
     "benchmark.speed": {"benchmark.roof"},
     "benchmark.race": {"benchmark.speed"},
     "benchmark.batch": {"benchmark.roof"},
+    "benchmark.curves": {"benchmark.target"},
     "bench": {"benchmark.table"},
     "train": {"batch.launcher", "commandline", "launchers"},
     "pretrain": {"commandline", "launchers"},

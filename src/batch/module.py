@@ -188,9 +188,9 @@ class BatchModule(StyleTransferModule):
 def _asked(values: dict[str, float], objective: Objective) -> dict[str, float]:
     """Return the values without those of terms whose weight is zero in this pair, though not in all."""
     with_content, with_style = objective.asked
-    style = (metrics.STYLE, metrics.PALETTE)
+    style = (keys.STYLE, keys.PALETTE)
     return {
         key: value
         for key, value in values.items()
-        if (with_content or key != metrics.CONTENT) and (with_style or not key.startswith(style))
+        if (with_content or key != keys.CONTENT) and (with_style or not key.startswith(style))
     }

@@ -2,19 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from pathlib import Path
 
 import torch
 
-from src import quality
 from src.batch.logs import AT_WORK
-from src.callbacks import CHECKPOINT, Captures
+from src.callbacks import Captures
 from src.catalogue import Found
 from src.config import RunConfig
-from src.errors import InputError, Interrupted
+from src.errors import Interrupted
 from src.interrupts import Interrupts
-from src.loop import find_device, read_checkpoint, shapes_of
+from src.loop import captures_of, check_shapes, find_device, left_off
 from src.module import StyleTransferModule
 from src.preparation import Preparation, Prepared
 from src.records import RunRecord
@@ -87,9 +85,7 @@ class Pair:
         """Read the pictures, and where an earlier process has left off."""
         device = beside.device if beside else find_device(self.config.trainer)
         self.preparation = Preparation(self.config, self.record, files, device, beside)
-        if (path := self.folder / CHECKPOINT).exists():
-            saved = read_checkpoint(path)
-            self.resume_step, self.shapes = saved["counters"]["step"], shapes_of(saved["state_dict"])
+        self.resume_step, self.shapes = left_off(self.folder)
 
     def order(self) -> tuple[int, str]:
         """Return what pairs must share to go on together: the step, and whether they were compiled when they began."""
@@ -129,14 +125,9 @@ class Pair:
         self.module.logged_step = max([-1, *(tracker.last_step for tracker in trackers)])
         if before:
             self.module.take_over(before)
-        if resumed and self.shapes != shapes_of(self.module.state_dict()):
-            raise InputError(
-                f"{self.folder / CHECKPOINT} is of another version of this program; delete it to start this run anew"
-            )
-        judge = partial(
-            quality.judge, self.record, self.config, content=self.prepared.content, style=self.prepared.style
-        )
-        self.captures = Captures(self.folder, self.record, self.prepared.content, judge)
+        if resumed:
+            check_shapes(self.folder, self.shapes, self.module)
+        self.captures = captures_of(self.config, self.folder, self.record, self.prepared)
 
     @property
     def stopped(self) -> bool:

@@ -1,7 +1,6 @@
 """Loss of the default objective against evaluations and seconds, by optimiser and schedule."""
 
 import csv
-import json
 import statistics
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,16 +29,17 @@ WAYS: dict[str, tuple[str, ...]] = {
 
 def measure(plan: Plan) -> Iterator[Measured]:
     """Yield each way's curve for each pair, as shares of the loss that 1000 steps of plain Adam at 0.02 reach."""
-    pairs = json.loads(TARGETS.read_text())["pairs"]
-    for pair, target in list(pairs.items())[: plan.curve_pairs]:
+    from src.benchmark.target import read_targets
+
+    for pair, target in list(read_targets(TARGETS).items())[: plan.curve_pairs]:
         for name, overrides in WAYS.items():
-            yield Measured({"pair": pair, "optimizer": name}, _curve(plan, pair, target["loss"], overrides))
+            yield Measured({"pair": "-".join(pair), "optimizer": name}, _curve(plan, pair, target, overrides))
 
 
-def _curve(plan: Plan, pair: str, target: float, overrides: tuple[str, ...]) -> dict[str, float]:
+def _curve(plan: Plan, pair: tuple[str, str], target: float, overrides: tuple[str, ...]) -> dict[str, float]:
     from src.run import run
 
-    content, _, style = pair.partition("-")
+    content, style = pair
     case = (f"content={content}", f"style={style}", f"edge={plan.curve_edge}", "precision=32", "trainer.compile=never")
     seen = ("logger=csv", "log_every=1", "captures=[1.0]")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,12 +1,12 @@
 """The final loss of a run whose convolutions are in bfloat16, against float32's."""
 
-import json
 import tempfile
 from collections.abc import Iterator
 
 from src.benchmark.curves import TARGETS
 from src.benchmark.plan import Plan
 from src.benchmark.results import Measured
+from src.benchmark.target import read_targets
 from src.composition import compose
 
 
@@ -14,16 +14,15 @@ def measure(plan: Plan) -> Iterator[Measured]:
     """Yield both final losses of each pair, by the defaults, and how far they are apart. Hardware without bfloat16
     computes the same, slowly.
     """
-    pairs = list(json.loads(TARGETS.read_text())["pairs"])[: plan.precision_pairs]
-    for pair in pairs:
+    for pair in list(read_targets(TARGETS))[: plan.precision_pairs]:
         losses = {precision: _final(plan, pair, precision) for precision in ("32", "bf16")}
-        yield Measured({"pair": pair}, {**losses, "apart": losses["bf16"] / losses["32"] - 1})
+        yield Measured({"pair": "-".join(pair)}, {**losses, "apart": losses["bf16"] / losses["32"] - 1})
 
 
-def _final(plan: Plan, pair: str, precision: str) -> float:
+def _final(plan: Plan, pair: tuple[str, str], precision: str) -> float:
     from src.run import run
 
-    content, _, style = pair.partition("-")
+    content, style = pair
     case = (f"content={content}", f"style={style}", f"edge={plan.curve_edge}", f"precision={precision}")
     quiet = ("logger=none", "captures=[1.0]", "trainer.compile=never")
     with tempfile.TemporaryDirectory() as folder:
