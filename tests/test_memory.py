@@ -16,11 +16,13 @@ if sys.argv[1] == "kept":
 import torch
 def step():
     torch.ones(20 * 2**20)  # 80 MiB
-step()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(5):
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+least = []
+for _ in range(8):
+    before = faults()
     step()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    least.append(faults() - before)
+print(min(least[1:]))  # what the system does to pages beside (compaction, NUMA) comes in single steps
 """
 
 
@@ -31,4 +33,4 @@ def test_a_step_asks_for_no_page_twice() -> None:
         command = [sys.executable, "-c", FAULTS, how]
         return int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
-    assert faults("kept") < 100 < faults("given back")
+    assert faults("kept") < 10 < faults("given back")
