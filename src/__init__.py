@@ -27,7 +27,8 @@ keys             what measured numbers are called
 config           every option: name, type, default, help; options: how one is declared; score: the figure of merit;
                  validation checks them; composition reads conf/; identity: what makes two runs the same
 core             the mathematics: Gram matrices, losses, patchwork and recoloring (starts), averaging
-memory           what is freed is kept for the next step; hardware: what the machine is called, and can do
+memory           what is freed is kept for the next step; leaving: the end of a process
+hardware         what the machine is called, and can do
 errors           what a user can cause
 
 Imports go downward only; tests/test_architecture.py keeps it so.

@@ -124,7 +124,8 @@ class StyleTransferModule(LightningModule):
         begun, evaluated = metrics.now(self.device), self.evaluations
         try:
             for step in range(start, min(self.timetable.next_pause(start), self.stage.last)):
-                if step % self.objective.loss.rematch == 0:
+                # what is known at the start of a stage was looked up at this very image, by its capture
+                if step % self.objective.loss.rematch == 0 and step > self.stage.first:
                     self.forget_matches()
                 set_rate(self.options, optimizer.param_groups, step, self.timetable.steps, self.stage.first)  # type: ignore[union-attr]
                 optimizer.step(partial(self.guard, self.closure(look_first=step == start)))  # type: ignore[union-attr]

@@ -22,6 +22,7 @@ from src.backbones.recomputation import Recomputation
 from src.backbones.weights import build_extractor
 from src.config import Backbone, RunConfig
 from src.core.losses import Statistics, style_normalized
+from src.core.sorting import sort_rows
 from src.records import RunRecord
 
 PATCH = 7
@@ -133,7 +134,7 @@ def _patches(image: Tensor, generator: torch.Generator) -> Tensor:
 
 def _sliced_wasserstein(first: Tensor, second: Tensor, generator: torch.Generator) -> float:
     directions = F.normalize(torch.randn(first.shape[1], DIRECTIONS, generator=generator), dim=0)
-    sorted_first, sorted_second = ((each @ directions).sort(0).values for each in (first, second))
+    sorted_first, sorted_second = (sort_rows((each @ directions).T.contiguous()) for each in (first, second))
     return float((sorted_first - sorted_second).abs().mean())
 
 
@@ -157,4 +158,5 @@ def _statistics(extractor: Extractor, image: Tensor) -> dict[str, Statistics]:
 
 @lru_cache(maxsize=2)
 def _extractor(name: str, weights: str) -> Extractor:
-    return build_extractor(Backbone(name=name, weights=weights), list(JUDGED_AT))[0]
+    extractor, _ = build_extractor(Backbone(name=name, weights=weights), list(JUDGED_AT))
+    return extractor.to(memory_format=torch.channels_last).speed_up()

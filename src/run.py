@@ -21,7 +21,7 @@ from src.catalogue import find_files
 from src.config import RunConfig, plain, typed
 from src.errors import InputError, Interrupted, NonFiniteLoss, first_line
 from src.interrupts import Interrupts
-from src.memory import keep_freed
+from src.memory import keep_freed, uncollected
 from src.records import RunRecord
 from src.session import Session, opened
 
@@ -113,10 +113,12 @@ def _optimise(session: Session, interrupts: Interrupts) -> None:
 
 
 def load_pytorch() -> None:
-    """Say that the heavy imports begin, and set what must be set before them."""
+    """Do the heavy imports, say so, and set what must be set before them."""
     log.info("loading PyTorch")
     keep_freed()
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # a font cache that no run needs
+    with uncollected():
+        import src.loop  # noqa: F401  and with it PyTorch, TorchMetrics and Lightning
 
 
 def conclude(session: Session, module: "StyleTransferModule", prepared: "Prepared", interrupts: Interrupts) -> None:

@@ -12,10 +12,10 @@ SRC = ROOT / "src"
 FLOORS = tuple(
     floor.split()
     for floor in (
-        "errors core.statistics core.sorting core.losses core.palette core.patches core.example core.patchwork "
-        "core.recoloring core.averaging",
-        "files memory interrupts provenance hardware keys options score config identity help composition catalogue "
-        "images records history validation tracking session schedule batch.logs batch.grouping kernels.build "
+        "errors core.statistics core.sorting core.search core.losses core.palette core.patches core.example "
+        "core.patchwork core.recoloring core.averaging",
+        "files memory leaving interrupts provenance hardware keys options score config identity help composition "
+        "catalogue images records history validation tracking session schedule batch.logs batch.grouping kernels.build "
         "kernels.winograd backbones.registry backbones.recomputation backbones.extractor backbones.bands "
         "backbones.weights pretraining.config pretraining.crops searching.config",
         "objective footprint economy canvas optimizers metrics counters quality compiling pretraining.network "
@@ -40,8 +40,8 @@ FLOORS = tuple(
 BESIDE = {
     "core.losses": {"core.statistics"},
     "core.palette": {"core.sorting"},
-    "core.patches": {"core.statistics"},
-    "core.example": {"core.patches"},
+    "core.patches": {"core.search", "core.statistics"},
+    "core.example": {"core.patches", "core.search"},
     "core.patchwork": {"core.example"},
     "catalogue": {"config", "files"},
     "config": {"options", "score"},

@@ -20,6 +20,7 @@ from src.catalogue import find_files
 from src.config import Canvas as CanvasOptions
 from src.config import Init, Optimizer
 from src.core.averaging import Average
+from src.core.patches import StylePatches
 from src.core.patchwork import patchwork
 from src.errors import InputError, NonFiniteLoss
 from src.images import read_image, to_tensor
@@ -164,6 +165,20 @@ def test_patches_are_looked_up_again_when_it_is_time(small: Callable, tmp_path: 
     assert torch.equal(torch.load(tmp_path / "four" / CHECKPOINT, weights_only=True)["matches"]["relu2_1"], first)
     found = torch.load(tmp_path / "seven" / CHECKPOINT, weights_only=True)["matches"]["relu2_1"]
     assert torch.equal(found, prepared.objective.matches["relu2_1"]) and not torch.equal(found, first)
+
+
+def test_patches_that_the_start_s_capture_looked_up_serve_the_first_step(
+    small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    nearest = StylePatches.nearest
+    monkeypatch.setattr(StylePatches, "nearest", lambda self, image: (asked.append(1), nearest(self, image))[1])
+    run(small("steps=1", "captures=[0]"), tmp_path / "captured")
+    captured = len(asked)
+    run(small("steps=1", "captures=[1.0]"), tmp_path / "not")
+    assert 0 < captured == len(asked) - captured
+    images = [(tmp_path / each / "image.png").read_bytes() for each in ("captured", "not")]
+    assert images[0] == images[1]
 
 
 def test_a_batch_of_two_equals_two_singles(small: Callable) -> None:

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.core.patches import STRIDE, averaged, padded, place_rows, places
+from src.core.search import largest_products, smallest_products
 
 # At STRIDE pixels from place to place, patches of seven overlap twelvefold.
 SIZE = 7
 AROUND = SIZE // 2
 # How much patches are kept from being used alike, in squared distances over a patch (values in [0, 1]).
 RELUCTANCE = 0.02
-_CHUNK = 256
 
 
 class ExamplePatches:
@@ -45,11 +45,9 @@ class ExamplePatches:
         queries = _queries(image) - mean
         queries = torch.cat([queries, torch.ones_like(queries[:, :1]), queries.square().sum(1, keepdim=True)], 1)
         if rescale or self._scaled is None:
-            nearest = torch.full_like(keys[:, 0], math.inf)
-            for part in queries.split(_CHUNK):
-                nearest = torch.minimum(nearest, (part @ keys.T).amin(0))
-            self._scaled = (keys / (RELUCTANCE + nearest.clamp_min(0)).unsqueeze(1)).T
-        found = torch.cat([(part @ self._scaled).argmin(1) for part in queries.split(_CHUNK)])
+            nearest = smallest_products(queries, keys).clamp_min(0)
+            self._scaled = keys / -(RELUCTANCE + nearest).unsqueeze(1)  # the nearest has the largest product
+        found = largest_products(queries, self._scaled)
         return torch.stack([found // self.columns, found % self.columns]).view(2, *places(image))
 
     def improved(self, origins: Tensor, image: Tensor) -> Tensor:

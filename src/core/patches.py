@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from src.core.search import largest_products
 from src.core.statistics import TINY, energy, positions
 
 SIZE = 3
@@ -20,7 +21,6 @@ SIZE = 3
 STRIDE = 2
 # A style with more patches than this is thinned out on a regular grid: the cost of a search is bounded.
 MOST = 16384
-_CHUNK = 1024
 # Patches are cut out, and laid down, so much of them at a time, bytes.
 PART = 64 * 2**20
 
@@ -56,10 +56,7 @@ class StylePatches:
         return torch.cat([self._nearest((_cut_out(part) - mean).to(self.directions.dtype)) for part in parts], 1)
 
     def _nearest(self, centred: Tensor) -> Tensor:
-        found = [
-            torch.cat([(part.mT @ self.directions.mT).argmax(1) for part in each.split(_CHUNK, 1)]) for each in centred
-        ]
-        return torch.stack(found)
+        return torch.stack([largest_products(each.T.contiguous(), self.directions) for each in centred])
 
     def assembled(self, numbers: Tensor, features: Tensor) -> Tensor:
         """Return the style patches of these numbers laid over one another and averaged, (B, N, H, W) as `features`.
