@@ -133,6 +133,20 @@ def test_on_a_cpu_a_pair_is_what_it_would_be_alone_to_the_bit(small: Callable, t
         _same(tmp_path / str(number), tmp_path / f"alone{number}")
 
 
+def _explode(monkeypatch: pytest.MonkeyPatch, sample: int) -> None:
+    """Let the gradient of a batch's sample be NaN at the third step."""
+    steps = itertools.count()
+
+    def exploding(canvas: Canvas, *rest: Any) -> object:
+        found = descend(canvas, *rest)
+        if next(steps) == 2:
+            for part in canvas.parts:
+                part.grad[sample] = math.nan
+        return found
+
+    monkeypatch.setattr(module, "descend", exploding)
+
+
 @pytest.mark.parametrize("at_once", [1, 8])
 def test_those_that_end_leave_the_others_as_they_would_be_alone(
     at_once: int, small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -160,16 +174,7 @@ def test_those_that_end_leave_the_others_as_they_would_be_alone(
         capture(self, member)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Captures, "capture", full)
-    steps = itertools.count()
-
-    def exploding(canvas: Canvas, *rest: Any) -> object:
-        found = descend(canvas, *rest)
-        if next(steps) == 2:
-            for part in canvas.parts:
-                part.grad[1] = math.nan
-        return found
-
-    monkeypatch.setattr(module, "descend", exploding)
+    _explode(monkeypatch, sample=1)
     found = _together(jobs, tmp_path)
     assert [type(each) for each in found] == [RunRecord, NonFiniteLoss, RunRecord, InputError, RunRecord, InputError]
     assert "not finite at step 3; kept the picture of step 2" in str(found[1])
@@ -185,6 +190,27 @@ def test_those_that_end_leave_the_others_as_they_would_be_alone(
         else:
             losses = [records.read(each).captures[-1].loss_total for each in (tmp_path / str(number), folder)]
             assert losses[0] == pytest.approx(losses[1], rel=1e-4) and math.isfinite(losses[0])
+
+
+def test_sixteen_of_which_one_explodes_and_one_stops_early(
+    small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = (*QUICK, "steps=8", "captures=[4,8]")
+    weights = [f"loss.beta={beta}" for beta in (1, 4, 16, 64)]
+    pairs = list(itertools.product(("dots", "swell", "tesserae", "brushwork"), weights))
+    reached = run(small(*base, "style=swell", weights[3]), tmp_path / "whole").captures[0].loss_total * 1.0001
+    jobs = [small(*base, f"style={style}", weight) for style, weight in pairs]
+    jobs[7] = small(*base, "style=swell", weights[3], f"stop_at_loss={reached}")
+    _explode(monkeypatch, sample=10)
+    found = _together(jobs, tmp_path)
+    assert isinstance(found[10], NonFiniteLoss)
+    assert isinstance(found[7], RunRecord) and found[7].stopped == "loss reached" and found[7].step < 8
+    others = [number for number in range(16) if number != 10]
+    for number in others:
+        assert isinstance(found[number], RunRecord)
+        assert found[number].batch == 16
+        run(jobs[number], tmp_path / f"alone{number}")
+        _same(tmp_path / str(number), tmp_path / f"alone{number}")
 
 
 def test_targets_are_measured_once_for_each_picture(small: Callable) -> None:
