@@ -11,12 +11,16 @@ import torch
 from src.backbones.recomputation import KEPT, Recomputation
 from src.errors import InputError
 from src.footprint import Footprint
+from src.memory import give_back
 from src.schedule import SMALLEST_EDGE
 
 log = logging.getLogger(__name__)
 
 # What may be taken of what is free: a computer does other things beside, a GPU does not.
-SHARE, SHARE_OF_GPU = 0.5, 0.9
+SHARE, SHARE_OF_GPU = 0.45, 0.9
+# What the C library takes for each byte that is alive: freed memory is kept for the next step (`memory.keep_freed`), in
+# pieces that not everything fits into. Measured.
+HEAP = 1.3
 # A step down that frees less is not worth an evaluation.
 WORTH = 0.9
 # What the allocators of torch, the C library and NumPy say.
@@ -43,6 +47,7 @@ class Economy:
         self, footprint: Footprint, asked: str, device: torch.device, before: dict[str, Any] | None = None
     ) -> None:
         self.footprint, self.device = footprint, device
+        give_back()
         self.held, self.free = held_bytes(device), free_bytes(device)
         self.stepped_down = list(before["stepped_down"]) if before else []
         ways = ladder(footprint.blocks)
@@ -53,12 +58,15 @@ class Economy:
 
     def _fits(self, way: Recomputation) -> bool:
         share = SHARE if self.device.type == "cpu" else SHARE_OF_GPU
-        return self.footprint.need(way) <= share * self.free
+        return self._need(self.footprint, way) <= share * self.free
+
+    def _need(self, footprint: Footprint, way: Recomputation) -> float:
+        return footprint.need(way) * (HEAP if self.device.type == "cpu" else 1.0)
 
     @property
     def estimate(self) -> float:
         """Return the peak to be expected, bytes: of the process on a CPU, of what is allocated on a GPU."""
-        return self.held + self.footprint.need(self.recomputed)
+        return self.held + self._need(self.footprint, self.recomputed)
 
     def noted(self) -> dict[str, Any]:
         """Return what the record keeps."""
@@ -72,7 +80,7 @@ class Economy:
 
     def announce(self) -> None:
         """Say, in one line, what is expected and what is done about it."""
-        need, free = self.footprint.need(self.recomputed), self.free
+        need, free = self._need(self.footprint, self.recomputed), self.free
         log.info(
             "memory: about %.1f GiB at the peak, %.1f GiB are free: %s",
             self.estimate / 2**30, (self.held + free) / 2**30, self.recomputed.described(),
@@ -86,7 +94,7 @@ class Economy:
         while edge > SMALLEST_EDGE:
             edge = int(0.95 * edge)
             scale = edge / longest
-            if self.footprint.scaled(scale).need(self.recomputed) <= self.free:
+            if self._need(self.footprint.scaled(scale), self.recomputed) <= self.free:
                 break
         return edge
 

@@ -3,31 +3,25 @@
 import itertools
 import logging
 import warnings
-from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from torch import Tensor
 
-from src import quality
-from src.callbacks import CHECKPOINT, Captures, Checkpoints, Signals
-from src.compiling import compiled, decide, obstacle
+from src.callbacks import CHECKPOINT, Checkpoints, Signals
+from src.compiling import Evaluate, compiled, decide, obstacle
 from src.config import RunConfig
 from src.config import Trainer as TrainerOptions
-from src.economy import Economy, sparingly
 from src.errors import InputError
-from src.history import Tracker
 from src.interrupts import Interrupts
 from src.module import StyleTransferModule
-from src.objective import Objective
 from src.preparation import Preparation, Prepared
 from src.progress import Progress
 from src.records import RunRecord
 from src.schedule import Timetable, capture_steps, stages
+from src.session import Session
+from src.staging import Staging
 
 log = logging.getLogger(__name__)
 
@@ -73,71 +67,47 @@ def build_trainer(options: TrainerOptions, **more: Any) -> Trainer:
         raise InputError(f"trainer.accelerator={options.accelerator} cannot be used: {error}") from None
 
 
-def fit(
-    config: RunConfig,
-    folder: Path,
-    record: RunRecord,
-    preparation: Preparation,
-    interrupts: Interrupts,
-    trackers: list[Tracker],
-) -> tuple[StyleTransferModule, Prepared]:
+def fit(session: Session, preparation: Preparation, interrupts: Interrupts) -> tuple[StyleTransferModule, Prepared]:
     """Run the stages to their end, to a loss, or to a signal; return the last one's module as it then is, and targets.
 
     Args:
-        config: the options.
-        folder: the run folder; a checkpoint in it is where the loop starts.
-        record: updated on the way.
+        session: options, folder, record and trackers of the run; a checkpoint in the folder is where the loop starts.
         preparation: makes canvas, objective and content of each stage.
         interrupts: asked after every step.
-        trackers: open; the caller closes them.
     """
-    resume_step, held = left_off(folder)
+    config, record = session.config, session.record
+    staging = Staging(session, preparation)
     timetable = timetable_of(config, preparation.device)
-    record.forget_after(resume_step, timetable.captures)
-    record.write(folder)
-    for tracker in trackers:
-        tracker.begin(record, resume_step)
-    if resume_step >= 0:
-        log.info("going on at step %d of %d in %s", resume_step, config.steps, folder)
-    module: StyleTransferModule | None = None
-    progress = Progress(config.steps, max(0, resume_step), lambda: module.shown() if module else (0, ""))
+    staging.begin(timetable)
+    if staging.resume_step >= 0:
+        log.info("going on at step %d of %d in %s", staging.resume_step, config.steps, session.folder)
+
+    def faster(prepared: Prepared) -> Evaluate | None:
+        return compiled(prepared.objective) if compiles(config, record, prepared) else None
+
+    progress = Progress(
+        config.steps, max(0, staging.resume_step), lambda: staging.module.shown() if staging.module else (0, "")
+    )
     try:
         for stage in stages(config):
-            if stage.last < resume_step:
+            if stage.last < staging.resume_step:
                 continue
-            before = module
-            resumed = before is None and resume_step > 0
-            image = before.canvas.picture() if before else None
-            footprint = preparation.footprint(stage.edge, begun=resumed or image is not None)
-            economy = Economy(footprint, config.trainer.memory, preparation.device, record.memory.get(str(stage.edge)))
-            economy.announce()
-            prepare = partial(_prepare, preparation, economy, record, stage.edge, image, resumed)
-            prepared = sparingly(prepare, economy.step_down)
-            module = StyleTransferModule(
-                prepared.canvas,
-                prepared.objective,
-                config.optimizer,
-                timetable,
-                stage,
-                config.stop_at_loss,
-                trackers,
-                compiled(prepared.objective) if compiles(config, record, prepared) else None,
-                interrupts.requested,
-                partial(sparingly, step_down=partial(_step_down, economy, record, stage.edge, prepared.objective)),
+            resumed = staging.resuming
+            module = staging.enter(stage, timetable, interrupts.requested, faster)
+            trainer = build_trainer(
+                config.trainer,
+                max_steps=stage.last - stage.first,
+                max_epochs=-1,
+                callbacks=[Signals(interrupts), progress, staging.captures(), Checkpoints(session.folder)],
+                default_root_dir=session.folder,
             )
-            record.write(folder)
-            module.logged_step = max([-1, *(tracker.last_step for tracker in trackers)])
-            if before:
-                module.take_over(before, config.schedule.carry)
-            if resumed:
-                check_shapes(folder, held, module)
-            _fit_stage(module, folder, record, prepared, config, [Signals(interrupts), progress], resumed)
+            ticks = itertools.repeat(0)  # one endless epoch: the steps count, not the data
+            trainer.fit(module, ticks, ckpt_path=session.folder / CHECKPOINT if resumed else None, weights_only=True)
             if module.reached or module.non_finite_at is not None or interrupts.requested():
                 break
     finally:
         progress.close()
-    assert module is not None
-    return module, prepared
+    return module, staging.prepared
 
 
 def timetable_of(config: RunConfig, device: torch.device) -> Timetable:
@@ -149,21 +119,6 @@ def timetable_of(config: RunConfig, device: torch.device) -> Timetable:
         config.checkpoint_every,
         chunk=GPU_CHUNK if device.type != "cpu" else 1,
     )
-
-
-def _prepare(
-    preparation: Preparation, economy: Economy, record: RunRecord, edge: int, image: Tensor | None, resumed: bool
-) -> Prepared:
-    record.memory[str(edge)] = economy.noted()
-    return preparation.at(edge, image, resumed, economy.recomputed)
-
-
-def _step_down(economy: Economy, record: RunRecord, edge: int, objective: Objective, error: BaseException) -> bool:
-    if not economy.step_down(error):
-        return False
-    objective.recomputed = economy.recomputed
-    record.memory[str(edge)] = economy.noted()
-    return True
 
 
 def compiles(config: RunConfig, record: RunRecord, prepared: Prepared) -> bool:
@@ -180,68 +135,3 @@ def compiles(config: RunConfig, record: RunRecord, prepared: Prepared) -> bool:
         log.info("this run was compiled before, and goes on without: %s", reason)
         return False
     return record.compiled
-
-
-def _fit_stage(
-    module: StyleTransferModule,
-    folder: Path,
-    record: RunRecord,
-    prepared: Prepared,
-    config: RunConfig,
-    callbacks: list[Callback],
-    resumed: bool,
-) -> None:
-    trainer = build_trainer(
-        config.trainer,
-        max_steps=module.stage.last - module.stage.first,
-        max_epochs=-1,
-        callbacks=[*callbacks, captures_of(config, folder, record, prepared), Checkpoints(folder)],
-        default_root_dir=folder,
-    )
-    ticks = itertools.repeat(0)  # one endless epoch: the steps count, not the data
-    trainer.fit(module, ticks, ckpt_path=folder / CHECKPOINT if resumed else None, weights_only=True)
-
-
-def captures_of(config: RunConfig, folder: Path, record: RunRecord, prepared: Prepared) -> Captures:
-    """Return what keeps the pictures of a stage, and judges the last of them."""
-    judge = partial(quality.judge, record, config, content=prepared.content, style=prepared.style)
-    return Captures(folder, record, prepared.content, judge)
-
-
-def left_off(folder: Path) -> tuple[int, dict[str, torch.Size]]:
-    """Return the step of a folder's checkpoint, and the shapes of what it keeps; -1 and none without one."""
-    checkpoint = folder / CHECKPOINT
-    if not checkpoint.exists():
-        return -1, {}
-    saved = read_checkpoint(checkpoint)
-    return saved["counters"]["step"], _shapes(saved["state_dict"])
-
-
-def check_shapes(folder: Path, held: Mapping[str, torch.Size], module: StyleTransferModule) -> None:
-    """Check that a stage can go on from a checkpoint that holds these shapes.
-
-    Raises:
-        InputError: it was written for another kind of canvas.
-    """
-    if held != _shapes(module.state_dict()):
-        raise InputError(
-            f"{folder / CHECKPOINT} is of another version of this program; delete it to start this run anew"
-        )
-
-
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in state.items()}
-
-
-def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
-    """Return what a checkpoint holds.
-
-    Raises:
-        InputError: the file is none.
-    """
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        assert isinstance(state["global_step"], int)
-        return state
-    except Exception as error:  # torch raises many kinds for a file that is no checkpoint
-        raise InputError(f"{checkpoint} is no checkpoint ({error}); delete it to start this run anew") from None

@@ -94,7 +94,7 @@ def _shown(path: Path) -> str:
 
 
 def _optimise(session: Session, interrupts: Interrupts) -> None:
-    config, folder, record = session.config, session.folder, session.record
+    config = session.config
     files = find_files(config)  # before the heavy imports: a misspelt path is told at once
     load_pytorch()
 
@@ -102,9 +102,9 @@ def _optimise(session: Session, interrupts: Interrupts) -> None:
     from src.loop import find_device, fit
     from src.preparation import Preparation
 
-    preparation = Preparation(config, record, files, find_device(config.trainer))
+    preparation = Preparation(config, session.record, files, find_device(config.trainer))
     try:
-        module, prepared = fit(config, folder, record, preparation, interrupts, session.trackers)
+        module, prepared = fit(session, preparation, interrupts)
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise

@@ -13,9 +13,12 @@ from src import economy, records
 from src.backbones.extractor import Extractor
 from src.backbones.recomputation import KEPT, Recomputation
 from src.backbones.registry import architecture
+from src.batch import module as batch_module
+from src.batch.run import run_together
 from src.economy import Economy, ladder, out_of_memory, sparingly
 from src.errors import InputError
 from src.footprint import Footprint
+from src.records import RunRecord
 from src.run import run
 
 CPU = torch.device("cpu")
@@ -47,7 +50,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 def test_the_quickest_way_that_fits_is_taken(free: Callable) -> None:
-    needs = [LARGE.need(way) / GIB for way in ladder(5)]
+    needs = [economy.HEAP * LARGE.need(way) / GIB for way in ladder(5)]
     for gib in (100.0, 40.0, 24.0, 16.0):
         free(gib)
         chosen = Economy(LARGE, "auto", CPU).recomputed
@@ -76,7 +79,7 @@ def test_one_line_before_the_start(free: Callable, caplog: pytest.LogCaptureFixt
     Economy(LARGE, "auto", CPU).announce()
     [warning] = caplog.messages
     edge = int(warning.split("edge=")[1].split(" ")[0])
-    needed = [LARGE.scaled(each / 3840).need(Recomputation(5, True)) for each in (edge, edge / 0.9)]
+    needed = [economy.HEAP * LARGE.scaled(each / 3840).need(Recomputation(5, True)) for each in (edge, edge / 0.9)]
     assert needed[0] <= GIB < needed[1]
 
 
@@ -111,12 +114,8 @@ def test_other_errors_pass() -> None:
         sparingly(fail, lambda error: False)
 
 
-@pytest.mark.parametrize("when", ["at the start", "on the way"])
-def test_a_run_that_runs_out_of_memory_goes_on_with_less(
-    when: str, monkeypatch: pytest.MonkeyPatch, small: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    expected = run(small("init=content"), tmp_path / "enough")
-    assert expected.memory["48"]["strategy"] == "whole" and expected.memory["48"]["stepped_down"] == []
+def _be_scarce(monkeypatch: pytest.MonkeyPatch, at_once: bool) -> None:
+    """Let memory run out wherever the first block is kept; or for the very first that is computed, and no other."""
     block, seen = Extractor.block, 0
 
     def scarce(self: Extractor, number: int, values: Tensor, taps: object, last: bool) -> object:
@@ -124,11 +123,20 @@ def test_a_run_that_runs_out_of_memory_goes_on_with_less(
         seen += 1
         # a block is computed for its gradient from a leaf when it is recomputed, from the canvas when it is kept
         kept = number == 1 and values.grad_fn is not None
-        if (when == "at the start" and seen == 1) or (when == "on the way" and kept):
+        if (at_once and seen == 1) or (not at_once and kept):
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 6442450944 bytes.")
         return block(self, number, values, taps, last)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Extractor, "block", scarce)
+
+
+@pytest.mark.parametrize("when", ["at the start", "on the way"])
+def test_a_run_that_runs_out_of_memory_goes_on_with_less(
+    when: str, monkeypatch: pytest.MonkeyPatch, small: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = run(small("init=content"), tmp_path / "enough")
+    assert expected.memory["48"]["strategy"] == "whole" and expected.memory["48"]["stepped_down"] == []
+    _be_scarce(monkeypatch, at_once=when == "at the start")
     with caplog.at_level(logging.WARNING):
         record = run(small("init=content"), tmp_path / "scarce")
     assert record.status == "finished"
@@ -138,6 +146,37 @@ def test_a_run_that_runs_out_of_memory_goes_on_with_less(
     noted = records.read(tmp_path / "scarce").memory["48"]
     assert (noted["strategy"], noted["blocks"]) == ("checkpointed", 1) and len(noted["stepped_down"]) == 1
     assert record.captures[-1].loss_total == pytest.approx(expected.captures[-1].loss_total, rel=1e-4)
+
+
+@pytest.mark.parametrize("memory", ["tiled", "auto"])
+def test_a_batch_keeps_what_each_of_its_pairs_would_keep_alone(
+    memory: str, monkeypatch: pytest.MonkeyPatch, small: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    configs = [small("init=content", f"style={style}", f"trainer.memory={memory}") for style in ("dots", "swell")]
+    if memory == "auto":  # memory runs out for a single pair, once
+        descend, failures = batch_module.descend, [MemoryError()]
+
+        def scarce(*arguments: object) -> object:
+            if failures:
+                raise failures.pop()
+            return descend(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(batch_module, "descend", scarce)
+    with caplog.at_level(logging.WARNING):
+        together = run_together([(config, tmp_path / str(number)) for number, config in enumerate(configs)])
+    for number, config in enumerate(configs):
+        alone = run(config, tmp_path / f"alone{number}")
+        batched = together[number]
+        assert isinstance(batched, RunRecord) and batched.status == "finished" and batched.batch == 2
+        losses = [each.captures[-1].loss_total for each in (batched, alone)]
+        if memory == "tiled":
+            assert batched.memory["48"]["strategy"] == alone.memory["48"]["strategy"] == "tiled"
+            assert losses[0] == losses[1]
+        else:
+            assert batched.memory["48"]["strategy"] == "checkpointed" and alone.memory["48"]["strategy"] == "whole"
+            assert batched.memory["48"]["stepped_down"] == ["whole, every layer kept"]
+            assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert len([line for line in caplog.messages if line.startswith("out of memory")]) == 2 * (memory == "auto")
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])

@@ -34,3 +34,27 @@ def test_a_step_asks_for_no_page_twice() -> None:
         return int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
     assert faults("kept") < 10 < faults("given back")
+
+
+GIVEN_BACK = """
+import os, sys
+from src.memory import give_back, keep_freed
+keep_freed()
+import torch
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+kept = [torch.ones(2**20) for _ in range(40)]  # 4 MiB each
+del kept[::2]
+before = resident()
+give_back()
+print(before - resident())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
+def test_what_is_free_is_given_back_when_asked() -> None:
+    command = [sys.executable, "-c", GIVEN_BACK]
+    freed = int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert 70 * 2**20 < freed < 100 * 2**20

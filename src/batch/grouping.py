@@ -17,7 +17,6 @@ OWN_LAYERS = ("name", "weights")
 # What a batch has not for each sample.
 LINE_SEARCH = "optimizer=lbfgs searches along a line of its own for each pair"
 MOMENTS = "schedule.carry takes an optimiser's moments from size to size"
-LESS_KEPT = "trainer.memory=checkpointed or tiled is for one large image; a batch keeps every layer"
 
 
 @dataclass
@@ -76,9 +75,7 @@ def grouped(jobs: Sequence[RunConfig | None], size: int) -> Groups:
 def _obstacle(config: RunConfig) -> str:
     if config.optimizer.name != "adam":
         return LINE_SEARCH
-    if config.schedule.carry:
-        return MOMENTS
-    return LESS_KEPT if config.trainer.memory in ("checkpointed", "tiled") else ""
+    return MOMENTS if config.schedule.carry else ""
 
 
 def common(config: RunConfig) -> dict[str, object]:

@@ -3,6 +3,7 @@
 import itertools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,10 +16,11 @@ from src.callbacks import CHECKPOINT, Signals
 from src.compiling import compiled
 from src.files import atomic_file
 from src.interrupts import Interrupts
-from src.loop import build_trainer, compiles, read_checkpoint, timetable_of
+from src.loop import build_trainer, compiles, timetable_of
 from src.module import StyleTransferModule
 from src.progress import Progress
 from src.schedule import stages
+from src.staging import read_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +36,12 @@ def fit(pairs: Sequence[Pair], interrupts: Interrupts) -> None:
         interrupts: asked after every step.
     """
     first = pairs[0]
-    config, device = first.config, first.preparation.device
+    config, device = first.config, first.staging.preparation.device
     timetable = timetable_of(config, device)
-    resume_step = first.resume_step
+    resume_step = first.staging.resume_step
     for pair in pairs:
         with pair.alone():
-            pair.begin(timetable, len(pairs))
+            pair.staging.begin(timetable, len(pairs))
     if resume_step >= 0:
         log.info("%d pairs go on at step %d of %d", len(pairs), resume_step, config.steps)
     module: BatchModule | None = None
@@ -54,7 +56,7 @@ def fit(pairs: Sequence[Pair], interrupts: Interrupts) -> None:
             if not (members := going(pairs)):
                 break
             resumed = module is None and resume_step > 0
-            whole = compiles(config, members[0].record, members[0].prepared)
+            whole = compiles(config, members[0].record, members[0].staging.prepared)
             for pair in members:
                 pair.record.compiled = whole
             owners = {pair.module: pair for pair in members}
@@ -66,6 +68,7 @@ def fit(pairs: Sequence[Pair], interrupts: Interrupts) -> None:
                 len(members) if whole else at_once_on(device, len(members)),
                 compiled if whole else None,
                 interrupts.requested,
+                partial(_step_down, members, stage.edge),
             )
             ends = Ends(module, owners, interrupts)
             trainer = build_trainer(
@@ -84,6 +87,11 @@ def fit(pairs: Sequence[Pair], interrupts: Interrupts) -> None:
             pair.finish(interrupts)
     finally:
         progress.close()
+
+
+def _step_down(pairs: Sequence[Pair], edge: int, error: BaseException) -> bool:
+    """Keep less of the evaluation of every pair, where an error says that memory has run out."""
+    return all(pair.staging.step_down(edge, error) for pair in pairs)
 
 
 def at_once_on(device: torch.device, pairs: int) -> int:

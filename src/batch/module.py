@@ -12,6 +12,7 @@ from src.batch.objective import BatchObjective, descend, joined
 from src.canvas import Canvas
 from src.compiling import Evaluate
 from src.config import Optimizer as OptimizerOptions
+from src.economy import out_of_memory
 from src.module import Halt, StyleTransferModule
 from src.objective import Objective, Terms
 from src.schedule import Stage, Timetable
@@ -33,6 +34,8 @@ class BatchModule(StyleTransferModule):
         at_once: samples that are evaluated together; fewer from where there is too little memory for so many.
         faster: makes an objective a faster form of itself.
         stop_requested: as of `StyleTransferModule`.
+        step_down: lets the members keep less of an evaluation where memory ran out for a single one; False where the
+            error is another.
 
     Attributes:
         failed: what went wrong with a member when its values were noted.
@@ -47,11 +50,13 @@ class BatchModule(StyleTransferModule):
         at_once: int,
         faster: Callable[[Objective], Evaluate] | None = None,
         stop_requested: Callable[[], bool] = lambda: False,
+        step_down: Callable[[BaseException], bool] = lambda error: False,
     ) -> None:
         canvas = Canvas.joined([each.canvas for each in members])
         super().__init__(canvas, members[0].objective, options, timetable, stage, stop_requested=stop_requested)
         self.at_once = at_once
         self.faster = faster
+        self.step_down = step_down
         self.failed: dict[StyleTransferModule, Exception] = {}
         self._over: set[StyleTransferModule] = set()
         self._take(list(members))
@@ -119,12 +124,13 @@ class BatchModule(StyleTransferModule):
             self.canvas.zero_grad()
             try:
                 return descend(self.canvas, self.evaluates, self.at_once)
-            except torch.OutOfMemoryError:
-                if self.at_once == 1:
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or (self.at_once == 1 and not self.step_down(error)):
                     raise
             # outside of the handler, whose error holds what is to be freed
-            self.at_once = -(-self.at_once // 2)
-            log.warning("too little memory: from here on %d pairs are evaluated at once", self.at_once)
+            if self.at_once > 1:
+                self.at_once = -(-self.at_once // 2)
+                log.warning("too little memory: from here on %d pairs are evaluated at once", self.at_once)
             self.share_matches()
             self._take(self.members)
             if self.device.type == "cuda":

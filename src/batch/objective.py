@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from src.backbones.recomputation import KEPT
 from src.canvas import Canvas
 from src.compiling import Evaluate
 from src.core.losses import Statistics
@@ -27,7 +26,7 @@ class BatchObjective(Objective):
         first = members[0]
         self.members = tuple(members)
         self.extractor, self.taps, self.loss, self.form = first.extractor, first.taps, first.loss, first.form
-        self.recomputed = KEPT
+        self.recomputed = first.recomputed
         self.content_target = torch.cat([each.content_target for each in members])
         self.content_factor = self.form.content(self.content_target)
         like = self.content_target

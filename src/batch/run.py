@@ -60,7 +60,7 @@ def _prepared(pairs: "Sequence[Pair]") -> "list[Pair]":
     ready = []
     for pair in pairs:
         with pair.alone():
-            pair.prepare(find_files(pair.config), known)
-            known = known or pair.preparation
+            preparation = pair.prepare(find_files(pair.config), known)
+            known = known or preparation
             ready.append(pair)
     return ready

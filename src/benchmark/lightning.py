@@ -17,7 +17,7 @@ from src.interrupts import Interrupts
 from src.loop import fit
 from src.metrics import now
 from src.preparation import Preparation
-from src.session import new_record
+from src.session import Session, new_record
 
 RARELY = 10**6
 
@@ -70,7 +70,7 @@ def measure(plan: Plan) -> Iterator[Measured]:
             taken["bare"].append((now(device) - begun) / (steps - 1))
             clock = Clock(device)
             with tempfile.TemporaryDirectory() as folder, Interrupts() as interrupts:
-                fit(config, Path(folder), new_record(config), preparation, interrupts, [clock])
+                fit(Session(config, Path(folder), new_record(config), trackers=[clock]), preparation, interrupts)
             if interrupts.received is not None:
                 raise Interrupted(interrupts.received)
             taken["loop"].append(clock.seconds)

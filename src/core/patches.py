@@ -22,7 +22,7 @@ STRIDE = 2
 # A style with more patches than this is thinned out on a regular grid: the cost of a search is bounded.
 MOST = 16384
 # Patches are cut out, and laid down, so much of them at a time, bytes.
-PART = 64 * 2**20
+PART = 24 * 2**20
 
 
 class StylePatches:

@@ -19,13 +19,14 @@ from src.files import sole_writer, write_atomically
 from src.hardware import device_name, use_threads
 from src.history import Tracker
 from src.interrupts import Interrupts
-from src.loop import build_trainer, read_checkpoint
+from src.loop import build_trainer
 from src.pretraining import record as records
 from src.pretraining.config import CIRCUMSTANCES, PretrainConfig, check
 from src.pretraining.crops import CropOptions, Crops, find_pictures
 from src.pretraining.module import PretrainModule
 from src.pretraining.record import PretrainRecord
 from src.progress import Progress
+from src.staging import read_checkpoint
 from src.tracking import open_trackers
 
 log = logging.getLogger(__name__)
