@@ -246,7 +246,7 @@ def test_what_goes_together(small: Callable, tmp_path: Path) -> None:
         small("loss.tv=1"),
         small("style=swell"),
         small("optimizer=lbfgs", "style=dots"),
-        small("trainer.memory=tiled"),
+        small("trainer.memory=tiled", "style=tesserae"),
         small("trainer.memory=tiled", "style=dots"),
     ]
     found = grouped(jobs, size=16)
