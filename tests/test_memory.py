@@ -1,11 +1,13 @@
 """Memory that a step frees is there for the next one: hardly a page of it is asked for again."""
 
+import gc
 import platform
 import subprocess
 import sys
 
 import pytest
 
+from src.memory import uncollected
 from tests.conftest import ROOT
 
 FAULTS = """
@@ -59,3 +61,18 @@ def test_what_is_free_is_given_back_when_asked() -> None:
     command = [sys.executable, "-c", GIVEN_BACK]
     freed = int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     assert 70 * 2**20 < freed < 100 * 2**20
+
+
+def test_garbage_is_looked_for_again_after_the_imports() -> None:
+    assert gc.isenabled()
+    with pytest.raises(ImportError), uncollected():
+        assert not gc.isenabled()
+        raise ImportError
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with uncollected():
+            pass
+        assert not gc.isenabled(), "as it was found"
+    finally:
+        gc.enable()
