@@ -14,7 +14,8 @@ bench            what the program costs; benchmark: the cases, their timing, the
 batch            many pairs at once: which jobs go together, one canvas for them, a folder and an end for each
 run              one run, from a configuration to a folder with a picture and its record
 session          that folder while a process is at work in it
-loop             Lightning's Trainer over the steps; staging enters a size, preparation builds what it needs
+loop             Lightning's Trainer over the steps; staging enters a size, preparation builds what it
+                 needs, starts the first image
 module           the LightningModule: the canvas is its only learnable parameter
 callbacks        captures, checkpoints, signals (interrupts); progress shows them; history: metrics.csv; tracking: W&B
 objective        targets and the total loss; compiling: the same, faster; canvas: the image as parameter; optimizers,

@@ -21,8 +21,9 @@ from src.errors import InputError
 from src.footprint import Footprint
 from src.hardware import device_name, has_bf16, use_threads
 from src.images import SMALLEST_SIDE, interpolated, read_image, resize, smallest_edge, to_tensor, working_size
-from src.metrics import now, reset_peak_memory
+from src.metrics import reset_peak_memory
 from src.objective import Objective, Taps
+from src.starts import Starts
 
 if TYPE_CHECKING:
     from src.records import RunRecord
@@ -106,6 +107,8 @@ class Preparation:
         self.objectives: WeakValueDictionary[tuple[object, ...], Objective] = (
             WeakValueDictionary() if beside is None else beside.objectives
         )
+        self.starts: Starts = Starts() if beside is None else beside.starts
+        self.starts.shared |= beside is not None
         _announce(config, record)
 
     def _network(self, precision: str) -> tuple[Extractor, str]:
@@ -161,11 +164,8 @@ class Preparation:
         elif restored:
             start = content
         else:
-            begun = now(self.device)
             given = None if self.init is None else to_tensor(self.init, size).to(content)
-            start = starting_image(config.init, content, style, config.seed, given)
-            if config.init.name == "patchwork":
-                log.info("start: the content in patches of the style, in %.1f s", now(self.device) - begun)
+            start = self.starts.make(config, self.checksums, content, style, given)
         options = replace(
             config.canvas,
             space=self._space,

@@ -21,7 +21,7 @@ FLOORS = tuple(
         "objective footprint economy canvas optimizers metrics counters quality compiling pretraining.network "
         "pretraining.record",
         "module callbacks progress pretraining.module batch.objective batch.module batch.checkpoints",
-        "preparation staging loop run pretraining.run searching.space",
+        "starts preparation staging loop run pretraining.run searching.space",
         "batch.pairs batch.loop batch.run",
         "benchmark.plan benchmark.results benchmark.program",
         "benchmark.cases benchmark.timing",
@@ -78,6 +78,7 @@ BESIDE = {
     "counters": {"metrics"},
     "compiling": {"metrics", "objective"},
     "callbacks": {"module"},
+    "preparation": {"starts"},
     "staging": {"preparation"},
     "loop": {"preparation", "staging"},
     "pretraining.run": {"loop", "staging"},

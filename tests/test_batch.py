@@ -213,6 +213,22 @@ def test_sixteen_of_which_one_explodes_and_one_stops_early(
         _same(tmp_path / str(number), tmp_path / f"alone{number}")
 
 
+def test_a_start_is_made_once_for_those_that_begin_alike(
+    small: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    common = ("edge=32", "fit=squash", "init=patchwork", "canvas.space=pixel", "steps=3")
+    own = (("style=dots", "loss.beta=1"), ("style=dots", "loss.beta=9"), ("style=swell",), ("style=dots", "seed=4"))
+    jobs = [small(*common, *each) for each in own]
+    with caplog.at_level("INFO"):
+        found = run_together([(job, tmp_path / str(number)) for number, job in enumerate(jobs)], at_once=2)
+    assert len([line for line in caplog.messages if line.startswith("start: ")]) == 3
+    for number, job in enumerate(jobs):
+        assert isinstance(found[number], RunRecord)
+        alone = run(job, tmp_path / f"alone{number}")
+        assert found[number].initial_loss == pytest.approx(alone.initial_loss, rel=1e-5)
+        assert found[number].captures[-1].loss_total == pytest.approx(alone.captures[-1].loss_total, rel=1e-4)
+
+
 def test_targets_are_measured_once_for_each_picture(small: Callable) -> None:
     configs = [small(*QUICK, *pair) for pair in (*PAIRS[:2], ("style=swell", "content=coffee", "loss.beta=1"))]
     device = find_device(configs[0].trainer)

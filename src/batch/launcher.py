@@ -28,13 +28,18 @@ class BatchLauncher(SequentialLauncher):
 
     Args:
         size: pairs in a batch at most.
+        at_once: how many of them are evaluated together; None is all on a GPU, and one on a CPU, where a pair is then
+            what it would be alone, to the bit.
     """
 
-    def __init__(self, size: int = 16) -> None:
+    def __init__(self, size: int = 16, at_once: int | None = None) -> None:
         super().__init__()
         if size < 1:
             raise InputError(f"hydra.launcher.size is the number of pairs in a batch, 1 or more, not {size}")
+        if at_once is not None and at_once < 1:
+            raise InputError(f"hydra.launcher.at_once is a number of pairs, 1 or more, or null, not {at_once}")
         self.size = size
+        self.at_once = at_once
         self._composed: dict[int, DictConfig] = {}
 
     def compose(self, job: Job) -> DictConfig:
@@ -65,7 +70,7 @@ class BatchLauncher(SequentialLauncher):
 
             returns.append(self.run_job(job, self.compose(job), take))
         with separate_logs([folder for _, folder in given.values()]):
-            results = run_together(list(given.values()))
+            results = run_together(list(given.values()), self.at_once)
         for place, result in zip(given, results, strict=True):
             returns[place].status = JobStatus.COMPLETED if isinstance(result, RunRecord) else JobStatus.FAILED
             returns[place].return_value = result.status if isinstance(result, RunRecord) else result

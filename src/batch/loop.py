@@ -24,16 +24,17 @@ from src.staging import read_checkpoint
 
 log = logging.getLogger(__name__)
 
-# Samples that are evaluated together on a CPU.
+# Samples that are evaluated together on a CPU: of one alone, a pair is what it would be by itself, to the bit.
 AT_ONCE = 1
 
 
-def fit(pairs: Sequence[Pair], interrupts: Interrupts) -> None:
+def fit(pairs: Sequence[Pair], interrupts: Interrupts, at_once: int | None = None) -> None:
     """Run pairs that go on from the same step through their stages; each is over when this returns.
 
     Args:
         pairs: prepared, not over.
         interrupts: asked after every step.
+        at_once: how many are evaluated together; None is what suits the device.
     """
     first = pairs[0]
     config, device = first.config, first.staging.preparation.device
@@ -65,7 +66,7 @@ def fit(pairs: Sequence[Pair], interrupts: Interrupts) -> None:
                 config.optimizer,
                 timetable,
                 stage,
-                len(members) if whole else at_once_on(device, len(members)),
+                len(members) if whole else min(len(members), at_once or at_once_on(device, len(members))),
                 compiled if whole else None,
                 interrupts.requested,
                 partial(_step_down, members, stage.edge),

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from src.preparation import Preparation
 
 
-def run_together(jobs: Sequence[tuple[RunConfig, Path]]) -> list[RunRecord | BaseException]:
+def run_together(jobs: Sequence[tuple[RunConfig, Path]], at_once: int | None = None) -> list[RunRecord | BaseException]:
     """Optimise several pictures in one batch; what `run` says of a folder holds for each of them.
 
     Runs that go on from different steps are not in step: they go on in a batch for each step.
 
     Args:
         jobs: options and folder of each, such as `batch.grouping` puts together; no folder twice.
+        at_once: how many are evaluated together; None is all on a GPU, one on a CPU.
 
     Returns:
         For each job its record, or what it failed of.
@@ -41,7 +42,7 @@ def run_together(jobs: Sequence[tuple[RunConfig, Path]]) -> list[RunRecord | Bas
         at_work = going(pairs)
         try:
             for _, group in groupby(sorted(_prepared(at_work), key=Pair.order), key=Pair.order):
-                fit(list(group), interrupts)
+                fit(list(group), interrupts, at_once)
         except Exception as error:  # of the batch, not of a pair
             for pair in going(pairs):
                 pair.end(error)

@@ -1,0 +1,47 @@
+"""Where images start: made once for runs beside one another that begin alike."""
+
+import logging
+
+from torch import Tensor
+
+from src.canvas import starting_image
+from src.config import RunConfig
+from src.metrics import now
+
+log = logging.getLogger(__name__)
+
+
+class Starts:
+    """Makes starting images, and keeps those that take long where others may ask for the same.
+
+    Attributes:
+        shared: whether there are others; a run by itself would keep a picture for nothing.
+    """
+
+    def __init__(self) -> None:
+        self.shared = False
+        self._kept: dict[object, Tensor] = {}
+
+    def make(
+        self, config: RunConfig, checksums: tuple[str, str], content: Tensor, style: Tensor, given: Tensor | None
+    ) -> Tensor:
+        """Return a start, (1, 3, H, W) in [0, 1].
+
+        Args:
+            config: says which; runs that share starts have the same `init`.
+            checksums: of the content's file and the style's.
+            content: (1, 3, H, W) in [0, 1].
+            style: (1, 3, H', W') in [0, 1].
+            given: as of `starting_image`.
+        """
+        if config.init.name != "patchwork":
+            return starting_image(config.init, content, style, config.seed, given)
+        key = (checksums, content.shape, style.shape, config.seed)
+        if key in self._kept:
+            return self._kept[key].clone()
+        begun = now(content.device)
+        start = starting_image(config.init, content, style, config.seed, None)
+        log.info("start: the content in patches of the style, in %.1f s", now(content.device) - begun)
+        if self.shared:
+            self._kept[key] = start.clone()
+        return start
