@@ -16,8 +16,8 @@ FLOORS = tuple(
         "core.patchwork core.recoloring core.averaging",
         "files memory leaving interrupts provenance hardware keys options score config identity help composition "
         "catalogue images records history validation tracking session schedule batch.logs batch.grouping kernels.build "
-        "kernels.winograd backbones.registry backbones.recomputation backbones.extractor backbones.bands "
-        "backbones.weights pretraining.config pretraining.crops searching.config",
+        "kernels.winograd backbones.registry backbones.recomputation backbones.pooling backbones.extractor "
+        "backbones.bands backbones.weights pretraining.config pretraining.crops searching.config",
         "objective footprint economy canvas optimizers metrics counters quality compiling pretraining.network "
         "pretraining.record",
         "module callbacks progress pretraining.module batch.objective batch.module batch.checkpoints",
@@ -69,9 +69,9 @@ BESIDE = {
     "tracking": {"config", "history", "images", "keys"},
     "kernels.build": {"catalogue", "files", "provenance"},
     "kernels.winograd": {"kernels.build"},
-    "backbones.extractor": {"backbones.registry", "kernels.winograd"},
+    "backbones.extractor": {"backbones.pooling", "backbones.registry", "kernels.winograd"},
     "backbones.bands": {"backbones.extractor", "backbones.recomputation", "backbones.registry"},
-    "backbones.weights": {"backbones.extractor", "backbones.registry", "catalogue", "config"},
+    "backbones.weights": {"backbones.extractor", "backbones.pooling", "backbones.registry", "catalogue", "config"},
     "metrics": {"objective"},
     "footprint": {"objective"},
     "economy": {"footprint"},

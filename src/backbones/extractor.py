@@ -1,52 +1,14 @@
 """The network, run as far as the deepest tap asked for."""
 
-from collections.abc import Callable, Iterable
-from functools import lru_cache
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from src.backbones.pooling import POOLS, replicated
 from src.backbones.registry import Architecture, convolution_of
 from src.kernels import winograd
-
-
-def blur_pool(values: Tensor) -> Tensor:
-    """Halve (B, C, H, W) by the binomial kernel 1 3 3 1: what is too fine for half the size is gone first.
-
-    Without this a network cannot see, and so does not mind, patterns of the grid of its strides (Zhang 2019, "Making
-    convolutional networks shift-invariant again"; Henaff and Simoncelli 2016). Borders are replicated.
-    """
-    given = values.dtype
-    if values.device.type == "cpu" and given == torch.bfloat16:  # its gradient is six times slower than float32's
-        values = values.float()
-    made = _binomial.__wrapped__ if torch.compiler.is_compiling() else _binomial
-    kernel = made(values.dtype, values.device).expand(values.shape[1], 1, 4, 4)
-    padded = replicated(values)
-    with torch.autocast(values.device.type, enabled=False):
-        return F.conv2d(padded, kernel, stride=2, groups=values.shape[1]).to(given)
-
-
-def replicated(values: Tensor) -> Tensor:
-    """Return (B, C, H, W) with its border around it once more, (B, C, H + 2, W + 2)."""
-    if torch.compiler.is_compiling():  # the compiler of torch 2.15 is mistaken in how the pad's gradient lies in memory
-        values = torch.cat((values[:, :, :1], values, values[:, :, -1:]), 2)
-        return torch.cat((values[..., :1], values, values[..., -1:]), 3)
-    return F.pad(values, (1, 1, 1, 1), mode="replicate")
-
-
-@lru_cache(maxsize=8)  # made anew, it would be copied to a GPU, which waits for it, at every pooling of every step
-def _binomial(dtype: torch.dtype, device: torch.device) -> Tensor:
-    line = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=dtype, device=device) / 8
-    return line[:, None] * line
-
-
-# Each halves height and width, odd ones rounded down.
-POOLS: dict[str, Callable[[Tensor], Tensor]] = {
-    "max": lambda values: F.max_pool2d(values, 2),
-    "avg": lambda values: F.avg_pool2d(values, 2),
-    "blur": blur_pool,
-}
 
 
 class Extractor(nn.Module):

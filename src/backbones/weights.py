@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.backbones.extractor import POOLS, Extractor
+from src.backbones.extractor import Extractor
+from src.backbones.pooling import POOLS
 from src.backbones.registry import Architecture, architecture
 from src.catalogue import checked, fetch
 from src.config import Backbone

@@ -20,10 +20,8 @@ G = (
     *((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6)),
     *((1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1)),
 )
-# A part of the image whose tiles are this large stays in the shared cache from one transform to the other, bytes.
-PART = 6 * 2**20
-# Below this, tiles are so thin that the transforms outweigh the multiplications saved.
-FEWEST_CHANNELS = 32
+# Channels come in whole blocks of these; with as few as an image has, transforms outweigh the multiplications saved.
+BLOCK = 32
 TOLERANCE = 1e-4
 
 
@@ -47,8 +45,8 @@ class Filters:
 
 def usable(weight: Tensor) -> bool:
     """Return whether convolutions with these weights (K, C, 3, 3) can be done here, and are faster so."""
-    thick = min(weight.shape[:2]) >= FEWEST_CHANNELS
-    return thick and weight.dtype == torch.float32 and weight.device.type == "cpu" and available()
+    blocks = all(channels % BLOCK == 0 for channels in weight.shape[:2])
+    return blocks and weight.dtype == torch.float32 and weight.device.type == "cpu" and available()
 
 
 @lru_cache
@@ -57,18 +55,30 @@ def available() -> bool:
     if build.load("winograd") is None:
         return False
     generator = torch.Generator().manual_seed(0)
-    values = torch.randn(1, 8, 7, 9, generator=generator).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(8, 8, 3, 3, generator=generator)
-    found = Filters(weight, extend=False)(values, torch.zeros(8), False)
+    values = torch.randn(1, BLOCK, 7, 9, generator=generator).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(BLOCK, BLOCK, 3, 3, generator=generator)
+    found = Filters(weight, extend=False)(values, torch.zeros(BLOCK), False)
     expected = F.conv2d(values, weight, padding=1)
     return bool((found - expected).norm() < TOLERANCE * expected.norm())
 
 
 def _tiled(weight: Tensor) -> Tensor:
-    """Return (36, C, K) of weights (K, C, 3, 3), computed in float64."""
+    """Return (36, K / P, C, P) of weights (K, C, 3, 3), computed in float64: panels of P filters each."""
     basis = torch.tensor(G, dtype=torch.float64)
     tiles = torch.einsum("ai,bj,kcij->abck", basis, basis, weight.double())
-    return tiles.reshape(36, weight.shape[1], weight.shape[0]).to(weight.dtype).contiguous()
+    panels = tiles.reshape(36, weight.shape[1], -1, _library().panel()).transpose(1, 2)
+    return panels.to(weight.dtype).contiguous()
+
+
+def _library() -> ctypes.CDLL:
+    library = build.load("winograd")
+    assert library is not None
+    library.space.restype = ctypes.c_size_t
+    return library
+
+
+def _made(filters: Tensor) -> int:
+    return filters.shape[1] * filters.shape[3]
 
 
 def _innermost(values: Tensor) -> Tensor:
@@ -87,32 +97,18 @@ def _filter(
     values: Tensor, mask: Tensor | None, filters: Tensor, bias: Tensor | None, relu: bool, extend: bool, wider: int
 ) -> Tensor:
     """Convolve values, 0 where the mask is not positive, with tiled filters; `wider` by so much on each side."""
-    library = build.load("winograd")
-    assert library is not None
+    library = _library()
     values, mask = _innermost(values), None if mask is None else _innermost(mask)
     batch, channels, height, width = values.shape
-    result = _empty(batch, filters.shape[2], height + 2 * wider, width + 2 * wider, values)
-    tall, broad = result.shape[2:]
-    rows, columns = -(-tall // 4), -(-broad // 4)
-    at_once = max(1, min(rows, PART // (4 * 36 * columns * max(filters.shape[1:]))))
-    # one part of tiles, used again and again
-    spread = values.new_empty(36 * at_once * columns * channels)
-    products = values.new_empty(36 * at_once * columns * filters.shape[2])
+    result = _empty(batch, _made(filters), height + 2 * wider, width + 2 * wider, values)
+    made, tall, broad = result.shape[1:]
+    space = values.new_empty(library.space(tall, broad, channels, made))
     for index in range(batch):
-        image, seen, made = values[index], None if mask is None else mask[index], result[index]
-        for first in range(0, rows, at_once):
-            some = min(at_once, rows - first)
-            tiles = spread[: 36 * some * columns * channels].view(36, some * columns, channels)
-            out = products[: 36 * some * columns * filters.shape[2]].view(36, some * columns, -1)
-            library.tiles(
-                *(_address(image), _address(seen), _address(tiles), height, width, channels),
-                *(first, some, columns, 1 + wider, int(extend)),
-            )
-            torch.bmm(tiles, filters, out=out)
-            library.untiled(
-                *(_address(out), _address(bias), _address(made), tall, broad, filters.shape[2]),
-                *(first, some, columns, int(relu)),
-            )
+        image, seen = values[index], None if mask is None else mask[index]
+        library.convolve(
+            *map(_address, (image, seen, filters, bias, result[index], space)),
+            *(height, width, channels, tall, broad, made, 1 + wider, int(extend), int(relu)),
+        )
     return result
 
 
@@ -123,7 +119,7 @@ def _convolve(values: Tensor, forward: Tensor, backward: Tensor, bias: Tensor, r
 
 @_convolve.register_fake
 def _(values: Tensor, forward: Tensor, backward: Tensor, bias: Tensor, relu: bool, extend: bool) -> Tensor:
-    return _empty(values.shape[0], forward.shape[2], values.shape[2], values.shape[3], values)
+    return _empty(values.shape[0], _made(forward), values.shape[2], values.shape[3], values)
 
 
 @torch.library.custom_op("style::convolve_gradient", mutates_args=())
@@ -142,7 +138,7 @@ def _gradient(gradient: Tensor, result: Tensor, backward: Tensor, relu: bool, ex
 
 @_gradient.register_fake
 def _(gradient: Tensor, result: Tensor, backward: Tensor, relu: bool, extend: bool) -> Tensor:
-    return _empty(gradient.shape[0], backward.shape[2], gradient.shape[2], gradient.shape[3], gradient)
+    return _empty(gradient.shape[0], _made(backward), gradient.shape[2], gradient.shape[3], gradient)
 
 
 def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]

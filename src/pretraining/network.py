@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.backbones.extractor import blur_pool
+from src.backbones.pooling import blur_pool
 from src.backbones.registry import Architecture
 from src.core.statistics import moments, positions
 

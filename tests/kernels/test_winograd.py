@@ -23,11 +23,22 @@ def _expected(values: Tensor, weight: Tensor, bias: Tensor, relu: bool, extend: 
 @needs_compiler
 @pytest.mark.parametrize("extend", [False, True])
 @pytest.mark.parametrize("relu", [False, True])
-@pytest.mark.parametrize("shape", [(2, 32, 13, 22), (1, 70, 8, 5), (1, 64, 2, 3), (1, 33, 1, 1), (1, 40, 4, 131)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (2, 32, 13, 22),
+        (1, 96, 8, 5),
+        (1, 64, 2, 3),
+        (1, 32, 1, 1),
+        (1, 32, 4, 131),
+        (1, 512, 33, 61),
+        (1, 32, 190, 201),
+    ],
+)
 def test_values_and_gradients_equal_a_plain_convolution(shape: tuple[int, ...], relu: bool, extend: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(shape, generator=generator).requires_grad_()
-    weight, bias = torch.randn(48, shape[1], 3, 3, generator=generator), torch.randn(48, generator=generator)
+    weight, bias = torch.randn(96, shape[1], 3, 3, generator=generator), torch.randn(96, generator=generator)
     exact = values.detach().double().requires_grad_()
     found = winograd.Filters(weight, extend)(values, bias, relu)
     expected = _expected(exact, weight, bias, relu, extend)
@@ -35,15 +46,31 @@ def test_values_and_gradients_equal_a_plain_convolution(shape: tuple[int, ...], 
     _assert_near(found, expected)
     gradient = torch.randn(found.shape, generator=generator)
     found.backward(gradient)
-    # where rounding decides the sign of a value, both gradients are right
-    expected.backward(gradient.double() * ((found > 0) == (expected > 0)))
+    # which values pass is decided by those found: rounding may decide it otherwise
+    linear = _expected(exact, weight, bias, False, extend)
+    linear.backward(gradient.double() * ((found > 0) if relu else 1))
     _assert_near(values.grad, exact.grad)
+
+
+@needs_compiler
+@pytest.mark.parametrize("shape", [(1, 64, 190, 201), (1, 64, 9, 11)])
+def test_any_number_of_threads_computes_the_same(shape: tuple[int, ...]) -> None:
+    generator, before = torch.Generator().manual_seed(0), torch.get_num_threads()
+    values, weight = torch.randn(shape, generator=generator), torch.randn(64, 64, 3, 3, generator=generator)
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(winograd.Filters(weight, False)(values, torch.zeros(64), False))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
 
 def _assert_near(found: Tensor, expected: Tensor) -> None:
     scale = expected.square().mean().sqrt()
     assert (found - expected).square().mean().sqrt() < 5e-6 * scale
-    assert (found - expected).abs().max() < 1e-4 * scale
+    assert (found - expected).abs().max() < 2e-4 * scale  # of some million values
 
 
 @needs_compiler
@@ -71,7 +98,7 @@ def test_a_network_sees_the_same_with_it(name: str) -> None:
     for tap in taps:
         assert (fast[tap] - plain[tap]).norm() < 2e-5 * plain[tap].norm()
         assert (tap[:4] == "conv") == bool((fast[tap] < 0).any())
-    assert (fast_gradient - plain_gradient).norm() < 1e-4 * plain_gradient.norm()
+    assert (fast_gradient - plain_gradient).norm() < 3e-4 * plain_gradient.norm()
 
 
 @needs_compiler
@@ -117,4 +144,5 @@ def test_a_compiler_that_fails_leaves_nothing_behind(
 @needs_compiler
 def test_few_channels_and_other_precisions_are_left_to_pytorch() -> None:
     assert winograd.usable(torch.zeros(64, 64, 3, 3))
-    assert not winograd.usable(torch.zeros(64, 3, 3, 3)) and not winograd.usable(torch.zeros(64, 64, 3, 3).double())
+    assert not winograd.usable(torch.zeros(64, 3, 3, 3)) and not winograd.usable(torch.zeros(48, 64, 3, 3))
+    assert not winograd.usable(torch.zeros(64, 64, 3, 3).double())
