@@ -17,7 +17,7 @@ from pathlib import Path
 
 from src.config import Picture, RunConfig
 from src.errors import InputError
-from src.files import atomic_file
+from src.files import atomic_file, cache_folder
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +30,6 @@ class Found:
 
     path: Path
     sha256: str
-
-
-def cache_folder() -> Path:
-    """Return the cache: `STYLE_CACHE`, else `neural-style-lightning` in the user's cache folder."""
-    if chosen := os.environ.get("STYLE_CACHE"):
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "neural-style-lightning"
 
 
 def mirror_folder(configured: str | None) -> Path | None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from src.errors import InputError
-from src.metrics import now
+from src.hardware import now
 from src.objective import Objective, Terms
 
 log = logging.getLogger(__name__)

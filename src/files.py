@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and folders that only one process writes to."""
+"""Files that are written whole or not at all, folders that only one process writes to, and the cache."""
 
 import fcntl
 import os
@@ -11,6 +11,14 @@ from typing import BinaryIO
 from src.errors import InputError
 
 LOCK = "run.lock"  # in the run folder, held while a process is at work there
+
+
+def cache_folder() -> Path:
+    """Return the cache: `STYLE_CACHE`, else `neural-style-lightning` in the user's cache folder."""
+    if chosen := os.environ.get("STYLE_CACHE"):
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "neural-style-lightning"
 
 
 @contextmanager

@@ -1,6 +1,7 @@
-"""The machine a run takes place on: its name, its threads, and what it multiplies in."""
+"""The machine a run takes place on: its name, its threads, its clock, and what it multiplies in."""
 
 import os
+import time
 
 import torch
 
@@ -16,6 +17,13 @@ def use_threads(asked: int | None) -> None:
     allotted = os.environ.get("SLURM_CPUS_PER_TASK")
     if threads := asked or (int(allotted) if allotted else None):
         torch.set_num_threads(threads)
+
+
+def now(device: torch.device) -> float:
+    """Return the wall clock, s, once the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def has_bf16(device: torch.device) -> bool:

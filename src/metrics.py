@@ -1,7 +1,6 @@
 """What is measured beside the losses: SSIM, throughput, memory."""
 
 import resource
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,13 +82,6 @@ class Throughput:
         if self.warm_seconds > 0:
             return self.warm_megapixels / self.warm_seconds
         return self.megapixels / self.seconds if self.seconds > 0 else 0.0
-
-
-def now(device: torch.device) -> float:
-    """Return the wall clock, s, once the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def reset_peak_memory(device: torch.device) -> None:

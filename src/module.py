@@ -12,7 +12,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
-from src import counters, keys, metrics
+from src import counters, hardware, keys, metrics
 from src.canvas import Canvas
 from src.compiling import Evaluate
 from src.config import Optimizer as OptimizerOptions
@@ -121,7 +121,7 @@ class StyleTransferModule(LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Take the steps up to the next pause; the batch is a mere tick of the loop."""
         optimizer, start = self.optimizers(), self.step
-        begun, evaluated = metrics.now(self.device), self.evaluations
+        begun, evaluated = hardware.now(self.device), self.evaluations
         try:
             for step in range(start, min(self.timetable.next_pause(start), self.stage.last)):
                 # what is known at the start of a stage was looked up at this very image, by its capture
@@ -135,7 +135,7 @@ class StyleTransferModule(LightningModule):
                     break
         except Halt:
             self.halt()
-        self.count(self.evaluations - evaluated, metrics.now(self.device) - begun)
+        self.count(self.evaluations - evaluated, hardware.now(self.device) - begun)
 
     def count(self, evaluations: int, seconds: float) -> None:
         """Add what was evaluated between two pauses to the throughput."""

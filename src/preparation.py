@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-
 # Starts whose fine colours are not the result's.
 FOREIGN = ("noise", "style", "file")
 # Those that are cheap to make anew at any size, with detail as fine as it has.
@@ -64,6 +63,7 @@ class Preparation:
         device: where the run takes place.
         beside: of another run with the same network and form of the loss, whose network is taken, and the targets of
             pictures that are the same.
+        starts: makes the first image, or has it already.
 
     Raises:
         InputError: an image, a tap or a weights file that cannot be used, or one that is not the file the run in
@@ -77,6 +77,7 @@ class Preparation:
         files: Mapping[str, Found],
         device: torch.device,
         beside: "Preparation | None" = None,
+        starts: Starts | None = None,
     ) -> None:
         use_threads(config.trainer.threads)
         reset_peak_memory(device)
@@ -107,7 +108,7 @@ class Preparation:
         self.objectives: WeakValueDictionary[tuple[object, ...], Objective] = (
             WeakValueDictionary() if beside is None else beside.objectives
         )
-        self.starts: Starts = Starts() if beside is None else beside.starts
+        self.starts: Starts = beside.starts if beside else starts or Starts()
         self.starts.shared |= beside is not None
         _announce(config, record)
 

@@ -11,13 +11,16 @@ Heavy libraries are imported when a run begins, so that importing this costs not
 import logging
 import os
 import shlex
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from src import records
-from src.catalogue import find_files
+from src.catalogue import Found, find_files
 from src.config import RunConfig, plain, typed
 from src.errors import InputError, Interrupted, NonFiniteLoss, first_line
 from src.interrupts import Interrupts
@@ -28,6 +31,7 @@ from src.session import Session, opened
 if TYPE_CHECKING:
     from src.module import StyleTransferModule
     from src.preparation import Prepared
+    from src.starts import Starts
 
 log = logging.getLogger(__name__)
 
@@ -96,13 +100,13 @@ def _shown(path: Path) -> str:
 def _optimise(session: Session, interrupts: Interrupts) -> None:
     config = session.config
     files = find_files(config)  # before the heavy imports: a misspelt path is told at once
-    load_pytorch()
+    starts = load_pytorch(None if session.record.step else config, files)
 
     from src.economy import out_of_memory
     from src.loop import find_device, fit
     from src.preparation import Preparation
 
-    preparation = Preparation(config, session.record, files, find_device(config.trainer))
+    preparation = Preparation(config, session.record, files, find_device(config.trainer), starts=starts)
     try:
         module, prepared = fit(session, preparation, interrupts)
     except (RuntimeError, MemoryError) as error:
@@ -112,13 +116,28 @@ def _optimise(session: Session, interrupts: Interrupts) -> None:
     conclude(session, module, prepared, interrupts)
 
 
-def load_pytorch() -> None:
-    """Do the heavy imports, say so, and set what must be set before them."""
+def load_pytorch(config: RunConfig | None = None, files: Mapping[str, Found] | None = None) -> "Starts":
+    """Do the heavy imports, say so, and set what must be set before them.
+
+    Args:
+        config: of a run that begins; its start is made meanwhile, where a core is free for it.
+        files: as `catalogue.find_files` returns them.
+
+    Returns:
+        What makes starts, or has made that one.
+    """
     log.info("loading PyTorch")
+    loaded = "src.loop" in sys.modules
     keep_freed()
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # a font cache that no run needs
     with uncollected():
-        import src.loop  # noqa: F401  and with it PyTorch, TorchMetrics and Lightning
+        from src.ahead import made_ahead
+        from src.starts import Starts
+
+        starts = Starts()
+        with nullcontext() if loaded or config is None or files is None else made_ahead(starts, config, files):
+            import src.loop  # noqa: F401  TorchMetrics and Lightning
+    return starts
 
 
 def conclude(session: Session, module: "StyleTransferModule", prepared: "Prepared", interrupts: Interrupts) -> None:

@@ -6,9 +6,12 @@ from torch import Tensor
 
 from src.canvas import starting_image
 from src.config import RunConfig
-from src.metrics import now
+from src.hardware import now
 
 log = logging.getLogger(__name__)
+
+
+Key = tuple[object, ...]
 
 
 class Starts:
@@ -20,7 +23,7 @@ class Starts:
 
     def __init__(self) -> None:
         self.shared = False
-        self._kept: dict[object, Tensor] = {}
+        self._kept: dict[Key, tuple[Tensor, float]] = {}
 
     def make(
         self, config: RunConfig, checksums: tuple[str, str], content: Tensor, style: Tensor, given: Tensor | None
@@ -36,12 +39,20 @@ class Starts:
         """
         if config.init.name != "patchwork":
             return starting_image(config.init, content, style, config.seed, given)
-        key = (checksums, content.shape, style.shape, config.seed)
-        if key in self._kept:
-            return self._kept[key].clone()
+        key = _key(config, checksums, content, style)
+        if made := key not in self._kept:
+            self.keep(config, checksums, content, style)
+        start, seconds = self._kept[key] if self.shared else self._kept.pop(key)
+        if made or not self.shared:
+            log.info("start: the content in patches of the style, in %.1f s", seconds)
+        return start.clone().to(content)
+
+    def keep(self, config: RunConfig, checksums: tuple[str, str], content: Tensor, style: Tensor) -> None:
+        """Make a patchwork for whoever asks for it next; arguments as of `make`."""
         begun = now(content.device)
         start = starting_image(config.init, content, style, config.seed, None)
-        log.info("start: the content in patches of the style, in %.1f s", now(content.device) - begun)
-        if self.shared:
-            self._kept[key] = start.clone()
-        return start
+        self._kept[_key(config, checksums, content, style)] = start, now(content.device) - begun
+
+
+def _key(config: RunConfig, checksums: tuple[str, str], content: Tensor, style: Tensor) -> Key:
+    return checksums, content.shape, style.shape, config.seed

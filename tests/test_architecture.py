@@ -12,16 +12,17 @@ SRC = ROOT / "src"
 FLOORS = tuple(
     floor.split()
     for floor in (
-        "errors core.statistics core.sorting core.search core.losses core.palette core.patches core.example "
-        "core.patchwork core.recoloring core.averaging",
-        "files memory leaving interrupts provenance hardware keys options score config identity help composition "
-        "catalogue images records history validation tracking session schedule batch.logs batch.grouping kernels.build "
-        "kernels.winograd backbones.registry backbones.recomputation backbones.pooling backbones.extractor "
-        "backbones.bands backbones.weights pretraining.config pretraining.crops searching.config",
+        "errors files provenance kernels.build kernels.products kernels.winograd",
+        "core.statistics core.sorting core.search core.losses core.palette core.patches core.example core.patchwork "
+        "core.recoloring core.averaging",
+        "memory leaving interrupts hardware keys options score config identity help composition catalogue images "
+        "records history validation tracking session schedule batch.logs batch.grouping backbones.registry "
+        "backbones.recomputation backbones.pooling backbones.extractor backbones.bands backbones.weights "
+        "pretraining.config pretraining.crops searching.config",
         "objective footprint economy canvas optimizers metrics counters quality compiling pretraining.network "
         "pretraining.record",
         "module callbacks progress pretraining.module batch.objective batch.module batch.checkpoints",
-        "starts preparation staging loop run pretraining.run searching.space",
+        "starts ahead preparation staging loop run pretraining.run searching.space",
         "batch.pairs batch.loop batch.run",
         "benchmark.plan benchmark.results benchmark.program",
         "benchmark.cases benchmark.timing",
@@ -43,17 +44,14 @@ BESIDE = {
     "core.patches": {"core.search", "core.statistics"},
     "core.example": {"core.patches", "core.search"},
     "core.patchwork": {"core.example"},
-    "catalogue": {"config", "files"},
+    "catalogue": {"config"},
     "config": {"options", "score"},
     "score": {"options"},
-    "images": {"files"},
     "pretraining.config": {"config", "options", "validation"},
     "searching.config": {"config", "identity", "options", "validation"},
     "schedule": {"config"},
     "identity": {"config"},
-    "session": {
-        *("catalogue", "config", "files", "history", "identity", "provenance", "records", "tracking", "validation")
-    },
+    "session": {*("catalogue", "config", "history", "identity", "records", "tracking", "validation")},
     "batch.grouping": {"backbones.registry", "catalogue", "config", "identity", "images", "schedule"},
     "batch.module": {"batch.objective", "module"},
     "batch.loop": {"batch.pairs"},
@@ -62,14 +60,13 @@ BESIDE = {
     "pretraining.crops": {"images"},
     "composition": {"config", "help", "identity", "pretraining.config", "searching.config"},
     "help": {"config"},
-    "hardware": {"provenance"},
-    "records": {"files"},
     "validation": {"config", "schedule", "backbones.registry"},
-    "history": {"files"},
     "tracking": {"config", "history", "images", "keys"},
-    "kernels.build": {"catalogue", "files", "provenance"},
+    "files": {"errors"},
+    "kernels.build": {"files", "provenance"},
+    "kernels.products": {"kernels.build"},
     "kernels.winograd": {"kernels.build"},
-    "backbones.extractor": {"backbones.pooling", "backbones.registry", "kernels.winograd"},
+    "backbones.extractor": {"backbones.pooling", "backbones.registry"},
     "backbones.bands": {"backbones.extractor", "backbones.recomputation", "backbones.registry"},
     "backbones.weights": {"backbones.extractor", "backbones.pooling", "backbones.registry", "catalogue", "config"},
     "metrics": {"objective"},
@@ -78,11 +75,12 @@ BESIDE = {
     "counters": {"metrics"},
     "compiling": {"metrics", "objective"},
     "callbacks": {"module"},
+    "ahead": {"starts"},
     "preparation": {"starts"},
     "staging": {"preparation"},
     "loop": {"preparation", "staging"},
     "pretraining.run": {"loop", "staging"},
-    "run": {"loop", "preparation"},
+    "run": {"ahead", "loop", "preparation", "starts"},
     "benchmark.speed": {"benchmark.roof"},
     "benchmark.race": {"benchmark.speed"},
     "benchmark.batch": {"benchmark.roof"},

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from src import catalogue
 from src.config import CONF, Picture
 from src.errors import InputError
+from src.files import cache_folder
 
 DATA = b"the bytes of a picture"
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -30,7 +31,7 @@ def served(file_server: tuple[str, Path]) -> str:
 def test_downloaded_once_then_cached(served: str, file_server: tuple[str, Path]) -> None:
     found = catalogue.find_picture("content", _picture(served))
     assert found.sha256 == DIGEST and found.path.read_bytes() == DATA
-    assert found.path.parent == catalogue.cache_folder() / "content" and found.path.name.endswith("-a beach.jpg")
+    assert found.path.parent == cache_folder() / "content" and found.path.name.endswith("-a beach.jpg")
     (file_server[1] / "Content/a beach.jpg").unlink()
     assert catalogue.find_picture("content", _picture(served)) == found
 
@@ -60,7 +61,7 @@ def test_a_wrong_checksum_is_an_error_everywhere(served: str, tmp_path: Path) ->
     wrong = _picture(served, sha256="ab" * 32)
     with pytest.raises(InputError, match="nothing was kept"):
         catalogue.find_picture("content", wrong)
-    assert not any(path.is_file() for path in catalogue.cache_folder().rglob("*"))
+    assert not any(path.is_file() for path in cache_folder().rglob("*"))
     (tmp_path / "content").mkdir()
     (tmp_path / "content/a beach.jpg").write_bytes(b"another picture")
     with pytest.raises(InputError, match="another file, or a damaged one"):

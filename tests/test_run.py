@@ -6,11 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from src import records
+from src.catalogue import find_files
 from src.errors import InputError
 from src.files import atomic_file, sole_writer, write_atomically
+from src.preparation import Preparation
 from src.run import resume, run
+from src.session import new_record
 
 FIELDS = """
 schema status error content style layers loss alpha beta backbone weights edge steps evaluations seed precision
@@ -169,3 +173,28 @@ def test_the_newest_unfinished_run(small: Callable, tmp_path: Path) -> None:
     (tmp_path / "2" / "last.ckpt").touch()
     with sole_writer(tmp_path / "4"):
         assert records.newest_unfinished(tmp_path) == tmp_path / "2", "a failure after a checkpoint can go on"
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2 or torch.accelerator.is_available(), reason="one core, or a GPU")
+def test_a_start_is_made_while_libraries_load_and_is_the_same(small: Callable, tmp_path: Path) -> None:
+    from src.ahead import made_ahead
+    from src.starts import Starts
+
+    config, threads = small(), torch.get_num_threads()
+    files, starts = find_files(config), Starts()
+    with made_ahead(starts, config, files):
+        pass
+    assert torch.get_num_threads() == threads
+    device = torch.device("cpu")
+    [(kept, _)] = starts._kept.values()
+    ahead = Preparation(config, new_record(config), files, device, starts=starts).at(config.edge, None)
+    assert not starts._kept, "it was taken"
+    later = Preparation(config, new_record(config), files, device).at(config.edge, None)
+    assert torch.equal(ahead.canvas.picture(), later.canvas.picture())
+    assert kept.shape == later.content.shape
+    picture = tmp_path / "no-picture.png"
+    picture.write_text("no picture")
+    for unusable in (small("init=content"), small("content=file", f"content.path={picture}")):
+        with made_ahead(starts, unusable, find_files(unusable)):
+            pass
+        assert not starts._kept

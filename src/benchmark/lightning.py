@@ -12,10 +12,10 @@ from src.benchmark.plan import Plan
 from src.benchmark.results import Measured
 from src.catalogue import find_files
 from src.errors import Interrupted
+from src.hardware import now
 from src.history import Tracker
 from src.interrupts import Interrupts
 from src.loop import fit
-from src.metrics import now
 from src.preparation import Preparation
 from src.session import Session, new_record
 

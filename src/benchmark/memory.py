@@ -11,7 +11,8 @@ from src.benchmark.cases import Case, device_of, prepare_in, program_of, step_of
 from src.benchmark.plan import PRECISIONS, PROGRAM, STRATEGIES, Plan
 from src.benchmark.results import Measured
 from src.economy import out_of_memory
-from src.metrics import now, peak_mib, reset_peak_memory
+from src.hardware import now
+from src.metrics import peak_mib, reset_peak_memory
 
 STEPS = 2  # the optimiser's moments are there from the first on
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from src.benchmark.plan import Plan
-from src.metrics import now
+from src.hardware import now
 
 # Steps timed as one on a GPU, where the host must not wait for each.
 GPU_CHUNK = 20

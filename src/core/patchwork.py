@@ -135,7 +135,8 @@ def _resized(image: Tensor, like: Tensor) -> Tensor:
 def _contrast(scene: Tensor) -> Tensor:
     """Return the standard deviation of brightness around each place, 1 where it is high: (1, 1, h, w) in [0, 1]."""
     gray = scene.mean(1, keepdim=True)
-    gray = F.pad(gray - gray.mean(), (2, 2, 2, 2), "reflect")
+    # line by line: the mean of all at once would depend on how many threads share it
+    gray = F.pad(gray - gray.mean(3, keepdim=True).mean(2, keepdim=True), (2, 2, 2, 2), "reflect")
     mean = F.avg_pool2d(gray, 5, 1)
     deviation = (F.avg_pool2d(gray.square(), 5, 1) - mean.square()).clamp_min(0).sqrt()
     high = deviation.flatten().sort().values[int(0.95 * (deviation.numel() - 1))]

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from src.kernels import products
+
 # Rows of either side that are multiplied at a time on a CPU: 4 MiB of float32, which stays in its cache, where written
 # out and read back the products would take as long as they take to compute.
 ROWS, COLUMNS = 512, 2048
@@ -14,28 +16,28 @@ ROWS_ON_GPU = 1024
 
 def largest_products(rows: Tensor, columns: Tensor) -> Tensor:
     """Return for each of `rows` (R, D) which of `columns` (C, D) it has the largest product with: (R,)."""
+    if products.usable(rows, columns):
+        return products.largest(rows, columns)
     return torch.cat([_largest(part, columns) for part in rows.split(_at_once(rows))])
 
 
 def smallest_products(rows: Tensor, columns: Tensor) -> Tensor:
     """Return for each of `columns` (C, D) its smallest product with any of `rows` (R, D): (C,)."""
+    if products.usable(rows, columns):
+        return products.smallest(rows, columns)
     least = rows.new_full((len(columns),), torch.inf)
     for part in rows.split(_at_once(rows)):
-        for first, products in _products(part, columns):
-            some = least[first : first + products.shape[1]]
-            torch.minimum(some, products.amin(0), out=some)
+        for first, found in _products(part, columns):
+            some = least[first : first + found.shape[1]]
+            torch.minimum(some, found.amin(0), out=some)
     return least
 
 
 def _largest(rows: Tensor, columns: Tensor) -> Tensor:
-    largest = rows.new_full((len(rows),), -torch.inf)
-    places = torch.zeros(len(rows), dtype=torch.long, device=rows.device)
-    for first, products in _products(rows, columns):
-        values, found = products.max(1)
-        larger = values > largest
-        places = torch.where(larger, found + first, places)
-        largest = torch.where(larger, values, largest)
-    return places
+    found = [(each.max(1), first) for first, each in _products(rows, columns)]
+    values = torch.stack([best.values for best, _ in found])
+    places = torch.stack([best.indices + first for best, first in found])
+    return places.gather(0, values.max(0, keepdim=True).indices)[0]
 
 
 def _products(rows: Tensor, columns: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -44,8 +46,7 @@ def _products(rows: Tensor, columns: Tensor) -> Iterator[tuple[int, Tensor]]:
     room = rows.new_empty(len(rows) * min(count, len(columns)))
     for first in range(0, len(columns), count):
         some = columns[first : first + count]
-        products = room[: len(rows) * len(some)].view(len(rows), len(some))
-        yield first, torch.mm(rows, some.T, out=products)
+        yield first, torch.mm(rows, some.T, out=room[: len(rows) * len(some)].view(len(rows), len(some)))
 
 
 def _at_once(rows: Tensor) -> int:

@@ -11,8 +11,7 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from src.catalogue import cache_folder
-from src.files import write_atomically
+from src.files import cache_folder, write_atomically
 from src.provenance import INSTRUCTIONS, cpu_entry
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,8 @@ def find_compiler() -> str | None:
 def _built(source: Path, compiler: str) -> Path:
     # A home shared by the machines of a cluster has a library for each kind of processor.
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=TIMEOUT_SECONDS).stdout
-    made_of = (source.read_text(), version, *FLAGS, *LINK, platform.machine(), cpu_entry(INSTRUCTIONS))
+    headers = (header.read_text() for header in sorted(source.parent.glob("*.h")))
+    made_of = (source.read_text(), *headers, version, *FLAGS, *LINK, platform.machine(), cpu_entry(INSTRUCTIONS))
     digest = hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:16]
     library = cache_folder() / "kernels" / f"{source.stem}-{digest}.so"
     if not library.is_file():

@@ -8,21 +8,9 @@
  *
  * Built by kernels/build.py with -fopenmp against the OpenMP that PyTorch has loaded, so that both share threads.
  */
-#include <omp.h>
-#include <stddef.h>
+#include "vectors.h"
 
-/* ROWS x PANEL sums of a product stay in registers: two vectors across, and as many rows as there are registers for. */
-#if defined(__AVX512F__)
-enum { WIDTH = 16, ROWS = 12 };
-#elif defined(__AVX__)
-enum { WIDTH = 8, ROWS = 6 };
-#elif defined(__aarch64__)
-enum { WIDTH = 4, ROWS = 12 };
-#else
-enum { WIDTH = 4, ROWS = 6 };
-#endif
 enum {
-    PANEL = 2 * WIDTH,
     BLOCK = 32,           /* channels at a time: 36 tiles of them fit a core's first cache twice */
     LINES = ROWS * BLOCK, /* numbers of a block of one matrix */
     CACHED = 16,          /* numbers of a line of the cache */
@@ -30,11 +18,6 @@ enum {
     TURNS = 4,            /* of a thread: fewer, and others wait for the last */
     FEWEST = 72,          /* tiles of these: the filters are read from the far cache once for all of them */
 };
-#define INLINE static inline __attribute__((always_inline))
-
-/* Not all memory given is aligned to a vector's length. */
-typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4)));
-typedef int truths __attribute__((vector_size(4 * WIDTH), aligned(4)));
 
 /* What is convolved, see `convolve`. */
 typedef struct {
@@ -43,10 +26,6 @@ typedef struct {
     int height, width, channels, tall, broad, made, before, extend, relu;
     int columns, tiles; /* tiles in a line, and in all */
 } Job;
-
-INLINE vector load(const float *from) { return *(const vector *)from; }
-INLINE void store(vector values, float *to) { *(vector *)to = values; }
-INLINE vector where(truths chosen, vector values) { return (vector)(chosen & (truths)values); }
 
 /* Six values of a line of the image to six of a line of the tile, each a step apart: B^T d. */
 INLINE void spread(const vector *d, vector *t, int step) {
@@ -68,8 +47,6 @@ INLINE void gather(const vector *m, vector *y, int step) {
     y[3 * step] = q + 8 * s + m[5];
 }
 
-INLINE int least(int one, int other) { return one < other ? one : other; }
-INLINE int ceiling(int number, int by) { return (number + by - 1) / by; }
 INLINE int clamped(int value, int size) { return value < 0 ? 0 : value >= size ? size - 1 : value; }
 
 /* A tile as a row of each of 36 matrices. */

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from src.core.patchwork import SEARCHED, _contrast, _rounds, levels, match_colors, patchwork
+from src.kernels import build
 from tests.support.pictures import smooth_image
 
 
@@ -132,3 +133,16 @@ def test_levels_grow_to_the_image_but_search_no_more_than_a_search_can_bear() ->
     assert levels(384)[0] == [48, 68, 96, 136, 192]
     for longest, rounds in ((356, [6, 6, 6, 4, 2]), (384, [6, 6, 6, 4, 2]), (272, [6, 6, 6, 4]), (64, [6])):
         assert [_rounds(size) for size in levels(longest)[0]] == rounds
+
+
+@pytest.mark.skipif(build.find_compiler() is None, reason="no C compiler")
+def test_any_number_of_threads_makes_the_same() -> None:
+    """A start that one thread made ahead is the one that a batch, or a run that goes on, makes by all."""
+    before, made = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            made.append(_patchwork(smooth_image(0, 150, 210), smooth_image(1, 160, 140), 1.0, 0.5, 0.5))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(made[0], made[1]) and torch.equal(made[0], made[2])
