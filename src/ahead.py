@@ -1,6 +1,5 @@
 """A run's start, made on one core while another is busy importing libraries, which takes no more than one."""
 
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -10,6 +9,7 @@ import torch
 
 from src.catalogue import Found
 from src.config import RunConfig
+from src.hardware import allotted_threads
 from src.images import read_image, to_tensor, working_size
 from src.schedule import stages
 from src.starts import Starts
@@ -47,7 +47,8 @@ def made_ahead(starts: Starts, config: RunConfig, files: Mapping[str, Found]) ->
 
 def _worthwhile(config: RunConfig) -> bool:
     on_cpu = config.trainer.accelerator in ("auto", "cpu") and not torch.accelerator.is_available()
-    return config.init.name == "patchwork" and on_cpu and len(os.sched_getaffinity(0)) > 1
+    cores = allotted_threads(config.trainer.threads) or torch.get_num_threads()
+    return config.init.name == "patchwork" and on_cpu and cores > 1
 
 
 def _make(starts: Starts, config: RunConfig, files: Mapping[str, Found]) -> None:

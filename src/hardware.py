@@ -13,10 +13,15 @@ BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 def use_threads(asked: int | None) -> None:
     """Take as many CPU threads as were asked for, else as the batch system allotted, else as torch thinks fit."""
+    if threads := allotted_threads(asked):
+        torch.set_num_threads(threads)
+
+
+def allotted_threads(asked: int | None) -> int | None:
+    """Return how many CPU threads were asked for, else allotted by the batch system; None: nobody said."""
     # Slurm without CPU binding shows a job all cores of the node: take no more than were allotted.
     allotted = os.environ.get("SLURM_CPUS_PER_TASK")
-    if threads := asked or (int(allotted) if allotted else None):
-        torch.set_num_threads(threads)
+    return asked or (int(allotted) if allotted else None)
 
 
 def now(device: torch.device) -> float:

@@ -93,7 +93,9 @@ def test_a_choice_is_a_run(config: SearchConfig) -> None:
     choice = space.as_given(config)
     given = space.options(config, choice)
     assert given.pop("layers.weights") == pytest.approx([0.2] * 5)
-    assert given == {"loss.alpha": 1.0, "loss.beta": 10.0, "optimizer.lr": 0.02}, "the first trial is the run as given"
+    assert given == {"loss.alpha": 1.0, "loss.beta": 10.0, "optimizer.lr": 0.0125}, (
+        "the first trial is the run as given"
+    )
     choice |= {"loss.beta": 3.5, "layers.weights/relu1_1": 4.0}
     found = space.trial_run(config, space.options(config, choice), "mine", 7)
     assert found.layers.weights == pytest.approx([0.5, *[0.125] * 4]), "the sum is that of before"

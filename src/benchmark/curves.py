@@ -17,13 +17,13 @@ MARKS = (0, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 120, 140, 160, 180, 200)
 # By name, the overrides of the defaults.
 WAYS: dict[str, tuple[str, ...]] = {
     "the default": (),
-    "adam 0.01": ("steps=200", "optimizer.lr=0.01"),
-    "adam 0.02": ("steps=200",),
+    "adam 0.0125": ("steps=200",),
+    "adam 0.02": ("steps=200", "optimizer.lr=0.02"),
     "adam 0.05": ("steps=200", "optimizer.lr=0.05"),
     "lbfgs": ("steps=200", "optimizer=lbfgs"),
-    "adam 0.02, 2 sizes": ("steps=200", "schedule=pyramid"),
-    "adam 0.02, 2 sizes, moments carried": ("steps=200", "schedule=pyramid", "schedule.carry=true"),
-    "adam 0.02, averaged": ("steps=200", "schedule.average=0.9"),
+    "adam 0.0125, 2 sizes": ("steps=200", "schedule=pyramid"),
+    "adam 0.0125, 2 sizes, moments carried": ("steps=200", "schedule=pyramid", "schedule.carry=true"),
+    "adam 0.0125, averaged": ("steps=200", "schedule.average=0.9"),
 }
 
 
