@@ -130,7 +130,7 @@ def load_pytorch(config: RunConfig | None = None, files: Mapping[str, Found] | N
     loaded = "src.loop" in sys.modules
     keep_freed()
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # a font cache that no run needs
-    with uncollected():
+    with nullcontext() if loaded else uncollected():
         from src.ahead import made_ahead
         from src.starts import Starts
 

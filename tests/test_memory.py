@@ -76,3 +76,11 @@ def test_garbage_is_looked_for_again_after_the_imports() -> None:
         assert not gc.isenabled(), "as it was found"
     finally:
         gc.enable()
+        gc.unfreeze()
+
+
+def test_a_process_that_loaded_the_libraries_ends_without_a_word() -> None:
+    code = "import gc; from src.run import load_pytorch; load_pytorch(); print(gc.get_freeze_count(), gc.isenabled())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    frozen, enabled = done.stdout.split()
+    assert int(frozen) > 100_000 and enabled == "True" and done.stderr == ""
