@@ -42,8 +42,8 @@ def uncollected() -> Iterator[None]:
     """Look for no garbage meanwhile, nor ever again among what is there at the end.
 
     Importing libraries makes millions of objects that stay. Python would go through all of them again and again, a
-    fifth of the time that it takes, and twice more afterwards, 0.3 s each. To be used once: what lives then is not freed
-    where it comes to refer to itself.
+    fifth of the time that it takes, and twice more afterwards, 0.3 s each. To be used once: what lives then is not
+    freed where it comes to refer to itself.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -23,7 +23,8 @@ def test_a_round_equals_one_written_out(height: int, width: int) -> None:
     places = [(y, x) for y in rows for x in columns]
     queries = [padded[:, y : y + SIZE, x : x + SIZE] for y, x in places]
     distances = np.array([[((query - patch) ** 2).sum() for patch in patches] for query in queries])
-    scaled = distances / (RELUCTANCE + distances.min(0))
+    measured = [number for number, (y, x) in enumerate(places) if y % (2 * STRIDE) == x % (2 * STRIDE) == 0]
+    scaled = distances / (RELUCTANCE + distances[measured].min(0))
     total, count = np.zeros_like(padded), np.zeros_like(padded)
     for (y, x), best in zip(places, scaled.argmin(1), strict=True):
         total[:, y : y + SIZE, x : x + SIZE] += patches[best]
