@@ -17,13 +17,13 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from src import records
-from src.catalogue import find_picture
-from src.composition import compose
-from src.config import Picture, typed
-from src.errors import InputError
-from src.files import write_atomically
-from src.images import read_image
+from src.common.errors import InputError
+from src.common.files import write_atomically
+from src.config.composition import compose
+from src.config.schema import Picture, picture_name, typed
+from src.data.images import read_image
+from src.data.sources import find_picture
+from src.tracking import record as records
 
 KEY = "key.csv"
 MARGIN = 10
@@ -43,7 +43,7 @@ def collect(folder: Path) -> dict[Pair, Path]:
     found: dict[Pair, Path] = {}
     for run, record in records.scan(folder):
         if record.status == "finished":
-            pair = (record.content, record.style)
+            pair = (picture_name(record.options.content), picture_name(record.options.style))
             if pair in found:
                 raise InputError(f"{folder} holds two finished runs of {' in '.join(pair)}; one set, one run a pair")
             found[pair] = run / "image.png"

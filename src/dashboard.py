@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from src import panels
-from src.config import Logger
-from src.errors import InputError, first_line
-from src.tracking import wandb_mode
+from src.common.errors import InputError, first_line
+from src.config.schema import Logger
+from src.tracking import panels
+from src.tracking.wandb_logger import wandb_mode
 
 if TYPE_CHECKING:
     from wandb_workspaces.reports.v2 import Report

@@ -1,6 +1,6 @@
 """One run, from a configuration to a folder with a picture and its record.
 
-    from src.composition import compose
+    from src.config.composition import compose
     from src.run import run
 
     record = run(compose(["content=astronaut", "style=dots", "steps=100"]), "multirun/from-python")
@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from src import records
-from src.catalogue import Found, find_files
-from src.config import RunConfig, plain, typed
-from src.errors import InputError, Interrupted, NonFiniteLoss, first_line
-from src.interrupts import Interrupts
-from src.memory import keep_freed, uncollected
-from src.records import RunRecord
-from src.session import Session, opened
+from src.common.allocator import keep_freed, uncollected
+from src.common.errors import InputError, Interrupted, NonFiniteLoss, first_line
+from src.common.signals import Interrupts
+from src.config.schema import RunConfig, plain, typed
+from src.data.sources import Found, find_files
+from src.tracking import record as records
+from src.tracking.record import RunRecord
+from src.training.session import Session, opened
 
 if TYPE_CHECKING:
-    from src.module import StyleTransferModule
-    from src.preparation import Prepared
-    from src.starts import Starts
+    from src.training.module import StyleTransferModule
+    from src.training.preparation import Prepared
+    from src.training.starts import Starts
 
 log = logging.getLogger(__name__)
 
@@ -102,9 +102,9 @@ def _optimise(session: Session, interrupts: Interrupts) -> None:
     files = find_files(config)  # before the heavy imports: a misspelt path is told at once
     starts = load_pytorch(None if session.record.step else config, files)
 
-    from src.economy import out_of_memory
-    from src.loop import find_device, fit
-    from src.preparation import Preparation
+    from src.training.economy import out_of_memory
+    from src.training.loop import find_device, fit
+    from src.training.preparation import Preparation
 
     preparation = Preparation(config, session.record, files, find_device(config.trainer), starts=starts)
     try:
@@ -127,16 +127,16 @@ def load_pytorch(config: RunConfig | None = None, files: Mapping[str, Found] | N
         What makes starts, or has made that one.
     """
     log.info("loading PyTorch")
-    loaded = "src.loop" in sys.modules
+    loaded = "src.training.loop" in sys.modules
     keep_freed()
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # a font cache that no run needs
     with nullcontext() if loaded else uncollected():
-        from src.ahead import made_ahead
-        from src.starts import Starts
+        from src.training.ahead import made_ahead
+        from src.training.starts import Starts
 
         starts = Starts()
         with nullcontext() if loaded or config is None or files is None else made_ahead(starts, config, files):
-            import src.loop  # noqa: F401  TorchMetrics and Lightning
+            import src.training.loop  # noqa: F401  TorchMetrics and Lightning
     return starts
 
 
@@ -146,7 +146,7 @@ def conclude(session: Session, module: "StyleTransferModule", prepared: "Prepare
     Raises:
         NonFiniteLoss, Interrupted: it did not.
     """
-    from src import quality
+    from src.evaluation import quality
 
     config, record = session.config, session.record
     if module.non_finite_at is not None:
@@ -163,7 +163,7 @@ def conclude(session: Session, module: "StyleTransferModule", prepared: "Prepare
         "%s (loss %.4g -> %.4g, SSIM %.3f, %.2f it/s)",
         _shown(session.folder / "image.png"),
         record.initial_loss or 0.0,
-        record.captures[-1].loss_total,
+        record.captures[-1].losses["total"],
         record.ssim or 0.0,
         record.it_per_s or 0.0,
     )

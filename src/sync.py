@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from src.files import is_locked
+from src.common.files import is_locked
 
 HEADER, BLOCK = 7, 32 * 1024  # LevelDB's log format: a file header, then blocks of records
 NO_KEY = "no W&B API key: run `wandb login` or set WANDB_API_KEY, then start this again"

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.leaving import run_and_leave
+from src.common.leaving import run_and_leave
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -14,7 +14,7 @@ def train(options: "DictConfig") -> str:
     """Run one job in the folder that Hydra made for it; return its status."""
     from hydra.core.hydra_config import HydraConfig
 
-    from src.commandline import job_errors
+    from src.cli.errors import job_errors
     from src.run import run
 
     with job_errors():
@@ -24,15 +24,18 @@ def train(options: "DictConfig") -> str:
 def main() -> None:
     """Show the help, resume a folder, or hand over to Hydra. Each imports no more than it needs."""
     if {"-h", "--help"} & set(sys.argv[1:]):
-        from src.help import help_text, show
+        from src.cli.help import help_text, show
 
         show(help_text())
         return
 
     import hydra
 
-    from src import commandline, composition, config, launchers
     from src.batch.launcher import BatchLauncher
+    from src.cli import errors as commandline
+    from src.cli import launchers
+    from src.config import composition
+    from src.config import schema as config
 
     composition.register()
     launchers.register("sequential", launchers.SequentialLauncher)

@@ -68,8 +68,8 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture
 def small() -> Callable[..., "object"]:
     """Compose the small run, with more overrides on top."""
-    from src.composition import compose
-    from src.config import RunConfig
+    from src.config.composition import compose
+    from src.config.schema import RunConfig
 
     def build(*overrides: str, base: Sequence[str] = SMALL) -> RunConfig:
         return compose([*base, *overrides])

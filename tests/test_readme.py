@@ -63,7 +63,7 @@ def test_training_commands(line: str, tmp_path: Path, monkeypatch: pytest.Monkey
         main()
     finally:
         signal.signal(signal.SIGTERM, handler)
-    from src import records
+    from src.tracking import record as records
 
     runs = list(records.scan(tmp_path / "runs"))
     assert runs and all(record.status == "finished" for _, record in runs)

@@ -4,11 +4,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from src.backbones.registry import block_of
-from src.catalogue import find_picture
-from src.config import Picture, RunConfig, plain, taps
-from src.errors import InputError
-from src.identity import identity
+from src.common.errors import InputError
+from src.config.identity import identity
+from src.config.schema import Picture, RunConfig, plain, taps
+from src.data.sources import find_picture
+from src.encoders.registry import block_of
 
 # What each pair of a batch has for itself.
 OWN = ("content", "style", "seed", "stop_at_loss", "logger", "resume")
@@ -98,9 +98,9 @@ class Sizes:
 
         It is the canvas's size at each stage, and how many of the style's layers have room for a patch.
         """
-        from src.core.patches import SIZE
-        from src.images import working_size
-        from src.schedule import stages
+        from src.config.schedule import stages
+        from src.data.images import working_size
+        from src.ops.patches import SIZE
 
         try:
             content, style = (self._size(kind, getattr(config, kind), config.mirror) for kind in ("content", "style"))
@@ -115,7 +115,7 @@ class Sizes:
         return tuple(found)
 
     def _size(self, kind: str, picture: Picture, mirror: str | None) -> tuple[int, int]:
-        from src.images import picture_size
+        from src.data.images import picture_size
 
         key = _text([kind, picture.path, picture.package, picture.url])
         if key not in self._known:

@@ -9,14 +9,14 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from src import records
 from src.batch.grouping import grouped
 from src.batch.logs import separate_logs
-from src.composition import run_options
-from src.config import RunConfig, typed
-from src.errors import InputError
-from src.launchers import Job, SequentialLauncher
-from src.records import RunRecord
+from src.cli.launchers import Job, SequentialLauncher
+from src.common.errors import InputError
+from src.config.composition import run_options
+from src.config.schema import RunConfig, typed
+from src.tracking import record as records
+from src.tracking.record import RunRecord
 
 log = logging.getLogger(__name__)
 

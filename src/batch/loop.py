@@ -12,15 +12,15 @@ from pytorch_lightning import Callback, Trainer
 from src.batch.checkpoints import Checkpoint, MemberCheckpoints
 from src.batch.module import BatchModule
 from src.batch.pairs import Pair
-from src.callbacks import CHECKPOINT, Signals
-from src.compiling import compiled
-from src.files import atomic_file
-from src.interrupts import Interrupts
-from src.loop import build_trainer, compiles, timetable_of
-from src.module import StyleTransferModule
-from src.progress import Progress
-from src.schedule import stages
-from src.staging import read_checkpoint
+from src.common.files import atomic_file
+from src.common.signals import Interrupts
+from src.config.schedule import stages
+from src.training.callbacks import CHECKPOINT, Signals
+from src.training.loop import build_trainer, compiles, timetable_of
+from src.training.module import StyleTransferModule
+from src.training.progress import Progress
+from src.training.staging import read_checkpoint
+from src.transfer.compilation import compiled
 
 log = logging.getLogger(__name__)
 

@@ -7,15 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src import keys, metrics
 from src.batch.objective import BatchObjective, descend, joined
-from src.canvas import Canvas
-from src.compiling import Evaluate
-from src.config import Optimizer as OptimizerOptions
-from src.economy import out_of_memory
-from src.module import Halt, StyleTransferModule
-from src.objective import Objective, Terms
-from src.schedule import Stage, Timetable
+from src.config.schedule import Stage, Timetable
+from src.config.schema import Optimizer as OptimizerOptions
+from src.tracking import names as keys
+from src.training import metrics
+from src.training.economy import out_of_memory
+from src.training.module import Halt, StyleTransferModule
+from src.transfer.canvas import Canvas
+from src.transfer.compilation import Evaluate
+from src.transfer.objective import Objective, Terms
 
 log = logging.getLogger(__name__)
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from src.canvas import Canvas
-from src.compiling import Evaluate
-from src.core.losses import Statistics
-from src.core.palette import Palette
-from src.core.patches import JoinedPatches
-from src.objective import Objective, Terms
+from src.ops.losses import Statistics
+from src.ops.palette import Palette
+from src.ops.patches import JoinedPatches
+from src.transfer.canvas import Canvas
+from src.transfer.compilation import Evaluate
+from src.transfer.objective import Objective, Terms
 
 
 class BatchObjective(Objective):

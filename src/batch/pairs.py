@@ -5,19 +5,19 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from src.batch.logs import AT_WORK
-from src.callbacks import Captures
-from src.catalogue import Found
-from src.config import RunConfig
-from src.errors import Interrupted
-from src.interrupts import Interrupts
-from src.loop import find_device
-from src.module import StyleTransferModule
-from src.preparation import Preparation
-from src.records import RunRecord
+from src.common.errors import Interrupted
+from src.common.signals import Interrupts
+from src.config.schedule import Stage, Timetable
+from src.config.schema import RunConfig
+from src.data.sources import Found
 from src.run import conclude
-from src.schedule import Stage, Timetable
-from src.session import Session, opened
-from src.staging import Staging
+from src.tracking.record import RunRecord
+from src.training.callbacks import Captures
+from src.training.loop import find_device
+from src.training.module import StyleTransferModule
+from src.training.preparation import Preparation
+from src.training.session import Session, opened
+from src.training.staging import Staging
 
 
 class Pair:

@@ -5,16 +5,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.catalogue import find_files
-from src.config import RunConfig
-from src.errors import Interrupted
-from src.interrupts import Interrupts
-from src.records import RunRecord
+from src.common.errors import Interrupted
+from src.common.signals import Interrupts
+from src.config.schema import RunConfig
+from src.data.sources import find_files
 from src.run import load_pytorch
+from src.tracking.record import RunRecord
 
 if TYPE_CHECKING:
     from src.batch.pairs import Pair
-    from src.preparation import Preparation
+    from src.training.preparation import Preparation
 
 
 def run_together(jobs: Sequence[tuple[RunConfig, Path]], at_once: int | None = None) -> list[RunRecord | BaseException]:

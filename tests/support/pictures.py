@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from src.images import write_png
+from src.data.images import write_png
 
 
 def smooth_image(seed: int, height: int, width: int) -> torch.Tensor:

@@ -1,0 +1,154 @@
+"""The mathematics against closed forms and independent computations."""
+
+import numpy as np
+import pytest
+import torch
+
+from src.ops.gram import moments, squared_distance
+from src.ops.losses import LOSS_FORMS, LossForm, Statistics, content_equations, style_equations, total_variation
+
+
+def _convolved(seed: int, height: int = 5, width: int = 7) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(1, 4, height, width, generator=generator, dtype=torch.float64)
+
+
+def _content(form: LossForm, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return form.content(target) * squared_distance(features, target)
+
+
+def _style(form: LossForm, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return form.style(Statistics.of(features), Statistics.of(target))
+
+
+def test_gram_matrix_equals_numpy() -> None:
+    features = np.random.default_rng(0).normal(size=(3, 4, 5, 6))
+    expected = np.stack([[[sum(f[i].ravel() * f[j].ravel()) for j in range(4)] for i in range(4)] for f in features])
+    np.testing.assert_allclose(moments(torch.from_numpy(features))[0].numpy(), expected, rtol=1e-12)
+
+
+def test_content_gradient_is_equation_2() -> None:
+    """dL/dF before the ReLU is F - P where F > 0, else 0."""
+    convolved, target = _convolved(0).requires_grad_(), _convolved(1).relu()
+    features = convolved.relu()
+    (content_equations(target) * squared_distance(features, target)).sum().backward()
+    expected = torch.where(features > 0, features - target, 0.0)
+    torch.testing.assert_close(convolved.grad, expected.detach(), rtol=1e-13, atol=1e-13)
+    assert (expected == 0).any() and (expected != 0).any()
+
+
+def test_style_gradient_is_equation_6() -> None:
+    """At equal sizes, dE/dF before the ReLU is 1/(N^2 M^2) F^T (G - A) where F > 0, else 0."""
+    convolved, style = _convolved(0).requires_grad_(), _convolved(1).relu()
+    features = convolved.relu()
+    style_equations(Statistics.of(features), Statistics.of(style)).sum().backward()
+    channels, positions = 4, 35
+    flat = features.detach()[0].flatten(1)
+    difference = flat @ flat.T - style[0].flatten(1) @ style[0].flatten(1).T
+    expected = (flat.T @ difference).T.view_as(features[0]) / (channels**2 * positions**2)
+    expected = torch.where(features[0] > 0, expected, 0.0)
+    torch.testing.assert_close(convolved.grad[0], expected.detach(), rtol=1e-12, atol=1e-15)
+
+
+def test_style_equation_4_at_equal_sizes() -> None:
+    features, style = _convolved(2), _convolved(3)
+    gram, target = moments(features)[0][0], moments(style)[0][0]
+    expected = ((gram - target) ** 2).sum() / (4 * 4**2 * 35**2)
+    torch.testing.assert_close(style_equations(Statistics.of(features), Statistics.of(style))[0], expected)
+
+
+@pytest.mark.parametrize("form", ["equations", "normalized", "moments"])
+def test_a_tiled_style_is_the_same_style(form: str) -> None:
+    """Grams are divided by their own number of positions: a style image twice as large weighs the same."""
+    features, style = _convolved(0), _convolved(1)
+    tiled = style.repeat(1, 1, 2, 1)
+    once = _style(LOSS_FORMS[form], features, style)
+    torch.testing.assert_close(_style(LOSS_FORMS[form], features, tiled), once)
+
+
+def test_moments_equal_numpy() -> None:
+    features, style = _convolved(4), _convolved(5, 6, 6)
+    mine, theirs = (each[0].flatten(1).numpy() for each in (features, style))
+    expected = 0.5 * (
+        ((np.cov(mine, bias=True) - np.cov(theirs, bias=True)) ** 2).sum() / (np.cov(theirs, bias=True) ** 2).sum()
+        + ((mine.mean(1) - theirs.mean(1)) ** 2).sum() / (theirs.mean(1) ** 2).sum()
+    )
+    assert _style(LOSS_FORMS["moments"], features, style).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["normalized", "moments"])
+def test_relative_forms_are_one_at_nothing_and_independent_of_scale(name: str) -> None:
+    form = LOSS_FORMS[name]
+    features, target = _convolved(0), _convolved(1)
+    zero = torch.zeros_like(features)
+    assert _content(form, zero, target).item() == pytest.approx(1)
+    assert _style(form, zero, target).item() == pytest.approx(1)
+    torch.testing.assert_close(_content(form, 3 * features, 3 * target), _content(form, features, target))
+    torch.testing.assert_close(_style(form, 3 * features, 3 * target), _style(form, features, target))
+
+
+@pytest.mark.parametrize("form", LOSS_FORMS)
+def test_zero_at_the_target_and_finite_for_a_black_one(form: str) -> None:
+    target = _convolved(1)
+    assert _content(LOSS_FORMS[form], target, target).item() == 0
+    assert _style(LOSS_FORMS[form], target, target).item() == 0
+    black = torch.zeros_like(target)
+    assert torch.isfinite(_content(LOSS_FORMS[form], target, black)).all()
+    assert torch.isfinite(_style(LOSS_FORMS[form], target, black)).all()
+
+
+@pytest.mark.parametrize("form", LOSS_FORMS)
+def test_a_batch_of_two_equals_two_singles(form: str) -> None:
+    batch = torch.cat([_convolved(0), _convolved(1)])
+    targets = torch.cat([_convolved(2), _convolved(3)])
+    together = _content(LOSS_FORMS[form], batch, targets), _style(LOSS_FORMS[form], batch, targets)
+    for i in range(2):
+        one, goal = batch[i : i + 1], targets[i : i + 1]
+        torch.testing.assert_close(together[0][i : i + 1], _content(LOSS_FORMS[form], one, goal))
+        torch.testing.assert_close(together[1][i : i + 1], _style(LOSS_FORMS[form], one, goal))
+
+
+def test_total_variation_of_a_ramp() -> None:
+    """A ramp of slope s along one axis has squared differences s^2 there and none along the other."""
+    ramp = (torch.arange(6.0) * 0.1).view(1, 1, 1, 6).expand(2, 3, 4, 6)
+    torch.testing.assert_close(total_variation(ramp), torch.full((2,), 0.01))
+
+
+def test_the_gradient_of_the_squared_distance_is_that_of_its_definition() -> None:
+    features, target = _convolved(0).requires_grad_(), _convolved(1)
+    assert torch.autograd.gradcheck(squared_distance, (features, target))
+    torch.testing.assert_close(squared_distance(features, target), (features - target).square().sum((1, 2, 3)))
+
+
+def test_sums_of_parts_add_up() -> None:
+    """What makes it right to measure a large picture in bands of rows."""
+    features, target = _convolved(0, 8), _convolved(1, 8)
+    whole, parts = moments(features), [moments(part) for part in features.split(3, 2)]
+    torch.testing.assert_close(whole[0], sum(gram for gram, _ in parts))
+    rows = [part.shape[2] / 8 for part in features.split(3, 2)]
+    torch.testing.assert_close(whole[1], sum(share * mean for share, (_, mean) in zip(rows, parts, strict=True)))
+    distances = map(squared_distance, features.split(3, 2), target.split(3, 2))
+    torch.testing.assert_close(squared_distance(features, target), sum(distances))
+
+
+def test_the_gradient_of_the_moments_is_that_of_their_definition() -> None:
+    features = _convolved(0).requires_grad_()
+    assert torch.autograd.gradcheck(moments, features)
+    gram, mean = moments(features)
+    torch.testing.assert_close(mean, features.flatten(2).mean(2))
+    torch.testing.assert_close(gram, features.flatten(2) @ features.flatten(2).mT)
+
+
+@pytest.mark.parametrize("form", sorted(LOSS_FORMS))
+def test_joined_targets_of_styles_of_two_sizes_are_each_sample_s_own(form: str) -> None:
+    image = torch.cat([_convolved(1), _convolved(2)])
+    targets = [Statistics.of(_convolved(3, 6, 4)), Statistics.of(_convolved(4, 9, 8))]
+    found = LOSS_FORMS[form].style(Statistics.of(image), Statistics.joined(targets))
+    alone = [
+        LOSS_FORMS[form].style(Statistics.of(one), target) for one, target in zip(image.split(1), targets, strict=True)
+    ]
+    torch.testing.assert_close(found, torch.cat(alone))
+    content = [_convolved(5), 3 * _convolved(6)]
+    factors = [torch.as_tensor(LOSS_FORMS[form].content(each)).expand(1) for each in content]
+    joined = torch.as_tensor(LOSS_FORMS[form].content(torch.cat(content))).expand(2)
+    torch.testing.assert_close(joined, torch.cat(factors))

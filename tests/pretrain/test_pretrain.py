@@ -1,0 +1,238 @@
+"""Training a backbone: crops that are where they say, norms that fold, a run that goes on where it was stopped."""
+
+import dataclasses
+import json
+import math
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+from src.common.errors import InputError, Interrupted
+from src.common.signals import Interrupts
+from src.config.schema import Backbone, Logger, Trainer
+from src.encoders.registry import architecture
+from src.encoders.vgg import Extractor
+from src.encoders.weights import build_extractor
+from src.pretrain.config import PretrainConfig, check
+from src.pretrain.crops import CropOptions, Crops, find_pictures
+from src.pretrain.module import PretrainModule
+from src.pretrain.network import Trunk, layout_target, redundancy
+from src.pretrain.record import FILE, read
+from src.pretrain.run import WEIGHTS, pretrain
+from src.training.callbacks import CHECKPOINT
+from tests.support.processes import started, wait_for
+
+PLAIN = CropOptions(size=16, zoom=(1.0, 2.0), rotation=0.0, jitter=0.0, noise=0.0, grey=0.0)
+PICTURES = 8
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight pictures of blobs, and a file that is none."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(PICTURES):
+        small = np.random.default_rng(number).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((64, 48), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
+    (folder / "README.md").write_text("no picture")
+    return folder
+
+
+def _config(pictures: Path, **more: object) -> PretrainConfig:
+    options = {"steps": 6, "batch_size": 4, "size": 32, "edge": 48, "log_every": 1, "checkpoint_every": 1}
+    options |= {"precision": "32", "logger": Logger(name="csv"), "trainer": Trainer(accelerator="cpu", threads=1)}
+    return PretrainConfig(images=str(pictures), **{**options, **more})  # type: ignore[arg-type]
+
+
+def test_crops_are_windows_of_their_pictures(tmp_path: Path) -> None:
+    """In a picture whose red is x and whose green is y, a crop's colours say where it lies and how large it is."""
+    y, x = np.mgrid[0:64, 0:96]
+    coordinates = np.stack([x / 95, y / 63, np.zeros_like(x)], -1)
+    for name in ("a.png", "b.png"):
+        Image.fromarray((coordinates * 255).round().astype(np.uint8)).save(tmp_path / name)
+    crops = Crops(find_pictures(tmp_path), PLAIN, batch_size=40, edge=64, seed=0)
+    images = crops.batch(3).images
+    assert images.shape == (40, 3, 16, 16)
+    across, down = images[:, 0, :, -1] - images[:, 0, :, 0], images[:, 1, -1] - images[:, 1, 0]
+    assert set(across.mean(1).sign().tolist()) == {-1.0, 1.0}, "some are mirrored"
+    assert (down > 0).all(), "none is upside down"
+    # the zoom, but for the stretch of up to a tenth in each direction
+    zooms = (across.abs().mean(1) * 95 / 15 * down.mean(1) * 63 / 15).sqrt()
+    assert 0.98 < zooms.min() < 1.2 and 1.7 < zooms.max() < 2.02
+    centres = images[:, :2].mean((2, 3))
+    assert (centres.amin(0) < 0.3).all() and (centres.amax(0) > 0.7).all(), "from everywhere"
+
+
+def test_a_batch_is_the_same_whenever_it_is_made_and_an_epoch_shows_every_picture(pictures: Path) -> None:
+    paths = find_pictures(pictures)
+    options = dataclasses.replace(PLAIN, rotation=15.0, jitter=0.2, noise=0.05)
+    first, second = (Crops(paths, options, batch_size=4, edge=48, seed=7) for _ in range(2))
+    list(zip(range(3), first.batches(0), strict=False))
+    assert all(torch.equal(a, b) for a, b in zip(first.batch(5), second.batch(5), strict=True))
+    seen = torch.cat([first.batch(number).instances for number in (4, 5)])
+    assert sorted(seen.tolist()) == list(range(PICTURES)) and first.classes == 2 * PICTURES
+    assert not torch.equal(seen, torch.cat([first.batch(number).instances for number in (6, 7)])), "in another order"
+
+
+def test_a_grey_crop_is_of_its_own_class_and_says_nothing_of_light(pictures: Path) -> None:
+    paths = find_pictures(pictures)
+    colour, grey = (
+        Crops(paths, dataclasses.replace(PLAIN, grey=share), batch_size=PICTURES, edge=48, seed=0).batch(0)
+        for share in (0.0, 1.0)
+    )
+    assert torch.equal(grey.instances, colour.instances + PICTURES)
+    assert torch.equal(grey.images[:, 0], grey.images[:, 2])
+    means = grey.images.mean((1, 2, 3))
+    assert means.std() < 0.03 < colour.images.mean((1, 2, 3)).std()
+
+
+def test_folded_norms_equal_unfolded_ones() -> None:
+    known = dataclasses.replace(architecture("embedded"), padding="zeros")  # as in the training
+    torch.manual_seed(0)
+    trunk = Trunk(known)
+    for norm in trunk.norms.values():
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2)
+        torch.nn.init.uniform_(norm.weight, 0.5, 2)
+        torch.nn.init.normal_(norm.bias)
+    trunk.eval()
+    taps = [f"relu{block}_{index}" for block in range(1, 6) for index in (1, 2)]
+    extractor = Extractor(known, taps, "blur")
+    for key, value in trunk.folded().items():
+        extractor.convolutions.get_parameter(key).data.copy_(value)
+    image = torch.rand(2, 3, 40, 48)
+    with torch.no_grad():
+        expected, found = trunk(image), extractor(extractor.normalize(image))
+    for tap in taps:
+        torch.testing.assert_close(found[tap], expected[tap], rtol=1e-4, atol=1e-4)
+
+
+def test_redundancy_counts_independent_channels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    independent = torch.randn(4, 2, 5000, generator=generator)
+    features = torch.cat([independent, 3 * independent[:, :1] + 2, -independent[:, :1]], 1)  # 4 channels, 2 ideas
+    mean, moment = features.mean(2), features @ features.mT / 5000
+    # correlations: three channels fully with each other, one with none: sum r^2 = 9 + 1
+    assert redundancy(mean, moment).item() == pytest.approx(math.log(10 / 4), abs=0.01)
+    assert redundancy(mean[:, :2], moment[:, :2, :2]).item() == pytest.approx(0, abs=0.01)
+
+
+def test_the_layout_target_knows_edges_and_neither_light_nor_colour() -> None:
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    target = layout_target(image, (16, 16))
+    assert target.shape == (1, 1, 16, 16)
+    darker = 0.5 + 0.4 * (image - 0.5)
+    permuted = image[:, [2, 0, 1]]
+    torch.testing.assert_close(layout_target(permuted, (16, 16)), target)
+    similarity = torch.cosine_similarity(layout_target(darker, (16, 16)).flatten(), target.flatten(), dim=0)
+    assert similarity > 0.99
+    assert torch.cosine_similarity(layout_target(image.flip(-1), (16, 16)).flatten(), target.flatten(), dim=0) < 0.5
+
+
+def test_the_adversarial_half_begins_where_it_is_told_to(pictures: Path, tmp_path: Path) -> None:
+    record = pretrain(_config(pictures, steps=5, adversary_from=0.4), tmp_path)
+    # steps 1 and 2 have a batch each, then two batches have two steps, of which the last is cut off
+    assert (record.step, record.batches) == (5, 4)
+    assert "adversarial/loss" in record.values
+    assert "adversarial/loss" not in pretrain(_config(pictures, steps=2, adversary=0.0), tmp_path / "none").values
+
+
+def test_it_learns_to_tell_pictures_apart(pictures: Path, tmp_path: Path) -> None:
+    config = _config(pictures, steps=60, batch_size=8, adversary=0.0, grey=0.0, log_every=60, checkpoint_every=60)
+    record = pretrain(config, tmp_path)
+    assert record.values["train/accuracy/relu3_1"] >= 0.75
+
+
+def test_an_epoch_resumes_to_the_same_weights(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = _config(pictures)
+    whole = pretrain(config, tmp_path / "whole")
+    calls = iter(range(100))
+    with monkeypatch.context() as patch:
+        patch.setattr(Interrupts, "requested", lambda self: setattr(self, "received", 15) or next(calls) >= 1)
+        with pytest.raises(Interrupted) as caught:
+            pretrain(config, tmp_path / "parts")
+    assert caught.value.exit_status == 143
+    half = read(tmp_path / "parts")
+    assert half is not None and half.status == "interrupted" and 0 < half.step < config.steps
+    assert not (tmp_path / "parts" / WEIGHTS).exists()
+    parts = pretrain(config, tmp_path / "parts")
+    assert parts.weights_sha256 == whole.weights_sha256
+    assert (parts.status, parts.step, parts.batches) == ("finished", config.steps, whole.batches)
+    rows = [(tmp_path / name / "metrics.csv").read_text().splitlines() for name in ("whole", "parts")]
+    assert [row.split(",")[0] for row in rows[0]] == [row.split(",")[0] for row in rows[1]]
+    assert pretrain(config, tmp_path / "parts").ended == parts.ended, "finished is left as it is"
+
+
+def test_what_it_makes_is_a_backbone(pictures: Path, tmp_path: Path) -> None:
+    record = pretrain(_config(pictures, steps=1), tmp_path)
+    state = safetensors.torch.load_file(tmp_path / WEIGHTS)
+    assert {value.dtype for value in state.values()} == {torch.float16}
+    assert record.parameters and record.pictures == PICTURES
+    extractor, digest = build_extractor(Backbone(weights=str(tmp_path / WEIGHTS)), ["relu3_1"])
+    assert digest == record.weights_sha256
+    torch.testing.assert_close(extractor.convolutions["conv3_1"].bias.half(), state["conv3_1.bias"])
+
+
+def test_another_recipe_in_the_same_folder_is_refused(pictures: Path, tmp_path: Path) -> None:
+    pretrain(_config(pictures, steps=1), tmp_path)
+    with pytest.raises(InputError, match=r"differs in lr, steps.*hydra\.run\.dir"):
+        pretrain(_config(pictures, steps=2, lr=0.1), tmp_path)
+    pretrain(_config(pictures, steps=1, log_every=7), tmp_path)
+
+
+def test_the_rate_rises_and_falls(pictures: Path) -> None:
+    module = PretrainModule(architecture("embedded"), _config(pictures, steps=100, lr=1.0, warmup=0.1), 2)
+    assert [module.learning_rate(step) for step in (0, 9, 10)] == pytest.approx([0.1, 1.0, 1.0])
+    assert module.learning_rate(55) == pytest.approx(0.5)
+    assert module.learning_rate(100) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": None}, "images=FOLDER is needed"),
+        ({"steps": 0}, "steps must be positive, not 0"),
+        ({"noise": -1.0}, "noise must be zero or positive"),
+        ({"warmup": 1.5}, r"warmup must be in \[0, 1\], not 1.5"),
+        ({"size": 16}, "size must be at least 32"),
+        ({"batch_size": 1}, "batch_size must be at least 2"),
+        ({"zoom": [2.0, 1.0]}, "the smaller first"),
+        ({"precision": "16"}, "one of: bf16, 32"),
+    ],
+)
+def test_bad_options_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check(dataclasses.replace(PretrainConfig(images="x"), **change))  # type: ignore[arg-type]
+
+
+def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        find_pictures(tmp_path / "nothing")
+    Image.new("RGB", (20, 20)).save(tmp_path / "one.png")
+    with pytest.raises(InputError, match="1 pictures in it; telling pictures apart takes two"):
+        find_pictures(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_command_is_stopped_and_goes_on(
+    command: Callable[..., subprocess.CompletedProcess[str]], pictures: Path, tmp_path: Path
+) -> None:
+    arguments = (
+        *(f"images={pictures}", f"hydra.run.dir={tmp_path}", "steps=40", "batch_size=4", "size=32", "edge=48"),
+        *("checkpoint_every=1", "log_every=1", "logger=csv", "trainer=cpu", "trainer.threads=1", "precision=32"),
+    )
+    with started(*arguments, module="src.pretrain") as process:
+        wait_for((tmp_path / CHECKPOINT).exists, process)
+        process.kill()
+        process.wait()
+    assert json.loads((tmp_path / FILE).read_text())["status"] == "running"
+    done = command("src.pretrain", *arguments)
+    assert "going on at step" in done.stdout and WEIGHTS in done.stdout
+    refused = command("src.pretrain", f"images={pictures}", "lerning_rate=1", status=2)
+    assert refused.stderr.startswith("error: there is no option lerning_rate") and "label_smoothing" in refused.stderr
+    assert "images=null" in command("src.pretrain", "--help").stdout

@@ -1,0 +1,207 @@
+"""Dashboards name what runs log, and nothing else."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src import dashboard
+from src.run import run
+from src.tracking import names as keys
+from tests.support import wandb_files
+from tests.support.wandb_server import WandbServer
+
+OF_EVERY_RUN = {"run:displayName", "run:state", "run:group"}
+
+
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> wandb_files.OfflineRun:
+    """What W&B's own file of a real run holds."""
+    from src.config.composition import compose
+    from tests.conftest import SMALL
+
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        run(compose([*SMALL, "logger=wandb"]), folder)
+    [found] = wandb_files.find_runs(folder)
+    return wandb_files.load(found)
+
+
+def _values(node: Any, *names: str) -> Iterator[Any]:
+    """Every value that stands under one of the names, at any depth."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name in names:
+                yield value
+            yield from _values(value, *names)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _values(value, *names)
+
+
+def _missing(specification: dict[str, Any], seen: wandb_files.OfflineRun) -> set[str]:
+    """What the panels and the run tables name and the run has not."""
+    logged = set().union(*seen.history)
+    lists = [each for each in _values(specification, "panels") if isinstance(each, list)]
+    panel_configs = [panel["config"] for panels_of_one in lists for panel in panels_of_one]
+    wanted: set[str] = set()
+    missing: set[str] = set()
+    for config in panel_configs:
+        pattern = config.get("metricRegex")
+        if pattern and sum(bool(re.search(pattern, key)) for key in logged) < 2:
+            missing.add(pattern)
+        if "metrics" in config:
+            wanted |= {*config["metrics"], config["xAxis"]}
+        elif "xAxis" in config:
+            wanted |= {config["xAxis"], config["yAxis"]}
+        wanted |= {f"media:{key}" for key in config.get("mediaKeys", ())}
+        wanted |= {column["accessor"] for column in config.get("columns", ())}
+    for columns in _values(specification, "columnPinned"):
+        wanted |= set(columns)
+    for name in wanted - OF_EVERY_RUN:
+        section, _, key = name.partition(":")
+        if section == "media":
+            present = any(row.get(f"{key}._type") == "image-file" for row in seen.history)
+        elif section == "summary":
+            present = key in seen.summary
+        elif section == "config":
+            first, _, rest = key.partition(".value")
+            value: Any = seen.config.get(first)
+            for part in rest.split(".")[1:]:
+                value = value.get(part) if isinstance(value, dict) else None
+            present = value is not None
+        else:
+            present = name in logged
+        if not present:
+            missing.add(name)
+    assert len(wanted) > 15
+    return missing
+
+
+def test_every_name_is_logged_by_a_run(offline: wandb_files.OfflineRun) -> None:
+    assert _missing(dashboard.specification("me", "mine"), offline) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "missed"),
+    [
+        ("TOTAL", "loss/renamed", "loss/renamed"),
+        ("SSIM", "similarity", "summary:similarity"),
+        ("CAPTURE", "picture", "media:picture"),
+        ("SCORE", "merit", "summary:merit"),
+    ],
+)
+def test_a_renamed_metric_is_missed(
+    name: str, value: str, missed: str, offline: wandb_files.OfflineRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, name, value)
+    assert missed in _missing(dashboard.specification("me", "mine"), offline)
+
+
+def test_the_last_point_and_the_summary_have_the_score(offline: wandb_files.OfflineRun) -> None:
+    last = offline.history[-1]
+    for key in (keys.SCORE, keys.PATCH_DISTANCE, keys.GRAM_DISTANCE, keys.GRADIENT_SSIM):
+        assert last[key] == offline.summary[key]
+        assert all(key not in row for row in offline.history[:-1])
+    score = offline.config["score"]
+    beyond = max(0.0, last[keys.PATCH_DISTANCE] - score["bound"])
+    assert last[keys.SCORE] == pytest.approx(last[keys.SSIM] - score["penalty"] * beyond)
+    assert last["capture._type"] == "image-file" and last["_step"] == last["step"], "one row, as ever"
+
+
+def test_dry_run_prints_the_specification(command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    shown = json.loads(command("src.dashboard", "me/mine", "--dry-run").stdout)
+    assert (shown["workspace"]["entity"], shown["report"]["project"]["name"]) == ("me", "mine")
+    titles = set(_values(shown, "chartTitle"))
+    assert titles >= {
+        *("Total loss", "Style loss of each layer", "SSIM against beta", "Style distance (patches) against SSIM"),
+        *("Evaluations per second", "The picture on its way"),
+    }
+    for part in shown.values():
+        kinds = set(_values(part, "viewType"))
+        assert {"Run History Line Plot", "Scatter Plot", "Media Browser", "Parallel Coordinates Plot"} <= kinds
+    grouped = [each for each in _values(shown["report"], "grouping") if each]
+    assert grouped == [[{"section": "run", "name": "group"}]], "one table, by sweep; no curve is a mean of runs"
+
+
+def _without_ids(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {name: _without_ids(value) for name, value in node.items() if name not in ("id", "__id__")}
+    return [_without_ids(each) for each in node] if isinstance(node, list) else node
+
+
+def test_what_is_saved_is_what_was_shown(command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    with WandbServer() as server:
+        printed = command("src.dashboard", "me/mine", environment=server.environment()).stdout.split()
+        assert [line.startswith(f"{server.url}/me/mine") for line in printed] == [True, True]
+        kept = {view["type"]: json.loads(view["spec"]) for view in server.views.values()}
+        again = command("src.dashboard", "me/mine", environment=server.environment()).stdout.split()
+        assert again[1] == printed[1], "the report is brought up to date"
+        assert sorted(view["type"] for view in server.views.values()) == ["project-view", "project-view", "runs"]
+    shown = dashboard.specification("me", "mine")
+    assert _without_ids(kept["project-view"]) == _without_ids(shown["workspace"]["spec"])
+    assert _without_ids(kept["runs"]) == _without_ids(shown["report"]["spec"])
+
+
+def test_what_is_missing_is_told_in_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert dashboard.main(["me/mine"]) == 2
+    assert re.fullmatch(r"error: no dashboard can be saved.*no API key.*wandb login.*--dry-run.*\n", _stderr(capsys))
+    assert dashboard.main(["mine"]) == 2
+    assert _stderr(capsys) == "error: mine: write ENTITY/PROJECT, the user or team and the project's name\n"
+    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
+    assert dashboard.main(["me/mine", "--dry-run"]) == 2
+    assert "pip install wandb-workspaces" in _stderr(capsys)
+
+
+def _stderr(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_wandb_sweep_starts_runs_of_the_same_command(tmp_path: Path) -> None:
+    """With wandb's own `sweep` and `agent`, as its server would tell them."""
+    import yaml
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+
+    from src.config.composition import compose
+    from src.config.identity import identity
+    from src.tracking import record as records
+    from tests.conftest import ROOT, SMALL
+
+    written = yaml.safe_load((ROOT / "conf/wandb_sweep.yaml").read_text())
+    assert written["metric"] == {"name": keys.SCORE, "goal": "maximize"}
+    for name, each in written["parameters"].items():
+        for value in each.get("values", [each.get("min"), each.get("max")]):
+            [override] = create_sweep_command_args({"args": {name: {"value": value}}})["args_no_hyphens"]
+            changed, before = identity(compose([override])), identity(compose())
+            assert changed != before or override == "layers=e", f"{override} is an option of a run"
+
+    given = dict(each.split("=") for each in SMALL if not each.startswith(("logger", "layers=")))
+    given |= {"loss.alpha": 0.5, "loss.beta": 33.25, "layers": "b", "hydra.run.dir": str(tmp_path / "run")}
+    with WandbServer() as server:
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        environment = {**os.environ, **server.environment(), "PATH": path, "WANDB_DIR": str(tmp_path)}
+
+        def wandb(*arguments: str) -> None:
+            subprocess.run([sys.executable, "-m", "wandb", *arguments], cwd=ROOT, env=environment, check=True,
+                           stdin=subprocess.DEVNULL, capture_output=True, timeout=300)  # fmt: skip
+
+        wandb("sweep", "conf/wandb_sweep.yaml")
+        [sweep] = server.sweeps
+        filled = {name: {"value": value} for name, value in given.items()}
+        server.commands = [{"type": "run", "run_id": "first", "program": written["program"], "args": filled}]
+        wandb("agent", "--count", "1", f"me/{written['project']}/{sweep}")
+        record = records.read(tmp_path / "run")
+        assert record.status == "finished" and (record.alpha, record.beta, record.layers) == (0.5, 33.25, "b")
+        assert (record.content, record.style) == ("coffee", "brushwork")
+        seen = server.runs["first"]
+        assert record.wandb_id == "first" and seen.fields["groupName"] == sweep
+        assert seen.summary[keys.SCORE] == record.score and seen.exit_code == 0
+        assert seen.config["layer_set"]["value"] == "b" and seen.config["loss"]["value"]["beta"] == 33.25

@@ -1,0 +1,355 @@
+"""Many pairs at once: each ends as it would alone, whatever becomes of the others."""
+
+import csv
+import itertools
+import math
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from src.batch import loop, module
+from src.batch.grouping import grouped
+from src.batch.objective import descend
+from src.batch.run import run_together
+from src.common.errors import InputError, NonFiniteLoss
+from src.config.schema import RunConfig
+from src.data.sources import find_files
+from src.run import resume, run
+from src.tracking import record as records
+from src.tracking.record import RunRecord
+from src.training.callbacks import CHECKPOINT
+from src.training.loop import find_device
+from src.training.preparation import Preparation
+from src.training.session import new_record
+from src.transfer.canvas import Canvas
+from tests.conftest import SMALL
+from tests.support import wandb_files
+from tests.support.pictures import write_smooth_picture
+from tests.support.processes import started, wait_for
+
+# Pairs that share nothing but their size and their steps: weights of all kinds, styles of three shapes.
+PAIRS = (
+    ("style=dots", "loss.alpha=1", "loss.beta=10"),
+    ("style=swell", "loss.alpha=3", "loss.beta=2", "layers.weights=[0.9,0.1]"),
+    ("content=coffee", "fit=squash", "style=tesserae", "loss.alpha=0", "loss.beta=40"),
+)
+QUICK = ("edge=32", "fit=squash", "init=content", "log_every=10", "logger=csv", "checkpoint_every=100")
+QUICK += ("optimizer.lr=0.01",)  # which does not make much of a rounding error
+
+
+def _together(configs: Sequence[RunConfig], folder: Path) -> list[RunRecord | BaseException]:
+    return run_together([(config, folder / str(number)) for number, config in enumerate(configs)])
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+
+
+def _curves(folder: Path) -> list[dict[str, str]]:
+    told = ("step", "loss", "eval")
+    return [{key: value for key, value in row.items() if key.startswith(told)} for row in _rows(folder)]
+
+
+def _same(one: Path, other: Path) -> None:
+    """Bit for bit: picture, losses, curves, and what a resumed run would go on from."""
+    assert (one / "image.png").read_bytes() == (other / "image.png").read_bytes()
+    first, second = records.read(one), records.read(other)
+    assert first and second
+    for name in ("status", "stopped", "error", "step", "evaluations", "initial_loss", "ssim", "gram_distance"):
+        assert getattr(first, name) == getattr(second, name), name
+    for name in ("step", "loss_total", "loss_content", "loss_style", "ssim", "layers"):
+        assert [getattr(each, name) for each in first.captures] == [getattr(each, name) for each in second.captures]
+    if (one / "metrics.csv").exists() and (other / "metrics.csv").exists():
+        curves = [
+            [
+                {key: value for key, value in row.items() if key.startswith(("step", "loss", "eval"))}
+                for row in _rows(each)
+            ]
+            for each in (one, other)
+        ]
+        assert curves[0] == curves[1]
+    assert (one / CHECKPOINT).exists() == (other / CHECKPOINT).exists()
+    if (one / CHECKPOINT).exists():
+        states = [torch.load(each / CHECKPOINT, weights_only=True) for each in (one, other)]
+        assert states[0].keys() == states[1].keys()
+        for name in ("step", "evaluations", "initial_loss"):
+            assert states[0]["counters"][name] == states[1]["counters"][name]
+        tensors = [
+            [*state["state_dict"].values(), *state["matches"].values()]
+            + [value for part in state["optimizer_states"][0]["state"].values() for value in part.values()]
+            for state in states
+        ]
+        assert all(torch.equal(*pair) for pair in zip(*tensors, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("loss", "precision", "steps", "tolerance"),
+    [
+        ("patches", "32", 50, 1e-4),
+        ("patches", "64", 20, 1e-6),  # two of the style's patches may all but tie
+        *((loss, "64", 20, 1e-8) for loss in ("moments", "normalized", "equations", "published")),
+    ],
+)
+def test_a_batch_evaluated_as_one_equals_single_runs(
+    loss: str, precision: str, steps: int, tolerance: float, small: Callable, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """What a GPU does, which evaluates all samples together. In float64 nothing is left to blame on rounding."""
+    monkeypatch.setattr(loop, "AT_ONCE", 8)
+    space = "canvas.space=normalized" if loss == "published" else "canvas.space=split"
+    configs = [
+        small(*QUICK, f"loss={loss}", space, *pair, f"steps={steps}", f"precision={precision}") for pair in PAIRS
+    ]
+    together = _together(configs, tmp_path)
+    for number, config in enumerate(configs):
+        alone = run(config, tmp_path / f"alone{number}")
+        record = together[number]
+        assert isinstance(record, RunRecord) and record.batch == 3 and alone.batch == 1
+        assert record.status == "finished" and record.evaluations == alone.evaluations == steps
+        for mine, theirs in zip(record.captures, alone.captures, strict=True):
+            assert mine.step == theirs.step
+            assert mine.loss_total == pytest.approx(theirs.loss_total, rel=tolerance)
+            assert mine.loss_content == pytest.approx(
+                theirs.loss_content, rel=max(1e-6, 10 * tolerance)
+            )  # patches may all but tie
+        mine, theirs = _rows(tmp_path / str(number)), _rows(tmp_path / f"alone{number}")
+        assert [row["step"] for row in mine] == [row["step"] for row in theirs]
+        assert mine[0].keys() == theirs[0].keys(), "the columns are those of its own weights"
+    assert len({record.captures[-1].loss_total for record in together}) == 3
+
+
+def test_on_a_cpu_a_pair_is_what_it_would_be_alone_to_the_bit(small: Callable, tmp_path: Path) -> None:
+    more = ("schedule=pyramid", "schedule.sizes=2", "edge=96", "steps=24", "captures=[0,5,24]", "checkpoint_every=7")
+    configs = [small(*QUICK, *more, *pair) for pair in PAIRS]
+    together = _together(configs, tmp_path)
+    for number, config in enumerate(configs):
+        run(config, tmp_path / f"alone{number}")
+        assert isinstance(together[number], RunRecord)
+        _same(tmp_path / str(number), tmp_path / f"alone{number}")
+
+
+def _explode(monkeypatch: pytest.MonkeyPatch, sample: int) -> None:
+    """Let the gradient of a batch's sample be NaN at the third step."""
+    steps = itertools.count()
+
+    def exploding(canvas: Canvas, *rest: Any) -> object:
+        found = descend(canvas, *rest)
+        if next(steps) == 2:
+            for part in canvas.parts:
+                part.grad[sample] = math.nan
+        return found
+
+    monkeypatch.setattr(module, "descend", exploding)
+
+
+@pytest.mark.parametrize("at_once", [1, 8])
+def test_those_that_end_leave_the_others_as_they_would_be_alone(
+    at_once: int, small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One goes non-finite, one reaches its loss, one has no picture, one's disk is full; two go on to the end."""
+    monkeypatch.setattr(loop, "AT_ONCE", at_once)
+    base = (*QUICK, "loss=equations", "steps=12", "captures=[6,12]")
+    reached = run(small(*base, "style=swell"), tmp_path / "whole").captures[0].loss_total * 1.0001
+    missing = ("content=file", f"content.path={tmp_path}/missing.png")
+    jobs = [
+        small(*base, "style=dots"),
+        small(*base, "loss.alpha=3"),
+        small(*base, "style=swell", f"stop_at_loss={reached}"),
+        small(*base, *missing),
+        small(*base, "style=tesserae", "loss.beta=1"),
+        small(*base, "style=tesserae"),
+    ]
+    from src.training.callbacks import Captures
+
+    capture = Captures.capture
+
+    def full(self: Captures, member: object) -> None:
+        if self.folder.name == "5":
+            raise InputError("cannot write: No space left on device")
+        capture(self, member)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Captures, "capture", full)
+    _explode(monkeypatch, sample=1)
+    found = _together(jobs, tmp_path)
+    assert [type(each) for each in found] == [RunRecord, NonFiniteLoss, RunRecord, InputError, RunRecord, InputError]
+    assert "not finite at step 3; kept the picture of step 2" in str(found[1])
+    assert "no such file" in str(found[3]) and "No space left" in str(found[5])
+    assert found[2].stopped == "loss reached" and found[2].step == found[2].evaluations < 12
+    statuses = [records.read(tmp_path / str(number)).status for number in range(6)]
+    assert statuses == ["finished", "failed", "finished", "failed", "finished", "failed"]
+    for number in (0, 2, 4):
+        folder = tmp_path / f"alone{number}"
+        run(jobs[number], folder)
+        if at_once == 1:
+            _same(tmp_path / str(number), folder)
+        else:
+            losses = [records.read(each).captures[-1].loss_total for each in (tmp_path / str(number), folder)]
+            assert losses[0] == pytest.approx(losses[1], rel=1e-4) and math.isfinite(losses[0])
+
+
+def test_sixteen_of_which_one_explodes_and_one_stops_early(
+    small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = (*QUICK, "steps=8", "captures=[4,8]")
+    weights = [f"loss.beta={beta}" for beta in (1, 4, 16, 64)]
+    pairs = list(itertools.product(("dots", "swell", "tesserae", "brushwork"), weights))
+    reached = run(small(*base, "style=swell", weights[3]), tmp_path / "whole").captures[0].loss_total * 1.0001
+    jobs = [small(*base, f"style={style}", weight) for style, weight in pairs]
+    jobs[7] = small(*base, "style=swell", weights[3], f"stop_at_loss={reached}")
+    _explode(monkeypatch, sample=10)
+    found = _together(jobs, tmp_path)
+    assert isinstance(found[10], NonFiniteLoss)
+    assert isinstance(found[7], RunRecord) and found[7].stopped == "loss reached" and found[7].step < 8
+    others = [number for number in range(16) if number != 10]
+    for number in others:
+        assert isinstance(found[number], RunRecord)
+        assert found[number].batch == 16
+        run(jobs[number], tmp_path / f"alone{number}")
+        _same(tmp_path / str(number), tmp_path / f"alone{number}")
+
+
+def test_a_start_is_made_once_for_those_that_begin_alike(
+    small: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    common = ("edge=32", "fit=squash", "init=patchwork", "canvas.space=pixel", "steps=3")
+    own = (("style=dots", "loss.beta=1"), ("style=dots", "loss.beta=9"), ("style=swell",), ("style=dots", "seed=4"))
+    jobs = [small(*common, *each) for each in own]
+    with caplog.at_level("INFO"):
+        found = run_together([(job, tmp_path / str(number)) for number, job in enumerate(jobs)], at_once=2)
+    assert len([line for line in caplog.messages if line.startswith("start: ")]) == 3
+    for number, job in enumerate(jobs):
+        assert isinstance(found[number], RunRecord)
+        alone = run(job, tmp_path / f"alone{number}")
+        assert found[number].initial_loss == pytest.approx(alone.initial_loss, rel=1e-5)
+        assert found[number].captures[-1].loss_total == pytest.approx(alone.captures[-1].loss_total, rel=1e-4)
+
+
+def test_targets_are_measured_once_for_each_picture(small: Callable) -> None:
+    configs = [small(*QUICK, *pair) for pair in (*PAIRS[:2], ("style=swell", "content=coffee", "loss.beta=1"))]
+    device = find_device(configs[0].trainer)
+    known, objectives = None, []
+    for config in configs:
+        known = Preparation(config, new_record(config), find_files(config), device, known)
+        objectives.append(known.at(32, None).objective)
+    first, second, third = objectives
+    assert first.content_target is second.content_target is not third.content_target
+    assert second.style_targets is third.style_targets is not first.style_targets
+    assert second.patches is third.patches and second.palette is third.palette
+    assert first.extractor is third.extractor
+
+
+def test_what_goes_together(small: Callable, tmp_path: Path) -> None:
+    wide, tall = tmp_path / "wide.png", tmp_path / "tall.png"
+    write_smooth_picture(wide, 48, 64)
+    write_smooth_picture(tall, 64, 48)
+    own = ("loss.alpha=2", "seed=5", "layers.weights=[1,0]", "stop_at_loss=0.1", "logger=csv")
+    jobs = [
+        small(),
+        small("optimizer=lbfgs"),
+        small("style=dots", *own),
+        small("steps=7"),
+        small("content=file", f"content.path={wide}"),
+        small("content=file", f"content.path={tall}"),
+        None,
+        small("content=file", f"content.path={tmp_path}/missing.png"),
+        small("content=file", f"content.path={wide}", "loss.beta=3"),
+        small(),
+        small("loss.tv=1"),
+        small("style=swell"),
+        small("optimizer=lbfgs", "style=dots"),
+        small("trainer.memory=tiled", "style=tesserae"),
+        small("trainer.memory=tiled", "style=dots"),
+    ]
+    found = grouped(jobs, size=16)
+    assert found.together == [[0, 2, 11], [4, 8], [13, 14]]
+    assert found.alone == [1, 3, 5, 6, 7, 9, 10, 12], "the same again waits for the first of its kind"
+    assert set(found.reasons) == {1, 12}
+    assert grouped(jobs, size=2).together == [[0, 2], [4, 8], [13, 14]]
+    assert grouped(jobs, size=1).together == []
+
+
+def test_a_sweep_in_batches(command: Callable, small: Callable, tmp_path: Path) -> None:
+    for number, name in enumerate(("a", "b", "c")):
+        write_smooth_picture(tmp_path / f"{name}.png", 48, 64 if name < "c" else 48, seed=number)
+    paths = ",".join(f"{tmp_path}/{name}.png" for name in ("a", "missing", "b", "c"))
+    sweep = (*SMALL, "logger=wandb", "content=file", f"content.path={paths}", "style=dots,swell")
+    folder = tmp_path / "sweep"
+    batch = ("hydra/launcher=batch", "hydra.launcher.size=4", f"hydra.sweep.dir={folder}")
+    done = command("src.train", "-m", *sweep, *batch, status=1)
+    assert "[1-2,5-6/8]" in done.stdout and "[7-8/8]" in done.stdout and "[3/8]" in done.stdout
+    assert done.stderr.startswith("error: 2 of 8 jobs failed") and done.stderr.count("no such file") == 2
+    runs = list(records.scan(folder))
+    assert [record.batch for _, record in runs if record.content == "a"] == [4, 4]
+    assert [record.batch for _, record in runs if record.content == "c"] == [2, 2]
+    for path, record in runs:
+        [offline] = wandb_files.find_runs(path)
+        seen = wandb_files.load(offline)
+        assert (seen.run_id, seen.name, seen.group) == (record.wandb_id, path.name, "sweep")
+        assert (path / ".hydra" / "overrides.yaml").is_file()
+        log = (path / "train.log").read_text()
+        if record.content == "missing":
+            assert record.status == "failed" and seen.exit_code == 1
+            continue
+        assert record.status == "finished" and seen.exit_code == 0 and seen.config["batch"] == record.batch
+        assert [row["step"] for row in seen.history] == [0, 2, 4, 6]
+        assert [row["loss/total"] for row in seen.history[1:]] == [each.loss_total for each in record.captures]
+        assert log.count(" in the style of ") == 1 and f"{record.content} in the style of {record.style}" in log
+    alone = run(small("content=file", f"content.path={tmp_path}/b.png", "style=swell"), tmp_path / "alone")
+    [same] = [path for path, record in runs if (record.content, record.style) == ("b", "swell")]
+    assert alone.status == "finished"
+    _same(same, tmp_path / "alone")
+    again = command("src.train", "-m", *sweep, *batch, status=1)
+    assert again.stdout.count("already finished") == 6 and "2 of 8 jobs failed" in again.stderr
+
+
+# Slow enough to be caught in the middle: some 20 ms a step of each pair, at two sizes.
+LONG = ("edge=96", "schedule=pyramid", "schedule.sizes=2", "steps=120", "checkpoint_every=7", "captures=[20,120]")
+SWEEP = (*SMALL, *LONG, "logger=csv", "init=content", "style=dots,swell,tesserae")
+
+
+def _alone(small: Callable, style: str, folder: Path) -> Path:
+    run(small(*LONG, "logger=csv", "init=content", f"style={style}"), folder)
+    return folder
+
+
+def test_kill_9_in_a_batch_and_each_goes_on_from_its_own_checkpoint(
+    small: Callable, command: Callable, tmp_path: Path
+) -> None:
+    sweep = ("-m", *SWEEP, "hydra/launcher=batch", f"hydra.sweep.dir={tmp_path}/sweep")
+    with started(*sweep) as process:
+        wait_for(lambda: len(list(tmp_path.glob(f"sweep/*/{CHECKPOINT}"))) == 3, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    folders = {record.style: path for path, record in records.scan(tmp_path / "sweep")}
+    assert {records.read(folder).status for folder in folders.values()} == {"running"}
+    assert resume(folders["dots"]).batch == 1
+    shown = command("src.train", *sweep).stdout
+    assert "already finished" in shown and "2 pairs go on at step" in shown
+    assert records.read(folders["swell"]).batch == 2
+    for style in ("dots", "swell"):
+        _same(folders[style], _alone(small, style, tmp_path / style))
+
+
+def test_ctrl_c_in_a_batch_keeps_all_and_the_same_command_goes_on(
+    small: Callable, command: Callable, tmp_path: Path
+) -> None:
+    sweep = ("-m", *SWEEP, "hydra/launcher=batch", "hydra.launcher.size=2", f"hydra.sweep.dir={tmp_path}/sweep")
+    with started(*sweep) as process:
+        wait_for(lambda: len(list(tmp_path.glob(f"sweep/*/{CHECKPOINT}"))) == 2, process)
+        process.send_signal(signal.SIGINT)
+        output = process.communicate()[0]
+    assert process.returncode == 128 + signal.SIGINT, output
+    assert "interrupted in job 1-2 of 3" in output and "style=tesserae" in output.partition("not run:")[2]
+    assert "Traceback" not in output
+    for path, record in records.scan(tmp_path / "sweep"):
+        assert record.status == "interrupted" and record.captures[-1].step == record.step < 120
+        assert torch.load(path / CHECKPOINT, weights_only=True)["counters"]["step"] == record.step
+    shown = command("src.train", *sweep).stdout
+    assert "2 pairs go on at step" in shown and "[3/3]" in shown
+    folders = {record.style: path for path, record in records.scan(tmp_path / "sweep")}
+    _same(folders["swell"], _alone(small, "swell", tmp_path / "swell"))

@@ -1,0 +1,204 @@
+"""A run folder: what is in it, what is skipped, resumed or refused."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.common.errors import InputError
+from src.common.files import atomic_file, sole_writer, write_atomically
+from src.data.sources import find_files
+from src.run import resume, run
+from src.tracking import record as records
+from src.training.preparation import Preparation
+from src.training.session import new_record
+
+FIELDS = """
+schema status error content style layers loss alpha beta backbone weights edge steps evaluations seed precision
+initial_loss captures loss_decay ssim ssim_published it_per_s seconds peak_mib wandb_id content_sha256 style_sha256
+weights_sha256 versions commit command
+""".split()  # noqa: SIM905
+
+
+def test_a_finished_run_leaves_everything(small: Callable, tmp_path: Path) -> None:
+    record = run(small("logger=csv"), tmp_path)
+    data = json.loads((tmp_path / "record.json").read_text())
+    assert set(data) >= set(FIELDS)
+    assert (data["status"], data["layers"]) == ("finished", "b")
+    assert (data["content"], data["style"]) == ("astronaut", "brushwork")
+    assert (data["weights"], data["backbone"], data["pool"]) == ("trained", "embedded", "blur")
+    assert data["steps"] == data["step"] == data["evaluations"] == 6
+    assert [capture["step"] for capture in data["captures"]] == [2, 4, 6]
+    assert all((tmp_path / capture["file"]).is_file() for capture in data["captures"])
+    assert 0 < data["ssim"] < 1 and data["it_per_s"] > 0 and data["seconds"] > 0 and data["peak_mib"] > 50
+    assert len(data["content_sha256"]) == len(data["style_sha256"]) == len(data["weights_sha256"]) == 64
+    assert data["versions"]["torch"] and data["command"]
+    for name in ("image.png", "last.ckpt", "config.yaml", "metrics.csv"):
+        assert (tmp_path / name).is_file()
+    assert not [path for path in tmp_path.rglob(".*") if path.is_file()], "a temporary file was left"
+    assert records.read(tmp_path) == record
+    assert [folder for folder, _ in records.scan(tmp_path)] == [tmp_path]
+
+
+def test_a_finished_run_is_not_run_again(small: Callable, tmp_path: Path) -> None:
+    run(small(), tmp_path)
+    before = (tmp_path / "record.json").stat().st_mtime_ns
+    assert run(small("logger=csv", "checkpoint_every=5"), tmp_path).status == "finished"
+    assert resume(tmp_path).status == "finished"
+    assert (tmp_path / "record.json").stat().st_mtime_ns == before
+
+
+def test_a_folder_with_another_run_is_refused(small: Callable, tmp_path: Path) -> None:
+    run(small(), tmp_path)
+    before = (tmp_path / "record.json").read_bytes()
+    with pytest.raises(InputError, match=r"holds another run \(it differs in edge, seed\)"):
+        run(small("seed=4", "edge=50"), tmp_path)
+    assert (tmp_path / "record.json").read_bytes() == before
+
+
+def test_a_failed_run_says_why_and_can_be_mended(small: Callable, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    config = small("content=file", f"content.path={path}")
+    with pytest.raises(InputError, match="no such file"):
+        run(config, tmp_path / "run")
+    record = records.read(tmp_path / "run")
+    assert record.status == "failed" and "no such file" in record.error and record.content == "photo"
+    from PIL import Image
+
+    Image.effect_mandelbrot((64, 48), (-2, -1, 1, 1), 50).save(path)
+    mended = run(config, tmp_path / "run")
+    assert mended.status == "finished" and mended.error is None
+
+
+def test_a_run_with_another_file_under_the_same_name_is_refused(small: Callable, tmp_path: Path) -> None:
+    from PIL import Image
+
+    path = tmp_path / "photo.png"
+    Image.effect_mandelbrot((64, 48), (-2, -1, 1, 1), 50).save(path)
+    config = small("content=file", f"content.path={path}")
+    run(config, tmp_path / "run")
+    record = records.read(tmp_path / "run")
+    record.status = "interrupted"
+    record.write(tmp_path / "run")
+    Image.effect_mandelbrot((64, 48), (-1, -1, 1, 1), 50).save(path)
+    with pytest.raises(InputError, match="has changed since this run began"):
+        resume(tmp_path / "run")
+    record.status = "finished"
+    record.write(tmp_path / "run")
+    with pytest.raises(InputError, match="has changed since this run finished"):
+        run(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["layers=e", "edge=15"], r"makes the content image 15x15 px.*need 16 px.*edge=16 or more"),
+        (["content=coffee", "edge=11"], r"edge=12 or more"),
+        (["edge=100000"], r"10000 megapixels; the limit is 100 \(raise it with max_megapixels=N\)"),
+        (["max_megapixels=0.1"], r"the limit is 0.1 \(raise it with max_megapixels=N\)"),
+        (["trainer=gpu"], "trainer.accelerator=gpu cannot be used"),
+        (["backbone.weights=/no/such/file.pth"], "neither trained, nor random, nor a file"),
+    ],
+)
+def test_bad_input_leaves_a_record_and_no_picture(
+    overrides: list[str], message: str, small: Callable, tmp_path: Path
+) -> None:
+    import torch
+
+    if "trainer=gpu" in overrides and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(InputError, match=message):
+        run(small(*overrides), tmp_path)
+    assert records.read(tmp_path).status == "failed"
+    assert not (tmp_path / "image.png").exists() and not (tmp_path / "captures").exists()
+
+
+def test_two_processes_do_not_share_a_folder(small: Callable, tmp_path: Path) -> None:
+    with sole_writer(tmp_path), pytest.raises(InputError, match="another process is at work"):
+        run(small(), tmp_path)
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "deep" / "file.json"
+    write_atomically(path, b"old")
+    with pytest.raises(RuntimeError), atomic_file(path) as file:
+        file.write(b"ne")
+        raise RuntimeError
+    assert path.read_bytes() == b"old" and list(path.parent.iterdir()) == [path]
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"cannot write .*file\.json: No space left on device"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old" and list(path.parent.iterdir()) == [path]
+    with pytest.raises(InputError, match="cannot write"):
+        write_atomically(path / "below-a-file", b"new")
+
+
+def test_a_full_disk_is_said_in_a_line(small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import src.training.callbacks
+
+    def full(path: Path, *_: object) -> None:
+        raise InputError(f"cannot write {path}: No space left on device")
+
+    monkeypatch.setattr(src.callbacks, "write_png", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        run(small(), tmp_path)
+    assert records.read(tmp_path).status == "failed"
+
+
+@pytest.mark.parametrize("data", ["", "{", "[]", '{"schema": 99}', '{"schema": 1, "status": "finished"}'])
+def test_a_damaged_record_is_an_error_of_one_line(data: str, tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_text(data)
+    with pytest.raises(InputError, match=r"record\.json"):
+        records.read(tmp_path)
+
+
+def test_the_newest_unfinished_run(small: Callable, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no unfinished run"):
+        records.newest_unfinished(tmp_path)
+    for number, status in enumerate(["running", "interrupted", "failed", "finished", "running"]):
+        with pytest.raises(InputError):
+            run(small("edge=1"), tmp_path / str(number))
+        record = records.read(tmp_path / str(number))
+        record.status = status
+        record.write(tmp_path / str(number))
+    with sole_writer(tmp_path / "4"):
+        assert records.newest_unfinished(tmp_path) == tmp_path / "1", "not one at work, nor rejected input"
+    (tmp_path / "2" / "last.ckpt").touch()
+    with sole_writer(tmp_path / "4"):
+        assert records.newest_unfinished(tmp_path) == tmp_path / "2", "a failure after a checkpoint can go on"
+
+
+@pytest.mark.skipif(torch.get_num_threads() < 2 or torch.accelerator.is_available(), reason="one core, or a GPU")
+def test_a_start_is_made_while_libraries_load_and_is_the_same(small: Callable, tmp_path: Path) -> None:
+    from src.training.ahead import made_ahead
+    from src.training.starts import Starts
+
+    config, threads = small("trainer.threads=2"), torch.get_num_threads()
+    files, starts = find_files(config), Starts()
+    with made_ahead(starts, config, files):
+        pass
+    assert torch.get_num_threads() == threads
+    device = torch.device("cpu")
+    [(kept, _)] = starts._kept.values()
+    ahead = Preparation(config, new_record(config), files, device, starts=starts).at(config.edge, None)
+    assert not starts._kept, "it was taken"
+    later = Preparation(config, new_record(config), files, device).at(config.edge, None)
+    assert torch.equal(ahead.canvas.picture(), later.canvas.picture())
+    assert kept.shape == later.content.shape
+    picture = tmp_path / "no-picture.png"
+    picture.write_text("no picture")
+    for unusable in (
+        small("init=content"),
+        small("trainer.threads=1"),
+        small("content=file", f"content.path={picture}"),
+    ):
+        with made_ahead(starts, unusable, find_files(unusable)):
+            pass
+        assert not starts._kept

@@ -1,0 +1,135 @@
+"""Kills, signals and sweeps that are started again: with real processes and real signals."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.common.errors import InputError
+from src.run import resume, run
+from src.tracking import record as records
+from src.training.callbacks import CHECKPOINT
+from tests.conftest import ROOT, SMALL
+from tests.support.processes import started, wait_for
+
+# Slow enough to be caught in the middle: some 20 ms a step, at two sizes.
+LONG = ("edge=96", "schedule=pyramid", "steps=160", "checkpoint_every=7", "captures=[20,160]", "logger=csv")
+
+
+def _same_end(folder: Path, reference: Path) -> None:
+    """The pictures, the losses and the optimiser's state are bit-identical."""
+    assert (folder / "image.png").read_bytes() == (reference / "image.png").read_bytes()
+    one, two = (torch.load(each / CHECKPOINT, weights_only=True) for each in (folder, reference))
+    assert one["state_dict"].keys() == two["state_dict"].keys()
+    assert all(torch.equal(value, two["state_dict"][name]) for name, value in one["state_dict"].items())
+    assert all(one["counters"][key] == two["counters"][key] for key in ("step", "evaluations"))
+    first, second = records.read(folder), records.read(reference)
+    for name in ("step", "loss_total", "loss_content", "loss_style", "ssim"):
+        values = [[getattr(each, name) for each in record.captures] for record in (first, second)]
+        assert values[0] == values[1]
+    assert first.status == second.status == "finished"
+    rows = [
+        [line.split(",")[:4] for line in (each / "metrics.csv").read_text().split()] for each in (folder, reference)
+    ]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_kill_9_and_resume_end_bit_identical(
+    optimizer: str, small: Callable, command: Callable, tmp_path: Path
+) -> None:
+    overrides = (*LONG, f"optimizer={optimizer}")
+    folder = tmp_path / "killed"
+    with started(*SMALL, *overrides, f"hydra.run.dir={folder}") as process:
+        wait_for((folder / CHECKPOINT).exists, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert json.loads((folder / "record.json").read_text())["status"] == "running"
+    if optimizer == "adam":
+        shown = command("src.train", f"resume={folder}").stdout
+        assert "going on at step" in shown
+        assert not (ROOT / "outputs").exists()
+    else:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("src.training.preparation.starting_image", None)  # it would be made for nothing
+            resume(folder)
+    run(small(*overrides), tmp_path / "whole")
+    _same_end(folder, tmp_path / "whole")
+
+
+def test_kill_9_before_the_first_checkpoint_starts_again(small: Callable, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    with started(*SMALL, *LONG, f"hydra.run.dir={folder}") as process:
+        wait_for((folder / "record.json").exists, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not (folder / CHECKPOINT).exists()
+    # Killed a moment earlier still, all there is is what Hydra wrote.
+    shutil.copytree(folder / ".hydra", tmp_path / "earlier" / ".hydra")
+    for each in (folder, tmp_path / "earlier"):
+        assert resume(each).status == "finished"
+    _same_end(folder, tmp_path / "earlier")
+    run(small(*LONG), tmp_path / "whole")
+    _same_end(folder, tmp_path / "whole")
+
+
+def test_sigterm_keeps_picture_and_checkpoint(small: Callable, command: Callable, tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+    with started(*SMALL, *LONG, f"hydra.run.dir={folder}") as process:
+        wait_for((folder / CHECKPOINT).exists, process)
+        process.send_signal(signal.SIGTERM)
+        output = process.communicate()[0]
+    assert process.returncode == 128 + signal.SIGTERM, output
+    record = records.read(folder)
+    assert record.status == "interrupted" and record.error == "signal 15"
+    assert 7 <= record.step < 160 and record.captures[-1].step == record.step
+    assert (folder / record.captures[-1].file).read_bytes() == (folder / "image.png").read_bytes()
+    assert torch.load(folder / CHECKPOINT, weights_only=True)["counters"]["step"] == record.step
+    assert f"resume={folder}" in output and "Traceback" not in output
+    resume(folder)
+    run(small(*LONG), tmp_path / "whole")
+    _same_end(folder, tmp_path / "whole")
+
+
+def test_ctrl_c_in_a_sweep_lists_the_rest_and_the_same_command_goes_on(command: Callable, tmp_path: Path) -> None:
+    sweep = (*SMALL, *LONG, "style=dots,swell,tesserae", f"hydra.sweep.dir={tmp_path}")
+
+    def second_job_is_at_work() -> bool:
+        return any(path.parent.name.startswith("astronaut-swell") for path in tmp_path.glob(f"*/{CHECKPOINT}"))
+
+    with started("-m", *sweep) as process:
+        wait_for(second_job_is_at_work, process)
+        process.send_signal(signal.SIGINT)
+        output = process.communicate()[0]
+    assert process.returncode == 128 + signal.SIGINT, output
+    assert "[2/3]" in output
+    rest = output.partition("not run:")[2]
+    assert "style=tesserae" in rest and "style=dots" not in rest
+    statuses = {record.style: record.status for _, record in records.scan(tmp_path)}
+    assert statuses == {"dots": "finished", "swell": "interrupted"}
+    finished = next(folder for folder, record in records.scan(tmp_path) if record.style == "dots")
+    before = (finished / "record.json").read_bytes()
+
+    shown = command("src.train", "-m", *sweep).stdout
+    assert "already finished" in shown and "going on at step" in shown
+    assert {record.style: record.status for _, record in records.scan(tmp_path)} == {
+        "dots": "finished", "swell": "finished", "tesserae": "finished",
+    }  # fmt: skip
+    assert (finished / "record.json").read_bytes() == before
+
+
+def test_a_checkpoint_of_another_version_is_one_line(small: Callable, tmp_path: Path) -> None:
+    run(small("steps=3", "stop_at_loss=1e-9"), tmp_path)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    state["state_dict"]["canvas.parts.0"] = state["state_dict"]["canvas.parts.0"][..., 1:-1, 1:-1]
+    state["counters"]["step"] = 2
+    torch.save(state, tmp_path / CHECKPOINT)
+    record = json.loads((tmp_path / "record.json").read_text())
+    (tmp_path / "record.json").write_text(json.dumps({**record, "status": "running", "step": 2}))
+    with pytest.raises(InputError, match=r"last.ckpt is of another version of this program; delete it"):
+        resume(tmp_path)
