@@ -25,7 +25,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
         spec[kind] = {key: value for key, value in spec[kind].items() if key not in silent}
     for kind in ("content", "style", "init"):
         if spec[kind]["path"]:
-            spec[kind]["path"] = os.path.realpath(os.path.expanduser(spec[kind]["path"]))
+            spec[kind]["path"] = os.path.realpath(os.path.expanduser(spec[kind]["path"]))  # noqa: PTH111  it accepts ~nouser
     return spec
 
 
