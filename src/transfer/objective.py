@@ -75,13 +75,16 @@ class Objective(nn.Module):
                 terms that carry weight need.
         """
         active = self.terms if full else {name: self.terms[name] for name in self.weighted}
-        self._search(active.values(), image)
+        self._search_banded(active.values(), image)
         readers: dict[str, list[str]] = {}
         for name, term in active.items():
             for tap in term.taps:
                 readers.setdefault(tap, []).append(name)
 
         def read(tap: str, features: Tensor, rows: slice) -> Mapping[tuple[str, str], Tensor]:
+            for name in readers[tap]:
+                if tap in active[name].pending_taps:  # not banded: these are all rows
+                    active[name].search({tap: features.detach()})
             return {
                 (name, key): value
                 for name in readers[tap]
@@ -98,15 +101,17 @@ class Objective(nn.Module):
             total = total + self.weights[name] * values[name].total
         return Losses(total, values)
 
-    @torch.no_grad()
-    def _search(self, terms: Iterable[Term], image: Tensor) -> None:
-        pending = [term for term in terms if term.pending_taps]
-        if not pending:
-            return
-        wanted = dict.fromkeys(tap for term in pending for tap in term.pending_taps)
-        maps = feature_maps(self.encoder, image.detach(), wanted, self.checkpointing)
-        for term in pending:
-            term.search(maps)
+    def _search_banded(self, terms: Iterable[Term], image: Tensor) -> None:
+        """Search in feature maps that the evaluation computes only in parts."""
+        pending = {
+            term: [tap for tap in term.pending_taps if self.encoder.taps[tap].block <= self.checkpointing.blocks]
+            for term in terms
+        }
+        if any(pending.values()):
+            wanted = dict.fromkeys(tap for taps in pending.values() for tap in taps)
+            maps = feature_maps(self.encoder, image.detach(), wanted, self.checkpointing)
+            for term, taps in pending.items():
+                term.search({tap: maps[tap] for tap in taps})
 
     @property
     def searched(self) -> bool:

@@ -93,11 +93,11 @@ class Term(ABC):
 
     @property
     def pending_taps(self) -> tuple[str, ...]:
-        """Return the taps whose whole feature maps `search` needs before the next evaluation."""
+        """Return the taps whose whole feature maps `search` has to see before they are read."""
         return ()
 
     def search(self, maps: Mapping[str, Tensor]) -> None:  # noqa: B027
-        """Search with the feature maps (B, C, H, W) of the present image; called without gradient."""
+        """Search in feature maps (B, C, H, W) of the present image, detached, at some of the pending taps."""
 
     def search_state(self) -> dict[str, Tensor]:
         """Return the results of the search by tap, (B, ...) each, for a checkpoint."""

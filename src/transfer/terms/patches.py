@@ -42,10 +42,11 @@ class PatchTerm(Term):
         """Return the taps whose patches are to be searched or assembled."""
         return tuple(tap for tap in self.taps if tap not in self.assembled)
 
+    @torch.no_grad()
     def search(self, maps: Mapping[str, Tensor]) -> None:
         """Find the nearest style patches where they are unknown, and assemble them to feature maps."""
-        for tap in self.pending_taps:
-            features, patches = maps[tap], self.target[tap]
+        for tap, features in maps.items():
+            patches = self.target[tap]
             if tap not in self.nearest:
                 self.nearest[tap] = patches.nearest(widened(features))
             self.assembled[tap] = patches.assembled(self.nearest[tap], features)
