@@ -215,7 +215,7 @@ class StyleTransferModule(LightningModule):
         if self.options.name != "lbfgs":
             return 1.0
         initial = self.pairs[0].counters.initial_loss
-        initial = float(losses[0].total) if initial is None else initial
+        initial = losses[0].total.detach().item() if initial is None else initial
         return 1 / initial if initial and math.isfinite(initial) else 1.0
 
     def _observe(self, losses: Sequence[Losses]) -> None:
