@@ -55,6 +55,9 @@ class StyleTransferModule(LightningModule):
         compiler: turns an objective into a faster form; None evaluates eagerly.
         stop_requested: asked after every step; True ends the loop (a signal arrived).
         step_down: reduces the memory of an evaluation after an out-of-memory error; False where it cannot.
+
+    Attributes:
+        restored: a checkpoint, where there is one, has been read and its training goes on.
     """
 
     def __init__(
@@ -85,6 +88,8 @@ class StyleTransferModule(LightningModule):
         self._paused = 0.0
         self._evaluations = 0
         self._ended: set[Pair] = set()
+        self._resumed_step: int | None = None
+        self.restored = False
         self._join_objectives()
 
     # Outside of module registration: neither the encoder nor the targets are parameters.
@@ -119,7 +124,14 @@ class StyleTransferModule(LightningModule):
         self._moments = before.optimizers().state_dict()  # type: ignore[union-attr]
 
     def on_train_start(self) -> None:
-        """Start the clocks of the pairs."""
+        """Start the clocks of the pairs.
+
+        Raises:
+            ValueError: Lightning's counters of a checkpoint disagree with its step.
+        """
+        if self._resumed_step not in (None, self.step):
+            raise ValueError(f"its loops stand at step {self.step}, not {self._resumed_step}")
+        self.restored = True
         for pair in self.pairs:
             pair.started = time.perf_counter()
 
@@ -331,4 +343,5 @@ class StyleTransferModule(LightningModule):
         for pair, saved in zip(self.pairs, checkpoint["pairs"], strict=True):
             pair.counters = Counters.of(saved["counters"])
             pair.objective.load_search_state(saved["search"])
+            self._resumed_step = saved["step"]
         self._join_objectives()

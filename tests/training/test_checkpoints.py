@@ -84,6 +84,8 @@ DAMAGES: dict[str, Damage] = {
     "an unknown counter": lambda found: found["counters"].update(unknown=1),
     "no throughput": lambda found: found["counters"].pop("throughput"),
     "an unknown rate": lambda found: found["counters"]["throughput"].update(unknown=1),
+    "a parameter group that is a number": lambda found: found["optimizer_states"][0].update(param_groups=[1]),
+    "loops at another step": lambda found: found.update(step=4, global_step=4),
     "loops of another kind": lambda found: found["loops"].update(fit_loop={"state_dict": 3}),
     "patch numbers that are a list": lambda found: _patches(found).update(relu2_1=[1, 2]),
     "patch numbers that are fractions": lambda found: _patches(found).update(relu2_1=torch.rand(1, 49)),
@@ -99,6 +101,7 @@ LBFGS_DAMAGES: dict[str, Damage] = {
     "the direction has another length": lambda found: _state(found)[0].update(d=torch.zeros(5)),
     "the history has another length": lambda found: _state(found)[0].update(old_dirs=[torch.zeros(5)]),
     "the history is not a list": lambda found: _state(found)[0].update(old_dirs=3),
+    "a product of the history is a text": lambda found: _state(found)[0].update(ro=["1"]),
     "the iterations are a text": lambda found: _state(found)[0].update(n_iter="3"),
 }
 
