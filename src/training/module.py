@@ -205,10 +205,11 @@ class StyleTransferModule(LightningModule):
                 if not out_of_memory(error) or (self.at_once == 1 and not self.step_down(error)):
                     raise
             # Outside of the handler: the error's traceback holds the memory that is to be freed.
+            self._split_searches()  # while `at_once` is that of the joined objectives
             if self.at_once > 1:
                 self.at_once = -(-self.at_once // 2)
                 log.warning("out of memory; evaluating %d pairs at once from here on", self.at_once)
-            self._rejoin()
+            self._join_objectives()
             empty_cache(self.device)
 
     def _forward_backward(self) -> list[Losses]:
@@ -290,12 +291,8 @@ class StyleTransferModule(LightningModule):
         state = self.objectives[sample // self.at_once].search_state()
         return {name: {tap: each[place : place + 1] for tap, each in taps.items()} for name, taps in state.items()}
 
-    def _rejoin(self) -> None:
-        """Join the objectives anew, with their search results."""
-        self._split_searches()
-        self._join_objectives()
-
     def _split_searches(self) -> None:
+        """Give every pair's objective its part of the search results, before the objectives are joined anew."""
         states = [self.search_state(sample) for sample in range(len(self.pairs))]
         for pair, state in zip(self.pairs, states, strict=True):
             pair.objective.load_search_state(state)

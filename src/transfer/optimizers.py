@@ -109,10 +109,11 @@ def state_fits(optimizer: Optimizer, found: Mapping[str, Any]) -> bool:
         return False
     if isinstance(optimizer, Adam):
         expected = [{"step": (), "exp_avg": shape, "exp_avg_sq": shape} for shape in shapes]
-        return [
-            {name: _shape(each) for name, each in states.get(k, {}).items()} for k in range(len(shapes))
-        ] == expected
+        moments = [states.get(index, {}) for index in range(len(shapes))]
+        return [{name: _shape(value) for name, value in each.items()} for each in moments] == expected
     state, values = states.get(0, {}), (sum(math.prod(shape) for shape in shapes),)
+    if state == {"func_evals": 0, "n_iter": 0}:  # aborted in the first step of its history
+        return True
     lists = [state.get(name) for name in ("old_dirs", "old_stps", "ro")]
     return (
         all(isinstance(state.get(name), int) for name in ("func_evals", "n_iter"))
@@ -124,7 +125,7 @@ def state_fits(optimizer: Optimizer, found: Mapping[str, Any]) -> bool:
 
 
 def _kind(value: Any) -> object:
-    """Return what values of the same option have in common: the kind of a scalar, and of each item of a sequence."""
+    """Return the type of an option's value, with one type for all numbers; of a sequence, that of each item."""
     if isinstance(value, list | tuple):
         return [_kind(each) for each in value]
     return float if isinstance(value, int | float) and not isinstance(value, bool) else type(value)

@@ -10,11 +10,11 @@ import torch
 
 from src.common.errors import InputError
 from src.config.composition import compose
-from src.run import resume
+from src.run import resume, run
 from src.tracking import record as records
 from src.training.checkpoints import CHECKPOINT
 from tests.conftest import SMALL
-from tests.support.runs import run_until
+from tests.support.runs import metric_rows, run_until
 
 Damage = Callable[[dict[str, Any]], object]
 
@@ -155,3 +155,21 @@ def test_an_undamaged_checkpoint_resumes(optimizer: str, stopped: dict[str, Path
     folder = _damaged(stopped[optimizer], tmp_path / "run", lambda checkpoint: None)
     record = resume(folder)
     assert record.status == "finished" and record.step == 6
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_run_interrupted_at_any_step_ends_as_an_uninterrupted_one(
+    optimizer: str, small: Callable, tmp_path: Path
+) -> None:
+    """Patches are searched again at step 3; L-BFGS's cached evaluation is lost with each process and not counted."""
+    config = small(f"optimizer={optimizer}", "loss.rematch=3", "captures=[6]", "logger=csv")
+    whole = run(config, tmp_path / "whole")
+    for step in range(1, 6):
+        folder = tmp_path / str(step)
+        run_until(step, config, folder)
+        resumed = resume(folder)
+        assert resumed.evaluations == whole.evaluations
+        assert resumed.captures[-1].losses == whole.captures[-1].losses
+        assert (folder / "image.png").read_bytes() == (tmp_path / "whole/image.png").read_bytes()
+        rows = [{row["step"]: row["loss/total"] for row in metric_rows(each)} for each in (folder, tmp_path / "whole")]
+        assert rows[0].items() >= rows[1].items()

@@ -59,6 +59,7 @@ class PatchTerm(Term):
         """Return whether the numbers belong to patches of the style, one for each place of the feature maps."""
         return all(
             tap in self.taps
+            and numbers.dtype == torch.int64
             and numbers.shape == (1, math.prod(places(torch.empty(sizes[tap], device="meta"))))
             and int(numbers.min()) >= 0
             and int(numbers.max()) < len(self.target[tap].patches)
