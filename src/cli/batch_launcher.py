@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from src.cli.launchers import Job, SequentialLauncher
-from src.common.errors import InputError
+from src.common.errors import InputError, Interrupted
 from src.config.composition import run_options
 from src.config.schema import RunConfig, typed
 from src.tracking import record as records
@@ -71,6 +71,9 @@ class BatchLauncher(SequentialLauncher):
             returns.append(self.run_job(job, self.compose(job), take))
         with separate_logs([folder for _, folder in given.values()]):
             results = run_batch(list(given.values()), self.at_once)
+        for result in results:
+            if isinstance(result, Interrupted):
+                raise Interrupted(result.signal_number, "the same command in the same sweep folder")
         for place, result in zip(given, results, strict=True):
             returns[place].status = JobStatus.COMPLETED if isinstance(result, RunRecord) else JobStatus.FAILED
             returns[place].return_value = result.status if isinstance(result, RunRecord) else result
