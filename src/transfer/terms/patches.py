@@ -1,5 +1,6 @@
 """The patch term: every 3 x 3 patch of features against the most similar patch of the style (Li and Wand 2016)."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
 from src.ops.gram import squared_distance, widened
-from src.ops.patches import JoinedPatches, StylePatches
+from src.ops.patches import JoinedPatches, StylePatches, places
 from src.transfer.terms.base import Inputs, Measured, Term, TermValue
 
 
@@ -54,6 +55,17 @@ class PatchTerm(Term):
     def search_state(self) -> dict[str, Tensor]:
         """Return the numbers of the nearest patches by tap, (B, L)."""
         return dict(self.nearest)
+
+    def search_fits(self, state: Mapping[str, Tensor], sizes: Mapping[str, tuple[int, int]]) -> bool:
+        """Return whether the numbers belong to patches of the style, one for each place of the feature maps."""
+        return all(
+            tap in self.taps
+            and numbers.dtype == torch.int64
+            and numbers.shape == (1, math.prod(places(torch.empty(sizes[tap], device="meta"))))
+            and int(numbers.min()) >= 0
+            and int(numbers.max()) < len(self.target[tap].patches)
+            for tap, numbers in state.items()
+        )
 
     def load_search_state(self, state: Mapping[str, Tensor]) -> None:
         """Take the numbers of the nearest patches; search anew where there are none."""
