@@ -1,51 +1,53 @@
-"""What a W&B dashboard of runs shows, in the terms of wandb's library: its panels, its run table.
+"""Build W&B dashboards of the runs and save them: a workspace view and a report, of the same panels.
 
-Every metric is named through `keys`, every option as the schema has it. A line is a run: also where the run table is
-grouped, a mean over pictures of different pairs would say nothing.
+Metrics are named through `keys`, options as in the schema. A line of a plot is one run, also where the run table is
+grouped: a mean over different pairs of pictures would mean nothing.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
-from src.common.errors import InputError
+from src.common.errors import InputError, first_line
+from src.config.schema import Logger
 from src.tracking import names as keys
+from src.tracking.wandb_mode import wandb_mode
 
 if TYPE_CHECKING:
     from wandb_workspaces.reports.v2 import Report
     from wandb_workspaces.workspaces import Workspace
 
 TITLE = "Neural style transfer"
-STEP = "step"  # what every point is logged with
+STEP = "step"  # logged with every row
 BETA, ALPHA, RATE = "loss.beta", "loss.alpha", "optimizer.lr"
-# Columns of the run table, before all others.
+# Pinned columns of the run table.
 COLUMNS = (
     *("run:displayName", "run:state", "config:content.value.name", "config:style.value.name"),
     *("config:layer_set.value", "config:loss.value.alpha", "config:loss.value.beta"),
     *(f"summary:{key}" for key in (keys.SSIM, keys.PATCH_DISTANCE, keys.GRAM_DISTANCE, keys.SCORE, keys.IT_PER_S)),
 )
 INTRODUCTION = """\
-One line or point is one run. Losses are of each run's own objective and compare only where pictures, size and \
-objective are the same. SSIM to the content says something only beside a distance to the style: a high one alone may \
-mean a weak style."""
+One line or point is one run. Losses are comparable only between runs of the same pictures, size and objective. Read \
+SSIM to the content together with a distance to the style: a high SSIM alone may mean a weak style."""
 
 
 def library() -> tuple[Any, Any]:
-    """Return wandb's modules of reports and of workspaces.
+    """Return the modules `reports` and `workspaces` of wandb-workspaces.
 
     Raises:
-        InputError: they are not installed.
+        InputError: the package is not installed.
     """
     try:
         import wandb_workspaces.reports.v2 as reports
         import wandb_workspaces.workspaces as workspaces
     except ModuleNotFoundError as error:
         raise InputError(
-            f"{error.name} is not installed, and dashboards need it: pip install wandb-workspaces"
+            f"dashboards need {error.name}, which is not installed: pip install wandb-workspaces"
         ) from error
     return reports, workspaces
 
 
 def sections() -> dict[str, list[Any]]:
-    """Return the panels by the title of their section."""
+    """Return the panels of each section, by its title."""
     wr, _ = library()
     measured, option = wr.SummaryMetric, wr.Config
 
@@ -68,12 +70,12 @@ def sections() -> dict[str, list[Any]]:
             scatter("Style distance (patches) against SSIM", measured(keys.SSIM), keys.PATCH_DISTANCE),
             scatter("Style distance (Gram) against SSIM", measured(keys.SSIM), keys.GRAM_DISTANCE, log_y=True),
             wr.ParallelCoordinatesPlot(
-                title="What was chosen, and what came of it",
+                title="Options and results",
                 columns=[wr.ParallelCoordinatesPlotColumn(metric=metric, log=log) for metric, log in columns],
             ),
         ],
         "Captures": [
-            wr.MediaBrowser(title="The picture on its way", media_keys=[keys.CAPTURE], grid_x_axis="step",
+            wr.MediaBrowser(title="Captures by step", media_keys=[keys.CAPTURE], grid_x_axis="step",
                             grid_y_axis="run", num_columns=3),
         ],
         "Throughput": [
@@ -85,7 +87,7 @@ def sections() -> dict[str, list[Any]]:
 
 
 def workspace(entity: str, project: str) -> "Workspace":
-    """Return the saved view of a project, its runs in the order of their sweeps."""
+    """Return the workspace view of a project, its run table ordered by sweep."""
     _, ws = library()
     from wandb_workspaces import expr
 
@@ -94,7 +96,7 @@ def workspace(entity: str, project: str) -> "Workspace":
         project=project,
         name=TITLE,
         sections=[
-            # the panels of a workspace follow its run table: grouped, a point of the trade-off would be a whole sweep
+            # the run table stays ungrouped: panels follow it, and a point would be the mean of a whole sweep
             ws.Section(
                 name=title,
                 panels=panels,
@@ -115,7 +117,7 @@ def workspace(entity: str, project: str) -> "Workspace":
 
 
 def report(entity: str, project: str) -> "Report":
-    """Return the report: the same panels, and the run table grouped by sweep."""
+    """Return the report of a project: the same panels, and the run table grouped by sweep."""
     wr, _ = library()
     blocks = [wr.P(INTRODUCTION)]
     for title, panels in sections().items():
@@ -131,3 +133,58 @@ def report(entity: str, project: str) -> "Report":
         entity=entity, project=project, title=TITLE, description="Runs of neural style transfer", blocks=blocks,
         width="fluid",
     )  # fmt: skip
+
+
+def specification(entity: str, project: str) -> dict[str, Any]:
+    """Return workspace and report as the JSON values that W&B stores; their ids are random."""
+    # wandb-workspaces has no public name for these values
+    built: dict[str, Any] = {"workspace": workspace(entity, project), "report": report(entity, project)}
+    return {
+        name: each._to_model().model_dump(mode="json", by_alias=True, exclude_none=True) for name, each in built.items()
+    }
+
+
+def save(entity: str, project: str, view: str | None = None) -> list[str]:
+    """Save workspace and report; return their addresses.
+
+    A report of the same title is updated. A new workspace view is made unless `view` names one to update: the library
+    finds views by address only.
+
+    Args:
+        entity: W&B user or team.
+        project: its project, created where it is missing.
+        view: address of a saved view.
+
+    Raises:
+        InputError: there is no API key, or the server does not answer or refuses.
+    """
+    os.environ.setdefault("WANDB_SILENT", "true")  # wandb would print the addresses too
+    mode, reason = wandb_mode(Logger())
+    if mode != "online":
+        raise InputError(
+            f"no dashboard can be saved, as W&B is {mode} ({reason}): `wandb login` or WANDB_API_KEY gives access, "
+            f"--dry-run shows what would be saved"
+        )
+    _, workspaces = library()
+    try:
+        new_report = report(entity, project)
+        new_report.id = _id_of(new_report)
+        new_report.save()  # before the workspace, as this creates a missing project
+        saved = workspace(entity, project)
+        if view is not None:
+            new, saved = saved, workspaces.Workspace.from_url(view)
+            saved.sections, saved.settings, saved.runset_settings = new.sections, new.settings, new.runset_settings
+        saved.save()
+    except Exception as error:  # of many kinds, all from the server or the way to it
+        raise InputError(f"W&B did not take the dashboard of {entity}/{project}: {first_line(error)}") from error
+    return [saved.url, new_report.url]
+
+
+def _id_of(new_report: "Report") -> str:
+    import wandb
+
+    try:
+        found = wandb.Api().reports(f"{new_report.entity}/{new_report.project}")
+        return next((each.id for each in found if each.display_name == new_report.title), "")
+    except ValueError:  # no such project yet
+        return ""
