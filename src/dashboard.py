@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 
 from src.common.errors import InputError
-from src.tracking import dashboards
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,10 +19,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not entity or not project or "/" in project:
             raise InputError(f"{args.project}: write ENTITY/PROJECT, the user or team and the project's name")
+        from src.tracking import dashboards
+
         if args.dry_run:
             print(json.dumps(dashboards.specification(entity, project), indent=1, ensure_ascii=False))
         else:
             print(*dashboards.save(entity, project, args.view), sep="\n")
+    except ModuleNotFoundError as error:
+        print(f"error: dashboards need {error.name}; pip install wandb-workspaces", file=sys.stderr)
+        return 2
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

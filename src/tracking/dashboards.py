@@ -5,16 +5,17 @@ grouped: a mean over different pairs of pictures would mean nothing.
 """
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import wandb
+import wandb_workspaces.reports.v2 as wr
+import wandb_workspaces.workspaces as ws
+from wandb_workspaces import expr
 
 from src.common.errors import InputError, first_line
 from src.config.schema import Logger
 from src.tracking import names as keys
 from src.tracking.wandb_mode import wandb_mode
-
-if TYPE_CHECKING:
-    from wandb_workspaces.reports.v2 import Report
-    from wandb_workspaces.workspaces import Workspace
 
 TITLE = "Neural style transfer"
 STEP = "step"  # logged with every row
@@ -25,30 +26,14 @@ COLUMNS = (
     *("config:layer_set.value", "config:loss.value.alpha", "config:loss.value.beta"),
     *(f"summary:{key}" for key in (keys.SSIM, keys.PATCH_DISTANCE, keys.GRAM_DISTANCE, keys.SCORE, keys.IT_PER_S)),
 )
+ORDER = (("Group", True), ("CreatedTimestamp", False))  # of the run table; True: ascending
 INTRODUCTION = """\
 One line or point is one run. Losses are comparable only between runs of the same pictures, size and objective. Read \
 SSIM to the content together with a distance to the style: a high SSIM alone may mean a weak style."""
 
 
-def library() -> tuple[Any, Any]:
-    """Return the modules `reports` and `workspaces` of wandb-workspaces.
-
-    Raises:
-        InputError: the package is not installed.
-    """
-    try:
-        import wandb_workspaces.reports.v2 as reports
-        import wandb_workspaces.workspaces as workspaces
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"dashboards need {error.name}, which is not installed: pip install wandb-workspaces"
-        ) from error
-    return reports, workspaces
-
-
 def sections() -> dict[str, list[Any]]:
     """Return the panels of each section, by its title."""
-    wr, _ = library()
     measured, option = wr.SummaryMetric, wr.Config
 
     def curve(title: str, *metrics: str, **more: Any) -> Any:
@@ -57,7 +42,7 @@ def sections() -> dict[str, list[Any]]:
     def scatter(title: str, x: Any, y: str, **more: Any) -> Any:
         return wr.ScatterPlot(title=title, x=x, y=measured(y), **more)
 
-    columns = [(option(name), True) for name in (ALPHA, BETA, RATE)]
+    columns: list[Any] = [(option(name), True) for name in (ALPHA, BETA, RATE)]
     columns += [(measured(key), False) for key in (keys.PATCH_DISTANCE, keys.SSIM, keys.SCORE)]
     return {
         "Losses": [
@@ -86,11 +71,8 @@ def sections() -> dict[str, list[Any]]:
     }  # fmt: skip
 
 
-def workspace(entity: str, project: str) -> "Workspace":
+def workspace(entity: str, project: str) -> ws.Workspace:
     """Return the workspace view of a project, its run table ordered by sweep."""
-    _, ws = library()
-    from wandb_workspaces import expr
-
     return ws.Workspace(
         entity=entity,
         project=project,
@@ -116,10 +98,9 @@ def workspace(entity: str, project: str) -> "Workspace":
     )
 
 
-def report(entity: str, project: str) -> "Report":
+def report(entity: str, project: str) -> wr.Report:
     """Return the report of a project: the same panels, and the run table grouped by sweep."""
-    wr, _ = library()
-    blocks = [wr.P(INTRODUCTION)]
+    blocks: list[Any] = [wr.P(INTRODUCTION)]
     for title, panels in sections().items():
         width = 24 // min(3, len(panels))  # of the 24 columns of W&B's grid
         for number, panel in enumerate(panels):
@@ -129,10 +110,8 @@ def report(entity: str, project: str) -> "Report":
         blocks += [wr.H2(title), grid]
     sweeps = wr.Runset(name="Runs by sweep", groupby=["Group"], pinned_columns=list(COLUMNS))
     blocks += [wr.H2("Runs by sweep"), wr.PanelGrid(runsets=[sweeps])]
-    return wr.Report(
-        entity=entity, project=project, title=TITLE, description="Runs of neural style transfer", blocks=blocks,
-        width="fluid",
-    )  # fmt: skip
+    about = "Runs of neural style transfer"
+    return wr.Report(entity=entity, project=project, title=TITLE, description=about, blocks=blocks, width="fluid")
 
 
 def specification(entity: str, project: str) -> dict[str, Any]:
@@ -165,14 +144,13 @@ def save(entity: str, project: str, view: str | None = None) -> list[str]:
             f"no dashboard can be saved, as W&B is {mode} ({reason}): `wandb login` or WANDB_API_KEY gives access, "
             f"--dry-run shows what would be saved"
         )
-    _, workspaces = library()
     try:
         new_report = report(entity, project)
         new_report.id = _id_of(new_report)
         new_report.save()  # before the workspace, as this creates a missing project
         saved = workspace(entity, project)
         if view is not None:
-            new, saved = saved, workspaces.Workspace.from_url(view)
+            new, saved = saved, ws.Workspace.from_url(view)
             saved.sections, saved.settings, saved.runset_settings = new.sections, new.settings, new.runset_settings
         saved.save()
     except Exception as error:  # of many kinds, all from the server or the way to it
@@ -180,9 +158,7 @@ def save(entity: str, project: str, view: str | None = None) -> list[str]:
     return [saved.url, new_report.url]
 
 
-def _id_of(new_report: "Report") -> str:
-    import wandb
-
+def _id_of(new_report: wr.Report) -> str:
     try:
         found = wandb.Api().reports(f"{new_report.entity}/{new_report.project}")
         return next((each.id for each in found if each.display_name == new_report.title), "")

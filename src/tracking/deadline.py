@@ -9,14 +9,12 @@ Value = TypeVar("Value")
 
 
 def within(seconds: float, action: Callable[[], Value]) -> Value:
-    """Run `action` in a daemon thread and return its result.
+    """Run `action` in a daemon thread and return its result, or raise its exception.
 
-    Per-operation time-outs of network libraries do not bound the whole: a server that sends a byte a second resets
-    them with every byte.
+    Time-outs of network libraries bound each read: a server that sends a byte a second never reaches them.
 
     Raises:
-        TimeoutError: `action` takes longer than `seconds`. Its thread is abandoned and ends with the process.
-        BaseException: whatever `action` raises.
+        TimeoutError: `action` takes longer. Its thread is abandoned and ends with the process.
     """
     result: Future[Value] = Future()
 

@@ -82,7 +82,8 @@ def open_logger(
     import wandb
 
     run_id = record.wandb_id or secrets.token_hex(4)
-    for attempt in dict.fromkeys((mode, "offline")):
+    attempts: list[Any] = [mode, "offline"]
+    for attempt in dict.fromkeys(attempts):
         settings = wandb.Settings(
             init_timeout=INIT_SECONDS,
             finish_timeout=FINISH_SECONDS if attempt == "online" else 0,  # 0: no limit, as a disk is only busy

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from src import dashboard
-from src.run import run
 from src.tracking import dashboards
 from src.tracking import names as keys
+from tests.conftest import ROOT, SMALL
 from tests.support import wandb_files
 from tests.support.wandb_server import WandbServer
 
@@ -25,7 +25,7 @@ OF_EVERY_RUN = {"run:displayName", "run:state", "run:group"}
 def offline(tmp_path_factory: pytest.TempPathFactory) -> wandb_files.OfflineRun:
     """The W&B file of a real offline run."""
     from src.config.composition import compose
-    from tests.conftest import SMALL
+    from src.run import run
 
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
@@ -151,17 +151,29 @@ def test_saved_dashboards_equal_the_dry_run(command: Callable[..., subprocess.Co
     assert _without_ids(kept["runs"]) == _without_ids(shown["report"]["spec"])
 
 
-def test_each_error_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert dashboard.main(["me/mine"]) == 2
     assert re.fullmatch(r"error: no dashboard can be saved.*no API key.*wandb login.*--dry-run.*\n", _stderr(capsys))
     assert dashboard.main(["mine"]) == 2
     assert _stderr(capsys) == "error: mine: write ENTITY/PROJECT, the user or team and the project's name\n"
-    monkeypatch.setenv("WANDB_MODE", "maybe")
-    assert dashboard.main(["me/mine"]) == 2
-    assert _stderr(capsys) == "error: WANDB_MODE=maybe is unknown; set it to online, offline or disabled\n"
-    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
-    assert dashboard.main(["me/mine", "--dry-run"]) == 2
-    assert "pip install wandb-workspaces" in _stderr(capsys)
+
+
+def test_an_unknown_wandb_mode_is_an_error_of_one_line(
+    command: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = command("src.dashboard", "me/mine", status=2, environment={"WANDB_MODE": "maybe"})
+    assert done.stderr == "error: WANDB_MODE=maybe is unknown; set it to online, offline or disabled\n"
+
+
+def test_a_missing_package_is_an_error_of_one_line() -> None:
+    code = (
+        "import sys; sys.modules['wandb_workspaces.reports.v2'] = None; from src.dashboard import main; "
+        "sys.exit(main(['me/mine', '--dry-run']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr == (
+        "error: dashboards need wandb_workspaces.reports.v2; pip install wandb-workspaces\n"
+    )
 
 
 def _stderr(capsys: pytest.CaptureFixture[str]) -> str:
@@ -177,7 +189,6 @@ def test_a_wandb_sweep_starts_runs_of_the_same_command(tmp_path: Path) -> None:
     from src.config.composition import compose
     from src.config.identity import identity
     from src.tracking import record as records
-    from tests.conftest import ROOT, SMALL
 
     written = yaml.safe_load((ROOT / "conf/wandb_sweep.yaml").read_text())
     assert written["metric"] == {"name": keys.SCORE, "goal": "maximize"}
