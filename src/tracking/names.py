@@ -30,8 +30,3 @@ SCORE = "score"
 def loss_key(term: str, tap: str | None = None) -> str:
     """Return the name of a term's loss, or of its share at one tap: `loss/style`, `loss/style/relu1_1`."""
     return f"loss/{term}/{tap}" if tap else f"loss/{term}"
-
-
-def layer_key(tap: str) -> str:
-    """Return the name of the style loss of one layer."""
-    return loss_key("style", tap)
