@@ -131,10 +131,10 @@ class Logger:
     """Experiment trackers."""
 
     name: str = option("wandb", "wandb | tensorboard | mlflow (each beside metrics.csv) | csv | none")
-    project: str = option("neural-style", "W&B project")
+    project: str = option("neural-style", "W&B project, MLflow experiment")
     entity: str | None = option(None, "W&B user or team")
-    tags: list[str] = option([], "W&B tags")
-    mode: str = option("auto", "auto (online when a key is set and the server answers) | online | offline")
+    tags: list[str] = option([], "tags of the run")
+    mode: str = option("auto", "W&B: auto (online when a key is set and the server answers) | online | offline")
 
 
 @dataclass
