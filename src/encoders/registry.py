@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from src.common.errors import InputError
+from src.config.schema import RunConfig, taps
 
 # Input statistics of torchvision's ImageNet weights, on RGB in [0, 1].
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -111,3 +112,15 @@ def architecture(name: str) -> Architecture:
     if name not in ARCHITECTURES:
         raise InputError(f"backbone={name} is unknown; one of: {', '.join(ARCHITECTURES)}")
     return ARCHITECTURES[name]
+
+
+def check_taps(config: RunConfig) -> None:
+    """Check that the backbone is known and has every tap of a run.
+
+    Raises:
+        InputError: with the right names.
+    """
+    network = architecture(config.backbone.name)
+    style, content = taps(config)
+    for tap in (*style, content):
+        network.check(tap)

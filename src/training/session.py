@@ -12,6 +12,7 @@ from src.config.identity import identity
 from src.config.schema import RunConfig, plain, typed
 from src.config.validation import WEIGHTS, validate
 from src.data.sources import sha256_of
+from src.encoders.registry import check_taps
 from src.tracking import provenance
 from src.tracking import record as records
 from src.tracking.csv_logger import Tracker
@@ -61,6 +62,7 @@ def opened(config: RunConfig, folder: Path) -> Iterator[Session]:
             tag = f"{config.backbone.name}-{weights}"
             session.trackers += open_trackers(config.logger, folder, record, plain(config), tag)
             validate(config)
+            check_taps(config)
             yield session
             record.status = "finished"
         except Interrupted as stop:
