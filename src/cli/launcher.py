@@ -16,14 +16,14 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from src.batch.grouping import grouped
-from src.batch.logs import separate_logs
 from src.cli.errors import explain
-from src.common.errors import InputError, SweepFailed, first_line
+from src.common.errors import InputError, Interrupted, SweepFailed, first_line
 from src.config.composition import run_options
 from src.config.schema import RunConfig, typed
 from src.tracking import record as records
 from src.tracking.record import RunRecord
+from src.training.grouping import grouped
+from src.training.logs import separate_logs
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class SweepLauncher(Launcher):
         """Run jobs, in one batch if there are several; errors are in what is returned."""
         if len(jobs) == 1:
             return [self._run_job(jobs[0], self.task_function)]
-        from src.batch.run import run_together
+        from src.run import run_batch
 
         given: list[tuple[RunConfig, Path]] = []
 
@@ -140,7 +140,9 @@ class SweepLauncher(Launcher):
         returns = [self._run_job(job, take) for job in jobs]
         taken = [each for each in returns if each.status == JobStatus.COMPLETED]
         with separate_logs([folder for _, folder in given]):
-            results = run_together(given, self.at_once)
+            results = run_batch(given, self.at_once)
+        if stop := next((each for each in results if isinstance(each, Interrupted)), None):
+            raise Interrupted(stop.signal_number, "give the same command with the same hydra.sweep.dir")
         for each, result in zip(taken, results, strict=True):
             each.status = JobStatus.COMPLETED if isinstance(result, RunRecord) else JobStatus.FAILED
             each.return_value = result.status if isinstance(result, RunRecord) else result
@@ -161,7 +163,7 @@ class SweepLauncher(Launcher):
             return run_job(
                 hydra_context=self.hydra_context,
                 task_function=quiet,
-                config=self._composed.pop(job.number, None) or self._compose(job),
+                config=self._composed[job.number] if job.number in self._composed else self._compose(job),
                 job_dir_key="hydra.sweep.dir",
                 job_subdir_key="hydra.sweep.subdir",
             )
