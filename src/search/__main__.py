@@ -1,4 +1,4 @@
-"""`python -m src.search`: settings that keep most of the content for the style they take. See --help."""
+"""`python -m src.search`: search for the best trade-offs between style and content. See --help."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def search(options: "DictConfig") -> int:
-    """Run one study in the folder that Hydra made for it; return how many trials are on its front."""
+    """Run one study in the folder that Hydra made for it; return the number of trials on its front."""
     from hydra.core.hydra_config import HydraConfig
 
     from src.cli.errors import job_errors
@@ -20,33 +20,33 @@ def search(options: "DictConfig") -> int:
 
     with job_errors(SearchConfig):
         config = typed(options, SearchConfig)
-        check(config)  # before the heavy imports
+        check(config)  # before the slow imports, so that mistakes are reported at once
         from src.search.study import search
 
         return len(search(config, Path(HydraConfig.get().runtime.output_dir)))
 
 
 def main() -> None:
-    """Show the help, or hand over to Hydra."""
-    from src.search.config import SearchConfig, own_options
+    """Show the help, or run the command through Hydra."""
+    from src.search.config import SEARCH_OPTIONS, SearchConfig, register
 
     if {"-h", "--help"} & set(sys.argv[1:]):
         from src.cli.help import search_help, show
 
-        show(search_help(SearchConfig, own_options()))
+        show(search_help(SearchConfig, SEARCH_OPTIONS))
         return
 
     import hydra
 
-    from src.cli import errors as commandline
-    from src.cli import launchers
+    from src.cli import errors, launchers
     from src.config import composition
-    from src.config import schema as config
+    from src.config.schema import CONF
 
     composition.register()
+    register()
     launchers.register("sequential", launchers.SequentialLauncher)
-    with commandline.plain_errors(SearchConfig):
-        hydra.main(config_path=str(config.CONF), config_name="search", version_base="1.3")(search)()
+    with errors.plain_errors(SearchConfig):
+        hydra.main(config_path=str(CONF), config_name="search", version_base="1.3")(search)()
 
 
 if __name__ == "__main__":
