@@ -57,39 +57,42 @@ def losses(runs: Sequence[Run], curves: Mapping[Path, Curve]) -> bytes | None:
 def trade_off(runs: Sequence[Run]) -> bytes | None:
     """Return distance to the style against SSIM, a dot a run, named by pair and options where there is room.
 
-    On the left the patch distance; on the right the Gram distance of the runs with the most frequent judge.
+    Above the patch distance; below the Gram distance of the runs with the most frequent judge.
     """
     judge = usual_judge(runs)
-    panels = {"patch distance": ("patch_distance", runs)}
-    if judge:
-        judged = [run for run in runs if run.record.judge == judge]
-        panels[f"Gram distance (judge: {judge})"] = ("gram_distance", judged)
-    kept = {
-        title: [run for run in some if None not in (run.record.ssim, getattr(run.record, name))]
-        for title, (name, some) in panels.items()
+    panels = [("patch distance", "patch_distance", runs)]
+    panels += [(f"Gram distance (judge: {judge})", "gram_distance", [run for run in runs if run.record.judge == judge])]
+    dots = {
+        title: {run: (run.record.ssim, distance) for run in some if (distance := getattr(run.record, name)) is not None}
+        for title, name, some in panels
     }
-    parted = grouped([run for run in runs if any(run in some for some in kept.values())], len(COLOURS))
-    if not any(kept.values()):
+    dots = {title: {run: dot for run, dot in some.items() if dot[0] is not None} for title, some in dots.items()}
+    dots = {title: some for title, some in dots.items() if some}
+    if not dots:
         return None
-    names = varying(runs)
-    sheet = _panels(1, parted)
-    for column, (title, drawn) in enumerate(kept.items()):
-        up = f"{shorten(title, PANEL - 200)} to the style  (lower: more style)"
-        axes = _panel(sheet, 0, column, "SSIM to the content  (right: more content)", up)
-        measure = panels[title][0]
-        for at, some in enumerate(parted.values()):
-            places = [(run.record.ssim, getattr(run.record, measure)) for run in some if run in drawn]
-            _points(axes, places, COLOURS[at])
-        values = [getattr(run.record, measure) for run in drawn]
-        if values and min(values) > 0:
+    parted = grouped([run for run in runs if any(run in some for some in dots.values())], len(COLOURS))
+    sheet = _panels(len(dots), parted)
+    for row, (title, places) in enumerate(dots.items()):
+        up = f"{title} to the style  (lower: more style)"
+        axes = _panel(sheet, row, 0, "SSIM to the content  (right: more content)", up, wide=True)
+        for colour, some in zip(COLOURS, parted.values(), strict=False):
+            _points(axes, [places[run] for run in some if run in places], colour)
+        if (lowest := min(distance for _, distance in places.values())) > 0:
             axes.set_yscale("log")
-            mark(axes.yaxis, min(values), max(values))
-        for run in drawn if len(drawn) <= NAMED else ():
-            text = shorten(", ".join([" × ".join(run.pair).replace("_", " "), *run.label(names)]), 2 * NAMES)
-            place = (run.record.ssim, getattr(run.record, measure))
-            axes.annotate(text, place, (4, 3), textcoords="offset points", fontsize=4.5, color=SOFT, parse_math=False)
-    _legend(sheet, 0, list(parted))
+            mark(axes.yaxis, lowest, max(distance for _, distance in places.values()))
+        if len(places) <= NAMED:
+            _name_dots(axes, places, varying(runs))
+        _legend(sheet, row, list(parted))
     return sheet.png()
+
+
+def _name_dots(axes: Any, places: Mapping[Run, tuple[Any, Any]], names: Sequence[str]) -> None:
+    """Write pair and options beside each dot, on the side where there is more room."""
+    middle = fmean(axes.get_xlim())
+    for run, place in places.items():
+        text = ", ".join([" × ".join(run.pair).replace("_", " "), *run.label(names)])
+        side = {"xytext": (-4, 3), "ha": "right"} if place[0] > middle else {"xytext": (4, 3), "ha": "left"}
+        axes.annotate(text, place, textcoords="offset points", fontsize=5, color=SOFT, parse_math=False, **side)
 
 
 def usual_judge(runs: Iterable[Run]) -> str | None:
@@ -208,8 +211,9 @@ def _panels(rows: int, names: Iterable[str]) -> Sheet:
     return Sheet(round(LEFT + 2 * PANEL + BETWEEN + legend + MARGIN), rows * HEIGHT)
 
 
-def _panel(sheet: Sheet, row: int, column: int, across: str, up: str) -> Any:
-    return sheet.axes(LEFT + column * (PANEL + BETWEEN), TOP + row * HEIGHT, PANEL, TALL, across, up)
+def _panel(sheet: Sheet, row: int, column: int, across: str, up: str, *, wide: bool = False) -> Any:
+    width = 2 * PANEL + BETWEEN if wide else PANEL
+    return sheet.axes(LEFT + column * (PANEL + BETWEEN), TOP + row * HEIGHT, width, TALL, across, up)
 
 
 def _plot(axes: Any, lines: Iterable[tuple[Sequence[float], Sequence[float]]], at: int, count: int) -> None:

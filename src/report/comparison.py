@@ -17,27 +17,6 @@ HEAD = "Comparison with the published record"
 # Each published number, and the measure of ours that it is compared with.
 COMPARED = {name: name for name in ("loss_at_0", "loss_at_2000", "loss_at_4000")}
 COMPARED |= {"ssim": "ssim_published", "iterations_per_second": "it_per_s"}
-CORRECTIONS = (
-    "The three losses of its Figure 2 are those at iteration 0, 2000 and 4000, not at 33, 67 and 100 % of 6000; the "
-    "loss at 6000 was never printed.",
-    "It holds 126 runs of 8 contents, not the 135 of 9 that the text plans; anna_hathaway is in none, and starry_night "
-    "and its crop are never both there.",
-    "Where Figure 2 says Starry Night it shows starry_night_crop for beach, drawing and houses.",
-    "Faces are said to have lower SSIM; no face is among the contents of the record.",
-    "The text asks for average pooling in one paragraph and maximum in the next; the program takes the maximum.",
-    "What the text calls conv1_1 to conv4_1 is read after the ReLU, since torchvision's ReLUs work in place; conv5_1 "
-    "before it.",
-    "By equations 1 to 4 as printed, alpha = 1 and beta = 0.01 leave almost no style: these weights belong to the "
-    "program's scaling, means of squares and Grams that are not normalised.",
-    "The program starts from the content image, not from a random one, and takes 6000 steps, whatever the loss.",
-    "Its SSIM is inflated by 0.03 to 0.19, since the data range was left out on the un-clamped image. It compares with "
-    "our SSIM of the published convention, not with our SSIM.",
-    "Its SSIM ranges from 0.30 to 0.77; the text says 0.4 to 0.77.",
-    "A high SSIM alone may mean a weak style: it falls as the style grows stronger.",
-    "Its GPU runs made 15.5 to 16.84 it/s, not 16.24 to 16.84 as the text says. Three ran on a CPU, at 0.33 to 0.35.",
-)
-
-
 def compare(runs: Iterable[Run]) -> list[dict[str, Any]]:
     """Return the published numbers and ours, unrounded, a row a run of the published loss that has begun."""
     theirs = _published()
@@ -120,8 +99,13 @@ def warning(rows: Sequence[dict[str, Any]]) -> str:
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Return the end of report.md: the warning, and what the published record holds."""
     parts = [f"**{text}**" for text in [warning(rows)] if text]
-    lines = "\n".join(f"- {sentence}" for sentence in CORRECTIONS)
+    lines = "\n".join(f"- {sentence}" for sentence in corrections())
     return "\n\n".join([*parts, "What the published record holds:", lines])
+
+
+def corrections() -> list[str]:
+    """Return what the published record holds, where the study's text says otherwise, a sentence each."""
+    return PUBLISHED.with_suffix(".txt").read_text().splitlines()
 
 
 def _percent(share: float | None) -> str:

@@ -4,7 +4,6 @@ Lengths are in pixels, positions from the upper left corner. Matplotlib is impor
 """
 
 import io
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 DPI = 150
 CELL, GAP, MARGIN, LINE, HEAD = 236, 10, 20, 21, 30
 TEXT, TITLE = 7.5, 8.5  # points
-MARKS = 7  # ticks of an axis at most
 DARK, SOFT, CARD = "#1a1a1a", "#6b6b6b", "#ececec"
 
 
@@ -81,19 +79,14 @@ class Sheet:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Return at most `MARKS` round numbers for a logarithmic axis: decades, 1-2-5, or closer."""
-    from matplotlib.ticker import MaxNLocator
+    """Return round numbers for a logarithmic axis: decades, 1-2-5, or evenly spaced ones below a factor of eight."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
     if not high > low * (1 + 1e-6):  # a single value
         return [float(f"{low:.3g}")]
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1, 1.5, 2, 3, 4, 5, 6, 7, 8), (1, 2, 5), (1,)):
-        found = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
-        if len(found) <= MARKS:
-            break
-    else:
-        found = found[:: math.ceil(len(found) / MARKS)]
-    return found if len(found) > 2 else [each for each in MaxNLocator(4).tick_values(low, high) if low <= each <= high]
+    subs = [1.0, 2.0, 5.0] if high < 300 * low else [1.0]
+    locator = MaxNLocator(6) if high < 8 * low else LogLocator(subs=subs, numticks=7)
+    return [float(each) for each in locator.tick_values(low, high) if low <= each <= high]
 
 
 def mark(axis: Any, low: float, high: float, zero: bool = False) -> None:

@@ -55,20 +55,21 @@ def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]
         write_atomically(out / figure.file, figure.data)
     rows = summary.exact_rows(runs)
     files = {"runs.csv": to_csv(rows), "runs.md": exact_markdown(rows)}
-    tables = [*summary.means(runs), *summary.trials(runs), *summary.last_losses(runs), *summary.speeds(runs)]
+    results = [*summary.means(runs), *summary.trials(runs)]
+    tables = [*summary.last_losses(runs), *summary.speeds(runs)]
     published, rest = None, ""
     if compared := comparison.compare(runs):
         every = comparison.with_unmatched(compared)
         files |= {"published.csv": to_csv(every), "published.md": exact_markdown(every)}
-        published = Published(comparison.warning(compared), comparison.tables(compared), comparison.CORRECTIONS)
+        published = Published(comparison.warning(compared), comparison.tables(compared), comparison.corrections())
         rest = comparison.markdown(compared)
     head = summary.headline(runs)
     parts = [(figure.file, figure.head, figure.caption) for figure in drawn]
-    in_text = [*tables, *(published.tables if published else ())]
+    in_text = [*results, *tables, *(published.tables if published else ())]
     files[TEXT] = summary.markdown(head, runs, out, parts, in_text, rest)
     data = run_data.page_data(runs, lines, out, images)
     said = f"{_named(folders)}. {summary.count(runs)}"
-    files[PAGE] = page(head, said, data, drawn, tables, list(files), published)
+    files[PAGE] = page(head, said, data, drawn, results, tables, list(files), published)
     for name, text in files.items():  # after the figures and images that they link to
         write_atomically(out / name, text.encode(errors="backslashreplace"))
     return [out / name for name in (PAGE, *(name for name in files if name != PAGE), *(each.file for each in drawn))]

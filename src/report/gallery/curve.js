@@ -11,7 +11,8 @@ function logarithmic(values, from, to, withZero = false) {
   if (!(high - low > 1e-6)) { low -= 0.2; high += 0.2; }
   const begin = withZero && values.includes(0) ? from + (to - from) * 0.12 : from;
   const scale = (value) => (value > 0 ? begin + ((Math.log10(value) - low) / (high - low)) * (to - begin) : from);
-  const steps = high - low > 2.2 ? [1] : high - low > 0.9 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 6, 7, 8];
+  const fine = Array.from({ length: 36 }, (_, at) => 1 + at / 4);
+  const steps = high - low > 2.2 ? [1] : high - low > 0.9 ? [1, 2, 5] : high - low > 0.35 ? [1, 1.5, 2, 3, 4, 5, 6, 7, 8] : fine;
   const every = Math.max(1, Math.ceil((high - low) / 5));
   scale.ticks = withZero && values.includes(0) ? [0] : [];
   for (let power = Math.floor(low); power <= high; power += 1) {

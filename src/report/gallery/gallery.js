@@ -22,14 +22,13 @@ function makeCard(run) {
     picture,
     make("span", { className: "pair" }, pairOf(run)),
     run.tells.length ? make("span", { className: "small", title: run.tells.join(" · ") }, run.tells.join(" · ")) : null,
-    run.ssim === null ? null : make("span", { className: "small" }, measuresOf(run)),
+    run.ssim === null ? null : make("span", { className: "small" }, `SSIM ${written(run.ssim)}`),
+    run.patch_distance === null ? null : make("span", { className: "small" }, `patch distance ${written(run.patch_distance)}`),
     run.status === "finished" ? null : make("span", { className: `small ${run.status}` }, run.status),
   );
   button.addEventListener("click", () => showDetail(run));
   return make("li", {}, button);
 }
-
-const measuresOf = (run) => `SSIM ${written(run.ssim)}${run.patch_distance === null ? "" : ` · patch distance ${written(run.patch_distance)}`}`;
 
 function makeFilters() {
   const form = byId("filters"), before = byId("ssim-range");

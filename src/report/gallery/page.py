@@ -41,6 +41,7 @@ def page(
     summary: str,
     data: Mapping[str, Any],
     figures: Sequence[Figure],
+    results: Sequence[Table],
     tables: Sequence[Table],
     files: Sequence[str],
     published: Published | None,
@@ -52,7 +53,8 @@ def page(
         summary: where the runs come from, how many they are, and the values swept.
         data: what the scripts show, as `run_data.page_data` returns it.
         figures: in their order.
-        tables: in their order.
+        results: tables of what was swept, shown before the figures.
+        tables: further tables, folded.
         files: names of the files beside the page to link to.
         published: the comparison, if there is one.
     """
@@ -66,7 +68,9 @@ def page(
         "style": style,
         "data": embedded(data),
         "figures": "\n".join(map(_figure, figures)),
-        "tables": "\n".join(map(_table, tables)),
+        "results": _section("results", "Results", results) if results else "",
+        "results_link": '<a href="#results">Results</a>' if results else "",
+        "tables": "\n".join(_folded(table) for table in tables),
         "files": " · ".join(f'<a href="{html.escape(name)}">{html.escape(name)}</a>' for name in files),
         "published_link": '<a href="#published">Published record</a>' if published else "",
         "published": _published(published) if published else "",
@@ -112,14 +116,18 @@ def image_size(data: bytes) -> tuple[int, int]:
 def _published(published: Published) -> str:
     warning = f'<p class="warning">{html.escape(published.warning)}</p>' if published.warning else ""
     corrections = "".join(f"<li>{html.escape(each)}</li>" for each in published.corrections)
-    tables = "\n".join(map(_table, published.tables))
-    return f"""<section id="published" aria-labelledby="published-head">
-<h2 id="published-head">Comparison with the published record</h2>
-{warning}
-{tables}
-<h3>What the published record holds</h3>
-<ul class="prose">{corrections}</ul>
-</section>"""
+    rest = f'<h3>What the published record holds</h3><ul class="prose">{corrections}</ul>'
+    return _section("published", "Comparison with the published record", published.tables, warning, rest)
+
+
+def _section(name: str, head: str, tables: Sequence[Table], before: str = "", after: str = "") -> str:
+    parts = [f'<h2 id="{name}-head">{head}</h2>', before]
+    parts += [f"<h3>{html.escape(table.head)}</h3>{_table(table)}" for table in tables]
+    return f'<section id="{name}" aria-labelledby="{name}-head">{"".join(parts)}{after}</section>'
+
+
+def _folded(table: Table) -> str:
+    return f"<details><summary>{html.escape(table.head)}</summary>{_table(table)}</details>"
 
 
 def _table(table: Table) -> str:
@@ -129,6 +137,6 @@ def _table(table: Table) -> str:
         f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row.values())}</tr>" for row in table.rows
     )
     return (
-        f'<h3>{name}</h3><p class="soft">{note}</p><div class="scroll" tabindex="0" role="region" aria-label="{name}">'
+        f'<p class="soft">{note}</p><div class="scroll" tabindex="0" role="region" aria-label="{name}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
