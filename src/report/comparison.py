@@ -17,6 +17,8 @@ HEAD = "Comparison with the published record"
 # Each published number, and the measure of ours that it is compared with.
 COMPARED = {name: name for name in ("loss_at_0", "loss_at_2000", "loss_at_4000")}
 COMPARED |= {"ssim": "ssim_published", "iterations_per_second": "it_per_s"}
+
+
 def compare(runs: Iterable[Run]) -> list[dict[str, Any]]:
     """Return the published numbers and ours, unrounded, a row a run of the published loss that has begun."""
     theirs = _published()

@@ -56,10 +56,7 @@ def overrides(record: RunRecord) -> list[str]:
 
 def implied_options(record: RunRecord, options: Mapping[str, Any]) -> frozenset[str]:
     """Return which of a run's options (as `options_of` gives them) follow from the names of its groups."""
-    try:
-        given = with_ratio(flatten(_base(_checked(record))))
-    except InputError:
-        return frozenset()
+    given = with_ratio(flatten(_base(plain(record.options))))
     return frozenset(
         name for name, value in options.items() if name in given and given[name] == value and not name.endswith(".name")
     )

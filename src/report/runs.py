@@ -106,7 +106,11 @@ def name_runs(found: Sequence[tuple[Path, RunRecord]]) -> list[Run]:
     options = [words.options_of(record) for _, record in found]
     front = _front(found)
     parts = zip(found, contents, styles, options, _texts(options), strict=True)
-    return sorted((Run(*each, *rest, each[0] in front) for each, *rest in parts), key=_order)
+    runs = [
+        Run(folder, record, content, style, values, texts, folder in front)
+        for (folder, record), content, style, values, texts in parts
+    ]
+    return sorted(runs, key=_order)
 
 
 def _order(run: Run) -> tuple[Any, ...]:
@@ -171,7 +175,8 @@ def newest_sweep(root: Path) -> Path:
     Raises:
         InputError: there is no record below `root`.
     """
-    found = sorted(root.rglob(records.FILE), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    files = filter(Path.is_file, root.rglob(records.FILE))
+    found = sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True)
     if not found:
         raise InputError(f"no run record below {root}/; start a run, or name a folder")
     newest = next(filter(_is_finished, found), found[0]).parent

@@ -128,8 +128,8 @@ class Thumbnails:
         try:
             times = source.stat()
             if large.is_file() and large.stat().st_mtime_ns == times.st_mtime_ns:
-                with Image.open(large, formats=("JPEG",)) as image:
-                    copy = self._named(name, image.size)
+                with Image.open(large, formats=("JPEG",)) as held:
+                    copy = self._named(name, held.size)
                 if (self._out / copy.small).is_file():
                     return copy
             image = read(source, LARGE)

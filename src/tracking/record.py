@@ -198,7 +198,9 @@ def _depth(value: Any) -> int:
     return 1 + max(map(_depth, inner), default=0)
 
 
-_types_of = cache(get_type_hints)
+@cache
+def _types_of(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _parse(kind: Any, value: Any, name: str) -> Any:

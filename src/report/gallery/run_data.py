@@ -108,7 +108,7 @@ def _picture(copy: Thumbnail | None, pictures: _Numbered) -> int | None:
 
 
 def _yaml(config: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, default_flow_style=None, width=1000)
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=1000)
 
 
 def _curve(curve: Curve | None) -> dict[str, Any] | None:
