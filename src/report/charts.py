@@ -13,7 +13,7 @@ from typing import Any
 from src.common.tables import plain_text
 from src.report.curves import Curve
 from src.report.runs import Run, grouped, varying
-from src.report.sheet import DARK, GAP, LINE, MARGIN, SOFT, TITLE, Sheet, mark, shorten, width_of
+from src.report.sheet import GAP, LINE, MARGIN, SOFT, TITLE, Sheet, mark, shorten, width_of
 
 # Distinguishable by colour-blind readers, and in grey.
 COLOURS = ("#2f6fab", "#d9822b", "#3c9a68", "#b23a48", "#7a5ea8", "#8c6d46", "#c86fa3", "#6d6d6d")
@@ -150,59 +150,44 @@ def ssim_means(runs: Iterable[Run]) -> dict[tuple[str, str], float]:
 
 def heat_map(runs: Sequence[Run]) -> bytes | None:
     """Return SSIM, contents down, styles across, with the means of rows, columns and all."""
+    import numpy as np
+
     cells = ssim_means(runs)
     if not cells:
         return None
     contents, styles = (sorted({pair[at] for pair in cells})[:CELLS] for at in (0, 1))
-    rows = [[cells.get((content, style), math.nan) for style in styles] for content in contents]
-    right = [[_mean(row)] for row in rows]
-    below = [[_mean(column) for column in zip(*rows, strict=True)]]
-    whole = [[_mean(value for row in rows for value in row)]]
-    note = "SSIM of finished runs; of several of a pair, their mean"
-    size = tuple(len({pair[at] for pair in cells}) for at in (0, 1))
-    if (len(contents), len(styles)) != size:
-        note += f"; of {size[0]} contents and {size[1]} styles the first {CELLS}"
-    down, across = ([shorten(name.replace("_", " "), NAMES) for name in names] for names in (contents, styles))
-    wide, tall = len(styles) * BOX[0], len(contents) * BOX[1]
+    known = np.array([[cells.get((content, style), math.nan) for style in styles] for content in contents])
+    values = np.ma.masked_invalid(np.full((len(contents) + 1, len(styles) + 1), math.nan))
+    values[:-1, :-1] = np.ma.masked_invalid(known)
+    values[:-1, -1], values[-1, :-1], values[-1, -1] = (values[:-1, :-1].mean(axis) for axis in (1, 0, None))
+    down, across = (
+        [*(shorten(name.replace("_", " "), NAMES) for name in names), "mean"] for names in (contents, styles)
+    )
+    note = "SSIM of finished runs; the mean of several runs of a pair"
+    if any(len({pair[at] for pair in cells}) > CELLS for at in (0, 1)):
+        note += f"; the first {CELLS} contents and styles"
     slanted = math.ceil(max(map(width_of, across)) * math.sin(math.pi / 4))
-    left = MARGIN + math.ceil(max(map(width_of, (*down, "mean")))) + GAP
-    top = MARGIN + slanted + LINE
-    edge = left + wide + GAP + BOX[0] + max(0, slanted - BOX[0]) + MARGIN  # the last name leans over it
-    sheet = Sheet(max(edge, left + math.ceil(width_of(note)) + MARGIN), top + tall + GAP + BOX[1] + 2 * LINE + MARGIN)
-    known = [value for row in rows for value in row if not math.isnan(value)]
-    for values, x, y in (
-        *((rows, left, top), (right, left + wide + GAP, top)),
-        *((below, left, top + tall + GAP), (whole, left + wide + GAP, top + tall + GAP)),
-    ):
-        _boxes(sheet, values, x, y, (min(known), max(known)))
-    for at, name in enumerate([*down, "mean"]):
-        gap, color = (GAP, SOFT) if at == len(down) else (0, DARK)
-        sheet.write(left - GAP, top + (at + 0.5) * BOX[1] + gap, name, ha="right", va="center", color=color)
-    for at, name in enumerate([*across, "mean"]):
-        gap, color = (GAP, SOFT) if at == len(across) else (0, DARK)
+    left, top = MARGIN + math.ceil(max(map(width_of, down))) + GAP, MARGIN + slanted + LINE
+    wide, tall = len(across) * BOX[0], len(down) * BOX[1]
+    sheet = Sheet(max(left + wide + slanted, left + math.ceil(width_of(note))) + MARGIN, top + tall + 2 * LINE + MARGIN)
+    axes = sheet.axes(left, top, wide, tall)
+    low, high = np.nanmin(known), np.nanmax(known)
+    axes.imshow(values, cmap="viridis", vmin=low, vmax=high if high > low else low + 0.1, aspect="auto")
+    axes.axhline(len(contents) - 0.5, color="white", linewidth=4)
+    axes.axvline(len(styles) - 0.5, color="white", linewidth=4)
+    axes.set_axis_off()
+    for row, name in enumerate(down):
+        y = top + (row + 0.5) * BOX[1]
+        sheet.write(left - GAP, y, name, ha="right", va="center")
+        for column, value in enumerate(values[row]):
+            if value is not np.ma.masked:
+                colour = "black" if value > low + 0.55 * (high - low) else "white"
+                sheet.write(left + (column + 0.5) * BOX[0], y, f"{value:.2f}", color=colour, va="center")
+    for column, name in enumerate(across):
         turned: dict[str, Any] = {"rotation": 45, "rotation_mode": "anchor"}
-        sheet.write(left + (at + 0.5) * BOX[0] + gap, top - GAP, name, ha="left", color=color, **turned)
+        sheet.write(left + (column + 0.5) * BOX[0], top - GAP, name, ha="left", **turned)
     sheet.write(left, sheet.height - MARGIN, note, ha="left", color=SOFT)
     return sheet.png()
-
-
-def _mean(values: Iterable[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return fmean(known) if known else math.nan
-
-
-def _boxes(sheet: Sheet, rows: Sequence[Sequence[float]], x: int, y: int, bounds: tuple[float, float]) -> None:
-    """Draw a block of coloured cells with their numbers."""
-    axes = sheet.axes(x, y, len(rows[0]) * BOX[0], len(rows) * BOX[1])
-    low, high = bounds if bounds[1] > bounds[0] else (bounds[0] - 0.1, bounds[1] + 0.1)
-    axes.imshow(rows, cmap="viridis", vmin=low, vmax=high, aspect="auto")
-    axes.set_axis_off()
-    for down, row in enumerate(rows):
-        for across, value in enumerate(row):
-            if not math.isnan(value):
-                colour = "black" if (value - low) / (high - low) > 0.55 else "white"
-                place = (x + (across + 0.5) * BOX[0], y + (down + 0.5) * BOX[1])
-                sheet.write(*place, f"{value:.2f}", color=colour, va="center")
 
 
 def _panels(rows: int, names: Iterable[str]) -> Sheet:

@@ -18,6 +18,8 @@ from src.report.reproduction import implied_options
 from src.tracking import record as records
 from src.tracking.record import Capture, RunRecord
 
+ATTRIBUTES = (*words.PAIR, "status")  # of a run that reports treat like options
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -44,6 +46,11 @@ class Run:
         return self.content, self.style
 
     @property
+    def status(self) -> str:
+        """Return the status of the record as one line."""
+        return plain_text(self.record.status)
+
+    @property
     def finished(self) -> bool:
         """Return whether it ran to its end."""
         return self.record.status == "finished"
@@ -53,27 +60,26 @@ class Run:
         """Return the options whose values follow from the names chosen, as layers.style does from layers=a."""
         return implied_options(self.record, self.options)
 
-    def label(self, names: Iterable[str]) -> list[str]:
-        """Return the labels of options; a run that is not finished, or on a search's front, says so."""
+    def label(self, names: Iterable[str], *, status: bool = True) -> list[str]:
+        """Return the labels of options, of a trial on its search's front, and of a status other than finished."""
         lines = [words.label_of(name, self.texts[name]) for name in names if name in self.texts]
         lines += ["on the front"] if self.on_front else []
-        return lines if self.finished else [*lines, f"({plain_text(self.record.status)})"]
+        return lines if self.finished or not status else [*lines, f"({self.status})"]
 
     def value_of(self, name: str) -> str:
-        """Return the text of an option, or of `content` or `style`."""
-        return str(getattr(self, name)) if name in words.PAIR else self.texts.get(name, "–")
+        """Return the text of an option, or of one of `ATTRIBUTES`."""
+        return str(getattr(self, name)) if name in ATTRIBUTES else self.texts.get(name, "–")
 
     def place(self, capture: Capture) -> str:
         """Return how far along the run a capture is: "33 %"."""
         steps = self.record.options.steps
         return f"{round(100 * capture.step / steps)} %" if steps else f"step {capture.step}"
 
-    def state(self) -> tuple[str, str | None]:
-        """Return the status, and the error or the reason why the run is not finished."""
-        error = plain_text(self.record.error) if self.record.error else None
+    def reason(self) -> str | None:
+        """Return the error, or the reason why a run that is not finished is at rest."""
         if self.record.status == "running" and not is_locked(self.folder):
-            error = "no process holds its folder: it was killed, or it runs on another machine"
-        return plain_text(self.record.status), error
+            return "no process holds its folder: it was killed, or it runs on another machine"
+        return plain_text(self.record.error) if self.record.error else None
 
 
 def warn(message: str) -> None:
@@ -205,9 +211,9 @@ def varying(runs: Iterable[Run]) -> list[str]:
 
 
 def values_of(name: str, runs: Iterable[Run]) -> list[str]:
-    """Return the values of an option as text, each once: numbers by value, names by the alphabet."""
+    """Return the values of an option or attribute as text, each once: numbers by value, names by the alphabet."""
     found = {run.value_of(name): run for run in runs}
-    if name in words.PAIR:
+    if name in ATTRIBUTES:
         return sorted(found)
     known = {text: words.rank(name, run.options[name]) if name in run.options else (3,) for text, run in found.items()}
     return sorted(known, key=known.__getitem__)

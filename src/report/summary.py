@@ -251,9 +251,8 @@ def markdown(
         rest: Markdown that follows.
     """
     parts = [f"# {cell(title_text)}", cell(count(runs)), _runs_section(runs, out)]
-    lines = [
-        f"- {_link(run.folder, out)}: {cell(': '.join(filter(None, run.state())))}" for run in runs if not run.finished
-    ]
+    unfinished = [(run, [run.status, run.reason()]) for run in runs if not run.finished]
+    lines = [f"- {_link(run.folder, out)}: {cell(': '.join(filter(None, why)))}" for run, why in unfinished]
     if lines:
         parts.append("## Not finished\n\n" + "\n".join(lines))
     parts += [f"## {head}\n\n![{head}]({file})\n\n{cell(caption)}" for file, head, caption in figures]

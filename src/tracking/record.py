@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -198,11 +198,6 @@ def _depth(value: Any) -> int:
     return 1 + max(map(_depth, inner), default=0)
 
 
-@cache
-def _types_of(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
 def _parse(kind: Any, value: Any, name: str) -> Any:
     """Return a JSON value as a field's type: a dataclass, list, dict, scalar, or one of them or None.
 
@@ -217,9 +212,9 @@ def _parse(kind: Any, value: Any, name: str) -> Any:
     if isinstance(kind, UnionType):
         return None if value is None else _parse(inner[0], value, name)
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        known = [(key, each, _types_of(kind)[key]) for key, each in value.items() if key in _types_of(kind)]
-        parsed = {key: _parse(inner_kind, each, f"{name}.{key}".lstrip(".")) for key, each, inner_kind in known}
-        return kind(**parsed)  # type: ignore[operator]
+        types = get_type_hints(kind)
+        known = {key: _parse(types[key], value[key], f"{name}.{key}".lstrip(".")) for key in value if key in types}
+        return kind(**known)  # type: ignore[operator]
     if get_origin(kind) is list and isinstance(value, list):
         return [_parse(inner[0], each, f"{name}[{at}]") for at, each in enumerate(value)]
     if get_origin(kind) is dict and isinstance(value, dict):

@@ -3,9 +3,9 @@
 import base64
 import hashlib
 import html
+import io
 import json
 import re
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +94,7 @@ def _digest(text: str) -> str:
 
 def _figure(figure: Figure) -> str:
     file, head, caption = (html.escape(each) for each in (figure.file, figure.head, figure.caption))
-    width, height = image_size(figure.data)
+    width, height = _image_size(figure.data)
     # with its size, an image that loads late moves nothing, and links to sections land where they should
     return (
         f'<figure><h3>{head}</h3><a href="{file}"><img src="{file}" width="{width}" height="{height}" '
@@ -102,15 +102,11 @@ def _figure(figure: Figure) -> str:
     )
 
 
-def image_size(data: bytes) -> tuple[int, int]:
-    """Return (width, height) of a PNG or a JPEG, px."""
-    if data.startswith(b"\x89PNG"):
-        return struct.unpack(">II", data[16:24])
-    at = 2
-    while not 0xC0 <= data[at + 1] <= 0xC2:  # skip to the frame header
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    height, width = struct.unpack(">HH", data[at + 5 : at + 9])
-    return width, height
+def _image_size(data: bytes) -> tuple[int, int]:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+        return image.size
 
 
 def _published(published: Published) -> str:

@@ -12,7 +12,7 @@ import yaml
 
 from src.common.tables import TITLES, plain_text
 from src.report.curves import Curve
-from src.report.options import PAIR, RATIO, heading, label_of
+from src.report.options import PAIR, RATIO, heading
 from src.report.reproduction import try_command
 from src.report.runs import Run, values_of, varying
 from src.report.thumbnails import Thumbnail, Thumbnails, shown
@@ -36,30 +36,31 @@ def page_data(runs: Sequence[Run], curves: Mapping[Path, Curve], out: Path, imag
     """
     names = varying(runs)
     filters = list(dict.fromkeys([*FILTERS, *names, *(["status"] if any(not run.finished for run in runs) else [])]))
-    pictures = _Numbered()
-    configs = _Numbered()
+    # kept once each and referred to by number: the runs of a sweep share most of theirs
+    copies: dict[Thumbnail, int] = {}
+    configs: dict[str, int] = {}
     data = [
         {
             "name": plain_text(run.folder.resolve().name),
-            "status": run.state()[0],
-            "error": run.state()[1],
+            "status": run.status,
+            "error": run.reason(),
             "content": run.content,
             "style": run.style,
-            "settings": {name: _setting(name, run) for name in filters},
-            "tells": [label_of(name, run.texts[name]) for name in names if name in run.texts] + _front(run),
+            "settings": {name: run.value_of(name) for name in filters},
+            "tells": run.label(names, status=False),
             "steps": run.record.options.steps,
             **{name: getattr(run.record, name) for name in (*NUMBERS, *FACTS)},
-            "contentPicture": _picture(images.source("content", run), pictures),
-            "stylePicture": _picture(images.source("style", run), pictures),
+            "contentPicture": _number(images.source("content", run), copies),
+            "stylePicture": _number(images.source("style", run), copies),
             "captures": [
                 {
-                    "picture": _picture(images.capture(run, each), pictures), "place": run.place(each),
+                    "picture": _number(images.capture(run, each), copies), "place": run.place(each),
                     "loss": each.losses.get("total"), "ssim": each.ssim,
                 }
                 for each in shown(run)
             ],
             "curve": _curve(curves.get(run.folder)),
-            "config": [configs.of(_yaml({group: part})) for group, part in run.record.config.items()],
+            "config": [_number(_yaml({group: part}), configs) for group, part in run.record.config.items()],
             "again": try_command(run.record),
             "folder": link(run.folder, out),
             "metrics": link(run.folder / METRICS, out) if (run.folder / METRICS).is_file() else None,
@@ -69,23 +70,11 @@ def page_data(runs: Sequence[Run], curves: Mapping[Path, Curve], out: Path, imag
     ]  # fmt: skip
     return {
         "runs": data,
-        "pictures": list(pictures.values),
-        "configs": list(configs.values),
-        "filters": [[name, "status" if name == "status" else heading(name), _values(name, runs)] for name in filters],
+        "pictures": [astuple(copy) for copy in copies],
+        "configs": list(configs),
+        "filters": [[name, heading(name), values_of(name, runs)] for name in filters],
         "heads": TITLES,
     }
-
-
-def _setting(name: str, run: Run) -> str:
-    return run.state()[0] if name == "status" else run.value_of(name)
-
-
-def _values(name: str, runs: Sequence[Run]) -> list[str]:
-    return sorted({run.state()[0] for run in runs}) if name == "status" else values_of(name, runs)
-
-
-def _front(run: Run) -> list[str]:
-    return ["on the front"] if run.on_front else []
 
 
 def link(path: Path, out: Path) -> str:
@@ -93,18 +82,9 @@ def link(path: Path, out: Path) -> str:
     return urllib.parse.quote(os.fsencode(os.path.relpath(path.resolve(), out.resolve())))
 
 
-class _Numbered:
-    """Values kept once each and referred to by number: the runs of a sweep share most of theirs."""
-
-    def __init__(self) -> None:
-        self.values: dict[Any, int] = {}
-
-    def of(self, value: Any) -> int:
-        return self.values.setdefault(value, len(self.values))
-
-
-def _picture(copy: Thumbnail | None, pictures: _Numbered) -> int | None:
-    return None if copy is None else pictures.of(astuple(copy))
+def _number(value: Any, numbers: dict[Any, int]) -> int | None:
+    """Return the number of a value, a new one if it is not numbered yet; None for None."""
+    return None if value is None else numbers.setdefault(value, len(numbers))
 
 
 def _yaml(config: Mapping[str, Any]) -> str:
