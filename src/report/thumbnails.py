@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 FOLDER = "images"
 LARGE, SMALL = 1024, 400  # px, the long side
 CAPTURES = 6  # of a run at most
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "PPM")  # not EPS, which Pillow hands to Ghostscript
 _OURS = re.compile(r"[0-9a-f]{16}(-small)?\.jpg")
 
 
@@ -160,18 +159,22 @@ def read(path: Path, limit: int) -> "Image":
 
     Raises whatever Pillow's decoders do.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not path.is_file():  # a FIFO would block
-        raise InputError("there is no such file")
-    with Image.open(path, formats=FORMATS) as image:
-        if image.mode in ("RGB", "L", "P", "CMYK") and "transparency" not in image.info:
-            image.draft("RGB", (limit, limit))  # decodes a large JPEG at a fraction of its size
-            picture = ImageOps.exif_transpose(image).convert("RGB")
-        else:
-            from src.data.images import read_image  # for alpha and 16 bits; imports torch, so only where needed
+        raise InputError(f"{path} is not a regular file")
+    try:
+        with Image.open(path, formats=("PNG", "JPEG", "MPO")) as image:
+            plain = image.mode in ("RGB", "L", "P", "CMYK") and "transparency" not in image.info
+            if plain:
+                image.draft("RGB", (limit, limit))  # decodes a large JPEG at a fraction of its size
+                picture = ImageOps.exif_transpose(image).convert("RGB")
+    except UnidentifiedImageError:
+        plain = False
+    if not plain:
+        from src.data.images import read_image  # other formats, alpha, 16 bits; imports torch, so only where needed
 
-            picture = read_image(path)
+        picture = read_image(path)
     picture.thumbnail((limit, limit))
     return picture
 
