@@ -60,14 +60,12 @@ def trade_off(runs: Sequence[Run]) -> bytes | None:
     Above the patch distance; below the Gram distance of the runs with the most frequent judge.
     """
     judge = usual_judge(runs)
-    panels = [("patch distance", "patch_distance", runs)]
-    panels += [(f"Gram distance (judge: {judge})", "gram_distance", [run for run in runs if run.record.judge == judge])]
+    judged = [run for run in runs if judge and run.record.judge == judge]
     dots = {
-        title: {run: (run.record.ssim, distance) for run in some if (distance := getattr(run.record, name)) is not None}
-        for title, name, some in panels
+        "patch distance": _dots(runs, "patch_distance"),
+        f"Gram distance (judge: {judge})": _dots(judged, "gram_distance"),
     }
-    dots = {title: {run: dot for run, dot in some.items() if dot[0] is not None} for title, some in dots.items()}
-    dots = {title: some for title, some in dots.items() if some}
+    dots = {title: places for title, places in dots.items() if places}
     if not dots:
         return None
     parted = grouped([run for run in runs if any(run in some for some in dots.values())], len(COLOURS))
@@ -86,6 +84,12 @@ def trade_off(runs: Sequence[Run]) -> bytes | None:
     return sheet.png()
 
 
+def _dots(runs: Iterable[Run], measure: str) -> dict[Run, tuple[float, float]]:
+    """Return (SSIM, distance) of the runs that have both."""
+    both = {run: (run.record.ssim, getattr(run.record, measure)) for run in runs}
+    return {run: dot for run, dot in both.items() if None not in dot}
+
+
 def _name_dots(axes: Any, places: Mapping[Run, tuple[Any, Any]], names: Sequence[str]) -> None:
     """Write pair and options beside each dot, on the side where there is more room."""
     middle = fmean(axes.get_xlim())
@@ -102,7 +106,7 @@ def usual_judge(runs: Iterable[Run]) -> str | None:
 
 
 def speed_group(run: Run) -> str:
-    """Return what speeds must share to be compared: network, device, precision and number of pairs in the batch."""
+    """Return the label of runs whose speeds compare: network, device, precision, and the batch where there is one."""
     record = run.record
     group = f"{record.options.backbone.name}, {record.device or 'unknown device'}, {record.precision}"
     return plain_text(f"{group}, batch of {record.batch}" if record.batch > 1 else group)
@@ -206,7 +210,7 @@ def _plot(axes: Any, lines: Iterable[tuple[Sequence[float], Sequence[float]]], a
     xs: list[float] = []
     ys: list[float] = []
     for across, up in lines:
-        kept = [(x, y) for x, y in zip(across, up, strict=True) if not math.isnan(x) and y > 0]  # NaN is not
+        kept = [(x, y) for x, y in zip(across, up, strict=True) if not math.isnan(x) and y > 0]
         xs += [*(x for x, _ in kept), math.nan]
         ys += [*(y for _, y in kept), math.nan]
     style = {"color": COLOURS[at % len(COLOURS)], "linestyle": "--" if at >= len(COLOURS) else "-"}

@@ -54,7 +54,7 @@ def _recipe() -> dict[str, Any]:
 
 
 def with_unmatched(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return compared rows, and after them the published rows that no run of ours has the pair of."""
+    """Return compared rows, followed by the published rows without a run of ours."""
     ours = {(row["content"], row["style"]) for row in rows}
     rest = []
     for pair, published in _published().items():
@@ -93,7 +93,7 @@ def tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
 
 
 def warning(rows: Sequence[dict[str, Any]]) -> str:
-    """Return what forbids the comparison; an empty text where nothing does."""
+    """Return why the runs do not compare with the record; an empty text if they do."""
     random = sum(row["weights"] == "random" for row in rows)
     return f"Random weights, not ImageNet's, in {random} of {len(rows)} runs: not comparable." if random else ""
 
@@ -106,7 +106,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def corrections() -> list[str]:
-    """Return what the published record holds, where the study's text says otherwise, a sentence each."""
+    """Return sentences on what the published record holds where the study's text says otherwise."""
     return PUBLISHED.with_suffix(".txt").read_text().splitlines()
 
 

@@ -18,7 +18,7 @@ ROWS = 12  # of a figure at most
 VALUES = 8  # of an option in a figure at most
 LABEL = 190  # room for the labels of a row, px
 LOWEST, HIGHEST = 0.5, 1.35  # height of a row, in cells
-LARGE = 2 * CELL  # px that an image of a cell is read with at least
+LARGE = 2 * CELL  # size that the image of a cell is read at, px
 
 
 @dataclass
@@ -66,9 +66,10 @@ def _on_its_way(run: Run, places: Sequence[str | None], images: Thumbnails) -> l
 
 
 def grid(runs: Sequence[Run], images: Thumbnails) -> tuple[bytes, str] | None:
-    """Return the last images of runs that differ in nothing but their pair, contents down, styles across, as JPEG.
+    """Return results by content (down) and style (across) as JPEG, with a caption.
 
-    And its caption. None without several contents and styles, or with several runs of a pair.
+    Of the largest group of runs that differ in nothing but their pair. None without several contents and styles, or
+    with several runs of a pair.
     """
     chosen = alike(runs, ())
     by_pair = {run.pair: run for run in chosen}
@@ -85,10 +86,10 @@ def grid(runs: Sequence[Run], images: Thumbnails) -> tuple[bytes, str] | None:
 
 
 def sweep(runs: Sequence[Run], images: Thumbnails) -> tuple[bytes, str] | None:
-    """Return the last images of runs by their values of the two options that were swept first, as JPEG.
+    """Return results by the values of one or two swept options as JPEG, with a caption.
 
-    And its caption. The runs agree in all other options. With two options a block of rows is a pair, one down and one
-    across; with one, a row is a pair. None where no option has from 2 to `VALUES` values.
+    The options are the first two that differ and have at most `VALUES` values; the runs agree in all others. With two,
+    one goes down and one across, in a block of rows for each pair; with one, a row is a pair. None without any.
     """
     names = [name for name in varying(runs) if 1 < len(values_of(name, runs)) <= VALUES][:2]
     chosen = alike(runs, names)
@@ -117,7 +118,7 @@ def sweep(runs: Sequence[Run], images: Thumbnails) -> tuple[bytes, str] | None:
 
 
 def _which(chosen: Sequence[Run], runs: Sequence[Run]) -> str:
-    """Return which of the runs were chosen, by the options in which these differ from the others."""
+    """Return the options that set the chosen runs apart from the others, for a caption."""
     fixed = [name for name in varying(runs) if len(values_of(name, chosen)) == 1]
     labels = ", ".join(label_of(name, chosen[0].value_of(name)) for name in fixed)
     return f"; the {len(chosen)} of {len(runs)} runs with {labels}" if labels else ""

@@ -14,8 +14,8 @@ from src.tracking.record import RunRecord
 
 RATIO = "alpha/beta"
 TRIAL = "trial"
-# Heading of an option's column and filter, and the label of a value, in the order in which a reader asks for them.
-# Other options follow, under their own names.
+# The heading of an option's column and filter, and the label of its values, the most interesting options first. All
+# other options follow, under their own names.
 WORDS = {
     TRIAL: ("trial", "trial {}"),
     "layers.name": ("layers", "layers {}"),
@@ -47,10 +47,10 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def options_of(record: RunRecord) -> dict[str, Any]:
-    """Return all options of a run that its images depend on, but for its pair, in the order of `WORDS`.
+    """Return every option that a result depends on, except the pair, in the order of `WORDS`.
 
-    `precision` is the one that was used; it is missing where a run ended before that was decided. Options that this
-    version does not know are included.
+    `precision` is the one that was used; a run that ended before it was decided has none. Options that this version
+    does not know are included.
     """
     found = flatten(identity(record.options)) | unknown_options(record)
     outside = (*PAIR, *NON_IDENTITY_FIELDS)
@@ -67,7 +67,7 @@ def unknown_options(record: RunRecord) -> dict[str, Any]:
 
 
 def with_ratio(options: Mapping[str, Any], precision: str = "auto") -> dict[str, Any]:
-    """Return options with alpha and beta as one, and the precision used in the place of `auto`."""
+    """Return options with alpha and beta as one, their ratio, and with `auto` replaced by the precision used."""
     found = {**options, RATIO: (options["loss.alpha"], options["loss.beta"])}
     if found["precision"] == "auto":
         found["precision"] = precision

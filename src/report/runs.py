@@ -27,7 +27,7 @@ class Run:
 
     Attributes:
         content, style: names of the images; different images have different names.
-        options: what its images depend on but for the pair, as `options_of` returns it.
+        options: every option that the result depends on, except the pair, as `options_of` returns them.
         texts: the options' values as text; different values have different texts.
         on_front: whether it is a trial that no other trial of its study beats in both SSIM and patch distance.
     """
@@ -76,7 +76,7 @@ class Run:
         return f"{round(100 * capture.step / steps)} %" if steps else f"step {capture.step}"
 
     def reason(self) -> str | None:
-        """Return the error, or the reason why a run that is not finished is at rest."""
+        """Return the error of a run, or why it is not running although its status says so."""
         if self.record.status == "running" and not is_locked(self.folder):
             return "no process holds its folder: it was killed, or it runs on another machine"
         return plain_text(self.record.error) if self.record.error else None
@@ -198,7 +198,7 @@ def _is_finished(path: Path) -> bool:
 
 
 def varying(runs: Iterable[Run]) -> list[str]:
-    """Return the options that differ between runs, but for those that follow from a name that differs."""
+    """Return the options that differ between runs, except those that follow from a name that differs."""
     runs = list(runs)
     found = []
     for name in words.in_order({name: None for run in runs for name in run.options}):
@@ -220,7 +220,7 @@ def values_of(name: str, runs: Iterable[Run]) -> list[str]:
 
 
 def alike(runs: Iterable[Run], free: Iterable[str]) -> list[Run]:
-    """Return the largest group of runs that agree in every option but the free ones and what follows from those."""
+    """Return the largest group of runs that agree in every option except the free ones and what follows from them."""
     groups: dict[frozenset[tuple[str, str]], list[Run]] = defaultdict(list)
     for run in runs:
         left = run.texts.keys() - set(free) - run.implied
@@ -244,7 +244,7 @@ def shown_value(name: str, value: str) -> str:
 
 
 def shared_places(places: Sequence[Sequence[str]]) -> list[str | None]:
-    """Return for each position what all lists that reach it hold there; None from where they differ."""
+    """Return for each position the place that all lists have there; None where they differ or repeat one."""
     columns = [{each[at] for each in places if at < len(each)} for at in range(max(map(len, places), default=0))]
     found = [column.pop() if len(column) == 1 else None for column in columns]
     return [place if found.count(place) == 1 and None not in found[:at] else None for at, place in enumerate(found)]

@@ -162,7 +162,8 @@ def trials(runs: Sequence[Run]) -> list[Table]:
 def last_losses(runs: Sequence[Run]) -> list[Table]:
     """Return the losses of the last capture of each run, a column a term."""
     captured = [run for run in runs if run.record.captures]
-    names = dict.fromkeys(name for run in captured for name in run.record.captures[-1].losses)
+    found = dict.fromkeys(name for run in captured for name in run.record.captures[-1].losses)
+    names = sorted(found, key=lambda name: "/" in name)  # terms before layers
     options = varying(captured)
     rows = [
         {"run": ", ".join([" × ".join(run.pair), *run.label(options)])}

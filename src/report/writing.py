@@ -28,7 +28,7 @@ FIGURE_2 = "Content, style, and the captures of each run; below them the total l
 
 
 def report_folder(folders: Sequence[Path]) -> Path:
-    """Return where a report goes: into its folder; for several, into one of their own in the folder that holds them."""
+    """Return FOLDER/report, or for several folders report-DIGEST in their common parent, named after all of them."""
     if len(folders) == 1:
         return folders[0] / "report"
     paths = sorted(str(folder.resolve()) for folder in folders)
@@ -99,7 +99,7 @@ def _draw(runs: Sequence[Run], lines: Mapping[Path, curves.Curve], images: Thumb
 
 
 def _named(folders: Sequence[Path]) -> str:
-    """Return the names of folders; of a sweep's by day and time both."""
+    """Return the names of folders, those of sweeps as DAY/TIME."""
     names = []
     for folder in folders:
         parts = folder.resolve().parts

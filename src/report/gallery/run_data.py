@@ -18,7 +18,7 @@ from src.report.runs import Run, values_of, varying
 from src.report.thumbnails import Thumbnail, Thumbnails, shown
 from src.tracking.csv_logger import METRICS
 
-# Filters of every page, besides those of what differs; then the measures and facts that the scripts show.
+# Filters of every page, besides the options that differ; then the measures and facts that the scripts show.
 FILTERS = (*PAIR, "layers.name", RATIO, "backbone.name")
 NUMBERS: tuple[str, ...] = ("ssim", "patch_distance", "gram_distance", "gradient_ssim", "loss_decay", "initial_loss")
 NUMBERS += ("it_per_s", "seconds", "peak_mib", "ssim_published")
@@ -103,5 +103,5 @@ def _curve(curve: Curve | None) -> dict[str, Any] | None:
 
 
 def _rounded(values: Sequence[float]) -> list[float | None]:
-    """Return numbers in the five digits that a drawing shows; None for NaN."""
+    """Return numbers rounded to the five digits that a drawing shows; None for NaN."""
     return [None if math.isnan(value) else float(f"{value:.5g}") for value in values]
