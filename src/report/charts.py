@@ -84,7 +84,7 @@ def trade_off(runs: Sequence[Run]) -> bytes | None:
     return sheet.png()
 
 
-def _dots(runs: Iterable[Run], measure: str) -> dict[Run, tuple[float, float]]:
+def _dots(runs: Iterable[Run], measure: str) -> dict[Run, tuple[Any, Any]]:
     """Return (SSIM, distance) of the runs that have both."""
     both = {run: (run.record.ssim, getattr(run.record, measure)) for run in runs}
     return {run: dot for run, dot in both.items() if None not in dot}

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -198,6 +198,11 @@ def _depth(value: Any) -> int:
     return 1 + max(map(_depth, inner), default=0)
 
 
+@cache
+def _types_of(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
 def _parse(kind: Any, value: Any, name: str) -> Any:
     """Return a JSON value as a field's type: a dataclass, list, dict, scalar, or one of them or None.
 
@@ -212,7 +217,7 @@ def _parse(kind: Any, value: Any, name: str) -> Any:
     if isinstance(kind, UnionType):
         return None if value is None else _parse(inner[0], value, name)
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        types = get_type_hints(kind)
+        types = _types_of(kind)  # type: ignore[arg-type]
         known = {key: _parse(types[key], value[key], f"{name}.{key}".lstrip(".")) for key in value if key in types}
         return kind(**known)  # type: ignore[operator]
     if get_origin(kind) is list and isinstance(value, list):

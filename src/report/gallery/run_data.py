@@ -38,7 +38,8 @@ def page_data(runs: Sequence[Run], curves: Mapping[Path, Curve], out: Path, imag
     filters = list(dict.fromkeys([*FILTERS, *names, *(["status"] if any(not run.finished for run in runs) else [])]))
     # kept once each and referred to by number: the runs of a sweep share most of theirs
     copies: dict[Thumbnail, int] = {}
-    configs: dict[str, int] = {}
+    parts = {repr(item): dict([item]) for run in runs for item in run.record.config.items()}
+    numbers = {key: number for number, key in enumerate(parts)}
     data = [
         {
             "name": plain_text(run.folder.resolve().name),
@@ -60,7 +61,7 @@ def page_data(runs: Sequence[Run], curves: Mapping[Path, Curve], out: Path, imag
                 for each in shown(run)
             ],
             "curve": _curve(curves.get(run.folder)),
-            "config": [_number(_yaml({group: part}), configs) for group, part in run.record.config.items()],
+            "config": [numbers[repr(item)] for item in run.record.config.items()],
             "again": try_command(run.record),
             "folder": link(run.folder, out),
             "metrics": link(run.folder / METRICS, out) if (run.folder / METRICS).is_file() else None,
@@ -71,7 +72,7 @@ def page_data(runs: Sequence[Run], curves: Mapping[Path, Curve], out: Path, imag
     return {
         "runs": data,
         "pictures": [astuple(copy) for copy in copies],
-        "configs": list(configs),
+        "configs": [yaml.safe_dump(part, sort_keys=False, allow_unicode=True, width=1000) for part in parts.values()],
         "filters": [[name, heading(name), values_of(name, runs)] for name in filters],
         "heads": TITLES,
     }
@@ -82,13 +83,9 @@ def link(path: Path, out: Path) -> str:
     return urllib.parse.quote(os.fsencode(os.path.relpath(path.resolve(), out.resolve())))
 
 
-def _number(value: Any, numbers: dict[Any, int]) -> int | None:
-    """Return the number of a value, a new one if it is not numbered yet; None for None."""
-    return None if value is None else numbers.setdefault(value, len(numbers))
-
-
-def _yaml(config: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=1000)
+def _number(copy: Thumbnail | None, numbers: dict[Thumbnail, int]) -> int | None:
+    """Return the number of a copy, a new one if it has none yet; None for None."""
+    return None if copy is None else numbers.setdefault(copy, len(numbers))
 
 
 def _curve(curve: Curve | None) -> dict[str, Any] | None:
