@@ -1,56 +1,55 @@
-"""A step of the program at a size, outside of any loop: what is timed."""
+"""Cases of the benchmark and one bare step of each: the only module here that uses the internals of a run."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
 
+from src.batch.loop import at_once_on
+from src.batch.objective import descend, joined
 from src.bench.plan import STRATEGIES, Plan, mode_overrides
-from src.bench.program import PublishedProgram
+from src.bench.published import PublishedProgram
 from src.bench.results import Label
-from src.common.platform import has_bf16
+from src.common.allocator import keep_freed
+from src.common.platform import has_bf16, use_threads
 from src.config.composition import compose
 from src.config.schema import RunConfig
 from src.data.sources import find_files
-from src.encoders.recomputation import Recomputation
 from src.encoders.registry import Architecture, architecture, convolution_of
-from src.ops.kernels.winograd import available
 from src.training.economy import Economy, free_bytes
-from src.training.footprint import Footprint
 from src.training.loop import find_device
 from src.training.preparation import Preparation, Prepared
 from src.training.session import new_record
+from src.transfer.canvas import Canvas
 from src.transfer.compilation import compiled
-from src.transfer.objective import Taps
 from src.transfer.optimizers import build_optimizer
 
 CONTENT, STYLE = "cat", "swell"
-DEEPEST = "conv5_1"  # of the published recipe
-NO_BF16 = "not in this hardware"
-BYTES = {"32": 4, "bf16": 2}
-LIBRARIES = 1.0 * 2**30  # what a process holds before the first picture, the network included
+DEEPEST = "conv5_1"  # deepest layer of the published recipe
+NO_BF16 = "no bfloat16 in this hardware"
+LIBRARIES = 1.25 * 2**30  # bytes of a process before the first image, the network included
+# Memory of an evaluation as a multiple of the activations; bf16 counts 3 bytes a value, with its float32 copies.
+COPIES, COPIES_TILED = 2.0, 0.75
+VALUE_BYTES = {"32": 4, "bf16": 3}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One network at one size, square, in one precision and one of `plan.MODES` or `plan.STRATEGIES`, by the published
-    recipe.
+    """One step of the published recipe: network, edge (px, square), precision, one of `plan.MODES` or `STRATEGIES`.
+
+    `pairs` is the number of pairs in the batch, given only in section `batch`.
     """
 
     backbone: str
     edge: int
     precision: str = "32"
     mode: str = "eager"
+    pairs: int | None = None
 
     @property
     def label(self) -> Label:
-        """Return what tells it from others."""
-        return asdict(self)
-
-    @property
-    def name(self) -> str:
-        """Return the same as one text."""
-        return f"{self.backbone} {self.edge} {self.precision} {self.mode}"
+        """Return the identity of the case, for results."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
     def config(self, *more: str) -> RunConfig:
         """Return its configuration. VGG's weights are random: speed does not depend on their values."""
@@ -61,42 +60,26 @@ class Case:
 
     @property
     def operations(self) -> float:
-        """Return the floating point operations of an evaluation's convolutions, to the image and back."""
-        return 2 * forward_operations(architecture(self.backbone), DEEPEST, self.edge)
+        """Return the floating point operations of the convolutions of a step, forward and back to the image."""
+        return 2 * (self.pairs or 1) * forward_operations(architecture(self.backbone), DEEPEST, self.edge)
 
     @property
     def megapixels(self) -> float:
         """Return the size of its image."""
         return self.edge**2 / 1e6
 
-    @property
-    def footprint(self) -> Footprint:
-        """Return what a step needs of memory."""
-        recipe = self.config()
-        taps = Taps.of(recipe)
-        size = (self.edge, self.edge)
-        return Footprint(
-            size, size, architecture(self.backbone), recipe.backbone.pool, tuple(taps.style), taps.content,
-            patches=False, palette=False, split=False, average=False, optimizer="adam", history=0, value=4,
-            feature=BYTES[self.precision], tiled_filters=self.precision == "32" and available(), patchwork=False,
-        )  # fmt: skip
-
-    @property
-    def needed_bytes(self) -> float:
-        """Return roughly what a process needs for it."""
-        blocks = self.footprint.blocks if self.mode in STRATEGIES else 0
-        return LIBRARIES + self.footprint.need(Recomputation(blocks, self.mode == "tiled"))
-
     def obstacle(self, device: torch.device) -> str:
-        """Return why a device cannot run it, or nothing."""
+        """Return why the case cannot be measured on a device, or an empty string."""
         if self.precision == "bf16" and not has_bf16(device):
             return NO_BF16
-        needed, free = self.needed_bytes / 2**30, free_bytes(device) / 2**30
-        return f"needs about {needed:.0f} GiB, and {free:.0f} are free" if needed > free else ""
+        values = sum(activations(architecture(self.backbone), DEEPEST, self.edge)) * at_once_on(device, self.pairs or 1)
+        copies = COPIES_TILED if self.mode == STRATEGIES[-1] else COPIES
+        needed, free = LIBRARIES + copies * VALUE_BYTES[self.precision] * values, free_bytes(device)
+        return f"needs about {needed / 2**30:.0f} GiB, {free / 2**30:.0f} are free" if needed > free else ""
 
 
 def activations(known: Architecture, tap: str, edge: int) -> list[int]:
-    """Return the size of each convolution's output up to a tap, in numbers, for an image of edge x edge."""
+    """Return the number of outputs of each convolution up to a tap, for an image of edge x edge."""
     sizes, side, block = [], edge, "1"
     for name, width in known.channels.items():
         if name[4] != block:
@@ -108,54 +91,73 @@ def activations(known: Architecture, tap: str, edge: int) -> list[int]:
 
 
 def forward_operations(known: Architecture, tap: str, edge: int) -> float:
-    """Return those of the convolutions up to a tap, for an image of edge x edge; an addition counts as one."""
+    """Return the floating point operations of the convolutions up to a tap; an addition counts as one."""
     inputs = [3, *known.channels.values()]
     return sum(2.0 * 9 * given * size for given, size in zip(inputs, activations(known, tap, edge), strict=False))
 
 
-def device_of(plan: Plan) -> torch.device:
-    """Return the device of a plan.
+def open_device(plan: Plan) -> torch.device:
+    """Set threads and allocator as `src.train` does, and return the device of a plan.
 
     Raises:
-        InputError: this machine has none of the kind.
+        InputError: this machine has no such device.
     """
+    keep_freed()
+    use_threads(plan.threads)
     return find_device(compose(plan.overrides).trainer)
 
 
-def prepare(config: RunConfig) -> Prepared:
-    """Return what the loop of a configuration would begin with, at its full size."""
-    return prepare_in(config)[0]
+@dataclass(frozen=True)
+class Setup:
+    """A run ready for its first step.
+
+    Attributes:
+        prepared: image model and objective at full size.
+        estimate_mib: expected peak memory.
+        note: what is recomputed in the backward pass, if anything.
+    """
+
+    config: RunConfig
+    prepared: Prepared
+    estimate_mib: float
+    note: str
 
 
-def prepare_in(config: RunConfig) -> tuple[Prepared, Economy]:
-    """Return the same, and how it came to what of it is kept."""
+def set_up(config: RunConfig) -> Setup:
+    """Load images and network, and measure the targets."""
     device = find_device(config.trainer)
     preparation = Preparation(config, new_record(config), find_files(config), device)
     economy = Economy(preparation.footprint(config.edge, begun=False), config.trainer.memory, device)
-    return preparation.at(config.edge, None, recomputed=economy.recomputed), economy
+    prepared = preparation.at(config.edge, None, recomputed=economy.recomputed)
+    blocks = economy.recomputed.blocks
+    note = f"{blocks} of {economy.footprint.blocks} blocks recomputed" if blocks else ""
+    return Setup(config, prepared, economy.estimate / 2**20, note)
 
 
-def step_of(config: RunConfig, prepared: Prepared) -> Callable[[], None]:
-    """Return a step without Lightning: evaluation, optimiser, projection."""
-    canvas, objective = prepared.canvas, prepared.objective
-    evaluated = compiled(objective) if config.trainer.compile == "always" else objective
+def step_of(setup: Setup, pairs: int = 1) -> Callable[[], None]:
+    """Return one step without Lightning, of a batch of the same pair: evaluation, optimiser, projection."""
+    config, objective = setup.config, setup.prepared.objective
+    canvas = Canvas.joined([setup.prepared.canvas] * pairs) if pairs > 1 else setup.prepared.canvas
+    at_once = at_once_on(setup.prepared.content.device, pairs)
+    parts = [joined([objective] * min(at_once, pairs - first)) for first in range(0, pairs, at_once)]
+    evaluates = [compiled(part) for part in parts] if config.trainer.compile == "always" else parts
     optimizer = build_optimizer(config.optimizer, canvas.parameters())
 
     def step() -> None:
-        @torch.enable_grad()
-        def evaluate() -> torch.Tensor:
-            canvas.zero_grad()
-            loss = evaluated(canvas.normalized()).total.sum()
-            loss.backward()
-            return loss
-
-        optimizer.step(evaluate)  # type: ignore[arg-type]
-        canvas.project()
+        canvas.zero_grad()
+        if pairs == 1:
+            evaluates[0](canvas.normalized()).total.sum().backward()
+        else:
+            descend(canvas, evaluates, at_once)
+        optimizer.step()
+        canvas.after_update()
 
     return step
 
 
-def program_of(prepared: Prepared) -> PublishedProgram:
-    """Return the published program on the same pictures with the same weights, in float32."""
-    extractor = prepared.objective.extractor
-    return PublishedProgram(extractor, extractor.normalize(prepared.content), extractor.normalize(prepared.style))
+def program_of(setup: Setup) -> PublishedProgram:
+    """Return the published program with the same images and weights, in float32."""
+    extractor, content, style = setup.prepared.objective.extractor, setup.prepared.content, setup.prepared.style
+    convolutions = dict(extractor.convolutions.items())
+    normalized = extractor.normalize(content), extractor.normalize(style)
+    return PublishedProgram(convolutions, extractor.architecture.padding, *normalized)

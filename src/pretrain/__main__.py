@@ -1,17 +1,15 @@
-"""`python -m src.pretrain images=FOLDER`: trains the embedded backbone. See --help."""
+"""Train the embedded backbone: `python -m src.pretrain images=FOLDER`. See --help."""
 
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from src.common.leaving import run_and_leave
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
 def train(options: "DictConfig") -> str:
-    """Run one training in the folder that Hydra made for it; return its status."""
+    """Run one training in the folder that Hydra created; return its status."""
     from hydra.core.hydra_config import HydraConfig
 
     from src.cli.errors import job_errors
@@ -26,7 +24,8 @@ def train(options: "DictConfig") -> str:
 
 
 def main() -> None:
-    """Show the help, or hand over to Hydra."""
+    """Print the help, or run the command through Hydra."""
+    from src.config import schema
     from src.pretrain.config import PretrainConfig
 
     if {"-h", "--help"} & set(sys.argv[1:]):
@@ -37,16 +36,14 @@ def main() -> None:
 
     import hydra
 
-    from src.cli import errors as commandline
-    from src.cli import launchers
+    from src.cli import errors, launchers
     from src.config import composition
-    from src.config import schema as config
 
     composition.register()
     launchers.register("sequential", launchers.SequentialLauncher)
-    with commandline.plain_errors(PretrainConfig):
-        hydra.main(config_path=str(config.CONF), config_name="pretrain", version_base="1.3")(train)()
+    with errors.plain_errors(PretrainConfig):
+        hydra.main(config_path=str(schema.CONF), config_name="pretrain", version_base="1.3")(train)()
 
 
 if __name__ == "__main__":
-    run_and_leave(main)
+    main()
