@@ -1,27 +1,27 @@
 """Cases of the benchmark and one bare step of each: the only module here that uses the internals of a run."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from src.batch.loop import at_once_on
-from src.batch.objective import descend, joined
 from src.bench.plan import STRATEGIES, Plan, mode_overrides
 from src.bench.published import PublishedProgram
 from src.bench.results import Label
-from src.common.allocator import keep_freed
 from src.common.platform import has_bf16, use_threads
 from src.config.composition import compose
+from src.config.schedule import stages
 from src.config.schema import RunConfig
-from src.data.sources import find_files
-from src.encoders.registry import Architecture, architecture, convolution_of
-from src.training.economy import Economy, free_bytes
-from src.training.loop import find_device
-from src.training.preparation import Preparation, Prepared
-from src.training.session import new_record
-from src.transfer.canvas import Canvas
-from src.transfer.compilation import compiled
+from src.encoders.registry import VGGSpec, encoder_spec
+from src.encoders.vgg import VGG
+from src.training.context import RunContext
+from src.training.loop import default_at_once, find_device
+from src.training.memory import free_bytes
+from src.training.setup import PreparedRun
+from src.transfer.compilation import Evaluate, compiled
+from src.transfer.image_models.registry import build_image_model
+from src.transfer.objective import Objective
 from src.transfer.optimizers import build_optimizer
 
 CONTENT, STYLE = "cat", "swell"
@@ -53,7 +53,7 @@ class Case:
 
     def config(self, *more: str) -> RunConfig:
         """Return its configuration. VGG's weights are random: speed does not depend on their values."""
-        weights = "trained" if architecture(self.backbone).url is None else "random"
+        weights = "trained" if self.backbone == "embedded" else "random"
         named = (f"content={CONTENT}", f"style={STYLE}", f"backbone={self.backbone}", f"backbone.weights={weights}")
         size = (f"edge={self.edge}", f"precision={self.precision}", "logger=none", *mode_overrides(self.mode))
         return compose(["experiment=paper", *named, *size, *more])
@@ -61,7 +61,7 @@ class Case:
     @property
     def operations(self) -> float:
         """Return the floating point operations of the convolutions of a step, forward and back to the image."""
-        return 2 * (self.pairs or 1) * forward_operations(architecture(self.backbone), DEEPEST, self.edge)
+        return 2 * (self.pairs or 1) * forward_operations(network(self.backbone), DEEPEST, self.edge)
 
     @property
     def megapixels(self) -> float:
@@ -72,92 +72,107 @@ class Case:
         """Return why the case cannot be measured on a device, or an empty string."""
         if self.precision == "bf16" and not has_bf16(device):
             return NO_BF16
-        values = sum(activations(architecture(self.backbone), DEEPEST, self.edge)) * at_once_on(device, self.pairs or 1)
+        values = sum(activations(network(self.backbone), DEEPEST, self.edge)) * default_at_once(device, self.pairs or 1)
         copies = COPIES_TILED if self.mode == STRATEGIES[-1] else COPIES
         needed, free = LIBRARIES + copies * VALUE_BYTES[self.precision] * values, free_bytes(device)
         return f"needs about {needed / 2**30:.0f} GiB, {free / 2**30:.0f} are free" if needed > free else ""
 
 
-def activations(known: Architecture, tap: str, edge: int) -> list[int]:
-    """Return the number of outputs of each convolution up to a tap, for an image of edge x edge."""
-    sizes, side, block = [], edge, "1"
-    for name, width in known.channels.items():
-        if name[4] != block:
-            side, block = side // 2, name[4]
-        sizes.append(width * side * side)
-        if name == convolution_of(tap):
-            break
-    return sizes
+def network(name: str) -> VGGSpec:
+    """Return the network of a case."""
+    spec = encoder_spec(name)
+    assert isinstance(spec, VGGSpec)
+    return spec
 
 
-def forward_operations(known: Architecture, tap: str, edge: int) -> float:
-    """Return the floating point operations of the convolutions up to a tap; an addition counts as one."""
+def activations(known: VGGSpec, last: str, edge: int) -> list[int]:
+    """Return the number of outputs of each convolution up to the last one, for an image of edge x edge."""
+    names = list(known.channels)
+    names = names[: names.index(last) + 1]
+    return [known.channels[name] * (edge // known.taps[name].stride) ** 2 for name in names]
+
+
+def forward_operations(known: VGGSpec, last: str, edge: int) -> float:
+    """Return the floating point operations of the convolutions up to the last one; an addition counts as one."""
     inputs = [3, *known.channels.values()]
-    return sum(2.0 * 9 * given * size for given, size in zip(inputs, activations(known, tap, edge), strict=False))
+    return sum(2.0 * 9 * given * size for given, size in zip(inputs, activations(known, last, edge), strict=False))
 
 
 def open_device(plan: Plan) -> torch.device:
-    """Set threads and allocator as `src.train` does, and return the device of a plan.
+    """Set the threads as `src.train` does, and return the device of a plan.
 
     Raises:
         InputError: this machine has no such device.
     """
-    keep_freed()
     use_threads(plan.threads)
     return find_device(compose(plan.overrides).trainer)
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A run ready for its first step.
+    """A run ready for its first step: images and encoder are loaded, targets measured.
 
     Attributes:
-        prepared: image model and objective at full size.
-        estimate_mib: expected peak memory.
-        note: what is recomputed in the backward pass, if anything.
+        run: with the objective of its pair, and its memory budget.
+        start: (1, 3, H, W), the starting image.
     """
 
-    config: RunConfig
-    prepared: Prepared
-    estimate_mib: float
-    note: str
+    run: PreparedRun
+    start: Tensor
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "Setup":
+        """Set up the only stage of a configuration, without a run folder."""
+        context = RunContext(config, Path("multirun/bench/unused"))
+        context.check()
+        run = PreparedRun(context, find_device(config.trainer))
+        (stage,) = stages(config)
+        return cls(run, run.enter(stage, None, fresh=True))
+
+    @property
+    def estimate_mib(self) -> float:
+        """Return the expected peak memory."""
+        return self.run.budget.expected / 2**20
+
+    @property
+    def note(self) -> str:
+        """Return how many blocks are recomputed for the gradient, or an empty string."""
+        blocks = self.run.budget.checkpointing.blocks
+        return f"{blocks} of {self.run.budget.estimate.blocks} blocks recomputed" if blocks else ""
+
+    def program(self) -> PublishedProgram:
+        """Return the published program with the same images and weights, in float32."""
+        encoder, inputs = self.run.encoder, self.run.inputs
+        assert isinstance(encoder, VGG)
+        images = encoder.normalize(inputs.content), encoder.normalize(inputs.style)
+        return PublishedProgram(dict(encoder.convolutions.items()), encoder.spec.padding, *images)
 
 
-def set_up(config: RunConfig) -> Setup:
-    """Load images and network, and measure the targets."""
-    device = find_device(config.trainer)
-    preparation = Preparation(config, new_record(config), find_files(config), device)
-    economy = Economy(preparation.footprint(config.edge, begun=False), config.trainer.memory, device)
-    prepared = preparation.at(config.edge, None, recomputed=economy.recomputed)
-    blocks = economy.recomputed.blocks
-    note = f"{blocks} of {economy.footprint.blocks} blocks recomputed" if blocks else ""
-    return Setup(config, prepared, economy.estimate / 2**20, note)
+class Step:
+    """One step without Lightning, as `StyleTransferModule` takes it: evaluation, optimiser, projection.
 
+    Args:
+        setup: of the run.
+        pairs: samples of the batch, copies of the same pair.
+    """
 
-def step_of(setup: Setup, pairs: int = 1) -> Callable[[], None]:
-    """Return one step without Lightning, of a batch of the same pair: evaluation, optimiser, projection."""
-    config, objective = setup.config, setup.prepared.objective
-    canvas = Canvas.joined([setup.prepared.canvas] * pairs) if pairs > 1 else setup.prepared.canvas
-    at_once = at_once_on(setup.prepared.content.device, pairs)
-    parts = [joined([objective] * min(at_once, pairs - first)) for first in range(0, pairs, at_once)]
-    evaluates = [compiled(part) for part in parts] if config.trainer.compile == "always" else parts
-    optimizer = build_optimizer(config.optimizer, canvas.parameters())
+    def __init__(self, setup: Setup, pairs: int = 1) -> None:
+        run, config = setup.run, setup.run.context.config
+        self.image = build_image_model(config, setup.start.repeat(pairs, 1, 1, 1), run.encoder).to(run.device)
+        compiling = config.trainer.compile == "always"
+        self.at_once = pairs if compiling else default_at_once(run.device, pairs)
+        sizes = [min(self.at_once, pairs - first) for first in range(0, pairs, self.at_once)]
+        self.objectives = [Objective.join([run.pair.objective] * size) for size in sizes]
+        self.evaluates: list[Evaluate] = [compiled(each) if compiling else each for each in self.objectives]
+        self.optimizer = build_optimizer(config.optimizer, self.image.parameters())
 
-    def step() -> None:
-        canvas.zero_grad()
-        if pairs == 1:
-            evaluates[0](canvas.normalized()).total.sum().backward()
-        else:
-            descend(canvas, evaluates, at_once)
-        optimizer.step()
-        canvas.after_update()
-
-    return step
-
-
-def program_of(setup: Setup) -> PublishedProgram:
-    """Return the published program with the same images and weights, in float32."""
-    extractor, content, style = setup.prepared.objective.extractor, setup.prepared.content, setup.prepared.style
-    convolutions = dict(extractor.convolutions.items())
-    normalized = extractor.normalize(content), extractor.normalize(style)
-    return PublishedProgram(convolutions, extractor.architecture.padding, *normalized)
+    def __call__(self) -> None:
+        """Take the step."""
+        self.image.zero_grad()
+        rendered = self.image.render()
+        leaves = [each.detach().requires_grad_() for each in rendered.split(self.at_once)]
+        for leaf, evaluate in zip(leaves, self.evaluates, strict=True):
+            evaluate(leaf).total.sum().backward()
+        rendered.backward(torch.cat([leaf.grad for leaf in leaves if leaf.grad is not None]))
+        self.optimizer.step()
+        self.image.after_update()

@@ -4,13 +4,13 @@ import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 
-from src.bench.cases import Case, open_device, program_of, set_up, step_of
+from src.bench.cases import Case, Setup, Step, open_device
 from src.bench.plan import PRECISIONS, PROGRAM, STRATEGIES, Plan
 from src.bench.results import OUT_OF_MEMORY, Measured
 from src.common.platform import now
-from src.training.economy import out_of_memory
-from src.training.metrics import peak_mib, reset_peak_memory
+from src.training.memory import out_of_memory, peak_mib, reset_peak_memory
 
 STEPS = 2  # the first creates the optimiser's moments
 
@@ -48,10 +48,8 @@ def peak_of(case: Case, plan: Plan) -> Measured:
     """
     device = open_device(plan)
     theirs = case.mode == PROGRAM
-    setup = set_up(
-        Case(case.backbone, case.edge, case.precision, "eager" if theirs else case.mode).config(*plan.overrides)
-    )
-    step = program_of(setup).step if theirs else step_of(setup)
+    setup = Setup.of((replace(case, mode="eager") if theirs else case).config(*plan.overrides))
+    step = setup.program().step if theirs else Step(setup)
     reset_peak_memory(device)
     for _ in range(STEPS):
         begun = now(device)

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from src.bench.cases import Case, open_device, program_of, set_up
+from src.bench.cases import Case, Setup, open_device
 from src.bench.plan import Plan
 from src.bench.results import Measured, Row
 from src.bench.timing import interleaved
@@ -88,7 +88,7 @@ def target(plan: Plan) -> Iterator[Measured]:
         log.warning("target: skipped, src/assets/%s with the losses to reach is missing", PUBLISHED_TARGETS.name)
         return
     device = open_device(plan)
-    program = program_of(set_up(PUBLISHED.config(*plan.overrides)))
+    program = Setup.of(PUBLISHED.config(*plan.overrides)).program()
     repeats = dataclasses.replace(plan, least=min(TIMED, plan.most), most=min(TIMED, plan.most))
 
     def program_seconds() -> float:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from src.bench import peak_rate
-from src.bench.cases import Case, open_device, program_of, set_up, step_of
+from src.bench.cases import Case, Setup, Step, open_device
 from src.bench.plan import MODES, PRECISIONS, PROGRAM, Plan
 from src.bench.results import Measured
 from src.bench.runs import run_once
@@ -34,7 +34,7 @@ def race(plan: Plan) -> Iterator[Measured]:
         if obstacle := reference.obstacle(open_device(plan)):
             yield from (Measured(case.label, note=obstacle) for case in cases)
             continue
-        program = program_of(set_up(reference.config(*plan.overrides)))
+        program = Setup.of(reference.config(*plan.overrides)).program()
         yield from _timed(cases, plan, figures, {PROGRAM: program.step})
 
 
@@ -64,7 +64,7 @@ def lightning(plan: Plan) -> Iterator[Measured]:
         if obstacle := case.obstacle(device):
             yield Measured(case.label, note=obstacle)
             continue
-        step = step_of(set_up(case.config(*plan.overrides)))
+        step = Step(Setup.of(case.config(*plan.overrides)))
         step()
         points = (f"steps={plan.loop_steps}", f"log_every={last}", "logger=csv", *plan.overrides)
         bare, loop = [], []
@@ -95,7 +95,7 @@ def _timed(
     device = open_device(plan)
     obstacles = {case: case.obstacle(device) for case in cases}
     calls = {
-        case: step_of(set_up(case.config(*plan.overrides)), case.pairs or 1) for case in cases if not obstacles[case]
+        case: Step(Setup.of(case.config(*plan.overrides)), case.pairs or 1) for case in cases if not obstacles[case]
     }
     if calls:
         timings = interleaved({**calls, **(others or peak_rate.calls(device))}, plan, device)

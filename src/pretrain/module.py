@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.encoders.registry import Architecture
+from src.encoders.registry import VGGSpec
 from src.pretrain.config import PretrainConfig
 from src.pretrain.crops import Batch, Crops
 from src.pretrain.network import LayoutHead, SceneHead, TextureHead, Trunk, layout_target
@@ -35,7 +35,7 @@ class PretrainModule(pl.LightningModule):
 
     batches: Tensor
 
-    def __init__(self, architecture: Architecture, options: PretrainConfig, crops: Crops) -> None:
+    def __init__(self, architecture: VGGSpec, options: PretrainConfig, crops: Crops) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.options, self.crops = options, crops

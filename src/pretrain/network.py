@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.encoders.pooling import blur_pool
-from src.encoders.registry import Architecture
+from src.encoders.registry import VGGSpec
 from src.ops.gram import moments, positions
 
 EPSILON = 1e-5
@@ -17,7 +17,7 @@ class Trunk(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: VGGSpec) -> None:
         super().__init__()
         self.convolutions, self.norms = nn.ModuleDict(), nn.ModuleDict()
         channels = 3

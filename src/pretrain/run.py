@@ -14,24 +14,23 @@ from typing import Any
 import safetensors.torch
 import torch
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from src.common.errors import InputError, Interrupted, NonFiniteLoss, first_line
-from src.common.files import sole_writer, write_atomically
+from src.common.errors import InputError, Interrupted, NonFiniteLoss
+from src.common.files import atomic_file, sole_writer, write_atomically
 from src.common.platform import device_name, use_threads
 from src.common.signals import Interrupts
-from src.encoders.registry import architecture
+from src.encoders.registry import VGGSpec, encoder_spec
 from src.pretrain import record as records
 from src.pretrain.config import NON_IDENTITY_FIELDS, PretrainConfig, check
 from src.pretrain.crops import Crops, find_pictures
 from src.pretrain.module import PretrainModule
 from src.pretrain.record import PretrainRecord
 from src.tracking import provenance
-from src.tracking.csv_logger import Tracker
-from src.tracking.wandb_logger import open_trackers
-from src.training.callbacks import CHECKPOINT, Signals, save_checkpoint
+from src.tracking.loggers import RunLoggers, open_loggers
+from src.training.checkpoints import CHECKPOINT, unusable
 from src.training.loop import build_trainer, find_device
 from src.training.progress import Progress
-from src.training.staging import read_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +60,13 @@ def pretrain(config: PretrainConfig, folder: Path) -> PretrainRecord:
         log.info("reading %d pictures", len(paths))
         crops = Crops(paths, config)
         torch.manual_seed(config.seed)
-        module = PretrainModule(architecture(BACKBONE), config, crops)
+        spec = encoder_spec(BACKBONE)
+        assert isinstance(spec, VGGSpec)
+        module = PretrainModule(spec, config, crops)
         record.pictures = len(crops.pictures)
         record.parameters = sum(each.numel() for each in module.trunk.parameters())
-        with _tracked(config, folder, record) as trackers:
-            _fit(module, folder, record, trackers, interrupts)
+        with _tracked(config, folder, record) as loggers:
+            _fit(module, folder, record, loggers, interrupts)
             _write_weights(module, folder, record)
     return record
 
@@ -85,13 +86,13 @@ def _open_record(config: PretrainConfig, folder: Path) -> PretrainRecord:
 
 
 @contextmanager
-def _tracked(config: PretrainConfig, folder: Path, record: PretrainRecord) -> Iterator[list[Tracker]]:
+def _tracked(config: PretrainConfig, folder: Path, record: PretrainRecord) -> Iterator[RunLoggers]:
     """Open the loggers; at the end, record how the training ended and close them."""
     record.status, record.error, record.ended = "running", None, None
     record.write(folder)
-    trackers = open_trackers(config.logger, folder, record, dataclasses.asdict(config), "pretraining")
+    loggers = open_loggers(config.logger, folder, record, dataclasses.asdict(config), "pretraining")
     try:
-        yield trackers
+        yield loggers
         record.status = "finished"
     except (Interrupted, KeyboardInterrupt):
         record.status = "interrupted"
@@ -104,25 +105,25 @@ def _tracked(config: PretrainConfig, folder: Path, record: PretrainRecord) -> It
         try:
             record.write(folder)
         finally:
-            for tracker in trackers:
-                tracker.close(record)
+            loggers.close(record)
 
 
 def _fit(
-    module: PretrainModule, folder: Path, record: PretrainRecord, trackers: list[Tracker], interrupts: Interrupts
+    module: PretrainModule, folder: Path, record: PretrainRecord, loggers: RunLoggers, interrupts: Interrupts
 ) -> None:
     options, checkpoint = module.options, folder / CHECKPOINT
-    step = int(read_checkpoint(checkpoint)["global_step"]) if checkpoint.exists() else -1
+    step = _saved_step(folder)
     if step >= 0:
         log.info("resuming at step %d of %d in %s", step, options.steps, folder)
-    watch = _Watch(folder, record, trackers, step, interrupts)
+    watch = _Watch(folder, record, loggers, step, interrupts)
     progress = Progress(options.steps, max(0, step), lambda: (module.global_step, module.described()))
     trainer = build_trainer(
         options.trainer,
         max_steps=options.steps,
         max_epochs=-1,
-        callbacks=[Signals(interrupts), watch, progress],
+        callbacks=[watch, progress],
         default_root_dir=folder,
+        plugins=[AtomicCheckpoints()],
     )
     try:
         ticks = itertools.repeat(0)  # one endless epoch; the module makes its own batches
@@ -130,13 +131,30 @@ def _fit(
     except Exception as error:
         if step < 0 or watch.started:
             raise
-        raise InputError(
-            f"{checkpoint} does not fit this training ({first_line(error)}); delete it to start again"
-        ) from error
+        raise unusable(folder, error) from error
     finally:
         progress.close()
     if interrupts.received is not None and module.global_step < options.steps:
         raise Interrupted(interrupts.received, record.command)
+
+
+def _saved_step(folder: Path) -> int:
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return -1
+    try:
+        return int(torch.load(path, map_location="cpu", weights_only=True)["global_step"])
+    except Exception as error:  # torch raises many types for a damaged file
+        raise unusable(folder, error) from None
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Write checkpoints whole or not at all; Lightning's own way may copy from another disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save a checkpoint."""
+        with atomic_file(Path(path)) as file:
+            torch.save(checkpoint, file)
 
 
 def _write_weights(module: PretrainModule, folder: Path, record: PretrainRecord) -> None:
@@ -152,24 +170,24 @@ class _Watch(Callback):
     Args:
         folder: the run folder.
         record: updated at each point, written at each checkpoint.
-        trackers: open loggers.
+        loggers: open.
         step: where the training resumes; -1 for a new one.
         interrupts: asked after every batch.
     """
 
     def __init__(
-        self, folder: Path, record: PretrainRecord, trackers: list[Tracker], step: int, interrupts: Interrupts
+        self, folder: Path, record: PretrainRecord, loggers: RunLoggers, step: int, interrupts: Interrupts
     ) -> None:
-        self.folder, self.record, self.trackers, self.interrupts = folder, record, trackers, interrupts
+        self.folder, self.record, self.loggers, self.interrupts = folder, record, loggers, interrupts
         self.step = self.logged = step
         self.started = 0.0
 
     def on_train_start(self, trainer: Trainer, module: PretrainModule) -> None:  # type: ignore[override]
         """Tell the loggers where the training starts."""
         self.started = time.perf_counter() - self.record.seconds
-        for tracker in self.trackers:
-            tracker.begin(self.record, self.step)
-        self.logged = max([-1, *(tracker.last_step for tracker in self.trackers)])
+        self.interrupts.listen()  # Lightning's own SIGTERM handler would exit with status 0
+        self.loggers.begin(self.record, self.step)
+        self.logged = self.loggers.last_step
 
     def on_train_batch_end(self, trainer: Trainer, module: PretrainModule, *_: Any) -> None:  # type: ignore[override]
         """Log and save if due after this batch."""
@@ -180,7 +198,7 @@ class _Watch(Callback):
         if (last or batches % options.log_every == 0) and module.global_step > self.logged:
             self._log(module)
         if last or batches % options.checkpoint_every == 0:
-            save_checkpoint(trainer, self.folder)
+            trainer.save_checkpoint(self.folder / CHECKPOINT, weights_only=False)
             self.record.write(self.folder)
 
     def _log(self, module: PretrainModule) -> None:
@@ -191,5 +209,4 @@ class _Watch(Callback):
         record.values, record.step, record.batches = values, step, int(module.batches)
         record.seconds = time.perf_counter() - self.started
         self.logged = step
-        for tracker in self.trackers:
-            tracker.log_point({**values, "lr": module.learning_rate(step - 1)}, step)
+        self.loggers.log_point({**values, "lr": module.learning_rate(step - 1)}, step)

@@ -14,10 +14,10 @@ from PIL import Image
 
 from src.bench import __main__ as bench
 from src.bench import memory, peak_rate, plan, results, runs, sections, steps, tables, timing
-from src.bench.cases import Case, activations, forward_operations, program_of, set_up, step_of
+from src.bench.cases import Case, Setup, Step, activations, forward_operations, network
 from src.bench.results import Measured, Results, Session
 from src.common.errors import InputError
-from src.encoders.registry import ARCHITECTURES, Architecture
+from src.encoders.registry import VGGSpec
 from tests.conftest import ROOT
 
 CPU = torch.device("cpu")
@@ -78,9 +78,9 @@ def _results() -> Results:
 
 def test_operations_match_closed_forms() -> None:
     """Two blocks at 10 px: 3 to 4 and 4 to 4 channels at 10 x 10, 4 to 6 at 5 x 5."""
-    small = Architecture("small", ((4, 4), (6,)), None, "")
-    assert activations(small, "relu2_1", 10) == [400, 400, 150]
-    assert forward_operations(small, "relu2_1", 10) == 18 * (3 * 400 + 4 * 400 + 4 * 150)
+    small = VGGSpec("small", ((4, 4), (6,)), None, "")
+    assert activations(small, "conv2_1", 10) == [400, 400, 150]
+    assert forward_operations(small, "conv2_1", 10) == 18 * (3 * 400 + 4 * 400 + 4 * 150)
     assert forward_operations(small, "conv1_1", 10) == 18 * 3 * 400
     # VGG-19 to conv5_1 at 356 px, counted by hand; its blocks have 356, 178, 89, 44 and 22 px
     by_hand = 18 * (
@@ -90,7 +90,7 @@ def test_operations_match_closed_forms() -> None:
         + (256 * 512 + 3 * 512 * 512) * 44**2
         + 512 * 512 * 22**2
     )
-    assert forward_operations(ARCHITECTURES["vgg19"], "conv5_1", 356) == by_hand
+    assert forward_operations(network("vgg19"), "conv5_1", 356) == by_hand
     assert Case("vgg19", 356).operations == 2 * by_hand
     assert Case("vgg19", 356, pairs=4).operations == 8 * by_hand
     assert peak_rate.operations("product", CPU) == pytest.approx(peak_rate.operations("convolution", CPU), rel=0.02)
@@ -99,11 +99,11 @@ def test_operations_match_closed_forms() -> None:
 @pytest.mark.parametrize("backbone", plan.Plan.backbones)
 def test_the_published_program_equals_loss_published(backbone: str) -> None:
     """Both have the same loss, gradient, and image after a step."""
-    setup = set_up(Case(backbone, 48).config(*BARE))
-    prepared, program = setup.prepared, program_of(setup)
-    [ours] = prepared.canvas.parameters()
+    setup = Setup.of(Case(backbone, 48).config(*BARE))
+    step, program = Step(setup), setup.program()
+    [objective], [ours] = step.objectives, step.image.parameters()
     for _ in range(2):
-        terms = prepared.objective(prepared.canvas.normalized())
+        terms = objective(step.image.render())
         loss = program.loss()
         assert loss.item() == pytest.approx(terms.total.item(), rel=1e-4)
         [gradient] = torch.autograd.grad(terms.total.sum(), [ours])
@@ -114,13 +114,13 @@ def test_the_published_program_equals_loss_published(backbone: str) -> None:
             ours.add_(noise)
             program.image.add_(noise)
     program.step()
-    step_of(setup)()
+    step()
     # Adam's first step is the learning rate in the gradient's direction, which is arbitrary where the gradient is ~0
     assert (ours - program.image).abs().quantile(0.99).item() < 1e-4
 
 
 def test_the_published_program_computes_gradients_of_its_weights() -> None:
-    program = program_of(set_up(Case("embedded", 32).config(*BARE)))
+    program = Setup.of(Case("embedded", 32).config(*BARE)).program()
     program.step()
     assert all(parameter.grad is not None for parameter in program.model.parameters())
     assert all(type(module) in (torch.nn.Conv2d, torch.nn.ReLU, torch.nn.MaxPool2d) for module in program.model)
@@ -144,7 +144,7 @@ def test_a_case_that_does_not_fit_is_skipped(monkeypatch: pytest.MonkeyPatch) ->
     from src.bench import cases
 
     monkeypatch.setattr(cases, "free_bytes", lambda device: 3 * 2**30)
-    monkeypatch.setattr(steps, "set_up", lambda config: pytest.fail("it was started"))
+    monkeypatch.setattr(Setup, "of", lambda config: pytest.fail("it was started"))
     few = plan.Plan(trainer="cpu", backbones=("vgg19",), sizes=(2048,))
     for measured in steps.speed(few):
         assert not measured.values
@@ -273,8 +273,8 @@ def test_targets_are_read_from_json(tmp_path: Path) -> None:
 def test_time_to_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
     """One target is reached, one is not."""
     few = dataclasses.replace(plan.quick("cpu"), target_steps=20, target_pairs=2)
-    prepared = set_up(Case("embedded", 160).config(*BARE)).prepared
-    initial = prepared.objective(prepared.canvas.normalized()).total.item()
+    setup = Setup.of(Case("embedded", 160).config(*BARE))
+    initial = setup.run.pair.objective(setup.start).total.item()
     monkeypatch.setattr(runs, "read_targets", lambda: {("cat", "swell"): 0.9 * initial, ("cat", "dots"): 0.0})
     monkeypatch.setattr(runs, "OPTIMIZERS", {"adam": ("optimizer.lr=0.1",)})
     reached, missed = runs.target(few)

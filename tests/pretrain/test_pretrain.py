@@ -18,16 +18,15 @@ from PIL import Image
 from src.common.errors import InputError, Interrupted, NonFiniteLoss
 from src.common.signals import Interrupts
 from src.config.schema import Backbone, Logger, Trainer
-from src.encoders.registry import architecture
-from src.encoders.vgg import Extractor
-from src.encoders.weights import build_extractor
+from src.encoders.registry import encoder_spec
+from src.encoders.vgg import VGG
 from src.pretrain.config import PretrainConfig, check
 from src.pretrain.crops import Crops, find_pictures
 from src.pretrain.module import PretrainModule
 from src.pretrain.network import Trunk, layout_target, redundancy
 from src.pretrain.record import FILE, read
 from src.pretrain.run import WEIGHTS, pretrain
-from src.training.callbacks import CHECKPOINT
+from src.training.checkpoints import CHECKPOINT
 from tests.support.processes import started, wait_for
 
 PLAIN = PretrainConfig(size=16, zoom=[1.0, 2.0], rotation=0.0, jitter=0.0, noise=0.0, grey=0.0, edge=48)
@@ -94,7 +93,7 @@ def test_grey_crops_have_their_own_classes_and_equal_brightness(pictures: Path) 
 
 
 def test_folded_batch_norms_equal_unfolded_ones() -> None:
-    known = dataclasses.replace(architecture("embedded"), padding="zeros")  # as during training
+    known = dataclasses.replace(encoder_spec("embedded"), padding="zeros")  # as during training
     torch.manual_seed(0)
     trunk = Trunk(known)
     for norm in trunk.norms.values():
@@ -104,12 +103,12 @@ def test_folded_batch_norms_equal_unfolded_ones() -> None:
         torch.nn.init.normal_(norm.bias)
     trunk.eval()
     taps = [f"relu{block}_{index}" for block in range(1, 6) for index in (1, 2)]
-    extractor = Extractor(known, taps, "blur")
+    encoder = VGG(known, taps, "blur")
     for key, value in trunk.folded().items():
-        extractor.convolutions.get_parameter(key).data.copy_(value)
+        encoder.convolutions.get_parameter(key).data.copy_(value)
     image = torch.rand(2, 3, 40, 48)
     with torch.no_grad():
-        expected, found = trunk(image), extractor(extractor.normalize(image))
+        expected, found = trunk(image), encoder.features(image, taps)
     for tap in taps:
         torch.testing.assert_close(found[tap], expected[tap], rtol=1e-4, atol=1e-4)
 
@@ -177,9 +176,9 @@ def test_the_weights_load_as_a_backbone(pictures: Path, tmp_path: Path) -> None:
     state = safetensors.torch.load_file(tmp_path / WEIGHTS)
     assert {value.dtype for value in state.values()} == {torch.float16}
     assert record.parameters and record.pictures == PICTURES
-    extractor, digest = build_extractor(Backbone(weights=str(tmp_path / WEIGHTS)), ["relu3_1"])
+    encoder, digest = encoder_spec("embedded").build(Backbone(weights=str(tmp_path / WEIGHTS)), ["relu3_1"], None)
     assert digest == record.weights_sha256
-    torch.testing.assert_close(extractor.convolutions["conv3_1"].bias.half(), state["conv3_1.bias"])
+    torch.testing.assert_close(encoder.convolutions["conv3_1"].bias.half(), state["conv3_1.bias"])
 
 
 def test_a_different_recipe_in_the_same_folder_is_refused(pictures: Path, tmp_path: Path) -> None:
@@ -191,7 +190,7 @@ def test_a_different_recipe_in_the_same_folder_is_refused(pictures: Path, tmp_pa
 
 def test_the_learning_rate_rises_and_falls(pictures: Path) -> None:
     config = _config(pictures, steps=100, lr=1.0, warmup=0.1)
-    module = PretrainModule(architecture("embedded"), config, Crops(find_pictures(pictures), config))
+    module = PretrainModule(encoder_spec("embedded"), config, Crops(find_pictures(pictures), config))
     assert [module.learning_rate(step) for step in (0, 9, 10)] == pytest.approx([0.1, 1.0, 1.0])
     assert module.learning_rate(55) == pytest.approx(0.5)
     assert module.learning_rate(100) == pytest.approx(0)
@@ -258,7 +257,7 @@ def test_a_damaged_checkpoint_or_record_is_one_line(pictures: Path, tmp_path: Pa
     state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     for damaged in ({**state, "state_dict": {}}, {**state, "optimizer_states": [{"state": {}, "param_groups": []}]}):
         torch.save(damaged, tmp_path / CHECKPOINT)
-        with pytest.raises(InputError, match=r"last\.ckpt does not fit this training \(.*\); delete it to start again"):
+        with pytest.raises(InputError, match=r"last\.ckpt cannot be used \(.*\); delete it to start"):
             pretrain(config, tmp_path)
     for record in ([], {"config": 1}, {**data, "seconds": "long"}):
         (tmp_path / FILE).write_text(json.dumps(record))
