@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from src.bench import curves, sections, tables
 from src.bench import plan as plans
-from src.bench import sections
 from src.bench.sections import CURVES, DATA, DOCS, FOLDER
 from src.common.errors import InputError, Interrupted
 from src.common.tables import plain_text
@@ -38,8 +38,6 @@ def parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Measure or merge results; write them and show their tables."""
-    from src.bench import runs, tables
-
     if args.quick and args.docs:
         raise InputError("--quick and --docs do not go together: figures of a quick run mean nothing")
     chosen = sections.choose(args.sections)
@@ -59,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     found.write(DATA)
     tables.update_document(DOCS, found)
     if rows := [row for device in found.devices[:1] for row in found.section("curves", device)]:
-        runs.draw_curves(rows, CURVES)
+        curves.draw(rows, CURVES)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

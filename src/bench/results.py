@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,12 +59,13 @@ class Session:
     command: str
 
     def described(self) -> str:
-        """Return machine, date, versions, commit and command as one line."""
+        """Return machine, date, versions, commit and command, without the names of result files, as one line."""
         versions = [f"{name} {self.versions[name]}" for name in ("torch", "python") if name in self.versions]
         commit = self.commit or ""
         at = [f"commit {commit[:12]}{'-dirty' * commit.endswith('-dirty')}"] if commit else []
         machine = f"{self.device}, {self.cores} cores, {self.memory_gib:.0f} GiB"
-        return ", ".join([machine, self.started[:10], *versions, *at, self.command])
+        command = re.sub(r" --(out|from)[ =]('[^']*'|\S+)", "", self.command)
+        return ", ".join([machine, self.started[:10], *versions, *at, command])
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from src.bench.curves import summarize
 from src.bench.plan import PROGRAM
 from src.bench.results import OUT_OF_MEMORY, Results, Row
-from src.bench.runs import summarize
 from src.common.errors import InputError
 from src.common.files import write_atomically
 from src.common.tables import cell, number, to_markdown
@@ -73,7 +73,7 @@ TABLES: dict[str, tuple[str, dict[str, Figure]]] = {
         },
     ),
     "batch": (
-        "Several pairs in a batch",
+        "Many pairs at once",
         {
             "it/s of each": _value("it_per_s"),
             "it/s of all": _value("pairs_it_per_s"),

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from src.bench import __main__ as bench
-from src.bench import memory, peak_rate, plan, results, runs, sections, steps, tables, timing
+from src.bench import curves, memory, peak_rate, plan, results, runs, sections, steps, tables, timing
 from src.bench.cases import Case, Setup, Step, activations, forward_operations, network
 from src.bench.results import Measured, Results, Session
 from src.common.errors import InputError
@@ -21,7 +21,7 @@ from src.encoders.registry import VGGSpec
 from tests.conftest import ROOT
 
 CPU = torch.device("cpu")
-BARE = ("trainer=cpu",)
+BARE = ("trainer=cpu", "trainer.threads=1")
 
 
 def _session(device: str = "cpu: a processor, 2 threads", started: str = "2026-11-25T10:00:00+00:00") -> Session:
@@ -215,6 +215,11 @@ def test_the_tables_show_what_was_measured_and_nothing_else() -> None:
             assert len({line.replace(r"\|", "").count("|") for line in lines.splitlines()}) == 1, lines
 
 
+def test_the_command_is_shown_without_its_files() -> None:
+    session = dataclasses.replace(_session(), command="bench race --out a.json --from '/my results/b.json' --eager")
+    assert session.described().endswith(", bench race --eager")
+
+
 def test_a_table_names_every_session_its_rows_are_from() -> None:
     first, later = _session(), _session(started="2026-11-26T10:00:00+00:00")
     found = Results((first, later))
@@ -327,8 +332,8 @@ def test_sections_by_name() -> None:
 def test_docs_are_updated_from_the_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    document, data, curves = tmp_path / "performance.md", tmp_path / "bench.json", tmp_path / "curves.png"
-    for name, path in (("DOCS", document), ("DATA", data), ("CURVES", curves)):
+    document, data, figure = tmp_path / "performance.md", tmp_path / "bench.json", tmp_path / "curves.png"
+    for name, path in (("DOCS", document), ("DATA", data), ("CURVES", figure)):
         monkeypatch.setattr(bench, name, path)
     _results().write(data)
     assert bench.main(["--table", "--docs"]) == 2, "the document is missing"
@@ -336,7 +341,7 @@ def test_docs_are_updated_from_the_results(
     assert line == f"error: cannot read {document}: No such file or directory"
     document.write_text(f"{tables.BEGIN}\n{tables.END}\n")
     assert bench.main(["--table", "--docs"]) == 0
-    assert tables.render(_results()) in document.read_text() and results.read(data) == _results() and curves.exists()
+    assert tables.render(_results()) in document.read_text() and results.read(data) == _results() and figure.exists()
 
 
 def test_results_of_two_machines_are_merged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -350,12 +355,11 @@ def test_results_of_two_machines_are_merged(tmp_path: Path, capsys: pytest.Captu
     assert tables.render(both) in capsys.readouterr().out
 
 
-def test_the_help_imports_nothing_heavy() -> None:
-    code = (
-        "import sys, src.bench.__main__ as b\ntry: b.main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
-    )
+@pytest.mark.parametrize("arguments", [["--help"], ["sped"], ["--table", "--from", "src/assets/bench.json"]])
+def test_what_measures_nothing_imports_no_torch(arguments: list[str]) -> None:
+    code = f"import sys, src.bench.__main__ as b\ntry: b.main({arguments})\nfinally: print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("False\n") and "startup" in done.stdout
+    assert done.stdout.endswith("False\n") and "startup" in done.stdout + done.stderr
 
 
 @pytest.mark.slow
@@ -393,11 +397,11 @@ def test_a_quick_run_measures_every_section(
 
 def test_curves_are_medians_over_the_pairs(tmp_path: Path) -> None:
     rows = _results().section("curves", _session().device)
-    assert runs.median_curve(rows) == [(0, 0.1, 3.0), (5, 0.6, 0.9)]
-    found = runs.summarize(rows)
+    assert curves.median_curve(rows) == [(0, 0.1, 3.0), (5, 0.6, 0.9)]
+    found = curves.summarize(rows)
     assert (found["reached"], found["pairs"], found["end"]) == (2, 3, 0.9)
     assert found["evaluations_to_target"] == 4.0, "a pair that misses the target counts as slower than the others"
-    runs.draw_curves(rows, tmp_path / "curves.png")
+    curves.draw(rows, tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as drawn:
         assert drawn.width > 500
 
