@@ -1,1 +1,1 @@
-"""What the program costs, measured: `python -m src.bench`."""
+"""Benchmark of the program on this machine: cases, timing, results as JSON, tables for docs/performance.md."""

@@ -1,1 +1,1 @@
-"""Training the embedded backbone on a folder of images: crops, network, heads, the Lightning module."""
+"""Train the embedded backbone on a folder of images: random crops, network with heads, Lightning module, command."""
