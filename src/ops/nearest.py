@@ -1,4 +1,8 @@
-"""The nearest of many rows, for every row of others: the search behind both kinds of patches."""
+"""Nearest-neighbour search between two sets of rows, by their dot products.
+
+The product of all pairs is never materialised: a C kernel reduces it in registers where it is available; otherwise
+PyTorch computes it in blocks.
+"""
 
 from collections.abc import Iterator
 
@@ -7,47 +11,52 @@ from torch import Tensor
 
 from src.ops.kernels import products
 
-# Rows of either side that are multiplied at a time on a CPU: 4 MiB of float32, which stays in its cache, where written
-# out and read back the products would take as long as they take to compute.
+# Size of a block of products on a CPU: 4 MiB of float32, which stays in the cache.
 ROWS, COLUMNS = 512, 2048
-# On a GPU, and of all columns.
+# On a GPU a block has these rows and all columns.
 ROWS_ON_GPU = 1024
 
 
-def largest_products(rows: Tensor, columns: Tensor) -> Tensor:
-    """Return for each of `rows` (R, D) which of `columns` (C, D) it has the largest product with: (R,)."""
+def argmax_products(rows: Tensor, columns: Tensor) -> Tensor:
+    """Find for each of `rows` (R, D) the index of the one of `columns` (C, D) with the largest dot product: (R,).
+
+    Of equal products the first counts.
+    """
     if products.usable(rows, columns):
-        return products.largest(rows, columns)
-    return torch.cat([_largest(part, columns) for part in rows.split(_at_once(rows))])
+        return products.argmax_products(rows, columns)
+    return torch.cat([_argmax(block, columns) for block in rows.split(_block_rows(rows))])
 
 
-def smallest_products(rows: Tensor, columns: Tensor) -> Tensor:
-    """Return for each of `columns` (C, D) its smallest product with any of `rows` (R, D): (C,)."""
+def min_products(rows: Tensor, columns: Tensor) -> Tensor:
+    """Find for each of `columns` (C, D) its smallest dot product with any of `rows` (R, D): (C,)."""
     if products.usable(rows, columns):
-        return products.smallest(rows, columns)
+        return products.min_products(rows, columns)
     least = rows.new_full((len(columns),), torch.inf)
-    for part in rows.split(_at_once(rows)):
-        for first, found in _products(part, columns):
-            some = least[first : first + found.shape[1]]
-            torch.minimum(some, found.amin(0), out=some)
+    for block in rows.split(_block_rows(rows)):
+        for first, found in _products(block, columns):
+            part = least[first : first + found.shape[1]]
+            torch.minimum(part, found.amin(0), out=part)
     return least
 
 
-def _largest(rows: Tensor, columns: Tensor) -> Tensor:
-    found = [(each.max(1), first) for first, each in _products(rows, columns)]
-    values = torch.stack([best.values for best, _ in found])
-    places = torch.stack([best.indices + first for best, first in found])
-    return places.gather(0, values.max(0, keepdim=True).indices)[0]
+def _argmax(rows: Tensor, columns: Tensor) -> Tensor:
+    best = rows.new_full((len(rows),), -torch.inf)
+    index = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
+    for first, found in _products(rows, columns):
+        values, at = found.max(1)
+        index = torch.where(values > best, at + first, index)
+        best = torch.maximum(values, best)
+    return index
 
 
 def _products(rows: Tensor, columns: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Yield the number of a first column and the products with some, overwritten by the next."""
-    count = COLUMNS if rows.device.type == "cpu" else len(columns)
-    room = rows.new_empty(len(rows) * min(count, len(columns)))
+    """Yield blocks of products as (index of the first column, products); each block overwrites the one before."""
+    count = min(COLUMNS, len(columns)) if rows.device.type == "cpu" else len(columns)
+    buffer = rows.new_empty(len(rows) * count)
     for first in range(0, len(columns), count):
-        some = columns[first : first + count]
-        yield first, torch.mm(rows, some.T, out=room[: len(rows) * len(some)].view(len(rows), len(some)))
+        block = columns[first : first + count]
+        yield first, torch.mm(rows, block.T, out=buffer[: len(rows) * len(block)].view(len(rows), len(block)))
 
 
-def _at_once(rows: Tensor) -> int:
+def _block_rows(rows: Tensor) -> int:
     return ROWS if rows.device.type == "cpu" else ROWS_ON_GPU
