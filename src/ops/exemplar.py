@@ -26,6 +26,7 @@ class ExemplarPatches:
     """
 
     def __init__(self, example: Tensor) -> None:
+        self.example = example
         self.rows, self.columns = (side - SIZE + 1 for side in example.shape[-2:])
         # a view: the patches of a large example would take 147 times its memory
         self.patches = example[0].unfold(1, SIZE, 1).unfold(2, SIZE, 1).permute(1, 2, 0, 3, 4)
@@ -86,7 +87,7 @@ class ExemplarPatches:
     def assemble(self, origins: Tensor, image: Tensor) -> Tensor:
         """Put the patches at their places and average them where they overlap: (1, 3, H, W) as `image`."""
         origins = self._clamped(origins)
-        return average_overlaps(lambda rows: self._at(origins[:, rows]).T.unsqueeze(0), image, SIZE)
+        return average_overlaps(lambda y, x: self.example[:, :, origins[0] + y, origins[1] + x], image, SIZE)
 
     @cached_property
     def _keys(self) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,10 @@ Patches of an image are taken on a grid of every `STRIDE`-th position. Cutting a
 and on pixels alike (ops/exemplar).
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +37,7 @@ class StylePatches:
         dtype: of the search's products; bfloat16 is several times faster where the hardware supports it.
 
     Attributes:
-        patches: (P, N x 3 x 3).
+        patches: (P, N, 3, 3).
         directions: the patches less their mean, normalised, (P, N x 3 x 3).
         energy: mean sum of squares of a position, (1,).
     """
@@ -45,9 +47,11 @@ class StylePatches:
         stride = 1
         while (features.shape[2] // stride) * (features.shape[3] // stride) > MOST:
             stride += 1
-        self.patches = F.unfold(features, SIZE, stride=stride)[0].T.contiguous()
+        patches = F.unfold(features, SIZE, stride=stride)[0].T.contiguous()
         # cosine similarity, because Euclidean distance would prefer style patches of low contrast
-        self.directions = F.normalize(self.patches - self.patches.mean(0), dim=1).to(dtype)
+        self.directions = F.normalize(patches - patches.mean(0), dim=1).to(dtype)
+        patches = patches.view(len(patches), -1, SIZE, SIZE)
+        self.patches = patches.contiguous(memory_format=torch.channels_last)  # as `assembled` reads them
 
     def nearest(self, features: Tensor) -> Tensor:
         """Find the most similar style patch for each patch of features (B, N, H, W).
@@ -73,21 +77,15 @@ class StylePatches:
         is weighted by the number of patches that cover it.
         """
         grid = indices.view(-1, *grid_shape(features))
-        return average_overlaps(lambda rows: self.taken(grid[:, rows].flatten(1)), features, SIZE)
+        return average_overlaps(partial(self._pixels, grid), features, SIZE)
 
-    def taken(self, indices: Tensor) -> Tensor:
-        """Return the style patches of the indices: (B, L) to (B, N x 3 x 3, L)."""
-        return self.patches[indices.flatten()].view(*indices.shape, -1).mT
+    def _pixels(self, grid: Tensor, y: int, x: int) -> Tensor:
+        """Return position (y, x) of the patches of a grid of indices (B, rows, columns): (B, N, rows, columns)."""
+        return self.patches[:, :, y, x][grid].permute(0, 3, 1, 2)
 
     def relative(self, distance: Tensor, positions: int) -> Tensor:
-        """Normalise the squared distance to the `assembled` features.
-
-        Args:
-            distance: (B,), a sum over positions.
-            positions: their number.
-
-        Returns:
-            (B,), the mean over positions relative to the mean energy of the style's positions.
+        """Divide the squared distance to the `assembled` features, (B,), summed over so many positions, by that number
+        and by the mean energy of the style's positions.
         """
         return distance / positions / self.energy.clamp_min(EPSILON)
 
@@ -103,9 +101,8 @@ class JoinedPatches(StylePatches):
         """Find the most similar patch of each sample's own style: (B, L)."""
         return torch.cat([part.nearest(each) for part, each in zip(self.parts, features.split(1), strict=True)])
 
-    def taken(self, indices: Tensor) -> Tensor:
-        """Return the patches of each sample's own style: (B, L) to (B, N x 3 x 3, L)."""
-        return torch.cat([part.taken(each) for part, each in zip(self.parts, indices.split(1), strict=True)])
+    def _pixels(self, grid: Tensor, y: int, x: int) -> Tensor:
+        return torch.cat([part._pixels(each, y, x) for part, each in zip(self.parts, grid.split(1), strict=True)])
 
 
 def grid_shape(image: Tensor) -> tuple[int, int]:
@@ -135,33 +132,24 @@ def grid_bands(padded: Tensor, size: int) -> Iterator[slice]:
         yield slice(STRIDE * first, STRIDE * (min(count, first + step) - 1) + size)
 
 
-def average_overlaps(patches: Callable[[slice], Tensor], like: Tensor, size: int) -> Tensor:
+def average_overlaps(pixels: Callable[[int, int], Tensor], like: Tensor, size: int) -> Tensor:
     """Put patches at their places and average them where they overlap, (B, N, H, W).
 
     Args:
-        patches: rows of the grid to their patches, (B, N x size x size, rows x columns), ordered as by `F.unfold`;
-            called for a part of the rows at a time, because all patches together are much larger than the image.
-        like: an image of the shape to return.
+        pixels: row and column inside a patch to the values of all patches there, (B, N, rows, columns) of the grid.
+        like: an image of the shape and memory layout to return.
         size: side of a patch, odd.
     """
-    height, width = like.shape[-2:]
-    half, (rows, columns) = size // 2, grid_shape(like)
-    result: Tensor | None = None
-    step = STRIDE * _rows_at_once(like, size)
-    for top in range(0, height, step):
-        bottom = min(height, top + step)
-        part = slice(max(0, -(-(top - half) // STRIDE)), min(rows, (bottom - 1 + half) // STRIDE + 1))
-        given = patches(part)
-        covered = (STRIDE * (part.stop - part.start - 1) + size, STRIDE * (columns - 1) + size)
-        total = F.fold(given, covered, size, stride=STRIDE)
-        count = F.fold(torch.ones_like(given[:1, : size * size]), covered, size, stride=STRIDE)
-        first = top + half - STRIDE * part.start
-        band = (total / count)[:, :, first : first + bottom - top, half : half + width]
-        if result is None:
-            result = torch.empty_like(like, dtype=band.dtype)  # in the memory layout of `like`
-        result[:, :, top:bottom] = band
-    assert result is not None
-    return result
+    (height, width), (rows, columns), half = like.shape[-2:], grid_shape(like), size // 2
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    total = pad_for_patches(torch.zeros_like(like, dtype=dtype), size, "constant")
+    count = torch.zeros_like(total[:1, :1])
+    for y, x in itertools.product(range(size), repeat=2):
+        at = (..., slice(y, y + STRIDE * rows - 1, STRIDE), slice(x, x + STRIDE * columns - 1, STRIDE))
+        total[at] += pixels(y, x)
+        count[at] += 1
+    inside = (..., slice(half, half + height), slice(half, half + width))
+    return torch.div(total[inside], count[inside], out=torch.empty_like(like, dtype=dtype))
 
 
 def _rows_at_once(image: Tensor, size: int) -> int:

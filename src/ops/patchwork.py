@@ -79,12 +79,9 @@ def pyramid_levels(longest: int) -> tuple[list[int], list[int]]:
         The levels where the style is searched, which grow by sqrt(2) up to at most half the image's side, and the finer
         levels, which grow by at most 2: few, because each averaging of patches blurs thin lines.
     """
-    halvings = 2
-    while longest / math.sqrt(2) ** halvings > SEARCH_EDGE:
-        halvings += 1
-    searched = [round(longest / math.sqrt(2) ** halvings)]
-    while (coarser := round(longest / math.sqrt(2) ** (halvings + len(searched)))) >= COARSEST_EDGE:
-        searched.insert(0, coarser)
+    edges = [longest / math.sqrt(2) ** k for k in range(2, 64)]
+    small = [round(edge) for edge in edges if edge <= SEARCH_EDGE]
+    searched = [edge for edge in small if edge >= COARSEST_EDGE][::-1] or small[:1]
     refined = [longest]
     while (coarser := round(refined[0] / 2)) > searched[-1]:
         refined.insert(0, coarser)
