@@ -29,6 +29,7 @@ TIMEOUT_SECONDS = 60
 FALLBACK = "PyTorch's own operators are used, which are slower"
 
 _enabled = True
+_logged: set[str] = set()
 
 
 def enabled() -> bool:
@@ -56,21 +57,24 @@ def load(name: str) -> ctypes.CDLL | None:
     """
     compiler = find_compiler()
     if compiler is None:
-        _log_once(f"no C compiler found (CC, {', '.join(COMPILERS)}): {FALLBACK}")
+        _log_once("no C compiler found", f"(CC, {', '.join(COMPILERS)}): {FALLBACK}")
         return None
     try:
         library = _compiled(Path(__file__).with_name(f"{name}.c"), compiler)
     except (OSError, subprocess.SubprocessError) as error:
         lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        _log_once(f"the C kernels could not be compiled ({lines[-1] if lines else type(error).__name__}): {FALLBACK}")
+        reason = lines[-1] if lines else type(error).__name__
+        _log_once("the C kernels could not be compiled", f"({reason}): {FALLBACK}")
         return None
     library.space.restype = ctypes.c_size_t
     return library
 
 
-@lru_cache
-def _log_once(line: str) -> None:
-    log.info("%s", line)
+def _log_once(fact: str, details: str) -> None:
+    """Log a fact once in the process, although it may be found for each kernel."""
+    if fact not in _logged:
+        _logged.add(fact)
+        log.info("%s %s", fact, details)
 
 
 def find_compiler() -> str | None:
@@ -100,7 +104,7 @@ def _compiled(source: Path, compiler: str) -> ctypes.CDLL:
         try:
             write_atomically(cached, linked.read_bytes())
         except InputError:
-            _log_once(f"cannot write to {cached.parent}: the C kernels are compiled for this process alone")
+            _log_once("cannot write to", f"{cached.parent}: the C kernels are compiled for this process alone")
         return ctypes.CDLL(str(linked))
 
 
