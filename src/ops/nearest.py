@@ -4,6 +4,7 @@ The product of all pairs is never materialised: a C kernel reduces it in registe
 PyTorch computes it in blocks.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -24,7 +25,13 @@ def argmax_products(rows: Tensor, columns: Tensor) -> Tensor:
     """
     if products.usable(rows, columns):
         return products.argmax_products(rows, columns)
-    return torch.cat([_argmax(block, columns) for block in rows.split(_block_rows(rows))])
+    best = rows.new_full((len(rows),), -torch.inf)
+    index = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
+    for top, left, found in _blocks(rows, columns):
+        part, (values, at) = slice(top, top + len(found)), found.max(1)
+        index[part] = torch.where(values > best[part], at + left, index[part])
+        best[part] = torch.maximum(values, best[part])
+    return index
 
 
 def min_products(rows: Tensor, columns: Tensor) -> Tensor:
@@ -32,31 +39,18 @@ def min_products(rows: Tensor, columns: Tensor) -> Tensor:
     if products.usable(rows, columns):
         return products.min_products(rows, columns)
     least = rows.new_full((len(columns),), torch.inf)
-    for block in rows.split(_block_rows(rows)):
-        for first, found in _products(block, columns):
-            part = least[first : first + found.shape[1]]
-            torch.minimum(part, found.amin(0), out=part)
+    for _, first, found in _blocks(rows, columns):
+        part = least[first : first + found.shape[1]]
+        torch.minimum(part, found.amin(0), out=part)
     return least
 
 
-def _argmax(rows: Tensor, columns: Tensor) -> Tensor:
-    best = rows.new_full((len(rows),), -torch.inf)
-    index = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
-    for first, found in _products(rows, columns):
-        values, at = found.max(1)
-        index = torch.where(values > best, at + first, index)
-        best = torch.maximum(values, best)
-    return index
-
-
-def _products(rows: Tensor, columns: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Yield blocks of products as (index of the first column, products); each block overwrites the one before."""
-    count = min(COLUMNS, len(columns)) if rows.device.type == "cpu" else len(columns)
-    buffer = rows.new_empty(len(rows) * count)
-    for first in range(0, len(columns), count):
-        block = columns[first : first + count]
-        yield first, torch.mm(rows, block.T, out=buffer[: len(rows) * len(block)].view(len(rows), len(block)))
-
-
-def _block_rows(rows: Tensor) -> int:
-    return ROWS if rows.device.type == "cpu" else ROWS_ON_GPU
+def _blocks(rows: Tensor, columns: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+    """Yield blocks of products with the indices of their first row and column; each overwrites the one before."""
+    height, width = (ROWS, COLUMNS) if rows.device.type == "cpu" else (ROWS_ON_GPU, len(columns))
+    buffer = rows.new_empty(min(height, len(rows)) * min(width, len(columns)))
+    for top in range(0, len(rows), height):
+        for left in range(0, len(columns), width):
+            some, others = rows[top : top + height], columns[left : left + width]
+            shape = (len(some), len(others))
+            yield top, left, torch.mm(some, others.T, out=buffer[: math.prod(shape)].view(shape))
