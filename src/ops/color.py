@@ -47,6 +47,3 @@ def _power(matrix: Tensor, exponent: float, floor: float) -> Tensor:
     """Return a power of symmetric matrices (B, 3, 3), with eigenvalues below `floor` raised to it."""
     values, vectors = torch.linalg.eigh(matrix)
     return vectors @ torch.diag_embed(values.clamp_min(floor) ** exponent) @ vectors.mT
-
-
-recolored = match_colors

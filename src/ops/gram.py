@@ -15,7 +15,7 @@ EPSILON = 1e-12
 
 
 @dataclass(frozen=True)
-class Statistics:
+class FeatureStatistics:
     """Gram matrix, mean and covariance of the channels of one layer: all that the style losses read.
 
     Attributes:
@@ -31,18 +31,18 @@ class Statistics:
     positions: int | Tensor
 
     @classmethod
-    def of(cls, features: Tensor) -> "Statistics":
+    def of(cls, features: Tensor) -> "FeatureStatistics":
         """Measure features (B, N, H, W)."""
-        return cls.of_sums(*moment_sums(features), positions(features))
+        return cls.from_sums(*moment_sums(features), positions(features))
 
     @classmethod
-    def of_sums(cls, gram: Tensor, total: Tensor, positions: int) -> "Statistics":
+    def from_sums(cls, gram: Tensor, total: Tensor, positions: int) -> "FeatureStatistics":
         """Compute the statistics from the sums over M positions that `moment_sums` returns."""
         mean = total / positions
         return cls(gram, mean, gram / positions - mean.unsqueeze(2) * mean.unsqueeze(1), positions)
 
     @classmethod
-    def joined(cls, samples: "Sequence[Statistics]") -> "Statistics":
+    def joined(cls, samples: "Sequence[FeatureStatistics]") -> "FeatureStatistics":
         """Concatenate the statistics of several samples along the batch."""
         gram, mean, covariance = (
             torch.cat([getattr(each, name) for each in samples]) for name in ("gram", "mean", "covariance")
@@ -60,12 +60,6 @@ def moment_sums(features: Tensor) -> tuple[Tensor, Tensor]:
     return _MomentSums.apply(features.flatten(2))
 
 
-def moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the Gram matrix as `moment_sums` does, and the mean of each channel, (B, N)."""
-    gram, total = moment_sums(features)
-    return gram, total / positions(features)
-
-
 class _MomentSums(torch.autograd.Function):
     """F F^T and F 1, with the gradient (G' + G'^T) F + s' 1^T computed as one product.
 
@@ -76,7 +70,7 @@ class _MomentSums(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, flat: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(flat)
-        wide = widened(flat)
+        wide = at_least_float32(flat)
         return wide @ wide.mT, wide.sum(2)
 
     @staticmethod
@@ -88,7 +82,7 @@ class _MomentSums(torch.autograd.Function):
         return torch.baddbmm(total.unsqueeze(2), symmetric, flat)
 
 
-def widened(features: Tensor) -> Tensor:
+def at_least_float32(features: Tensor) -> Tensor:
     """Convert bfloat16 features to float32, which sums over positions need; leave other dtypes as they are."""
     return features.float() if features.dtype == torch.bfloat16 else features
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from src.ops.gram import EPSILON, Statistics, energy
+from src.ops.gram import EPSILON, FeatureStatistics, energy
 
 
 def content_equations(target: Tensor) -> float:
@@ -42,24 +42,24 @@ def content_normalized(target: Tensor) -> Tensor:
     return 1 / energy(target).clamp_min(EPSILON)
 
 
-def style_equations(image: Statistics, target: Statistics) -> Tensor:
+def style_equations(image: FeatureStatistics, target: FeatureStatistics) -> Tensor:
     """Compute eq. 4 for one layer, (B,), with Gram matrices divided by their number of positions."""
     channels = image.gram.shape[1]
     return energy(image.gram / image.positions - target.gram / target.positions) / (4 * channels**2)
 
 
-def style_published(image: Statistics, target: Statistics) -> Tensor:
+def style_published(image: FeatureStatistics, target: FeatureStatistics) -> Tensor:
     """Compute the mean squared difference of Gram matrices that are not normalised, as the published program: (B,)."""
     return (image.gram - target.gram).square().flatten(1).mean(1)
 
 
-def style_normalized(image: Statistics, target: Statistics) -> Tensor:
+def style_normalized(image: FeatureStatistics, target: FeatureStatistics) -> Tensor:
     """Compute the squared difference of the Gram matrices per position, relative to the target's energy: (B,)."""
     goal = target.gram / target.positions
     return energy(image.gram / image.positions - goal) / energy(goal).clamp_min(EPSILON)
 
 
-def style_moments(image: Statistics, target: Statistics) -> Tensor:
+def style_moments(image: FeatureStatistics, target: FeatureStatistics) -> Tensor:
     """Compute half the relative squared error of the covariances plus half that of the means: (B,).
 
     A Gram matrix combines the two (Li, Wang, Liu and Hou 2017, "Demystifying neural style transfer").
@@ -88,22 +88,22 @@ class LossForm:
     """One row of the table above.
 
     Attributes:
-        content: target features (B, N, H, W) to the factor of the squared distance of the content features.
+        content_factor: target features (B, N, H, W) to the factor of the squared distance of the content features.
         style: statistics of the image and of the target at one layer to the layer's style loss, (B,).
-        averaged: whether the layers' style losses are averaged; otherwise they are summed.
-        extended: whether the patch loss and the palette loss are added.
+        average_layers: whether the layers' style losses are averaged; otherwise they are summed.
+        with_patches: whether the patch loss and the palette loss are added.
     """
 
-    content: Callable[[Tensor], Tensor | float]
-    style: Callable[[Statistics, Statistics], Tensor]
-    averaged: bool
-    extended: bool = False
+    content_factor: Callable[[Tensor], Tensor | float]
+    style: Callable[[FeatureStatistics, FeatureStatistics], Tensor]
+    average_layers: bool
+    with_patches: bool = False
 
 
 LOSS_FORMS = {
-    "normalized": LossForm(content_normalized, style_normalized, averaged=True),
-    "moments": LossForm(content_normalized, style_moments, averaged=True),
-    "patches": LossForm(content_normalized, style_moments, averaged=True, extended=True),
-    "equations": LossForm(content_equations, style_equations, averaged=True),
-    "published": LossForm(content_published, style_published, averaged=False),
+    "normalized": LossForm(content_normalized, style_normalized, average_layers=True),
+    "moments": LossForm(content_normalized, style_moments, average_layers=True),
+    "patches": LossForm(content_normalized, style_moments, average_layers=True, with_patches=True),
+    "equations": LossForm(content_equations, style_equations, average_layers=True),
+    "published": LossForm(content_published, style_published, average_layers=False),
 }

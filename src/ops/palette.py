@@ -63,18 +63,18 @@ class Palette:
         whole._parts = [_Distribution.joined(parts) for parts in zip(*(each._parts for each in palettes), strict=True)]
         return whole
 
-    def loss(self, image: Tensor, sparing: bool = False) -> Tensor:
+    def loss(self, image: Tensor, recompute: bool = False) -> Tensor:
         """Compute the sliced Wasserstein distance of an image, relative to the style's variance: (B,).
 
         The mean over directions and block sizes for the colours, plus `CHANGE_WEIGHT` times that for their changes.
 
         Args:
             image: (B, 3, H, W), normalised like the style.
-            sparing: save memory by recomputing each distribution in the backward pass.
+            recompute: save memory by recomputing each distribution in the backward pass.
         """
         distances = [
             checkpoint(part.distance, image, use_reentrant=False, preserve_rng_state=False)
-            if sparing
+            if recompute
             else part.distance(image)
             for part in self._parts
         ]

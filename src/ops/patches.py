@@ -20,13 +20,13 @@ from torch import Tensor
 from src.ops.gram import EPSILON, energy, positions
 from src.ops.nearest import argmax_products
 
-SIZE = 3
+PATCH_SIZE = 3
 # Distance between neighbouring patches of the image: at 2, patches of 3 x 3 still cover every position.
 STRIDE = 2
 # Most style patches to search; a larger style is sampled on a coarser grid, which bounds the cost.
-MOST = 16384
-# Most bytes of patches that are cut out or averaged at a time.
-PART = 24 * 2**20
+MAX_PATCHES = 16384
+# Most bytes of patches that are cut out at a time.
+CHUNK_BYTES = 24 * 2**20
 
 
 class StylePatches:
@@ -45,13 +45,13 @@ class StylePatches:
     def __init__(self, features: Tensor, dtype: torch.dtype) -> None:
         self.energy = energy(features) / positions(features)
         stride = 1
-        while (features.shape[2] // stride) * (features.shape[3] // stride) > MOST:
+        while (features.shape[2] // stride) * (features.shape[3] // stride) > MAX_PATCHES:
             stride += 1
-        patches = F.unfold(features, SIZE, stride=stride)[0].T.contiguous()
+        patches = F.unfold(features, PATCH_SIZE, stride=stride)[0].T.contiguous()
         # cosine similarity, because Euclidean distance would prefer style patches of low contrast
         self.directions = F.normalize(patches - patches.mean(0), dim=1).to(dtype)
-        patches = patches.view(len(patches), -1, SIZE, SIZE)
-        self.patches = patches.contiguous(memory_format=torch.channels_last)  # as `assembled` reads them
+        patches = patches.view(len(patches), -1, PATCH_SIZE, PATCH_SIZE)
+        self.patches = patches.contiguous(memory_format=torch.channels_last)  # as `assemble` reads them
 
     def nearest(self, features: Tensor) -> Tensor:
         """Find the most similar style patch for each patch of features (B, N, H, W).
@@ -61,8 +61,8 @@ class StylePatches:
         Returns:
             (B, L), indices into `patches` for the L places of the grid.
         """
-        image = pad_for_patches(features, SIZE, "replicate")
-        bands = [image[:, :, rows] for rows in grid_bands(image, SIZE)]
+        image = pad_for_patches(features, PATCH_SIZE, "replicate")
+        bands = [image[:, :, rows] for rows in grid_bands(image, PATCH_SIZE)]
         total = torch.stack([_cut(band).sum(2) for band in bands]).sum(0)
         mean = (total / math.prod(grid_shape(features))).unsqueeze(2)
         return torch.cat([self._search((_cut(band) - mean).to(self.directions.dtype)) for band in bands], 1)
@@ -70,22 +70,22 @@ class StylePatches:
     def _search(self, patches: Tensor) -> Tensor:
         return torch.stack([argmax_products(sample.T.contiguous(), self.directions) for sample in patches])
 
-    def assembled(self, indices: Tensor, features: Tensor) -> Tensor:
+    def assemble(self, indices: Tensor, features: Tensor) -> Tensor:
         """Average the style patches of the indices (B, L) where they overlap: (B, N, H, W) as `features`.
 
         The squared distance of all patches has the same gradient as the distance to this average, where each position
         is weighted by the number of patches that cover it.
         """
         grid = indices.view(-1, *grid_shape(features))
-        return average_overlaps(partial(self._pixels, grid), features, SIZE)
+        return average_overlaps(partial(self._pixels, grid), features, PATCH_SIZE)
 
     def _pixels(self, grid: Tensor, y: int, x: int) -> Tensor:
         """Return position (y, x) of the patches of a grid of indices (B, rows, columns): (B, N, rows, columns)."""
         return self.patches[:, :, y, x][grid].permute(0, 3, 1, 2)
 
     def relative(self, distance: Tensor, positions: int) -> Tensor:
-        """Divide the squared distance to the `assembled` features, (B,), summed over so many positions, by that number
-        and by the mean energy of the style's positions.
+        """Divide the squared distance to the features of `assemble`, (B,), summed over so many positions, by that
+        number and by the mean energy of the style's positions.
         """
         return distance / positions / self.energy.clamp_min(EPSILON)
 
@@ -125,7 +125,7 @@ def pad_for_patches(image: Tensor, size: int, mode: str) -> Tensor:
 
 
 def grid_bands(padded: Tensor, size: int) -> Iterator[slice]:
-    """Yield the rows of a padded image that hold some rows of its grid, from top to bottom, at most `PART` a time."""
+    """Yield the rows of a padded image that hold some rows of its grid, top to bottom, `CHUNK_BYTES` at a time."""
     count = (padded.shape[2] - size) // STRIDE + 1
     step = _rows_at_once(padded, size)
     for first in range(0, count, step):
@@ -153,10 +153,10 @@ def average_overlaps(pixels: Callable[[int, int], Tensor], like: Tensor, size: i
 
 
 def _rows_at_once(image: Tensor, size: int) -> int:
-    """Return the rows of the grid whose patches take at most `PART` bytes of float32."""
+    """Return the rows of the grid whose patches take at most `CHUNK_BYTES` in float32."""
     batch, channels, _, width = image.shape
-    return max(1, PART // (batch * channels * size * size * (width // STRIDE + 1) * 4))
+    return max(1, CHUNK_BYTES // (batch * channels * size * size * (width // STRIDE + 1) * 4))
 
 
 def _cut(image: Tensor) -> Tensor:
-    return F.unfold(image, SIZE, stride=STRIDE)
+    return F.unfold(image, PATCH_SIZE, stride=STRIDE)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.ops.gram import Statistics, moments, squared_distance
+from src.ops.gram import FeatureStatistics, moment_sums, squared_distance
 from src.ops.losses import LOSS_FORMS, LossForm, content_equations, style_equations, total_variation
 
 
@@ -14,17 +14,17 @@ def _convolved(seed: int, height: int = 5, width: int = 7) -> torch.Tensor:
 
 
 def _content(form: LossForm, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    return form.content(target) * squared_distance(features, target)
+    return form.content_factor(target) * squared_distance(features, target)
 
 
 def _style(form: LossForm, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    return form.style(Statistics.of(features), Statistics.of(target))
+    return form.style(FeatureStatistics.of(features), FeatureStatistics.of(target))
 
 
 def test_gram_matrix_equals_numpy() -> None:
     features = np.random.default_rng(0).normal(size=(3, 4, 5, 6))
     expected = np.stack([[[sum(f[i].ravel() * f[j].ravel()) for j in range(4)] for i in range(4)] for f in features])
-    np.testing.assert_allclose(moments(torch.from_numpy(features))[0].numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(moment_sums(torch.from_numpy(features))[0].numpy(), expected, rtol=1e-12)
 
 
 def test_content_gradient_is_equation_2() -> None:
@@ -41,7 +41,7 @@ def test_style_gradient_is_equation_6() -> None:
     """At equal sizes, dE/dF before the ReLU is 1/(N^2 M^2) F^T (G - A) where F > 0, else 0."""
     convolved, style = _convolved(0).requires_grad_(), _convolved(1).relu()
     features = convolved.relu()
-    style_equations(Statistics.of(features), Statistics.of(style)).sum().backward()
+    style_equations(FeatureStatistics.of(features), FeatureStatistics.of(style)).sum().backward()
     channels, positions = 4, 35
     flat = features.detach()[0].flatten(1)
     difference = flat @ flat.T - style[0].flatten(1) @ style[0].flatten(1).T
@@ -52,9 +52,11 @@ def test_style_gradient_is_equation_6() -> None:
 
 def test_style_equation_4_at_equal_sizes() -> None:
     features, style = _convolved(2), _convolved(3)
-    gram, target = moments(features)[0][0], moments(style)[0][0]
+    gram, target = moment_sums(features)[0][0], moment_sums(style)[0][0]
     expected = ((gram - target) ** 2).sum() / (4 * 4**2 * 35**2)
-    torch.testing.assert_close(style_equations(Statistics.of(features), Statistics.of(style))[0], expected)
+    torch.testing.assert_close(
+        style_equations(FeatureStatistics.of(features), FeatureStatistics.of(style))[0], expected
+    )
 
 
 @pytest.mark.parametrize("form", ["equations", "normalized", "moments"])
@@ -123,32 +125,32 @@ def test_squared_distance_and_its_gradient_equal_the_definition() -> None:
 def test_sums_over_bands_add_up_to_the_whole() -> None:
     """Large images are measured in bands of rows."""
     features, target = _convolved(0, 8), _convolved(1, 8)
-    whole, parts = moments(features), [moments(part) for part in features.split(3, 2)]
+    whole, parts = moment_sums(features), [moment_sums(part) for part in features.split(3, 2)]
     torch.testing.assert_close(whole[0], sum(gram for gram, _ in parts))
-    rows = [part.shape[2] / 8 for part in features.split(3, 2)]
-    torch.testing.assert_close(whole[1], sum(share * mean for share, (_, mean) in zip(rows, parts, strict=True)))
+    torch.testing.assert_close(whole[1], sum(total for _, total in parts))
     distances = map(squared_distance, features.split(3, 2), target.split(3, 2))
     torch.testing.assert_close(squared_distance(features, target), sum(distances))
 
 
-def test_gram_mean_and_their_gradients_equal_the_definition() -> None:
+def test_moment_sums_and_their_gradients_equal_the_definition() -> None:
     features = _convolved(0).requires_grad_()
-    assert torch.autograd.gradcheck(moments, features)
-    gram, mean = moments(features)
-    torch.testing.assert_close(mean, features.flatten(2).mean(2))
+    assert torch.autograd.gradcheck(moment_sums, features)
+    gram, total = moment_sums(features)
+    torch.testing.assert_close(total, features.flatten(2).sum(2))
     torch.testing.assert_close(gram, features.flatten(2) @ features.flatten(2).mT)
 
 
 @pytest.mark.parametrize("form", sorted(LOSS_FORMS))
 def test_joined_targets_of_different_sizes_give_each_sample_its_own_loss(form: str) -> None:
     image = torch.cat([_convolved(1), _convolved(2)])
-    targets = [Statistics.of(_convolved(3, 6, 4)), Statistics.of(_convolved(4, 9, 8))]
-    found = LOSS_FORMS[form].style(Statistics.of(image), Statistics.joined(targets))
+    targets = [FeatureStatistics.of(_convolved(3, 6, 4)), FeatureStatistics.of(_convolved(4, 9, 8))]
+    found = LOSS_FORMS[form].style(FeatureStatistics.of(image), FeatureStatistics.joined(targets))
     alone = [
-        LOSS_FORMS[form].style(Statistics.of(one), target) for one, target in zip(image.split(1), targets, strict=True)
+        LOSS_FORMS[form].style(FeatureStatistics.of(one), target)
+        for one, target in zip(image.split(1), targets, strict=True)
     ]
     torch.testing.assert_close(found, torch.cat(alone))
     content = [_convolved(5), 3 * _convolved(6)]
-    factors = [torch.as_tensor(LOSS_FORMS[form].content(each)).expand(1) for each in content]
-    joined = torch.as_tensor(LOSS_FORMS[form].content(torch.cat(content))).expand(2)
+    factors = [torch.as_tensor(LOSS_FORMS[form].content_factor(each)).expand(1) for each in content]
+    joined = torch.as_tensor(LOSS_FORMS[form].content_factor(torch.cat(content))).expand(2)
     torch.testing.assert_close(joined, torch.cat(factors))

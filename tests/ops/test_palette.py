@@ -92,11 +92,11 @@ def test_a_style_of_one_colour_has_a_finite_loss() -> None:
     assert (gradient * image).sum() > 0, "a descent step moves towards the colour of the style"
 
 
-@pytest.mark.parametrize("sparing", [False, True])
-def test_joined_palettes_give_each_sample_the_loss_of_its_own_style(sparing: bool) -> None:
+@pytest.mark.parametrize("recompute", [False, True])
+def test_joined_palettes_give_each_sample_the_loss_of_its_own_style(recompute: bool) -> None:
     image = _image(0, 16, 24, samples=2).requires_grad_()
     palettes = [Palette(_image(seed, 16, 16 + 8 * seed), (16, 24)) for seed in (1, 2)]
-    found = Palette.joined(palettes).loss(image, sparing)
+    found = Palette.joined(palettes).loss(image, recompute)
     expected = torch.cat([palette.loss(one) for palette, one in zip(palettes, image.split(1), strict=True)])
     torch.testing.assert_close(found, expected)
     assert found[0] != found[1]

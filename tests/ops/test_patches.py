@@ -37,7 +37,7 @@ def test_nearest_equals_brute_force(height: int, width: int) -> None:
 def test_a_style_is_assembled_from_its_own_patches(height: int, width: int) -> None:
     style = _features(0, height, width)
     patches = StylePatches(style, torch.float64)
-    target = patches.assembled(patches.nearest(style), style)
+    target = patches.assemble(patches.nearest(style), style)
     assert target.shape == style.shape
     inner = (slice(None), slice(None), slice(2, -2), slice(2, -2))  # patches at the border contain padding
     torch.testing.assert_close(target[inner], style[inner])
@@ -47,7 +47,7 @@ def test_gradient_of_the_loss_is_that_of_all_patches_divided_by_their_overlap() 
     style, image = _features(0, 9, 9), _features(1, 7, 7).requires_grad_()
     patches = StylePatches(style, torch.float64)
     places = patches.nearest(image.detach())
-    distance = squared_distance(image, patches.assembled(places, image))
+    distance = squared_distance(image, patches.assemble(places, image))
     (towards,) = torch.autograd.grad(patches.relative(distance, 49).sum(), image)
     padded = torch.nn.functional.pad(image, (1, 1, 1, 1), mode="constant")
     mine = torch.nn.functional.unfold(padded, 3, stride=STRIDE)[0].T
@@ -61,7 +61,7 @@ def test_gradient_of_the_loss_is_that_of_all_patches_divided_by_their_overlap() 
 
 
 def test_a_large_style_is_sampled_down_to_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.ops.patches.MOST", 20)
+    monkeypatch.setattr("src.ops.patches.MAX_PATCHES", 20)
     style = _features(0, 12, 12)
     patches = StylePatches(style, torch.float32)
     assert len(patches.patches) <= 20
@@ -73,23 +73,23 @@ def test_searching_in_bands_finds_the_same_patches(height: int, width: int, monk
     style, image = _features(0, 9, 9), _features(1, height, width, samples=2)
     patches = StylePatches(style, torch.float64)
     places = patches.nearest(image)
-    monkeypatch.setattr(patches_module, "PART", 1)
+    monkeypatch.setattr(patches_module, "CHUNK_BYTES", 1)
     assert torch.equal(patches.nearest(image), places)
 
 
-@pytest.mark.parametrize("part", [patches_module.PART, 1])
+@pytest.mark.parametrize("part", [patches_module.CHUNK_BYTES, 1])
 def test_joined_patches_give_each_sample_those_of_its_own_style(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patches_module, "PART", part)
+    monkeypatch.setattr(patches_module, "CHUNK_BYTES", part)
     image = _features(1, 16, 11, samples=2)
     styles = [StylePatches(_features(2, 9, 9), torch.float64), StylePatches(_features(3, 7, 12), torch.float64)]
     joined = JoinedPatches(styles)
     places = joined.nearest(image)
-    distance = squared_distance(image, joined.assembled(places, image))
+    distance = squared_distance(image, joined.assemble(places, image))
     for sample, style in enumerate(styles):
         one = image[sample : sample + 1]
         alone = style.nearest(one)
         assert torch.equal(places[sample : sample + 1], alone)
-        expected = style.relative(squared_distance(one, style.assembled(alone, one)), 176)
+        expected = style.relative(squared_distance(one, style.assemble(alone, one)), 176)
         torch.testing.assert_close(joined.relative(distance, 176)[sample : sample + 1], expected)
 
 

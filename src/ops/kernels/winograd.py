@@ -25,7 +25,7 @@ BLOCK = 32
 TOLERANCE = 1e-4
 
 
-class Filters:
+class Convolution:
     """A convolution with fixed, transformed weights, for its output and for the gradient of its input.
 
     Args:
@@ -69,7 +69,7 @@ def _is_correct() -> bool:
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(1, BLOCK, 7, 9, generator=generator).contiguous(memory_format=torch.channels_last)
     weight = torch.randn(BLOCK, BLOCK, 3, 3, generator=generator)
-    found = Filters(weight, replicate=False)(values, torch.zeros(BLOCK), False)
+    found = Convolution(weight, replicate=False)(values, torch.zeros(BLOCK), False)
     expected = F.conv2d(values, weight, padding=1)
     return bool((found - expected).norm() < TOLERANCE * expected.norm())
 

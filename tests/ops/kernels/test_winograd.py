@@ -39,7 +39,7 @@ def test_values_and_gradients_equal_a_plain_convolution(shape: tuple[int, ...], 
     values = torch.randn(shape, generator=generator).requires_grad_()
     weight, bias = torch.randn(96, shape[1], 3, 3, generator=generator), torch.randn(96, generator=generator)
     exact = values.detach().double().requires_grad_()
-    found = winograd.Filters(weight, replicate)(values, bias, relu)
+    found = winograd.Convolution(weight, replicate)(values, bias, relu)
     expected = _expected(exact, weight, bias, relu, replicate)
     assert found.is_contiguous(memory_format=torch.channels_last)
     _assert_near(found, expected)
@@ -56,7 +56,7 @@ def test_values_and_gradients_equal_a_plain_convolution(shape: tuple[int, ...], 
 def test_result_does_not_depend_on_the_number_of_threads(shape: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)
     values, weight = torch.randn(shape, generator=generator), torch.randn(64, 64, 3, 3, generator=generator)
-    one, two, three = with_threads(lambda: winograd.Filters(weight, False)(values, torch.zeros(64), False))
+    one, two, three = with_threads(lambda: winograd.Convolution(weight, False)(values, torch.zeros(64), False))
     assert torch.equal(one, two) and torch.equal(one, three)
 
 
@@ -69,9 +69,9 @@ def _assert_near(found: Tensor, expected: Tensor) -> None:
 @needs_compiler
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # raised by opcheck itself
 def test_the_operator_passes_opcheck() -> None:
-    filters = winograd.Filters(torch.randn(32, 32, 3, 3), replicate=True)
+    convolution = winograd.Convolution(torch.randn(32, 32, 3, 3), replicate=True)
     values = torch.randn(1, 32, 9, 6).contiguous(memory_format=torch.channels_last).requires_grad_()
-    sample = (values, filters.forward, filters.backward, torch.randn(32), True, True)
+    sample = (values, convolution.forward, convolution.backward, torch.randn(32), True, True)
     torch.library.opcheck(torch.ops.style.convolve.default, sample)
 
 
@@ -98,7 +98,7 @@ def test_a_network_has_the_same_taps_and_gradient_with_the_kernel(name: str) -> 
 def test_a_nan_is_propagated() -> None:
     values = torch.zeros(1, 32, 8, 8)
     values[0, 3, 2, 2] = float("nan")
-    assert winograd.Filters(torch.randn(32, 32, 3, 3), False)(values, torch.zeros(32), True).isnan().any()
+    assert winograd.Convolution(torch.randn(32, 32, 3, 3), False)(values, torch.zeros(32), True).isnan().any()
 
 
 @needs_compiler
@@ -108,7 +108,7 @@ def test_while_switched_off_a_convolution_is_pytorchs(replicate: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(1, 32, 9, 6, generator=generator).requires_grad_()
     weight, bias = torch.randn(32, 32, 3, 3, generator=generator), torch.randn(32, generator=generator)
-    convolution = winograd.Filters(weight, replicate)
+    convolution = winograd.Convolution(weight, replicate)
     with use(False):
         assert not winograd.usable(weight)
         found = convolution(values, bias, True)
