@@ -1,1 +1,1 @@
-"""What the program costs, measured: `python -m src.bench`."""
+"""`python -m src.bench`: measure speed, memory and start-up of the program."""

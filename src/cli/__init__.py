@@ -1,1 +1,1 @@
-"""."""
+"""The command line: exit codes, error messages, help texts and launchers."""

@@ -1,1 +1,1 @@
-"""."""
+"""Measures of finished images, which no optimisation uses: SSIM, distances to the style."""

@@ -1,1 +1,1 @@
-"""The mathematics: torch and the standard library only, batch-first, no files, no configuration."""
+"""Mathematics on tensors, batch-first: losses, Gram matrices, patches, palette, colours. No files, no configuration."""

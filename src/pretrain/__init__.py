@@ -1,1 +1,1 @@
-"""Training the embedded backbone on a folder of images: crops, network, heads, the Lightning module."""
+"""`python -m src.pretrain`: train the embedded backbone on a folder of images."""

@@ -1,1 +1,1 @@
-"""What a report consists of: figures, tables of runs, the study beside them, and the page."""
+"""`python -m src.report`: gallery, figures and tables of runs, from their records."""

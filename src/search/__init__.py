@@ -1,1 +1,1 @@
-"""The search for settings: its options, its study of trials, the front of those that none beats."""
+"""`python -m src.search`: multi-objective search over weights and learning rate, with Optuna."""

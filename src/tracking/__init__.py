@@ -1,1 +1,1 @@
-"""."""
+"""What a run records: record.json, names of metrics, loggers, provenance."""

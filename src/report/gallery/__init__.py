@@ -1,1 +1,1 @@
-"""The page of a report: one HTML file, its pictures beside it, nothing else needed to read it."""
+"""The gallery page of a report: one HTML file with its images beside it."""
