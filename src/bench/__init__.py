@@ -1,1 +1,1 @@
-"""`python -m src.bench`: measure speed, memory and start-up of the program."""
+"""Benchmark of the program on this machine: cases, timing, results as JSON, tables for docs/performance.md."""

@@ -1,1 +1,1 @@
-"""The command line: exit codes, error messages, help texts and launchers."""
+"""The command line: arguments, help, errors and exit statuses, the launcher of sweeps."""

@@ -1,1 +1,1 @@
-"""Measures of finished images, which no optimisation uses: SSIM, distances to the style."""
+"""Measures of a finished picture: SSIM to the content, distances to the style, and blind comparisons."""

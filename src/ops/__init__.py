@@ -1,1 +1,1 @@
-"""Mathematics on tensors, batch-first: losses, Gram matrices, patches, palette, colours. No files, no configuration."""
+"""Tensor mathematics: batch-first functions on torch tensors, without files or configuration."""

@@ -1,1 +1,1 @@
-"""`python -m src.pretrain`: train the embedded backbone on a folder of images."""
+"""Train the embedded backbone on a folder of images: random crops, network with heads, Lightning module, command."""

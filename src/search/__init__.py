@@ -1,1 +1,1 @@
-"""`python -m src.search`: multi-objective search over weights and learning rate, with Optuna."""
+"""Search for run settings with Optuna: its options, its study of trials, and the table of the best trials."""

@@ -1,1 +1,1 @@
-"""Optional C kernels for the CPU, compiled by the machine when first used."""
+"""Loops in C that PyTorch has no operator for, built by the machine's own compiler when they are first needed."""
