@@ -4,8 +4,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.common.leaving import run_and_leave
-
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -22,7 +20,7 @@ def train(options: "DictConfig") -> str:
 
 
 def main() -> None:
-    """Show the help, resume a folder, or hand over to Hydra. Each imports no more than it needs."""
+    """Show the help, resume a folder, or hand over to Hydra; each imports no more than it needs."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         from src.cli.help import help_text, show
 
@@ -31,21 +29,19 @@ def main() -> None:
 
     import hydra
 
-    from src.batch.launcher import BatchLauncher
-    from src.cli import errors as commandline
-    from src.cli import launchers
-    from src.config import composition
-    from src.config import schema as config
+    from src.cli import errors, launchers
+    from src.cli.batch_launcher import BatchLauncher
+    from src.config import composition, schema
 
     composition.register()
     launchers.register("sequential", launchers.SequentialLauncher)
     launchers.register("batch", BatchLauncher)
-    with commandline.plain_errors():
-        if (asked := commandline.resume_request(sys.argv[1:])) is not None:
-            commandline.resume_in_place(*asked)
+    with errors.plain_errors():
+        if (asked := errors.resume_request(sys.argv[1:])) is not None:
+            errors.resume_in_place(*asked)
         else:
-            hydra.main(config_path=str(config.CONF), config_name="train", version_base="1.3")(train)()
+            hydra.main(config_path=str(schema.CONF), config_name="train", version_base="1.3")(train)()
 
 
 if __name__ == "__main__":
-    run_and_leave(main)
+    main()

@@ -7,7 +7,6 @@ from typing import Any
 from src.common.errors import InputError
 from src.config.schedule import capture_steps
 from src.config.schema import RunConfig, taps
-from src.encoders.registry import architecture
 
 CHOICES = {
     "loss.name": ("patches", "moments", "normalized", "equations", "published"),
@@ -100,12 +99,9 @@ def validate(config: RunConfig) -> None:
     ):
         raise InputError(f"layers.weights needs one number >= 0 for each of {config.layers.style}, not {weights}")
     capture_steps(config.captures, config.steps)
-    network = architecture(config.backbone.name)
-    style, content = taps(config)
+    style, _ = taps(config)
     if len(set(style)) < len(style):
         raise InputError(f"layers.style names a tap twice: {style}")
-    for tap in (*style, content):
-        network.check(tap)
 
 
 def _check_schedule(config: RunConfig) -> None:

@@ -1,32 +1,73 @@
-"""The networks by name: their layers, taps and input statistics. No torch here, so names are checked at once."""
+"""The encoders by name and what is known of them without importing torch: taps, strides, input statistics, weights."""
 
-import re
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from src.common.errors import InputError
 
-# Input statistics of torchvision's ImageNet weights, on RGB in [0, 1].
+if TYPE_CHECKING:
+    from src.config.schema import Backbone, RunConfig
+    from src.encoders.base import Encoder
+
+# Input statistics of torchvision's ImageNet weights, for RGB in [0, 1].
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Padding = Literal["zeros", "replicate"]
 
-_TAP = re.compile(r"(relu|conv)(\d)_(\d)")
+
+@dataclass(frozen=True)
+class TapInfo:
+    """One activation that can be read.
+
+    Attributes:
+        channels: of the feature map.
+        stride: image pixels per position, along either axis.
+        block: the block of the network that computes it, from 1.
+    """
+
+    channels: int
+    stride: int
+    block: int = 1
+
+
+class EncoderSpec(Protocol):
+    """What the registry holds of an encoder; importing it loads no torch."""
+
+    @property
+    def name(self) -> str:
+        """Return the name, as in `backbone=NAME`."""
+
+    @property
+    def taps(self) -> dict[str, TapInfo]:
+        """Return all activations that can be read, shallow to deep."""
+
+    def explain_taps(self) -> str:
+        """Return the names of the taps for an error message."""
+
+    def build(self, backbone: "Backbone", taps: list[str], mirror: str | None) -> tuple["Encoder", str]:
+        """Return the network, cut behind its deepest tap, with its weights loaded, and their sha256.
+
+        Raises:
+            InputError: weights that are missing or do not fit.
+        """
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """A VGG: blocks of 3x3 convolutions, each followed by a 2x2 pooling.
+class VGGSpec:
+    """A VGG: blocks of 3 x 3 convolutions, each with a ReLU, and a 2 x 2 pooling between blocks.
+
+    Taps: `conv3_1` is the output of the first convolution of block 3, `relu3_1` the same after its ReLU.
 
     Attributes:
         name: as in `backbone=NAME`.
-        blocks: the output channels of each convolution, block by block.
-        url: torchvision's IMAGENET1K_V1 weights; None for a network whose weights are in this package.
-        sha256: the checksum of its trained weights, or the first digits of it (torchvision's are in the file's name).
-        mean, std: the statistics its input is normalised by, on RGB in [0, 1].
-        padding: what lies beyond the border of each convolution's input. Zeros there draw a dark rim on the pastiche;
-            torchvision's networks have them, and the published record with them.
+        blocks: output channels of each convolution, block by block.
+        url: address of torchvision's IMAGENET1K_V1 weights; None for weights that ship with this package.
+        sha256: checksum of the trained weights, or its first digits.
+        mean, std: statistics of RGB in [0, 1] by which the input is normalised.
+        padding: what surrounds the input of each convolution. Zeros, which torchvision uses, darken the rim of the
+            result.
     """
 
     name: str
@@ -37,63 +78,53 @@ class Architecture:
     std: tuple[float, float, float] = IMAGENET_STD
     padding: Padding = "zeros"
 
-    @property
-    def convolutions(self) -> list[str]:
-        """Return the names of all convolutions in order: conv1_1, conv1_2, conv2_1, ..."""
-        return [f"conv{b}_{i}" for b, block in enumerate(self.blocks, 1) for i in range(1, len(block) + 1)]
-
-    @property
+    @cached_property
     def channels(self) -> dict[str, int]:
-        """Return the output channels of each convolution."""
-        return dict(zip(self.convolutions, (width for block in self.blocks for width in block), strict=True))
+        """Return the output channels of each convolution, in order: conv1_1, conv1_2, conv2_1, ..."""
+        return {
+            f"conv{block}_{place}": width
+            for block, widths in enumerate(self.blocks, 1)
+            for place, width in enumerate(widths, 1)
+        }
 
-    @property
-    def taps(self) -> list[str]:
-        """Return all names that may be tapped: each convolution's output before (conv) and after (relu) its ReLU."""
-        return [name.replace("conv", kind) for name in self.convolutions for kind in ("conv", "relu")]
+    @cached_property
+    def taps(self) -> dict[str, TapInfo]:
+        """Return each convolution's output before (conv) and after (relu) its ReLU."""
+        return {
+            tap: TapInfo(width, 2 ** (int(name[4]) - 1), int(name[4]))
+            for name, width in self.channels.items()
+            for tap in (name, name.replace("conv", "relu"))
+        }
 
-    def check(self, tap: str) -> None:
-        """Raise an `InputError` that lists the right names where `tap` is none of them."""
-        if tap not in self.taps:
-            names = ", ".join(name for name in self.taps if name.startswith("relu"))
-            raise InputError(
-                f"{self.name} has no layer {tap!r}; after the ReLU: {names}; before it: the same with conv for relu"
-            )
+    def explain_taps(self) -> str:
+        """Return the names of the taps for an error message."""
+        names = ", ".join(name for name in self.taps if name.startswith("relu"))
+        return f"after the ReLU: {names}; before it: the same with conv instead of relu"
 
-    def smallest_side(self, taps: list[str]) -> int:
-        """Return the smallest side, px, of an image for which each tap still has a position: 2 per pooling above."""
-        return max(2 ** (block_of(tap) - 1) for tap in taps)
+    def build(self, backbone: "Backbone", taps: list[str], mirror: str | None) -> tuple["Encoder", str]:
+        """Return the network, cut behind its deepest tap, with its weights loaded, and their sha256."""
+        from src.encoders.weights import build_vgg
 
-
-def block_of(tap: str) -> int:
-    """Return the block, counted from 1, of a tap: relu3_1 is in block 3."""
-    match = _TAP.fullmatch(tap)
-    assert match, tap
-    return int(match[2])
-
-
-def convolution_of(tap: str) -> str:
-    """Return the convolution a tap belongs to: relu3_1 belongs to conv3_1."""
-    return tap.replace("relu", "conv")
+        return build_vgg(self, backbone, taps, mirror)
 
 
 _ADDRESS = "https://download.pytorch.org/models/{}-{}.pth"
 
-ARCHITECTURES = {
-    "embedded": Architecture(
+ENCODERS: dict[str, EncoderSpec] = {
+    "embedded": VGGSpec(
         "embedded",
         ((32, 32), (64, 64), (128, 128, 128), (256, 256, 256), (256, 256)),
         None,
         "a620467e8526a5b85a145a9f47ecaadcf7be4ddb8a6a486b926d7ba370638a5c",
         padding="replicate",
     ),
-    "vgg19": Architecture(
+    "vgg19": VGGSpec(
         "vgg19",
         ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4),
         _ADDRESS.format("vgg19", "dcbb9e9d"),
         "dcbb9e9d",
     ),
-    "vgg16": Architecture(
+    "vgg16": VGGSpec(
         "vgg16",
         ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3),
         _ADDRESS.format("vgg16", "397923af"),
@@ -102,12 +133,32 @@ ARCHITECTURES = {
 }
 
 
-def architecture(name: str) -> Architecture:
-    """Return a network by name.
+def encoder_spec(name: str) -> EncoderSpec:
+    """Return an encoder by name.
 
     Raises:
         InputError: unknown; lists the known ones.
     """
-    if name not in ARCHITECTURES:
-        raise InputError(f"backbone={name} is unknown; one of: {', '.join(ARCHITECTURES)}")
-    return ARCHITECTURES[name]
+    if name not in ENCODERS:
+        raise InputError(f"backbone={name} is unknown; one of: {', '.join(ENCODERS)}")
+    return ENCODERS[name]
+
+
+def smallest_side(spec: EncoderSpec, taps: list[str]) -> int:
+    """Return the smallest side of an image, px, at which each tap still has a position."""
+    return max(spec.taps[tap].stride for tap in taps)
+
+
+def check_taps(config: "RunConfig") -> None:
+    """Check that the backbone exists and has the taps that the layers name.
+
+    Raises:
+        InputError: with the right names.
+    """
+    from src.config.schema import taps
+
+    spec = encoder_spec(config.backbone.name)
+    style, content = taps(config)
+    for tap in (*style, content):
+        if tap not in spec.taps:
+            raise InputError(f"{spec.name} has no layer {tap!r}; {spec.explain_taps()}")

@@ -1,4 +1,4 @@
-"""The network, run as far as the deepest tap asked for."""
+"""VGG as an encoder: run block by block, no deeper than the deepest tap."""
 
 from collections.abc import Iterable
 
@@ -6,135 +6,90 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from src.encoders.base import Encoder
 from src.encoders.pooling import POOLS, replicated
-from src.encoders.registry import Architecture, convolution_of
+from src.encoders.registry import VGGSpec
 from src.ops.kernels import winograd
 
 
-class Extractor(nn.Module):
-    """A frozen VGG that returns named activations.
+class VGG(Encoder):
+    """A frozen VGG.
 
-    Built only as deep as the deepest of `taps`. ReLUs work in place exactly where nobody looks at the convolution's
-    own output: torchvision's always do, which turns a stored "conv1_1" into relu1_1 behind the reader's back.
+    A ReLU works in place only where the convolution's own output is not tapped. torchvision's ReLUs always work in
+    place, which silently turns a stored conv1_1 into relu1_1.
 
     Args:
-        architecture: which network.
-        taps: names as in `Architecture.taps`; a call may ask for fewer.
+        spec: which network.
+        taps: names of `spec.taps` that will be read; the network is built as deep as the deepest of them.
         pool: a name of `POOLS`.
     """
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, architecture: Architecture, taps: Iterable[str], pool: str) -> None:
-        super().__init__()
-        self.architecture = architecture
-        self.taps = tuple(dict.fromkeys(taps))
-        for tap in self.taps:
-            architecture.check(tap)
-        names = architecture.convolutions
-        depth = 1 + max(names.index(convolution_of(tap)) for tap in self.taps)
+    def __init__(self, spec: VGGSpec, taps: Iterable[str], pool: str) -> None:
+        names = list(spec.channels)
+        depth = 1 + max(names.index(tap.replace("relu", "conv")) for tap in taps)
+        built = {name.removeprefix("conv") for name in names[:depth]}
+        super().__init__({tap: info for tap, info in spec.taps.items() if tap[4:] in built}, spec.mean, spec.std)
+        self.spec = spec
+        self.pool_name = pool
         self.pool = POOLS[pool]
         self.convolutions = nn.ModuleDict()
         channels = 3
         for name in names[:depth]:
-            width = architecture.channels[name]
-            # skip_init: every weight is about to be loaded or seeded, and must not draw from the global generator
+            # skip_init: every weight is loaded or seeded later and must not draw from the global random generator.
             self.convolutions[name] = nn.utils.skip_init(
-                nn.Conv2d, channels, width, 3, padding=1, padding_mode=architecture.padding
+                nn.Conv2d, channels, spec.channels[name], 3, padding=1, padding_mode=spec.padding
             )
-            channels = width
-        self.register_buffer("mean", torch.tensor(architecture.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(architecture.std).view(1, 3, 1, 1), persistent=False)
+            channels = spec.channels[name]
         self.requires_grad_(False)
-        self.compute_dtype: torch.dtype | None = None
-        self.fast: dict[str, winograd.Filters] = {}
+        self.winograd: dict[str, winograd.Filters] = {}
 
-    def normalize(self, image: Tensor) -> Tensor:
-        """Bring an sRGB image in [0, 1] to the network's input statistics."""
-        return (image - self.mean) / self.std
-
-    def denormalize(self, normalized: Tensor) -> Tensor:
-        """Undo `normalize`."""
-        return normalized * self.std + self.mean
-
-    def compute_in(self, dtype: torch.dtype) -> "Extractor":
-        """Run the convolutions in another precision, which is then the taps' too. Returns itself."""
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Run the convolutions in another precision, which the taps then have too."""
         self.convolutions.to(dtype)
         self.compute_dtype = dtype
-        return self
 
-    def speed_up(self) -> "Extractor":
-        """Do the convolutions that gain by it in fewer multiplications; the weights must not change any more.
-
-        On a CPU, in float32; they are those of the layers with many channels, nearly all. Returns itself.
-        """
+    def use_kernels(self) -> bool:
+        """Use the Winograd kernel for every convolution it supports: on a CPU in float32."""
         for name, convolution in self.convolutions.items():
             assert isinstance(convolution, nn.Conv2d)
             if winograd.usable(convolution.weight):
-                self.fast[name] = winograd.Filters(convolution.weight, convolution.padding_mode == "replicate")
-        return self
-
-    def forward(self, normalized: Tensor, taps: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Return the activations at `taps` (default: all it was built for).
-
-        Args:
-            normalized: (B, 3, H, W), as `normalize` returns it.
-            taps: a subset of the taps given at the start; nothing above the deepest of them is run.
-
-        Returns:
-            tap name to (B, C, H', W').
-        """
-        wanted = self.taps if taps is None else tuple(taps)
-        deepest = max(int(tap[4]) for tap in wanted)
-        found: dict[str, Tensor] = {}
-        values: Tensor | None = self.enter(normalized)
-        for block in range(1, deepest + 1):
-            assert values is not None
-            more, values = self.block(block, values, wanted, block == deepest)
-            found.update(more)
-        return found
-
-    def enter(self, normalized: Tensor) -> Tensor:
-        """Return the first block's input: the image in the precision of the convolutions."""
-        return normalized if self.compute_dtype is None else normalized.to(self.compute_dtype)
+                self.winograd[name] = winograd.Filters(convolution.weight, self.spec.padding == "replicate")
+        return bool(self.winograd)
 
     def names(self, block: int) -> list[str]:
-        """Return the convolutions of a block, counted from 1, as far as they are built."""
-        return [name for name in self.convolutions if name[4] == str(block)]
+        """Return the convolutions of a block that are built."""
+        return [name for name in self.convolutions if int(name[4]) == block]
 
-    def block(
+    def conv_widths(self, block: int) -> list[int]:
+        """Return the output channels of the convolutions of a block."""
+        return [self.spec.channels[name] for name in self.names(block)]
+
+    def keeps_input_copies(self) -> bool:
+        """Return whether convolutions keep a padded copy of their input: replicate padding without the kernel."""
+        return self.spec.padding == "replicate" and not self.winograd
+
+    def run_block(
         self, block: int, values: Tensor, taps: Iterable[str], last: bool
     ) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Run one block.
-
-        Args:
-            block: its number, from 1.
-            values: its input, (B, C, H, W).
-            taps: those that lie in other blocks are left out.
-            last: whether nothing after its deepest tap is wanted.
-
-        Returns:
-            tap name to activations, and the pooled output, which is the next block's input; None of the last.
-        """
-        wanted = {tap for tap in taps if tap[4] == str(block)}
+        """Run the convolutions of one block, and the pooling behind it unless `last`. See `Encoder.run_block`."""
+        wanted = {tap for tap in taps if self.taps[tap].block == block}
         found: dict[str, Tensor] = {}
         for name in self.names(block):
-            convolution, seen = self.convolutions[name], name in wanted
+            convolution, before_relu = self.convolutions[name], name in wanted
             assert isinstance(convolution, nn.Conv2d) and convolution.bias is not None
-            if name in self.fast:
-                values = self.fast[name](values, convolution.bias, relu=not seen)
-            elif self.architecture.padding == "replicate":
+            if name in self.winograd:
+                values = self.winograd[name](values, convolution.bias, relu=not before_relu)
+            elif self.spec.padding == "replicate":
                 values = F.conv2d(replicated(values), convolution.weight, convolution.bias)
             else:
                 values = convolution(values)
-            if seen:
+            if before_relu:
                 found[name] = values
-            after = name.replace("conv", "relu")
             if last and len(found) == len(wanted):
                 break
-            if seen or name not in self.fast:
-                values = F.relu(values, inplace=not seen)
+            if before_relu or name not in self.winograd:
+                values = F.relu(values, inplace=not before_relu)
+            after = name.replace("conv", "relu")
             if after in wanted:
                 found[after] = values
             if last and len(found) == len(wanted):

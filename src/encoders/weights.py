@@ -1,4 +1,4 @@
-"""Filling a network: the weights of this package, torchvision's ImageNet weights, seeded random ones, or a file."""
+"""The weights of a VGG: shipped with this package, torchvision's ImageNet weights, seeded random ones, or a file."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,43 +14,39 @@ from src.common.errors import InputError
 from src.config.schema import Backbone
 from src.data.sources import checked, fetch
 from src.encoders.pooling import POOLS
-from src.encoders.registry import Architecture, architecture
-from src.encoders.vgg import Extractor
+from src.encoders.registry import VGGSpec
+from src.encoders.vgg import VGG
 
 OFFLINE_CHOICES = "; or without a download: backbone=embedded, or backbone.weights=PATH (a torchvision state dict)"
 SAFETENSORS = ".safetensors"
 EMBEDDED = Path(__file__).resolve().parent.parent / "assets" / "embedded.safetensors"
 
 
-def build_extractor(backbone: Backbone, taps: list[str], mirror: str | None = None) -> tuple[Extractor, str]:
-    """Return the network of a configuration, filled, cut at the deepest tap, and the sha256 of its weights.
+def build_vgg(spec: VGGSpec, backbone: Backbone, taps: list[str], mirror: str | None = None) -> tuple[VGG, str]:
+    """Return a VGG cut behind its deepest tap, with its weights loaded, and the sha256 of the weights.
 
-    For weights from a file the checksum is the file's; for random weights that of all values, as float32 bytes.
+    The checksum is that of the file; for random weights that of all values as float32 bytes.
 
     Raises:
-        InputError: unknown network or tap, or weights that cannot be had or do not fit.
+        InputError: weights that are missing or do not fit.
     """
-    known = architecture(backbone.name)
-    extractor = Extractor(known, taps, backbone.pool)
+    encoder = VGG(spec, taps, backbone.pool)
     if backbone.weights == "random":
-        return extractor, _fill_random(extractor, backbone)
-    if backbone.weights == "trained" and known.url is None:
-        path, digest = EMBEDDED, checked(EMBEDDED, known.sha256)
+        return encoder, _fill_random(encoder, backbone)
+    if backbone.weights == "trained" and spec.url is None:
+        path, digest = EMBEDDED, checked(EMBEDDED, spec.sha256)
     elif backbone.weights == "trained":
-        assert known.url
-        name = f"weights/{Path(known.url).name}"
-        expected = backbone.sha256 or known.sha256
-        found = fetch(backbone.url or known.url, name, expected, mirror, OFFLINE_CHOICES)
+        url = backbone.url or spec.url
+        assert spec.url and url
+        found = fetch(url, f"weights/{Path(spec.url).name}", backbone.sha256 or spec.sha256, mirror, OFFLINE_CHOICES)
         path, digest = found.path, found.sha256
     else:
         path = Path(backbone.weights).expanduser()
         if not path.is_file():
-            raise InputError(
-                f"backbone.weights={backbone.weights} is neither trained, nor random, nor a file that exists"
-            )
+            raise InputError(f"backbone.weights={backbone.weights}: no such file; use trained, random or a file's path")
         digest = checked(path, backbone.sha256)
-    _fill(extractor, _read_state_dict(path), known, path)
-    return extractor, digest
+    _fill(encoder, _read_state_dict(path), path)
+    return encoder, digest
 
 
 def _read_state_dict(path: Path) -> Mapping[str, Tensor]:
@@ -58,19 +54,19 @@ def _read_state_dict(path: Path) -> Mapping[str, Tensor]:
         if path.suffix == SAFETENSORS:
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # torch raises half a dozen kinds here, down to EOFError and UnpicklingError
-        opens = "safetensors" if path.suffix == SAFETENSORS else "torch.load"
-        raise InputError(f"{path} is no file of PyTorch weights (one that {opens} opens)") from None
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path} holds no state dict (names with tensors), but a {type(state).__name__}")
+    except Exception:  # torch raises many kinds here, down to EOFError and UnpicklingError
+        reader = "safetensors" if path.suffix == SAFETENSORS else "torch.load"
+        raise InputError(f"{path} is not a file of PyTorch weights that {reader} can open") from None
+    entries = state.items() if isinstance(state, Mapping) else [(None, None)]
+    if not all(isinstance(key, str) and isinstance(each, Tensor) and not each.is_sparse for key, each in entries):
+        raise InputError(f"{path} holds no state dict (a mapping of names to dense tensors)")
     return state
 
 
-def torchvision_indices(known: Architecture) -> dict[str, int]:
-    """Return the index of each convolution in torchvision's `features`: conv1_1 is 0, conv1_2 2, conv2_1 5, ..."""
-    indices, position = {}, 0
-    names = iter(known.convolutions)
-    for block in known.blocks:
+def torchvision_indices(spec: VGGSpec) -> dict[str, int]:
+    """Return the index of each convolution in torchvision's `features`: 0 for conv1_1, 2 for conv1_2, 5 for conv2_1."""
+    names, indices, position = iter(spec.channels), {}, 0
+    for block in spec.blocks:
         for _ in block:
             indices[next(names)] = position
             position += 2  # the convolution and its ReLU
@@ -78,59 +74,57 @@ def torchvision_indices(known: Architecture) -> dict[str, int]:
     return indices
 
 
-def _fill(extractor: Extractor, state: Mapping[str, Tensor], known: Architecture, path: Path) -> None:
-    keys = _keys(state, known)
-    for name, convolution in extractor.convolutions.items():
+def _fill(encoder: VGG, state: Mapping[str, Tensor], path: Path) -> None:
+    keys = _keys(state, encoder.spec)
+    for name, convolution in encoder.convolutions.items():
         for kind, parameter in convolution.named_parameters():
             key = f"{keys[name]}.{kind}"
-            if key not in state:
-                raise InputError(f"{path} is no {known.name}: {key} ({name}) is missing")
-            if state[key].shape != parameter.shape:
+            found = tuple(state[key].shape) if key in state else "missing"
+            if found != tuple(parameter.shape):
                 raise InputError(
-                    f"{path} is no {known.name}: {key} ({name}) has shape {tuple(state[key].shape)}, "
-                    f"expected {tuple(parameter.shape)}"
+                    f"{path} does not fit {encoder.spec.name}: {key} ({name}) should have shape "
+                    f"{tuple(parameter.shape)}, and is {found}"
                 )
             parameter.data.copy_(state[key])
 
 
-def _keys(state: Mapping[str, Tensor], known: Architecture) -> dict[str, str]:
-    """Return what a file calls each convolution: by our names, or by torchvision's indices."""
+def _keys(state: Mapping[str, Tensor], spec: VGGSpec) -> dict[str, str]:
+    """Return what a file calls each convolution: our names or torchvision's indices."""
     if any(key.startswith("conv1_1.") for key in state):
-        return {name: name for name in known.convolutions}
+        return {name: name for name in spec.channels}
     prefix = "features." if any(key.startswith("features.") for key in state) else ""
-    return {name: f"{prefix}{index}" for name, index in torchvision_indices(known).items()}
+    return {name: f"{prefix}{index}" for name, index in torchvision_indices(spec).items()}
 
 
-def _fill_random(extractor: Extractor, backbone: Backbone) -> str:
-    weights, digest = _random_weights(extractor.architecture, len(extractor.convolutions), backbone.pool, backbone.seed)
-    for convolution, weight in zip(extractor.convolutions.values(), weights, strict=True):
+def _fill_random(encoder: VGG, backbone: Backbone) -> str:
+    weights, digest = _random_weights(encoder.spec, len(encoder.convolutions), backbone.pool, backbone.seed)
+    for convolution, weight in zip(encoder.convolutions.values(), weights, strict=True):
         assert isinstance(convolution, nn.Conv2d)
         convolution.weight.data.copy_(weight)
         convolution.bias.data.zero_()  # type: ignore[union-attr]
     return digest
 
 
-@lru_cache(maxsize=1)  # the jobs of a sweep share one network, and its many QR decompositions
+@lru_cache(maxsize=1)  # the jobs of a sweep share one network and its QR decompositions
 @torch.no_grad()
-def _random_weights(known: Architecture, depth: int, pool: str, seed: int) -> tuple[list[Tensor], str]:
+def _random_weights(spec: VGGSpec, depth: int, pool: str, seed: int) -> tuple[list[Tensor], str]:
     """Return orthogonal weights, each convolution scaled to unit variance on fixed noise, and their sha256.
 
-    Random networks for style: He, Wang and Hopcroft 2016; the scaling: Mishkin and Matas 2016. Each convolution has a
-    generator of its own, so a network cut earlier has the same weights as a deeper one, and the noise is fixed, so
-    all pairs meet the same network.
+    Random networks for style: He, Wang and Hopcroft 2016; the scaling: Mishkin and Matas 2016. Each convolution has its
+    own generator, so a shallower network has the same weights as a deeper one.
     """
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the last bits of a QR decomposition depend on their number
+    torch.set_num_threads(1)  # the last bits of a QR decomposition depend on the number of threads
     try:
-        return _draw_weights(known, depth, pool, seed)
+        return _draw_weights(spec, depth, pool, seed)
     finally:
         torch.set_num_threads(threads)
 
 
-def _draw_weights(known: Architecture, depth: int, pool: str, seed: int) -> tuple[list[Tensor], str]:
+def _draw_weights(spec: VGGSpec, depth: int, pool: str, seed: int) -> tuple[list[Tensor], str]:
     values = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(seed))
     weights, digest, block = [], hashlib.sha256(), "1"
-    for position, (name, width) in enumerate(list(known.channels.items())[:depth]):
+    for position, (name, width) in enumerate(list(spec.channels.items())[:depth]):
         if name[4] != block:
             values, block = POOLS[pool](values), name[4]
         generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + position)

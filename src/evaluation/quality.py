@@ -16,14 +16,14 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from src.config.schema import Backbone, RunConfig
-from src.encoders.bands import statistics
-from src.encoders.recomputation import Recomputation
-from src.encoders.vgg import Extractor
-from src.encoders.weights import build_extractor
+from src.encoders.base import Encoder
+from src.encoders.checkpointing import Checkpointing
+from src.encoders.registry import encoder_spec
 from src.ops.losses import Statistics, style_normalized
 from src.ops.sorting import sort_rows
 from src.tracking import names as keys
 from src.tracking.record import RunRecord
+from src.transfer.terms.style import statistics
 
 PATCH = 7
 PATCHES = 4096
@@ -152,11 +152,12 @@ def gram_distance(image: Tensor, style: Tensor, judge: Backbone) -> float:
     return float(torch.stack(losses).mean())
 
 
-def _statistics(extractor: Extractor, image: Tensor) -> dict[str, Statistics]:
-    return statistics(extractor, extractor.normalize(image), JUDGED_AT, Recomputation(len(JUDGED_AT), banded=True))
+def _statistics(extractor: Encoder, image: Tensor) -> dict[str, Statistics]:
+    return statistics(extractor, image, JUDGED_AT, Checkpointing(len(JUDGED_AT), banded=True))
 
 
 @lru_cache(maxsize=2)
-def _extractor(name: str, weights: str) -> Extractor:
-    extractor, _ = build_extractor(Backbone(name=name, weights=weights), list(JUDGED_AT))
-    return extractor.to(memory_format=torch.channels_last).speed_up()
+def _extractor(name: str, weights: str) -> Encoder:
+    extractor, _ = encoder_spec(name).build(Backbone(name=name, weights=weights), list(JUDGED_AT), None)
+    extractor.use_kernels()
+    return extractor.to(memory_format=torch.channels_last)

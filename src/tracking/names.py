@@ -22,6 +22,6 @@ GRAM_DISTANCE = "gram_distance"
 SCORE = "score"
 
 
-def layer_key(tap: str) -> str:
-    """Return the key of one layer's style loss."""
-    return f"{STYLE}/{tap}"
+def loss_key(term: str, tap: str | None = None) -> str:
+    """Return the name of a term of the objective, or of its part at one tap."""
+    return f"loss/{term}" if tap is None else f"loss/{term}/{tap}"

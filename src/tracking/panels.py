@@ -60,7 +60,7 @@ def sections() -> dict[str, list[Any]]:
     return {
         "Losses": [
             curve("Total loss", keys.TOTAL, log_y=True),
-            curve("Style loss of each layer", log_y=True, metric_regex=f"^{keys.layer_key('.+')}$"),
+            curve("Style loss of each layer", log_y=True, metric_regex=f"^{keys.loss_key('style', '.+')}$"),
             curve("Content and style loss", keys.CONTENT, keys.STYLE, log_y=True),
         ],
         "Trade-off": [

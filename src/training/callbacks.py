@@ -1,145 +1,155 @@
-"""What happens at the pauses of the loop: captures, checkpoints, the record, and the signals."""
+"""What happens at the pauses of the loop: captures, checkpoints, the record, and the end of each pair."""
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
-from torch import Tensor
 
-from src.common.files import write_atomically, write_error
+from src.common.errors import Interrupted, NonFiniteLoss
+from src.common.files import write_atomically
 from src.common.signals import Interrupts
-from src.data.images import write_png
-from src.tracking import names as keys
-from src.tracking.record import Capture, RunRecord
-from src.training import metrics
+from src.data.images import resize, write_png
+from src.evaluation import quality
+from src.evaluation.ssim import ssim, ssim_published
+from src.tracking import names
+from src.tracking.record import Capture
+from src.training import checkpoints
+from src.training.checkpoints import CHECKPOINT, Checkpoint
+from src.training.memory import peak_mib
 from src.training.module import StyleTransferModule
+from src.training.pair import Pair
+from src.training.setup import PreparedRun
 
-CHECKPOINT = "last.ckpt"
 PICTURE = "image.png"
 
 
-class Captures(Callback):
-    """Keeps the picture, its losses and its SSIM at the timetable's captures and where the run stops.
+class Pauses(Callback):
+    """Writes captures and checkpoints where the timetable has them, and ends the runs that are done.
 
     Args:
-        folder: the run folder; pictures go to `captures/` and, the last of them, to `image.png`.
-        record: updated and written at each capture.
-        content: (1, 3, H, W) content image in [0, 1] at the stage's size.
-        judge: measures the finished picture for the record, and returns what is logged of it.
+        module: of the batch.
+        runs: by pair.
+        interrupts: why the loop stopped.
     """
 
-    def __init__(
-        self, folder: Path, record: RunRecord, content: Tensor, judge: Callable[[Tensor], dict[str, float]]
-    ) -> None:
-        self.folder = folder
-        self.record = record
-        self.content = content
-        self.judge = judge
-
-    def on_train_start(self, trainer: Trainer, module: StyleTransferModule) -> None:  # type: ignore[override]
-        """Keep the start itself where step 0 is asked for."""
-        if module.step == 0 and 0 in module.timetable.captures:
-            self._capture(trainer, module)
-
-    def on_train_batch_end(self, trainer: Trainer, module: StyleTransferModule, *_: Any) -> None:  # type: ignore[override]
-        """Capture where one is due."""
-        if module.step in module.timetable.captures or trainer.should_stop:
-            self._capture(trainer, module)
-
-    def _capture(self, trainer: Trainer, module: StyleTransferModule) -> None:
-        self.capture(module)
-        if module.non_finite_at is not None:
-            trainer.should_stop = True
-
-    def capture(self, module: StyleTransferModule) -> None:
-        """Write the picture as it is, or as it last was with a finite loss."""
-        values = module.measure()
-        if not module.keep_if_finite(values[keys.TOTAL]):
-            values = module.measure()
-        image = module.canvas.picture()
-        values[keys.SSIM] = metrics.ssim(image, self.content)
-        step = module.image_step
-        path = self.folder / "captures" / f"step_{step:06d}.png"
-        write_png(path, image[0])
-        write_atomically(self.folder / PICTURE, path.read_bytes())
-        self._note(module, image, values, step, path)
-        if module.non_finite_at is not None:
-            return
-        if module.reached or step == module.timetable.steps:
-            # what the loop took, without the judging after it
-            values |= {keys.SECONDS: self.record.seconds, keys.PEAK_MIB: self.record.peak_mib or 0.0}
-            values |= self.judge(image)
-            self.record.write(self.folder)
-        module.log_point(values, picture=path)
-
-    def _note(
-        self, module: StyleTransferModule, image: Tensor, values: dict[str, float], step: int, path: Path
-    ) -> None:
-        record = self.record
-        record.step = step
-        record.initial_loss = module.initial_loss if module.initial_loss is not None else values[keys.TOTAL]
-        record.evaluations = module.evaluations
-        record.it_per_s = module.throughput.it_per_s
-        record.mpx_it_per_s = module.throughput.mpx_it_per_s
-        record.peak_mib = metrics.peak_mib(module.device)
-        record.seconds = module.seconds
-        record.ssim = values[keys.SSIM]
-        record.ssim_published = metrics.ssim_published(image, self.content)
-        if record.initial_loss and values[keys.TOTAL]:
-            record.loss_decay = record.initial_loss / values[keys.TOTAL]
-        losses = {key.removeprefix("loss/"): value for key, value in values.items() if key.startswith("loss/")}
-        record.add_capture(
-            Capture(
-                step=step,
-                losses=losses,
-                file=str(path.relative_to(self.folder)),
-                ssim=values[keys.SSIM],
-                seconds=record.seconds,
-            )
-        )
-        record.write(self.folder)
-
-
-class Checkpoints(Callback):
-    """Writes `last.ckpt` at the timetable's checkpoints and where the run stops.
-
-    A run that went non-finite keeps the checkpoint from before.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def on_train_batch_end(self, trainer: Trainer, module: StyleTransferModule, *_: Any) -> None:  # type: ignore[override]
-        """Save where one is due."""
-        due = module.timetable.saves_at(module.step) or module.step == module.stage.last or trainer.should_stop
-        if due and module.non_finite_at is None:
-            save_checkpoint(trainer, self.folder)
-
-
-def save_checkpoint(trainer: Trainer, folder: Path) -> None:
-    """Write `last.ckpt` of a training, whole or not at all.
-
-    Raises:
-        InputError: it cannot be written; the old one is intact.
-    """
-    # Lightning's own atomic save may put its temporary file on another disk, where a rename is a copy.
-    temporary = folder / f".{CHECKPOINT}.part"
-    try:
-        trainer.save_checkpoint(temporary, weights_only=False)
-        temporary.replace(folder / CHECKPOINT)
-    except OSError as error:
-        raise write_error(folder / CHECKPOINT, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-class Signals(Callback):
-    """Takes the signals back after Lightning has taken them: its SIGTERM handler would exit with status 0."""
-
-    def __init__(self, interrupts: Interrupts) -> None:
+    def __init__(self, module: StyleTransferModule, runs: Mapping[Pair, PreparedRun], interrupts: Interrupts) -> None:
+        self.module = module
+        self.runs = runs
         self.interrupts = interrupts
 
+    def save(self, sample: int, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint of one sample into its run's folder."""
+        context = self.runs[self.module.pairs[sample]].context
+        with context.guard():
+            checkpoints.write(context.folder, checkpoint)
+
+    def load(self) -> list[Checkpoint]:
+        """Return the checkpoints that the runs resume from."""
+        found = [self.runs[pair].checkpoint for pair in self.module.pairs]
+        return [checkpoint for checkpoint in found if checkpoint is not None]
+
     def on_train_start(self, trainer: Trainer, module: StyleTransferModule) -> None:  # type: ignore[override]
-        """Listen again."""
+        """Capture the starting images where step 0 is asked for."""
+        # Lightning's own SIGTERM handler would exit with status 0.
         self.interrupts.listen()
+        if module.step == 0 and 0 in module.timetable.captures:
+            self._capture(list(module.active))
+            self._end_stopped(trainer)
+
+    def on_train_batch_end(self, trainer: Trainer, module: StyleTransferModule, *_: Any) -> None:  # type: ignore[override]
+        """Capture and save what is due, and end the pairs that have stopped."""
+        table, step = module.timetable, module.step
+        everyone = list(module.active)
+        stopped = [sample for sample, pair in module.active.items() if pair.stopped]
+        self._capture(everyone if step in table.captures or trainer.should_stop else stopped)
+        save_all = table.saves_at(step) or step == module.stage.last or trainer.should_stop
+        due = [
+            sample
+            for sample in (everyone if save_all else stopped)
+            if (pair := module.pairs[sample]).non_finite_at is None and not self.runs[pair].context.ended
+        ]
+        if due:
+            trainer.save_checkpoint(CHECKPOINT, weights_only=False, storage_options=due)
+        self._end_stopped(trainer)
+
+    def _end_stopped(self, trainer: Trainer) -> None:
+        module = self.module
+        over = [pair for pair in module.active.values() if pair.stopped or self.runs[pair].context.ended]
+        for pair in over:
+            finish(self.runs[pair], self.interrupts)
+        if over:
+            module.drop(over)
+        if not module.active:
+            trainer.should_stop = True
+
+    def _capture(self, samples: list[int]) -> None:
+        for sample in samples:
+            pair = self.module.pairs[sample]
+            run = self.runs[pair]
+            if pair.error is None and not run.context.ended:
+                with run.context.guard():
+                    capture(self.module, sample, run)
+
+
+def capture(module: StyleTransferModule, sample: int, run: PreparedRun) -> None:
+    """Write the picture of a sample, its losses and its SSIM; judge the last picture of a run.
+
+    A sample whose loss is not finite is captured as it last was with a finite one. `captures/` holds pictures at the
+    size of their stage; `image.png` always has the size of the result.
+    """
+    pair, record, folder = module.pairs[sample], run.context.record, run.context.folder
+    values = module.measure(sample)
+    if not module.keep_if_finite(sample, values[names.TOTAL]):
+        values = module.measure(sample)
+    picture = module.image.picture()[sample : sample + 1]
+    values[names.SSIM] = ssim(picture, run.inputs.content)
+    step = pair.image_step(module.step)
+    path = folder / "captures" / f"step_{step:06d}.png"
+    write_png(path, picture[0])
+    final = (record.width or picture.shape[3], record.height or picture.shape[2])
+    if final == (picture.shape[3], picture.shape[2]):
+        write_atomically(folder / PICTURE, path.read_bytes())
+    else:
+        write_png(folder / PICTURE, resize(picture.float(), final)[0])
+    counters = pair.counters
+    if counters.initial_loss is None:
+        counters.initial_loss = values[names.TOTAL]
+    record.step, record.evaluations, record.initial_loss = step, counters.evaluations, counters.initial_loss
+    record.it_per_s, record.mpx_it_per_s = counters.throughput.it_per_s, counters.throughput.mpx_it_per_s
+    record.peak_mib, record.seconds = peak_mib(module.device), pair.seconds
+    record.ssim, record.ssim_published = values[names.SSIM], ssim_published(picture, run.inputs.content)
+    if record.initial_loss and values[names.TOTAL]:
+        record.loss_decay = record.initial_loss / values[names.TOTAL]
+    losses = {key.removeprefix("loss/"): value for key, value in values.items() if key.startswith("loss/")}
+    file = str(path.relative_to(folder))
+    record.add_capture(Capture(step=step, losses=losses, file=file, ssim=record.ssim, seconds=record.seconds))
+    record.write(folder)
+    if pair.non_finite_at is not None:
+        return
+    if pair.reached or step == module.timetable.steps:
+        # The time and memory of the loop, without the judging that follows.
+        values |= {names.SECONDS: record.seconds, names.PEAK_MIB: record.peak_mib or 0.0}
+        values |= quality.judge(record, run.context.config, picture, run.inputs.content, run.inputs.style)
+        record.write(folder)
+    pair.log_point(values, module.step, record.peak_mib or 0.0, picture=path)
+
+
+def finish(run: PreparedRun, interrupts: Interrupts) -> None:
+    """Close a run whose loop has ended: finished, or with the error that says why not."""
+    context, pair = run.context, run.pair
+    config, record = context.config, context.record
+    if context.ended:
+        return
+    with context.guard():
+        if pair.error is not None:
+            raise pair.error
+        if pair.non_finite_at is not None:
+            raise NonFiniteLoss(
+                f"the loss was not finite at step {pair.non_finite_at}; the picture of step {record.step} is kept. "
+                f"Try a smaller optimizer.lr or precision=32"
+            )
+        if interrupts.received is not None and not pair.reached and record.step < config.steps:
+            raise Interrupted(interrupts.received, context.resume_command)
+        record.stopped = "loss reached" if pair.reached else "all steps taken"
+        context.announce_result()
+        context.close()

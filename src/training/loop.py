@@ -1,38 +1,41 @@
-"""The loop: Lightning's Trainer over the steps of one run, fresh or from a checkpoint."""
+"""The loop: Lightning's Trainer over the stages of a batch of runs, from the beginning or from checkpoints."""
 
 import itertools
 import logging
 import warnings
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import Tensor
 
 from src.common.errors import InputError
 from src.common.signals import Interrupts
 from src.config.schedule import Timetable, capture_steps, stages
 from src.config.schema import RunConfig
 from src.config.schema import Trainer as TrainerOptions
-from src.tracking.record import RunRecord
-from src.training.callbacks import CHECKPOINT, Checkpoints, Signals
+from src.training import checkpoints
+from src.training.callbacks import Pauses, finish
+from src.training.checkpoints import CHECKPOINT, PairCheckpoints
 from src.training.module import StyleTransferModule
-from src.training.preparation import Preparation, Prepared
 from src.training.progress import Progress
-from src.training.session import Session
-from src.training.staging import Staging
-from src.transfer.compilation import Evaluate, compiled, decide, obstacle
+from src.training.setup import PreparedRun
+from src.transfer.compilation import compiled, decide, obstacle
+from src.transfer.image_models.registry import build_image_model
 
 log = logging.getLogger(__name__)
 
-# Device advice and an advertisement at every start of a Trainer.
+# Loggers that print device advice and an advertisement at every start of a Trainer.
 CHATTY = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero")
-# Looking at the loss makes a GPU wait for the host; a CPU has it at hand.
+# Steps between looks at the loss on a GPU, which synchronise it with the host. A CPU looks at every step.
 GPU_CHUNK = 10
 
 
 def find_device(options: TrainerOptions) -> torch.device:
-    """Return the device a Trainer with these options would use.
+    """Return the device that a Trainer with these options would use.
 
     Raises:
         InputError: there is none of that kind.
@@ -41,14 +44,14 @@ def find_device(options: TrainerOptions) -> torch.device:
 
 
 def build_trainer(options: TrainerOptions, **more: Any) -> Trainer:
-    """Return a Trainer on one device that does nothing of its own accord: no files, no bar, no validation.
+    """Return a Trainer on one device without Lightning's own files, bars and validation.
 
     Raises:
         InputError: there is no device of that kind.
     """
-    for chatty in CHATTY:
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    # Lightning 2.6 calls a method that torch 2.15 deprecates
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # pytorch-lightning 2.6 calls a method that torch 2.15 deprecates
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     try:
         return Trainer(
@@ -67,51 +70,87 @@ def build_trainer(options: TrainerOptions, **more: Any) -> Trainer:
         raise InputError(f"trainer.accelerator={options.accelerator} cannot be used: {error}") from None
 
 
-def fit(session: Session, preparation: Preparation, interrupts: Interrupts) -> tuple[StyleTransferModule, Prepared]:
-    """Run the stages to their end, to a loss, or to a signal; return the last one's module as it then is, and targets.
+def fit(runs: Sequence[PreparedRun], interrupts: Interrupts, at_once: int | None = None) -> None:
+    """Run the stages of a batch to their end; every run is closed when this returns.
 
     Args:
-        session: options, folder, record and trackers of the run; a checkpoint in the folder is where the loop starts.
-        preparation: makes canvas, objective and content of each stage.
+        runs: opened, of one size and one set of options but what `grouping` lets differ, all at the same step.
         interrupts: asked after every step.
+        at_once: pairs evaluated together; None is all on a GPU and one on a CPU.
     """
-    config, record = session.config, session.record
-    staging = Staging(session, preparation)
-    timetable = timetable_of(config, preparation.device)
-    staging.begin(timetable)
-    if staging.resume_step >= 0:
-        log.info("going on at step %d of %d in %s", staging.resume_step, config.steps, session.folder)
-
-    def faster(prepared: Prepared) -> Evaluate | None:
-        return compiled(prepared.objective) if compiles(config, record, prepared) else None
-
-    progress = Progress(
-        config.steps, max(0, staging.resume_step), lambda: staging.module.shown() if staging.module else (0, "")
-    )
+    first = runs[0]
+    config, device, resume_step = first.context.config, first.device, first.resume_step
+    timetable = timetable_of(config, device)
+    for run in runs:
+        with run.context.guard():
+            _begin(run, timetable, len(runs))
+    module: StyleTransferModule | None = None
+    progress = Progress(config.steps, max(0, resume_step), lambda: module.status() if module else (0, ""))
     try:
         for stage in stages(config):
-            if stage.last < staging.resume_step:
+            if stage.last < resume_step:
                 continue
-            resumed = staging.resuming
-            module = staging.enter(stage, timetable, interrupts.requested, faster)
+            resuming = module is None and resume_step > 0
+            starts: dict[PreparedRun, Tensor] = {}
+            pictures = _pictures(module)
+            for run in _active(runs):
+                with run.context.guard():
+                    starts[run] = run.enter(stage, pictures.get(run.pair), fresh=not resuming)
+            first.shared.targets.clear()
+            first.shared.starts.clear()
+            members = _active(list(starts))
+            if not members:
+                break
+            image = build_image_model(config, torch.cat([starts[run] for run in members]), first.encoder).to(device)
+            compiling = _decide_to_compile(members, image.render().detach())
+            before, module = (
+                module,
+                StyleTransferModule(
+                    image,
+                    [run.pair for run in members],
+                    config.optimizer,
+                    timetable,
+                    stage,
+                    rematch=config.loss.rematch,
+                    at_once=None if compiling else min(len(members), at_once or default_at_once(device, len(members))),
+                    compiler=compiled if compiling else None,
+                    stop_requested=interrupts.requested,
+                    step_down=partial(_step_down, members),
+                ),
+            )
+            if before is not None and config.schedule.carry:
+                module.carry_moments(before)
+            pauses = Pauses(module, {run.pair: run for run in members}, interrupts)
+            for run in members:
+                run.context.record.write(run.context.folder)
             trainer = build_trainer(
                 config.trainer,
                 max_steps=stage.last - stage.first,
                 max_epochs=-1,
-                callbacks=[Signals(interrupts), progress, staging.captures(), Checkpoints(session.folder)],
-                default_root_dir=session.folder,
+                callbacks=[progress, pauses],
+                default_root_dir=first.context.folder,
+                plugins=[PairCheckpoints(pauses.save, pauses.load)],
             )
-            ticks = itertools.repeat(0)  # one endless epoch: the steps count, not the data
-            trainer.fit(module, ticks, ckpt_path=session.folder / CHECKPOINT if resumed else None, weights_only=True)
-            if module.reached or module.non_finite_at is not None or interrupts.requested():
+            if resuming:
+                _check_fits(module, members)
+            # One endless epoch: the steps count, not the data.
+            ticks = itertools.repeat(0)
+            trainer.fit(module, ticks, ckpt_path=CHECKPOINT if resuming else None, weights_only=True)
+            if interrupts.requested():
                 break
+        for run in _active(runs):
+            finish(run, interrupts)
     finally:
         progress.close()
-    return module, staging.prepared
+
+
+def default_at_once(device: torch.device, pairs: int) -> int:
+    """Return how many pairs are evaluated together: all on a GPU; one on a CPU, where that changes no bit of a run."""
+    return 1 if device.type == "cpu" else pairs
 
 
 def timetable_of(config: RunConfig, device: torch.device) -> Timetable:
-    """Return the steps of a run, and its pauses on a device."""
+    """Return the steps of a run and its pauses on a device."""
     return Timetable(
         config.steps,
         tuple(capture_steps(config.captures, config.steps)),
@@ -121,17 +160,69 @@ def timetable_of(config: RunConfig, device: torch.device) -> Timetable:
     )
 
 
-def compiles(config: RunConfig, record: RunRecord, prepared: Prepared) -> bool:
-    """Return whether to compile, as was decided when the run began."""
-    image = prepared.canvas.normalized()
-    if prepared.objective.recomputed.blocks:
+def _begin(run: PreparedRun, timetable: Timetable, batch: int) -> None:
+    """Bring record and loggers to the step that the run resumes from."""
+    context = run.context
+    context.record.batch = batch
+    context.record.forget_after(run.resume_step, timetable.captures)
+    context.record.write(context.folder)
+    context.loggers.begin(context.record, run.resume_step)
+    run.pair.loggers = context.loggers
+    run.pair.logged_step = context.loggers.last_step
+    if run.resume_step >= 0:
+        log.info("resuming at step %d of %d in %s", run.resume_step, timetable.steps, context.folder)
+
+
+def _active(runs: Sequence[PreparedRun]) -> list[PreparedRun]:
+    return [run for run in runs if not run.context.ended]
+
+
+def _pictures(module: StyleTransferModule | None) -> dict[Any, Tensor]:
+    """Return the result of a stage by pair, (1, 3, H, W) each."""
+    if module is None:
+        return {}
+    pictures = module.image.picture()
+    for pair in module.active.values():
+        pair.counters.seconds = pair.seconds
+        pair.counters.throughput.warmed = 0
+    return {pair: pictures[sample : sample + 1] for sample, pair in module.active.items()}
+
+
+def _step_down(runs: Sequence[PreparedRun], error: BaseException) -> bool:
+    return all(run.step_down(error) for run in runs)
+
+
+def _decide_to_compile(runs: Sequence[PreparedRun], image: Tensor) -> bool:
+    """Return whether to compile the objective, as decided at the beginning of the run."""
+    first = runs[0]
+    config, record, objective = first.context.config, first.context.record, first.pair.objective
+    if objective.checkpointing.blocks:
         if config.trainer.compile == "always":
-            log.info("not compiled: not every layer is kept (trainer.memory=whole keeps them)")
+            log.info("not compiled: activations are checkpointed (trainer.memory=whole keeps them)")
         return False
     if record.compiled is None:
-        asked = config.trainer.compile
-        record.compiled = decide(asked, prepared.objective, image, record.precision, config.steps, len(stages(config)))
+        sizes = len(stages(config))
+        record.compiled = decide(config.trainer.compile, objective, image[:1], record.precision, config.steps, sizes)
     elif record.compiled and (reason := obstacle(image.device)):
-        log.info("this run was compiled before, and goes on without: %s", reason)
+        log.info("this run was compiled before and continues without: %s", reason)
         return False
+    for run in runs:
+        run.context.record.compiled = record.compiled
     return record.compiled
+
+
+def _check_fits(module: StyleTransferModule, runs: Sequence[PreparedRun]) -> None:
+    """Check that checkpoints have the parameters and the optimiser of the module.
+
+    Raises:
+        InputError: one has others.
+    """
+    state = {name: value.shape[1:] for name, value in module.state_dict().items()}
+    options = set(module.configure_optimizers().param_groups[0])
+    for run in runs:
+        checkpoint = run.checkpoint
+        assert checkpoint is not None
+        found = {name: value.shape[1:] for name, value in checkpoint["state_dict"].items()}
+        groups = checkpoint["optimizer_states"][0]["param_groups"]
+        if found != state or len(groups) != 1 or set(groups[0]) - {"initial_lr"} != options:
+            raise checkpoints.unusable(run.context.folder, "it is of another version or of other options")

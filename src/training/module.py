@@ -1,10 +1,9 @@
-"""The optimisation as a LightningModule: its only learnable parameter is the image."""
+"""The optimisation as a LightningModule: its only learnable parameters are those of the image."""
 
+import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -12,243 +11,324 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
-from src.common import platform as hardware
+from src.common import platform
 from src.config.schedule import Stage, Timetable
 from src.config.schema import Optimizer as OptimizerOptions
-from src.tracking import names as keys
-from src.tracking.csv_logger import Tracker
-from src.training import counters, metrics
-from src.transfer.canvas import Canvas
+from src.tracking import names
+from src.training.memory import empty_cache, out_of_memory, peak_mib
+from src.training.pair import Counters, Pair
 from src.transfer.compilation import Evaluate
-from src.transfer.objective import Objective, Terms
-from src.transfer.optimizers import Memory, build_optimizer, resize_moments, set_rate, walled
+from src.transfer.image_models.base import ImageModel
+from src.transfer.objective import Losses, Objective
+from src.transfer.optimizers import (
+    CachedEvaluation,
+    backtrack_on_non_finite,
+    build_optimizer,
+    resize_moments,
+    set_learning_rate,
+)
+
+log = logging.getLogger(__name__)
 
 
 class Halt(Exception):
-    """Leaves the optimiser before it changes anything: raised by the first evaluation of a step."""
+    """Abort a step before the parameters are updated: the first evaluation of the step ends one of the pairs."""
 
 
 class StyleTransferModule(LightningModule):
-    """Moves a canvas downhill on an objective: one stage of a run.
+    """Optimises a batch of images, each sample on the objective of its own pair: one stage of a run or batch of runs.
 
-    Steps are counted over all stages. One `training_step` takes all up to the timetable's next pause, under manual
-    optimisation. The loss of step s is that of the image after s updates, seen by the first evaluation of step s + 1.
-    Network and targets are not registered: they are no parameters, and no checkpoint holds them.
+    Steps are counted over all stages. One `training_step` takes the optimiser steps up to the timetable's next pause,
+    under manual optimisation. The loss logged at step s is that of the image after s updates; it comes from the first
+    evaluation of step s + 1. Samples do not influence one another: each gradient is that of the sample's own loss, and
+    Adam moves each value by its own gradient. The encoder and the targets are not registered, so checkpoints hold the
+    image and the optimiser alone.
 
     Args:
-        canvas: the image, (1, 3, H, W); several, (B, 3, H, W), are `batch.module`'s.
-        objective: gives the loss of a canvas.
-        options: the optimiser.
+        image: the images, B samples.
+        pairs: one per sample, with their objectives set.
+        options: the optimiser; L-BFGS takes one sample.
         timetable: steps and pauses of the whole run.
-        stage: the steps to be taken here.
-        stop_at_loss: halt when the total loss is at or below this, in the last stage.
-        trackers: receive the points, opened.
-        evaluate: the objective in a faster form, for the steps.
-        stop_requested: asked after every step; True ends the run there (a signal arrived).
-        guard: calls what evaluates, and again where memory ran out and less of it will do.
+        stage: the steps to take here.
+        rematch: steps between searches of terms that search; see `Term.search`.
+        at_once: samples evaluated together; None is all. Halved where memory runs out.
+        compiler: turns an objective into a faster form; None evaluates eagerly.
+        stop_requested: asked after every step; True ends the loop (a signal arrived).
+        step_down: reduces the memory of an evaluation after an out-of-memory error; False where it cannot.
     """
 
     def __init__(
         self,
-        canvas: Canvas,
-        objective: Objective,
+        image: ImageModel,
+        pairs: Sequence[Pair],
         options: OptimizerOptions,
         timetable: Timetable,
         stage: Stage,
-        stop_at_loss: float | None = None,
-        trackers: Sequence[Tracker] = (),
-        evaluate: Evaluate | None = None,
+        rematch: int = 20,
+        at_once: int | None = None,
+        compiler: Callable[[Objective], Evaluate] | None = None,
         stop_requested: Callable[[], bool] = lambda: False,
-        guard: Callable[[Callable[[], Any]], Any] = lambda attempt: attempt(),
+        step_down: Callable[[BaseException], bool] = lambda error: False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.canvas = canvas
-        self.__dict__["objective"] = objective
-        self.__dict__["evaluate"] = evaluate or objective
-        self.options = options
-        self.timetable = timetable
-        self.stage = stage
-        self.stop_at_loss = stop_at_loss if stage.last == timetable.steps else None
-        self.trackers = trackers
-        self.stop_requested = stop_requested
-        self.guard = guard
-        self.throughput = metrics.Throughput()
-        self.evaluations = 0
-        self.initial_loss: float | None = None
-        self.seconds_before = 0.0
-        self._begun = time.perf_counter()
-        self.latest: dict[str, float] = {}
-        self.latest_step = 0
-        self.non_finite_at: int | None = None
-        self.reached = False
-        self._memory: Memory[Terms] = Memory(canvas.parameters())
-        self._last_finite: tuple[int, dict[str, Tensor]] | None = None
+        self.image = image
+        self.pairs = list(pairs)
+        self.options, self.timetable, self.stage = options, timetable, stage
+        self.rematch = rematch
+        self.at_once = at_once or len(self.pairs)
+        self.compiler = compiler
+        self.stop_requested, self.step_down = stop_requested, step_down
+        self._cached: CachedEvaluation[list[Losses]] = CachedEvaluation(image.parameters())
         self._moments: dict[str, Any] | None = None
-        self.logged_step = -1
+        self._begun = stage.first
+        self._paused = 0.0
+        self._evaluations = 0
+        self._ended: set[Pair] = set()
+        self._join_objectives()
 
-    objective: Objective
-    evaluate: Evaluate
+    # Outside of module registration: neither the encoder nor the targets are parameters.
+    objectives: list[Objective]
+    evaluates: list[Evaluate]
 
-    def take_over(self, before: "StyleTransferModule", carry: bool = False) -> None:
-        """Go on counting where the stage before stopped, and with its optimiser's moments where asked for."""
-        self.throughput = before.throughput
-        self.throughput.warmed = 0
-        self.evaluations = before.evaluations
-        self.initial_loss = before.initial_loss
-        self.seconds_before = before.seconds
-        self._moments = before.optimizers().state_dict() if carry else None  # type: ignore[union-attr]
+    def _join_objectives(self) -> None:
+        chunks = [self.pairs[first : first + self.at_once] for first in range(0, len(self.pairs), self.at_once)]
+        joined = [Objective.join([pair.objective for pair in chunk]) for chunk in chunks]
+        self.__dict__["objectives"] = joined
+        self.__dict__["evaluates"] = [self.compiler(each) for each in joined] if self.compiler else joined
 
     @property
     def step(self) -> int:
-        """Return the optimiser steps taken, those of earlier stages included."""
+        """Return the optimiser steps taken, earlier stages included."""
         return self.stage.first + self.global_step
 
+    @property
+    def active(self) -> dict[int, Pair]:
+        """Return the pairs that go on, by sample."""
+        return {sample: pair for sample, pair in enumerate(self.pairs) if pair not in self._ended}
+
     def configure_optimizers(self) -> Optimizer:
-        """Return the optimiser over the canvas alone."""
-        optimizer = build_optimizer(self.options, self.canvas.parameters())
+        """Return the optimiser over the image's parameters."""
+        optimizer = build_optimizer(self.options, self.image.parameters())
         if self._moments is not None:
             resize_moments(optimizer, self._moments)
         return optimizer
 
-    def on_train_start(self) -> None:
-        """Start the clock."""
-        self._begun = time.perf_counter()
+    def carry_moments(self, before: "StyleTransferModule") -> None:
+        """Start with Adam's moments of the stage before, resized."""
+        self._moments = before.optimizers().state_dict()  # type: ignore[union-attr]
 
-    @property
-    def seconds(self) -> float:
-        """Return the wall time of the loop, s, that of earlier processes of the run included."""
-        return self.seconds_before + time.perf_counter() - self._begun
+    def on_train_start(self) -> None:
+        """Start the clocks of the pairs."""
+        for pair in self.pairs:
+            pair.started = time.perf_counter()
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        """Take the steps up to the next pause; the batch is a mere tick of the loop."""
+        """Take the optimiser steps up to the next pause; `batch` is not used."""
         optimizer, start = self.optimizers(), self.step
-        begun, evaluated = hardware.now(self.device), self.evaluations
+        begun, evaluated, self._paused = platform.now(self.device), self._evaluations, 0.0
         try:
             for step in range(start, min(self.timetable.next_pause(start), self.stage.last)):
-                # what is known at the start of a stage was looked up at this very image, by its capture
-                if step % self.objective.loss.rematch == 0 and step > self.stage.first:
-                    self.forget_matches()
-                set_rate(self.options, optimizer.param_groups, step, self.timetable.steps, self.stage.first)  # type: ignore[union-attr]
-                optimizer.step(partial(self.guard, self.closure(look_first=step == start)))  # type: ignore[union-attr]
-                self.canvas.after_update()
+                if self._search_due(step):
+                    self._search_again(step)
+                groups = optimizer.param_groups  # type: ignore[union-attr]
+                set_learning_rate(self.options, groups, step, self.timetable.steps, self._begun)
+                optimizer.step(self._closure(observed=step == start))  # type: ignore[union-attr]
+                self.image.after_update()
                 if self.stop_requested():
                     self.trainer.should_stop = True
                     break
         except Halt:
-            self.halt()
-        self.count(self.evaluations - evaluated, hardware.now(self.device) - begun)
+            pass  # the callback that captures and ends pairs takes over
+        seconds = platform.now(self.device) - begun - self._paused
+        height, width = self.image.size
+        for pair in self.active.values():
+            pair.counters.throughput.add(self._evaluations - evaluated, seconds, height * width / 1e6)
 
-    def count(self, evaluations: int, seconds: float) -> None:
-        """Add what was evaluated between two pauses to the throughput."""
-        height, width = self.canvas.size
-        self.throughput.add(evaluations, seconds, height * width / 1e6)
+    def _search_due(self, step: int) -> bool:
+        # The search at the start of a stage is made by its first evaluation.
+        return step % self.rematch == 0 and step > self.stage.first and any(self.search_state(0))
 
-    def forget_matches(self) -> None:
-        """Look the nearest patches up again: the loss is about to be another function of the image."""
-        self.objective.forget_matches()
-        self._memory.forget()
+    def _search_again(self, step: int) -> None:
+        """Search anew at the next evaluation: the loss becomes another function of the image."""
+        for objective in self.objectives:
+            objective.load_search_state()
+        self._cached.clear()
+        if self.options.name == "lbfgs":
+            # A curvature pair must not mix gradients of two objectives.
+            self.optimizers().optimizer.state.clear()  # type: ignore[union-attr]
+            self._begun = step
 
-    def halt(self) -> None:
-        """End the run here: its loss was reached, or is not finite."""
-        self.trainer.should_stop = True
-
-    def closure(self, look_first: bool) -> Callable[[], Tensor]:
-        """Return what an optimiser evaluates; where asked for, its first evaluation is looked at."""
-        first = look_first
+    def _closure(self, observed: bool) -> Callable[[], Tensor]:
+        """Return what the optimiser evaluates; `observed`: the pairs take note of its first evaluation."""
 
         @torch.enable_grad()
         def evaluate() -> Tensor:
-            nonlocal first
-            if (known := self._memory.recall()) is None:
-                self.canvas.zero_grad()
-            terms = known[1] if known else self.evaluate(self.canvas.normalized())
-            if first:
-                first = False
-                self.look(terms)
+            nonlocal observed
+            known = self._cached.load()
+            losses = known[1] if known else self._evaluate()
+            if observed:
+                observed = False
+                self._observe(losses)
             if known:
                 return known[0]
-            loss = terms.total.sum() * self._scale
-            self.manual_backward(loss)
-            self.evaluations += 1
+            self._evaluations += 1
+            for pair in self.active.values():
+                pair.counters.evaluations += 1
+            loss = torch.stack([each.total.detach().sum() for each in losses]).sum() * self._scale(losses)
             if self.options.name == "lbfgs":
-                loss = walled(loss, self.canvas.parameters())
-                self._memory.keep(loss, terms)
+                loss = backtrack_on_non_finite(loss, self.image.parameters())
+                self._cached.store(loss, losses)
             return loss
 
         return evaluate
 
-    @property
-    def _scale(self) -> float:
-        # torch's guard on curvature is absolute (1e-10), and turns down every pair of a loss that is small in its units
-        initial = self.initial_loss
-        scaled = self.options.name == "lbfgs" and initial and math.isfinite(initial)
-        return 1 / initial if initial and scaled else 1.0
+    def _evaluate(self) -> list[Losses]:
+        """Return the losses of all samples, chunk by chunk, and leave the gradient with the parameters."""
+        while True:
+            self.image.zero_grad()
+            try:
+                return self._forward_backward()
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or (self.at_once == 1 and not self.step_down(error)):
+                    raise
+            # Outside of the handler: the error's traceback holds the memory that is to be freed.
+            if self.at_once > 1:
+                self.at_once = -(-self.at_once // 2)
+                log.warning("out of memory; evaluating %d pairs at once from here on", self.at_once)
+            self._rejoin()
+            empty_cache(self.device)
 
-    def look(self, terms: Terms) -> None:
-        """Take note of the terms of the present step; raises as `note` does."""
-        self.note(metrics.terms_to_metrics(terms)[0])
+    def _forward_backward(self) -> list[Losses]:
+        image = self.image.render()
+        leaves = [each.detach().requires_grad_() for each in image.split(self.at_once)]
+        found = []
+        for leaf, evaluate in zip(leaves, self.evaluates, strict=True):
+            losses = evaluate(leaf)
+            (losses.total.sum() * self._scale([losses])).backward()
+            found.append(losses)
+        image.backward(torch.cat([leaf.grad for leaf in leaves if leaf.grad is not None]))
+        return found
 
-    def note(self, values: dict[str, float]) -> None:
-        """Take note of the values of the present step; `Halt` where the run ends here."""
-        self.latest, self.latest_step = values, self.step
-        if self.initial_loss is None:
-            self.initial_loss = self.latest[keys.TOTAL]
-        if not self.keep_if_finite(self.latest[keys.TOTAL]):
+    def _scale(self, losses: Sequence[Losses]) -> float:
+        """Return the factor that makes L-BFGS's loss begin at 1: torch's test of curvature is absolute (1e-10)."""
+        if self.options.name != "lbfgs":
+            return 1.0
+        initial = self.pairs[0].counters.initial_loss
+        initial = float(losses[0].total) if initial is None else initial
+        return 1 / initial if initial and math.isfinite(initial) else 1.0
+
+    def _observe(self, losses: Sequence[Losses]) -> None:
+        """Let every pair take note of its losses; raise `Halt` where one ends.
+
+        The time of logging is not part of the throughput.
+        """
+        begun = platform.now(self.device)
+        rows = [row for each in losses for row in each.metrics()]
+        halted = False
+        for sample, pair in self.active.items():
+            try:
+                if pair.observe(rows[sample], self.step, self.stage.last == self.timetable.steps):
+                    halted = True
+                finite = self.keep_if_finite(sample, rows[sample][names.TOTAL])
+                if finite and not pair.reached and self.timetable.logs_at(self.step):
+                    pair.log_point(pair.latest, self.step, peak_mib(self.device))
+            except Exception as error:  # of its own loggers or disk: the other pairs go on
+                pair.error = error
+                halted = True
+        self._paused += platform.now(self.device) - begun
+        if halted:
             raise Halt
-        if self.stop_at_loss is not None and self.latest[keys.TOTAL] <= self.stop_at_loss:
-            self.reached = True
-            raise Halt
-        if self.timetable.logs_at(self.step):
-            self.log_point(self.latest)
 
-    def keep_if_finite(self, loss: float) -> bool:
-        """Remember the canvas where its loss is finite; otherwise put back the one that was remembered last."""
+    def keep_if_finite(self, sample: int, loss: float) -> bool:
+        """Remember a sample whose loss is finite; otherwise put back the one that was remembered last."""
+        pair = self.pairs[sample]
         if math.isfinite(loss):
-            if self.non_finite_at is None:  # else it is the capture of what was put back, of the step it was kept at
-                kept = {name: value.clone() for name, value in self.canvas.state_dict().items()}
-                self._last_finite = (self.step, kept)
+            if pair.non_finite_at is None:
+                pair.last_finite = self.step, self.image.sample_state(sample)
             return True
-        self.non_finite_at = self.step
-        if self._last_finite is not None:
-            self.canvas.load_state_dict(self._last_finite[1])
+        pair.non_finite_at = self.step
+        if pair.last_finite is not None:
+            self.image.load_sample_state(sample, pair.last_finite[1])
         return False
 
-    def shown(self) -> tuple[int, str]:
-        """Return the step of the latest loss, and a line about it for people."""
-        words = [f"loss {self.latest[keys.TOTAL]:.4g}"] if self.latest else []
-        return self.latest_step, ", ".join([*words, f"{self.throughput.it_per_s:.2f} it/s"])
-
-    @property
-    def image_step(self) -> int:
-        """Return how many updates the canvas has seen: fewer than were taken where a non-finite one was undone."""
-        if self.non_finite_at is not None and self._last_finite is not None:
-            return self._last_finite[0]
-        return self.step
-
     @torch.no_grad()
-    def measure(self) -> dict[str, float]:
-        """Return all terms of the picture as it is, those of weight zero too."""
-        terms = self.guard(lambda: self.objective(self.canvas.normalized_picture(), full=True))
-        return metrics.terms_to_metrics(terms)[0]
+    def measure(self, sample: int) -> dict[str, float]:
+        """Return all terms of a sample's picture by metric name, those of weight zero included.
 
-    def log_point(self, values: dict[str, float], picture: Path | None = None) -> None:
-        """Send the values of the present step, with throughput and a picture, to every tracker: once a step."""
-        step = self.step
-        if step <= self.logged_step:
+        Terms that search do so for this very picture, so the values depend on nothing else; the searches that the
+        optimisation goes on with are kept.
+        """
+        objective = self.pairs[sample].objective
+        state = self.search_state(sample)
+        while True:
+            objective.load_search_state()
+            try:
+                values = objective(self.image.picture()[sample : sample + 1], full=True).metrics()[0]
+                objective.load_search_state(state)
+                return values
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or not self.step_down(error):
+                    raise
+            empty_cache(self.device)
+
+    def search_state(self, sample: int) -> dict[str, dict[str, Tensor]]:
+        """Return the search results of one sample, (1, ...) each, by term and tap."""
+        place = sample % self.at_once
+        state = self.objectives[sample // self.at_once].search_state()
+        return {name: {tap: each[place : place + 1] for tap, each in taps.items()} for name, taps in state.items()}
+
+    def _rejoin(self) -> None:
+        """Join the objectives anew, with their search results."""
+        self._split_searches()
+        self._join_objectives()
+
+    def _split_searches(self) -> None:
+        states = [self.search_state(sample) for sample in range(len(self.pairs))]
+        for pair, state in zip(self.pairs, states, strict=True):
+            pair.objective.load_search_state(state)
+
+    def drop(self, ended: Collection[Pair]) -> None:
+        """Take pairs out of the batch.
+
+        A compiled batch is compiled for its size, and keeps computing ended samples until half of them have ended.
+        """
+        self._ended |= set(ended)
+        kept = self.active
+        if not kept or len(kept) == len(self.pairs) or (self.compiler and 2 * len(kept) > len(self.pairs)):
             return
-        self.logged_step = step
-        point = counters.point(self, values)
-        for tracker in self.trackers:
-            tracker.log_point(point, step, picture)
+        at_once = self.at_once
+        self._split_searches()
+        self.image.keep_samples(list(kept), self.optimizers().optimizer.state)  # type: ignore[union-attr]
+        self.pairs = list(kept.values())
+        self.at_once = min(at_once, len(self.pairs))
+        self._join_objectives()
+
+    def status(self) -> tuple[int, str]:
+        """Return the step of the latest losses and a line about them for the progress display."""
+        pairs = list(self.active.values())
+        losses = sorted(pair.latest[names.TOTAL] for pair in pairs if pair.latest)
+        step = max((pair.latest_step for pair in pairs), default=0)
+        rate = pairs[0].counters.throughput.it_per_s if pairs else 0.0
+        if len(pairs) == 1:
+            return step, ", ".join([*(f"loss {loss:.4g}" for loss in losses), f"{rate:.2f} it/s"])
+        told = [f"losses {losses[0]:.4g} to {losses[-1]:.4g}"] if losses else []
+        return step, ", ".join([f"{len(pairs)} pairs", *told, f"{rate:.2f} it/s each"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the counters that a resumed run goes on with."""
-        checkpoint["matches"] = self.objective.matches
-        # what is remembered is lost with the process, and evaluated again
-        checkpoint["counters"] = counters.saved(self, forgotten=int(self._memory.recall() is not None))
+        """Add what each pair needs besides its image and optimiser state; see `checkpoints`."""
+        step = self.step
+        # The cached evaluation is lost with the process and made again, unless a search was going to discard it.
+        repeated = int(self._cached.load() is not None and not self._search_due(step))
+        checkpoint["pairs"] = []
+        for sample, pair in enumerate(self.pairs):
+            counters = {**pair.counters.state(), "seconds": pair.seconds}
+            counters["evaluations"] -= repeated
+            checkpoint["pairs"].append({"step": step, "counters": counters, "search": self.search_state(sample)})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the counters up again."""
-        self.objective.forget_matches(checkpoint["matches"])
-        counters.restore(self, checkpoint["counters"])
+        """Restore what `on_save_checkpoint` added."""
+        for pair, saved in zip(self.pairs, checkpoint["pairs"], strict=True):
+            pair.counters = Counters.of(saved["counters"])
+            pair.objective.load_search_state(saved["search"])
+        self._join_objectives()

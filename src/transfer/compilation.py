@@ -1,4 +1,4 @@
-"""Compiling the evaluation: fewer passes over memory on a CPU, and CUDA graphs on a GPU, for half a minute at first."""
+"""torch.compile for the objective: fewer passes over memory on a CPU, CUDA graphs on a GPU, after half a minute."""
 
 import logging
 import shutil
@@ -7,28 +7,30 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from src.common.errors import InputError
+from src.common.errors import InputError, first_line
 from src.common.platform import now
-from src.transfer.objective import Objective, Terms
+from src.transfer.objective import Losses, Objective
 
 log = logging.getLogger(__name__)
 
-Evaluate = Callable[[Tensor], Terms]
-# Warm-up of one size, s, and the share of an evaluation that is saved. On two cores in float32 it is too little to tell
-# from noise (VGG-19) or a tenth (embedded); in bfloat16 the conversions go; on a GPU the launches do.
-WARM_UP = 45.0
-SAVED = {"32": 0.0, "64": 0.0, "bf16": 0.2}
+Evaluate = Callable[[Tensor], Losses]
+# Compile time of one size, s, and the fraction of an evaluation that compiling saves, as measured. In float32 on two
+# CPU cores the gain is within noise for VGG-19; in bfloat16 the conversions go, on a GPU the kernel launches.
+COMPILE_SECONDS = 45.0
+SAVED_ON_CPU = {"32": 0.0, "64": 0.0, "bf16": 0.2}
 SAVED_ON_GPU = 0.4
-# Compiling must repay its cost as often as this: the estimate is a rough one.
+# `auto` compiles only where the saved time is this many times the compile time, because the estimate is rough.
 MARGIN = 2.0
 
 
 def obstacle(device: torch.device) -> str:
-    """Return why nothing can be compiled for a device here, or nothing."""
+    """Return why torch.compile cannot be used on a device, or an empty string."""
     if device.type == "cuda":
         from torch.utils._triton import has_triton
 
-        return "" if has_triton() else "Triton is not installed, or not for this GPU"
+        return "" if has_triton() else "Triton is not installed or does not support this GPU"
+    if device.type != "cpu":
+        return f"torch.compile is not used on {device.type}"
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
 
@@ -43,64 +45,64 @@ def decide(asked: str, objective: Objective, image: Tensor, precision: str, step
     """Return whether to compile.
 
     Args:
-        asked: auto | always | never; auto compiles where that repays its cost, by the time of one evaluation.
-        objective: at the size that the run begins with.
-        image: (1, 3, H, W), normalised; where the run starts.
+        asked: auto | always | never; auto times one evaluation and compiles where that saves time.
+        objective: at the first size of the run.
+        image: (1, 3, H, W) in [0, 1], where the run starts.
         precision: 32 | 64 | bf16.
         steps: of the whole run.
-        sizes: stages, each of which is compiled for itself.
+        sizes: number of stages; each is compiled separately.
 
     Raises:
-        InputError: asked for by "always", and impossible.
+        InputError: `always`, and it is impossible.
     """
-    saved = SAVED_ON_GPU if image.device.type == "cuda" else SAVED[precision]
+    saved = SAVED_ON_GPU if image.device.type == "cuda" else SAVED_ON_CPU[precision]
     if asked == "never" or (asked == "auto" and saved == 0):
         return False
     if reason := obstacle(image.device):
         if asked == "always":
-            raise InputError(f"trainer.compile=always: {reason}; trainer.compile=never runs without")
+            raise InputError(f"trainer.compile=always is not possible: {reason}; use trainer.compile=never")
         log.info("not compiled: %s", reason)
         return False
-    return asked == "always" or steps * _seconds(objective, image) * saved > MARGIN * WARM_UP * sizes
+    return asked == "always" or steps * _seconds(objective, image) * saved > MARGIN * COMPILE_SECONDS * sizes
 
 
 def _seconds(objective: Objective, image: Tensor) -> float:
-    """Return the time of an evaluation, s, the second of two; the objective is then as it was."""
+    """Return the time of an evaluation, s: the second of two. The objective's searches are undone."""
     begun = 0.0
     for _ in range(2):
         begun = now(image.device)
         objective(image.detach().requires_grad_()).total.sum().backward()
     seconds = now(image.device) - begun
-    objective.forget_matches()
+    objective.load_search_state()
     return seconds
 
 
 def compiled(objective: Objective) -> Evaluate:
-    """Return the objective, compiled at its next evaluation with known patches; those that look them up, or do not keep
-    every layer, run as it is.
+    """Return the objective in compiled form; it is compiled at the first evaluation that needs no search.
 
-    Should the compiler fail, one line says so and the run goes on without it.
+    Evaluations that search, or that checkpoint activations, run eagerly. A compiler error is logged once, and the run
+    continues eagerly.
     """
-    graphs = objective.content_target.device.type == "cuda"
+    graphs = objective.encoder.mean.device.type == "cuda"
     fast: Evaluate | None = torch.compile(objective, dynamic=False, mode="reduce-overhead" if graphs else None)
     begun = None
 
-    def evaluate(normalized: Tensor) -> Terms:
+    def evaluate(image: Tensor) -> Losses:
         nonlocal fast, begun
-        if fast is None or not objective.matched or objective.recomputed.blocks:
-            return objective(normalized)
+        if fast is None or not objective.searched or objective.checkpointing.blocks:
+            return objective(image)
         if begun is not None:
             if graphs:
                 torch.compiler.cudagraph_mark_step_begin()
-            return fast(normalized)
-        begun = now(normalized.device)
+            return fast(image)
+        begun = now(image.device)
         try:
-            terms = fast(normalized)
-        except Exception as error:  # its inner parts raise whatever they like
-            log.info("not compiled: %s", (str(error) or type(error).__name__).splitlines()[0])
+            losses = fast(image)
+        except Exception as error:  # the compiler raises exceptions of any type
+            log.info("not compiled: %s", first_line(error))
             fast = None
-            return objective(normalized)
-        log.info("compiled in %.0f s", now(normalized.device) - begun)
-        return terms
+            return objective(image)
+        log.info("compiled in %.0f s", now(image.device) - begun)
+        return losses
 
     return evaluate

@@ -1,205 +1,240 @@
-"""The total loss of an image: targets measured once, terms per layer, one value per sample."""
+"""The objective: a table of weighted terms, L_total = alpha L_content + beta L_style + ... (eq. 7).
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+alpha and beta are weights of this table and appear nowhere else.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from src.config.schema import Loss, RunConfig, taps
-from src.encoders.bands import feature_size, statistics, sums, whole_taps
-from src.encoders.recomputation import KEPT, Recomputation
-from src.encoders.registry import block_of
-from src.encoders.vgg import Extractor
-from src.ops.gram import moment_sums, squared_distance, widened
-from src.ops.losses import LOSS_FORMS, Statistics, total_variation
-from src.ops.palette import Palette
-from src.ops.patches import SIZE, StylePatches
+from src.config.schema import RunConfig, taps
+from src.encoders.base import Encoder
+from src.encoders.checkpointing import KEEP_ALL, Checkpointing, accumulate, feature_maps
+from src.ops.losses import LOSS_FORMS
+from src.ops.patches import SIZE as PATCH_SIZE
+from src.tracking import names
+from src.transfer.terms.base import Inputs, Measured, Term, TermValue
+from src.transfer.terms.content import ContentTerm
+from src.transfer.terms.palette import PaletteTerm
+from src.transfer.terms.patches import PatchTerm
+from src.transfer.terms.style import StyleTerm
+from src.transfer.terms.total_variation import TotalVariationTerm
 
 
 @dataclass(frozen=True)
-class Terms:
-    """The values of the objective, (B,) each; the terms are not weighted, the total is.
+class Losses:
+    """The values of the objective, (B,) each: the total is weighted, the terms are not.
 
-    A term whose weight is zero is None unless it was asked for.
+    Terms of weight zero are missing unless they were asked for.
     """
 
     total: Tensor
-    content: Tensor | None
-    style: Tensor | None
-    layers: Mapping[str, Tensor] = field(default_factory=dict)
-    palette: Tensor | None = None
-    tv: Tensor | None = None
+    terms: Mapping[str, TermValue]
 
-
-@dataclass(frozen=True)
-class Taps:
-    """Where the objective reads the network: style taps with their weights, and the content tap."""
-
-    style: dict[str, float]
-    content: str
-
-    @classmethod
-    def of(cls, config: RunConfig) -> "Taps":
-        """Resolve the layer set of a configuration: its form's substitutions and weights (eq. 5, or 1 each)."""
-        style, content = taps(config)
-        default = 1 / len(style) if LOSS_FORMS[config.loss.name].averaged else 1.0
-        return cls(dict(zip(style, config.layers.weights or [default] * len(style), strict=True)), content)
-
-    @property
-    def all(self) -> list[str]:
-        """Return every tap once."""
-        return list(dict.fromkeys([*self.style, self.content]))
+    def metrics(self) -> list[dict[str, float]]:
+        """Return the values of each sample by metric name, with one transfer from the device."""
+        named = {names.TOTAL: self.total}
+        for name, value in self.terms.items():
+            named[names.loss_key(name)] = value.total
+        for name, value in self.terms.items():
+            named |= {names.loss_key(name, tap): part for tap, part in value.parts.items()}
+        rows = torch.stack([value.detach().to(self.total.dtype) for value in named.values()], 1).tolist()
+        return [dict(zip(named, row, strict=True)) for row in rows]
 
 
 class Objective(nn.Module):
-    """L_total = alpha L_content + beta (sum_l w_l E_l + p L_palette) + tv TV (eq. 5 and 7).
-
-    Patches and palette (p) belong to loss=patches alone. With a share s of patches, E_l of a layer beyond the first
-    block is (1 - s) statistics + s patches. Which style patch is nearest is looked up when it is first needed and
-    after every `forget_matches`.
+    """The weighted sum of terms of a batch of images.
 
     Args:
-        extractor: the frozen network; must have all of `taps`.
-        taps: where to read it.
-        loss: the form and the weights.
-        content: (B, 3, H, W) content image, normalised by the network's statistics.
-        style: (B or 1, 3, H', W') style image, likewise; its size is its own.
-        recomputed: what is computed anew for the gradient, in place of being kept; may be changed at any time.
-        content_of: an objective with the same content image, network and form, whose content target is taken.
-        style_of: one with the same style image, content size, network and form, whose style targets are taken.
+        encoder: the frozen network that features are read from.
+        terms: weight and term by name; a weight is a number or (B,).
+        checkpointing: which activations are recomputed for the gradient; may be changed at any time.
     """
 
     def __init__(
         self,
-        extractor: Extractor,
-        taps: Taps,
-        loss: Loss,
-        content: Tensor,
-        style: Tensor,
-        recomputed: Recomputation = KEPT,
-        content_of: "Objective | None" = None,
-        style_of: "Objective | None" = None,
+        encoder: Encoder,
+        terms: Mapping[str, tuple[float | Tensor, Term]],
+        checkpointing: Checkpointing = KEEP_ALL,
     ) -> None:
         super().__init__()
-        self.extractor = extractor
-        self.taps = taps
-        self.loss = loss
-        self.form = LOSS_FORMS[loss.name]
-        self.recomputed = recomputed
-        self.alpha: float | Tensor = loss.alpha
-        self.beta: float | Tensor = loss.beta
-        self.weights: Mapping[str, float | Tensor] = taps.style
-        self.asked = loss.alpha > 0, loss.beta > 0
-        self.matches: dict[str, Tensor] = {}
-        self._assembled: dict[str, Tensor] = {}
-        self.content_target: Tensor
-        self.content_factor: float | Tensor
-        self.style_targets: dict[str, Statistics]
-        self.patches: Mapping[str, StylePatches]
-        self.palette: Palette | None
-        with torch.no_grad():
-            if content_of is not None:
-                self.content_target, self.content_factor = content_of.content_target, content_of.content_factor
-            else:
-                self.content_target = widened(whole_taps(extractor, content, [taps.content], recomputed)[taps.content])
-                self.content_factor = self.form.content(self.content_target)
-            if style_of is not None:
-                self.style_targets, self.patches = style_of.style_targets, style_of.patches
-                self.palette = style_of.palette
-            else:
-                self._measure_style(style, (content.shape[2], content.shape[3]))
+        self.encoder = encoder
+        self.weights = {name: weight for name, (weight, _) in terms.items()}
+        self.terms = {name: term for name, (_, term) in terms.items()}
+        self.checkpointing = checkpointing
+        self.weighted = [name for name, weight in self.weights.items() if bool(torch.as_tensor(weight).any())]
 
-    def _measure_style(self, style: Tensor, size: tuple[int, int]) -> None:
-        extended, loss = self.form.extended, self.loss
-        self.style_targets = statistics(self.extractor, style, self.taps.style, self.recomputed)
-        self.patches = self._style_patches(style) if extended and loss.patches > 0 else {}
-        self.palette = Palette(style, size) if extended and loss.palette > 0 else None
-
-    def _style_patches(self, style: Tensor) -> dict[str, StylePatches]:
-        deep = [tap for tap in self.taps.style if block_of(tap) > 1 and min(feature_size(style, tap)) >= SIZE]
-        found = whole_taps(self.extractor, style, deep, self.recomputed)
-        dtype = self.extractor.compute_dtype or style.dtype
-        return {tap: StylePatches(widened(found.pop(tap)), dtype) for tap in deep}
-
-    @property
-    def matched(self) -> bool:
-        """Return whether the nearest patches of every layer that asks for them are known."""
-        return len(self._assembled) == len(self.patches)
-
-    def forward(self, normalized: Tensor, full: bool = False) -> Terms:
-        """Return the terms of an image.
+    def forward(self, image: Tensor, full: bool = False) -> Losses:
+        """Return the losses of images (B, 3, H, W) in [0, 1].
 
         Args:
-            normalized: (B, 3, H, W) in the network's input statistics.
-            full: also compute terms of weight zero (for a report); otherwise nothing above the deepest tap that
-                carries weight is run.
+            image: differentiable.
+            full: compute terms of weight zero as well, for a report. Otherwise the encoder runs no deeper than the
+                terms that carry weight need.
         """
-        with_content, with_style = (full or asked for asked in self.asked)
-        style_taps = list(self.taps.style) if with_style else []
-        content_taps = [self.taps.content] if with_content else []
-        self._match([tap for tap in style_taps if block_of(tap) <= self.recomputed.blocks], normalized)
+        active = self.terms if full else {name: self.terms[name] for name in self.weighted}
+        self._search(active.values(), image)
+        readers: dict[str, list[str]] = {}
+        for name, term in active.items():
+            for tap in term.taps:
+                readers.setdefault(tap, []).append(name)
 
-        def read(tap: str, features: Tensor, rows: slice) -> dict[str, Tensor]:
-            found = {}
-            if tap in style_taps:
-                found["gram"], found["total"] = moment_sums(features)
-                if tap in self.patches:
-                    self._assemble(tap, features)
-                    found["patches"] = squared_distance(features, self._assembled[tap][:, :, rows])
-            if tap in content_taps:
-                found["content"] = squared_distance(features, self.content_target[:, :, rows])
-            return found
-
-        measured = sums(self.extractor, normalized, [*style_taps, *content_taps], read, self.recomputed)
-        total = normalized.new_zeros(normalized.shape[0])
-        content = style = palette = variation = None
-        layers: dict[str, Tensor] = {}
-        if with_content:
-            content = self.content_factor * measured[self.taps.content]["content"]
-            total = total + self.alpha * content
-        if with_style:
-            layers = {
-                tap: self._style(tap, measured[tap], math.prod(feature_size(normalized, tap))) for tap in style_taps
+        def read(tap: str, features: Tensor, rows: slice) -> Mapping[tuple[str, str], Tensor]:
+            return {
+                (name, key): value
+                for name in readers[tap]
+                for key, value in active[name].read(tap, features, rows).items()
             }
-            style = torch.stack([weight * layers[tap] for tap, weight in self.weights.items()]).sum(0)
-            total = total + self.beta * style
-            if self.palette is not None:
-                palette = self.palette.loss(normalized, sparing=self.recomputed.blocks > 0)
-                total = total + self.beta * self.loss.palette * palette
-        if self.loss.tv > 0:
-            variation = total_variation(self.extractor.denormalize(normalized))
-            total = total + self.loss.tv * variation
-        return Terms(total, content, style, layers, palette, variation)
 
-    def _style(self, tap: str, measured: Mapping[str, Tensor], positions: int) -> Tensor:
-        mine = Statistics.of_sums(measured["gram"], measured["total"], positions)
-        statistics = self.form.style(mine, self.style_targets[tap])
-        if tap not in self.patches:
-            return statistics
-        share = self.loss.patches
-        return (1 - share) * statistics + share * self.patches[tap].relative(measured["patches"], positions)
-
-    def _match(self, taps: list[str], normalized: Tensor) -> None:
-        """Look up the nearest patches at taps of which no evaluation has the whole at hand."""
-        missing = [tap for tap in taps if tap in self.patches and tap not in self._assembled]
-        if not missing:
-            return
-        found = whole_taps(self.extractor, normalized.detach(), missing, self.recomputed)
-        for tap in missing:
-            self._assemble(tap, found.pop(tap))
+        found = accumulate(self.encoder, image, readers, read, self.checkpointing)
+        size, sparing = image.shape[2:], self.checkpointing.blocks > 0
+        values, total = {}, image.new_zeros(image.shape[0])
+        for name, term in active.items():
+            sums = {tap: {key: each for (owner, key), each in found[tap].items() if owner == name} for tap in term.taps}
+            positions = {tap: _positions(self.encoder, size, tap) for tap in term.taps}
+            values[name] = term(Measured(image, sums, positions, sparing))
+            total = total + self.weights[name] * values[name].total
+        return Losses(total, values)
 
     @torch.no_grad()
-    def _assemble(self, tap: str, features: Tensor) -> None:
-        """Lay the nearest patches over one another where that has not been done, after looking them up if need be."""
-        if tap in self._assembled:
+    def _search(self, terms: Iterable[Term], image: Tensor) -> None:
+        pending = [term for term in terms if term.pending_taps]
+        if not pending:
             return
-        if tap not in self.matches:
-            self.matches[tap] = self.patches[tap].nearest(widened(features))
-        self._assembled[tap] = self.patches[tap].assembled(self.matches[tap], features)
+        wanted = dict.fromkeys(tap for term in pending for tap in term.pending_taps)
+        maps = feature_maps(self.encoder, image.detach(), wanted, self.checkpointing)
+        for term in pending:
+            term.search(maps)
 
-    def forget_matches(self, matches: Mapping[str, Tensor] | None = None) -> None:
-        """Look the nearest patches up again at the next evaluation, or take these, from a checkpoint, for nearest."""
-        self.matches = {tap: places.to(self.content_target.device) for tap, places in (matches or {}).items()}
-        self._assembled = {}
+    @property
+    def searched(self) -> bool:
+        """Return whether the next evaluation needs no search."""
+        return not any(self.terms[name].pending_taps for name in self.weighted)
+
+    def search_state(self) -> dict[str, dict[str, Tensor]]:
+        """Return the results of all searches by term, for a checkpoint."""
+        return {name: state for name, term in self.terms.items() if (state := term.search_state())}
+
+    def load_search_state(self, state: Mapping[str, Mapping[str, Tensor]] | None = None) -> None:
+        """Take the results of searches by term; without any, search anew at the next evaluation."""
+        for name, term in self.terms.items():
+            found = (state or {}).get(name, {})
+            term.load_search_state({tap: each.to(self.encoder.mean.device) for tap, each in found.items()})
+
+    @classmethod
+    def join(cls, members: "Sequence[Objective]") -> "Objective":
+        """Return the objective of a batch: sample b has the targets and weights of `members[b]`."""
+        if len(members) == 1:
+            return members[0]
+        first = members[0]
+        like = first.encoder.mean
+        return cls(
+            first.encoder,
+            {
+                name: (
+                    like.new_tensor([member.weights[name] for member in members]),
+                    type(term).join([member.terms[name] for member in members]),
+                )
+                for name, term in first.terms.items()
+            },
+            first.checkpointing,
+        )
+
+
+def _positions(encoder: Encoder, size: Sequence[int], tap: str) -> int:
+    height, width = encoder.feature_size(size, tap)
+    return height * width
+
+
+def style_weights(config: RunConfig) -> dict[str, float]:
+    """Return w_l of eq. 5 by style tap: as given, or 1/n, or 1 in the published program."""
+    style, _ = taps(config)
+    default = 1 / len(style) if LOSS_FORMS[config.loss.name].averaged else 1.0
+    return dict(zip(style, config.layers.weights or [default] * len(style), strict=True))
+
+
+def used_taps(config: RunConfig) -> list[str]:
+    """Return every tap that the objective of a configuration may read, each once."""
+    style, content = taps(config)
+    return list(dict.fromkeys([*style, content]))
+
+
+# Adds entries to the objective's table: given the configuration, the encoder and the inputs, weight and term by name.
+TermBuilder = Callable[[RunConfig, Encoder, Inputs], dict[str, tuple[float, Term]]]
+
+
+def _content(config: RunConfig, encoder: Encoder, inputs: Inputs) -> dict[str, tuple[float, Term]]:
+    _, tap = taps(config)
+    return {"content": (config.loss.alpha, ContentTerm(tap, LOSS_FORMS[config.loss.name]))}
+
+
+def _style(config: RunConfig, encoder: Encoder, inputs: Inputs) -> dict[str, tuple[float, Term]]:
+    loss, weights = config.loss, style_weights(config)
+    form = LOSS_FORMS[loss.name]
+    # With a share s of patches, a layer's style loss is (1 - s) statistics + s patches.
+    share = loss.patches if form.extended else 0.0
+    patched = {
+        tap: weight * share
+        for tap, weight in weights.items()
+        if share > 0 and encoder.taps[tap].stride > 1 and _has_room(encoder, inputs.style, tap)
+    }
+    rest = {tap: weight - patched.get(tap, 0.0) for tap, weight in weights.items()}
+    found: dict[str, tuple[float, Term]] = {"style": (loss.beta, StyleTerm(rest, form))}
+    if patched:
+        found["patches"] = loss.beta, PatchTerm(patched)
+    return found
+
+
+def _palette(config: RunConfig, encoder: Encoder, inputs: Inputs) -> dict[str, tuple[float, Term]]:
+    loss = config.loss
+    wanted = LOSS_FORMS[loss.name].extended and loss.palette > 0
+    return {"palette": (loss.beta * loss.palette, PaletteTerm(encoder))} if wanted else {}
+
+
+def _tv(config: RunConfig, encoder: Encoder, inputs: Inputs) -> dict[str, tuple[float, Term]]:
+    return {"tv": (config.loss.tv, TotalVariationTerm())} if config.loss.tv > 0 else {}
+
+
+TERMS: list[TermBuilder] = [_content, _style, _palette, _tv]
+
+
+def _has_room(encoder: Encoder, style: Tensor, tap: str) -> bool:
+    return min(encoder.feature_size(style.shape[2:], tap)) >= PATCH_SIZE
+
+
+def build_objective(
+    config: RunConfig,
+    encoder: Encoder,
+    inputs: Inputs,
+    checkpointing: Checkpointing = KEEP_ALL,
+    targets: "TargetCache | None" = None,
+    identities: Mapping[str, object] | None = None,
+) -> Objective:
+    """Return the objective of a configuration, its targets measured.
+
+    Args:
+        config: loss, layers and weights.
+        encoder: has the taps.
+        inputs: content and style image.
+        checkpointing: which activations are recomputed.
+        targets: keeps targets that runs of one batch share.
+        identities: what tells equal inputs, by name (`content`, `style`): the checksums of their files.
+    """
+    table = {name: entry for build in TERMS for name, entry in build(config, encoder, inputs).items()}
+    for name, (_, term) in table.items():
+        kinds = {kind: (identities or {}).get(kind) for kind in term.target_of}
+        shapes = inputs.content.shape, inputs.style.shape
+        key = (name, term.taps, *kinds.values(), *shapes)
+        if targets is not None and None not in kinds.values() and key in targets:
+            term.target = targets[key]
+            continue
+        with torch.no_grad():
+            term.set_target(encoder, inputs, checkpointing)
+        if targets is not None:
+            targets[key] = term.target
+    return Objective(encoder, table, checkpointing)
+
+
+TargetCache = dict[tuple[object, ...], object]

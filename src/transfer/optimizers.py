@@ -1,4 +1,4 @@
-"""Optimisers by name."""
+"""Optimisers by name, their learning rates, and what a line search needs."""
 
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
@@ -10,47 +10,17 @@ from torch.optim import LBFGS, Adam, Optimizer
 
 from src.config.schema import Optimizer as OptimizerOptions
 
-# Change of a value of the canvas by L-BFGS's first step, where the line search begins.
-FIRST = 0.01
-
-
-# Worse than any trial of a loss that was scaled to begin at 1.
-WALL = 1e8
-
-
-def set_rate(options: OptimizerOptions, groups: Iterable[dict[str, Any]], step: int, steps: int, stage: int) -> None:
-    """Give a step its learning rate.
-
-    Adam's rises over the first steps of a stage, is constant, and falls linearly to zero at the end of the run. Its
-    first steps are full ones however small the gradient, and with little known of its size they overshoot.
-
-    L-BFGS knows no curvature at its first step of a stage. torch makes that one long, in the sum over all values of the
-    image, which is nothing; the line search then needs some five trials to get going. Here it begins with a change of
-    `FIRST` of the average value.
-
-    Args:
-        options: the rate, the steps in which it rises, and the share of all in which it falls.
-        groups: the optimiser's parameter groups.
-        step: the steps of the run that were taken before this one.
-        steps: the steps of the run.
-        stage: the step at which the present stage began.
-    """
-    if options.name != "adam":
-        for group in groups:
-            values = sum(parameter.numel() for parameter in group["params"])
-            group["lr"] = options.lr * (FIRST * values if step == stage else 1.0)
-        return
-    falling = (1 - step / steps) / options.decay if options.decay > 0 else 1.0
-    rising = (step - stage + 1) / (options.rise + 1)
-    for group in groups:
-        group["lr"] = options.lr * min(1.0, falling, rising)
+# Change of the average value by L-BFGS's first step, where its line search begins.
+FIRST_CHANGE = 0.01
+# Loss that stands for a non-finite one in a line search, where losses are scaled to begin at 1.
+NON_FINITE_LOSS = 1e8
 
 
 def build_optimizer(options: OptimizerOptions, parameters: Iterable[nn.Parameter]) -> Optimizer:
     """Return the optimiser of a configuration.
 
-    L-BFGS takes one iteration a step, with a strong-Wolfe line search, and keeps its curvature pairs between steps,
-    so that captures, stopping and checkpoints fall between iterations. Its stopping tolerances are zero: they are
+    L-BFGS makes one iteration per step, with a strong-Wolfe line search, and keeps its curvature pairs between steps,
+    so that captures, stops and checkpoints fall between iterations. Its stopping tolerances are zero: they are
     absolute, and the gradient of one pixel of a normalised loss is smaller than torch's defaults from the start.
     """
     if options.name == "adam":
@@ -68,14 +38,43 @@ def build_optimizer(options: OptimizerOptions, parameters: Iterable[nn.Parameter
     )
 
 
-def resize_moments(optimizer: Optimizer, before: dict[str, Any]) -> None:
-    """Begin with the moments of Adam at another size, enlarged to this one, as crowsonkb's style-transfer-pytorch does.
+def set_learning_rate(
+    options: OptimizerOptions, groups: Iterable[dict[str, Any]], step: int, steps: int, begun: int
+) -> None:
+    """Set the learning rate of a step.
 
-    A loss is a mean over positions: one pixel's share of it, and its gradient, fall as their number grows.
+    Adam's rate rises over the first steps of a stage and falls linearly to zero at the end of the run: its first steps
+    are full-sized whatever the gradient, and overshoot while the moments are unknown.
+
+    L-BFGS knows no curvature at its first step. torch makes that step 1 long in the sum over all pixels, which is next
+    to nothing, and needs about five trials to grow it; here it changes the average value by `FIRST_CHANGE`.
+
+    Args:
+        options: the rate, the steps in which it rises, and the fraction of all steps in which it falls.
+        groups: the optimiser's parameter groups.
+        step: steps of the run taken so far.
+        steps: steps of the whole run.
+        begun: the step at which the optimiser's state begins: that of the stage, or L-BFGS's last restart.
+    """
+    if options.name != "adam":
+        for group in groups:
+            values = sum(parameter.numel() for parameter in group["params"])
+            group["lr"] = options.lr * (FIRST_CHANGE * values if step == begun else 1.0)
+        return
+    falling = (1 - step / steps) / options.decay if options.decay > 0 else 1.0
+    rising = (step - begun + 1) / (options.rise + 1)
+    for group in groups:
+        group["lr"] = options.lr * min(1.0, falling, rising)
+
+
+def resize_moments(optimizer: Optimizer, before: dict[str, Any]) -> None:
+    """Start Adam with the moments of another size, enlarged, as crowsonkb's style-transfer-pytorch does.
+
+    A loss is a mean over positions: the gradient of one pixel falls as the number of pixels grows.
 
     Args:
         optimizer: Adam that has not stepped, over parameters (B, C, H, W).
-        before: the state of the one at the other size, over as many parameters.
+        before: state dict of the one at the other size, over as many parameters.
     """
     state = optimizer.state_dict()
     for index, moments in before["state"].items():
@@ -83,7 +82,7 @@ def resize_moments(optimizer: Optimizer, before: dict[str, Any]) -> None:
         size, smaller = parameter.shape[2:], moments["exp_avg"].shape[2:]
         share = smaller.numel() / size.numel()
         first = F.interpolate(moments["exp_avg"], size, mode="bicubic", align_corners=False)
-        # a square must not fall below zero, as between the samples of a cubic
+        # Bilinear, because bicubic interpolation of squares can fall below zero.
         second = F.interpolate(moments["exp_avg_sq"], size, mode="bilinear", align_corners=False)
         state["state"][index] = {
             "step": moments["step"].clone(),
@@ -93,44 +92,43 @@ def resize_moments(optimizer: Optimizer, before: dict[str, Any]) -> None:
     optimizer.load_state_dict(state)
 
 
-def walled(loss: Tensor, parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Return a loss that torch's line search turns back from where it is not finite.
+def backtrack_on_non_finite(loss: Tensor, parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Return a loss that makes torch's line search back off where it is not finite, with zero gradients.
 
-    NaN would look like progress to it, and with infinity it cannot interpolate.
+    The line search takes NaN for progress and cannot interpolate infinity.
     """
     if torch.isfinite(loss):
         return loss
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
-    return torch.full_like(loss, WALL)
+    return torch.full_like(loss, NON_FINITE_LOSS)
 
 
-Told = TypeVar("Told")
+Details = TypeVar("Details")
 
 
-class Memory(Generic[Told]):
-    """The last evaluation, for as long as the parameters are as they were then, and their gradients with them.
+class CachedEvaluation(Generic[Details]):
+    """The last evaluation, valid while the parameters and their gradients are unchanged.
 
-    torch's L-BFGS begins a step by evaluating where the line search of the one before ended: two evaluations a step in
-    place of one.
+    torch's L-BFGS begins a step by evaluating the point where the line search before it ended.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self.parameters = list(parameters)
-        self._last: tuple[list[Tensor], Tensor, Told] | None = None
+        self._last: tuple[list[Tensor], Tensor, Details] | None = None
 
-    def keep(self, loss: Tensor, told: Told) -> None:
-        """Remember the loss of the parameters as they are, whose gradients are there, and what belongs to it."""
-        self._last = [each.detach().clone() for each in self.parameters], loss.detach(), told
+    def store(self, loss: Tensor, details: Details) -> None:
+        """Remember the loss at the present parameters, whose gradients are set, and what belongs to it."""
+        self._last = [each.detach().clone() for each in self.parameters], loss.detach(), details
 
-    def recall(self) -> tuple[Tensor, Told] | None:
-        """Return what was kept, where the parameters have not moved since."""
+    def load(self) -> tuple[Tensor, Details] | None:
+        """Return what was stored if the parameters are the same."""
         if self._last is None:
             return None
-        kept, loss, told = self._last
+        kept, loss, details = self._last
         same = all(torch.equal(mine, theirs) for mine, theirs in zip(self.parameters, kept, strict=True))
-        return (loss, told) if same else None
+        return (loss, details) if same else None
 
-    def forget(self) -> None:
-        """Forget it: the loss is about to be another function of the parameters."""
+    def clear(self) -> None:
+        """Forget the evaluation: the loss is about to become another function of the parameters."""
         self._last = None

@@ -1,4 +1,4 @@
-"""The logs of runs that are at work together: one file each, as each would write it alone."""
+"""Log files of runs that share a process: each run's file holds what concerns that run or all of them."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -6,24 +6,22 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-# The folder of the run that is being worked on; none while all are.
-AT_WORK: ContextVar[Path | None] = ContextVar("AT_WORK", default=None)
+# Folder of the run that log lines concern at the moment; None for lines that concern all runs.
+CURRENT_RUN: ContextVar[Path | None] = ContextVar("CURRENT_RUN", default=None)
 
 
-class _Own(logging.Filter):
-    """Lets pass what is said of one run, or of all."""
-
+class _OwnLines(logging.Filter):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.folder = folder
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return AT_WORK.get() in (None, self.folder)
+        return CURRENT_RUN.get() in (None, self.folder)
 
 
 @contextmanager
 def separate_logs(folders: Sequence[Path]) -> Iterator[None]:
-    """Log to a file in each folder, after the model of the one file that is logged to so far, and in its place."""
+    """Replace the root logger's file by one of the same name and format in each folder."""
     root = logging.getLogger()
     handlers = []
     for model in [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]:
@@ -32,7 +30,7 @@ def separate_logs(folders: Sequence[Path]) -> Iterator[None]:
         for folder in folders:
             handler = logging.FileHandler(folder / Path(model.baseFilename).name)
             handler.setFormatter(model.formatter)
-            handler.addFilter(_Own(folder))
+            handler.addFilter(_OwnLines(folder))
             handlers.append(handler)
             root.addHandler(handler)
     try:

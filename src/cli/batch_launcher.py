@@ -9,14 +9,14 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from src.batch.grouping import grouped
-from src.batch.logs import separate_logs
 from src.cli.launchers import Job, SequentialLauncher
 from src.common.errors import InputError
 from src.config.composition import run_options
 from src.config.schema import RunConfig, typed
 from src.tracking import record as records
 from src.tracking.record import RunRecord
+from src.training.grouping import grouped
+from src.training.logs import separate_logs
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class BatchLauncher(SequentialLauncher):
         """Run the jobs of a turn: in one batch where there are several."""
         if len(jobs) == 1:
             return super().run(jobs)
-        from src.batch.run import run_together
+        from src.run import run_batch
 
         given: dict[int, tuple[RunConfig, Path]] = {}
         returns = []
@@ -70,7 +70,7 @@ class BatchLauncher(SequentialLauncher):
 
             returns.append(self.run_job(job, self.compose(job), take))
         with separate_logs([folder for _, folder in given.values()]):
-            results = run_together(list(given.values()), self.at_once)
+            results = run_batch(list(given.values()), self.at_once)
         for place, result in zip(given, results, strict=True):
             returns[place].status = JobStatus.COMPLETED if isinstance(result, RunRecord) else JobStatus.FAILED
             returns[place].return_value = result.status if isinstance(result, RunRecord) else result

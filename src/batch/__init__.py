@@ -1,1 +1,0 @@
-"""Several pairs in one batch: which jobs go together, their common objective and module, a record for each."""

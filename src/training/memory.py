@@ -1,0 +1,331 @@
+"""Memory of a run: the checkpointing strategy that fits, less when memory runs out, and what was used at the peak."""
+
+import logging
+import os
+import resource
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from src.common.errors import InputError
+from src.config.schedule import SMALLEST_EDGE
+from src.config.schema import RunConfig
+from src.encoders.base import Encoder
+from src.encoders.checkpointing import BAND_BYTES, KEEP_ALL, Checkpointing
+from src.ops.losses import LOSS_FORMS
+from src.transfer.image_models.registry import image_space
+
+log = logging.getLogger(__name__)
+
+# Fraction of the free memory that may be planned for: other programs use a computer's memory too, hardly a GPU's.
+SHARE, SHARE_OF_GPU = 0.45, 0.9
+# A further step down has to free at least a tenth.
+WORTHWHILE = 0.9
+# What the allocators of torch, the C library and NumPy say.
+NO_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory", "CUDA out of memory")
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Peak memory of a stage, estimated from its configuration.
+
+    The arithmetic counts the tensors that live at the same time, block by block, forward and backward. Constants of
+    libraries are measured; `python -m src.bench memory` compares estimate and peak.
+
+    Args:
+        config: the run's options.
+        encoder: the network in use.
+        size, style_size: height and width of result and style image, px.
+        value_bytes: size of a pixel's value.
+    """
+
+    config: RunConfig
+    encoder: Encoder
+    size: tuple[int, int]
+    style_size: tuple[int, int]
+    value_bytes: int = 4
+
+    # Measured, bytes: libraries and buffers that arrive after the estimate is made; SSIM's maps, per pixel; sorting for
+    # the palette term, per pixel, and what of it the gradient keeps; overhead of the heap over the tensors in it.
+    LATER = 0.25 * 2**30
+    SSIM = 240
+    SORTING = 132
+    SORTED = 150
+    HEAP = 1.3
+
+    @property
+    def pixels(self) -> int:
+        """Return the pixels of the result."""
+        return self.size[0] * self.size[1]
+
+    @property
+    def blocks(self) -> int:
+        """Return the number of blocks that run."""
+        return self.encoder.depth(self.encoder.taps)
+
+    def peak(self, checkpointing: Checkpointing, on_cpu: bool = True) -> float:
+        """Return the peak of a stage, bytes, above what the process holds before it."""
+        heap = self.HEAP if on_cpu else 1.0
+        return heap * (self.LATER + self._kept + max(self.evaluation(checkpointing), self.SSIM * self.pixels))
+
+    @property
+    def _extended(self) -> bool:
+        return LOSS_FORMS[self.config.loss.name].extended
+
+    @property
+    def _feature_bytes(self) -> int:
+        return self.encoder.compute_dtype.itemsize if self.encoder.compute_dtype else self.value_bytes
+
+    @property
+    def _kept(self) -> float:
+        """Images, parameters, optimiser state and targets: what a stage holds from beginning to end."""
+        options, style = self.config, self.style_size[0] * self.style_size[1]
+        split = image_space(options) == "split"
+        values = self.pixels * (1 + 3 / 16 if split else 3)
+        state = 2 * options.optimizer.history + 10 if options.optimizer.name == "lbfgs" else 4
+        copies = values + (3 * self.pixels if split else 0) + (9 * self.pixels if options.schedule.average else 0)
+        kept = self.value_bytes * (3 * (2 * self.pixels + style) + values * (2 + state) + copies)
+        if self._extended and options.loss.palette > 0:
+            kept += self.SORTED / 4 * self.value_bytes * self.pixels
+        if self._extended and options.loss.patches > 0:
+            from src.ops.patches import MOST, SIZE
+
+            for tap in options.layers.style:
+                info = self.encoder.taps.get(tap)
+                if info and info.stride > 1:
+                    patches = min(MOST, style // info.stride**2) * info.channels * SIZE**2
+                    kept += patches * (self.value_bytes + self._feature_bytes)
+                    kept += info.channels * (self.pixels // info.stride**2) * self.value_bytes
+        return kept
+
+    def _area(self, block: int) -> float:
+        return self.pixels / 4 ** (block - 1)
+
+    def _layer(self, block: int) -> float:
+        return max(self._widths(block)) * self._area(block) * self._feature_bytes
+
+    def _widths(self, block: int) -> list[int]:
+        return self.encoder.conv_widths(block) or [
+            info.channels for info in self.encoder.taps.values() if info.block == block
+        ]
+
+    def _output(self, block: int) -> float:
+        inside = 0 < block < self.blocks
+        return self._widths(block)[-1] * self._area(block + 1) * self._feature_bytes if inside else 0.0
+
+    def _activations(self, block: int) -> float:
+        """Return what the gradient of a block keeps: every layer, and copies that its convolutions and pooling make."""
+        widths = self._widths(block)
+        values: float = sum(widths)
+        if self.encoder.keeps_input_copies():
+            values += sum(widths[:-1]) + (widths[0] // 2 if block > 1 else 3)
+        if block < self.blocks:
+            pool = self.config.backbone.pool
+            values += {"blur": widths[-1], "max": widths[-1] * 2 / self._feature_bytes}.get(pool, 0)
+        return values * self._area(block) * self._feature_bytes
+
+    def evaluation(self, checkpointing: Checkpointing) -> float:
+        """Return the peak of one forward and backward pass, bytes."""
+        kept, peak = 0.0, 0.0
+        held: list[float] = []
+        for block in range(1, self.blocks + 1):
+            recomputed = block <= checkpointing.blocks
+            share = min(1.0, 1.15 * BAND_BYTES / self._layer(block)) if recomputed and checkpointing.banded else 1.0
+            passing = (3 * share if recomputed else 1) * self._layer(block)
+            peak = max(peak, kept + passing + self._output(block))
+            held.append(self._output(block) + (0 if recomputed else self._activations(block)))
+            kept += held[-1]
+        if self._extended and self.config.loss.palette > 0:
+            peak = max(peak, kept + self.SORTING * self.pixels)
+            kept += (12 if checkpointing.blocks else 12 * self.SORTED / 4) * self.pixels
+        for block in range(self.blocks, 0, -1):
+            recomputed = block <= checkpointing.blocks
+            work = 4 * self._layer(block)
+            if recomputed:
+                share = min(1.0, 1.15 * BAND_BYTES / self._layer(block)) if checkpointing.banded else 1.0
+                work = share * (work + self._activations(block))
+            going = self._output(block - 1) if block > 1 else 3 * self.value_bytes * self.pixels
+            peak = max(peak, kept + self._output(block) + going + work)
+            kept -= held[block - 1]
+        return peak + 12 * self.value_bytes * self.pixels
+
+
+class MemoryBudget:
+    """Chooses the checkpointing of a stage by the free memory, and reduces it where memory runs out.
+
+    From fastest to smallest: all activations are kept; block 1 is recomputed as a whole (`checkpointed`) or in bands of
+    rows (`tiled`); blocks 1 and 2; and so on. The first blocks are the largest: recomputing two of VGG-19's five
+    repeats a quarter of the forward pass and frees two thirds of the memory.
+
+    Args:
+        estimate: of the stage.
+        asked: auto | whole | checkpointed | tiled; of the last two with as few blocks as fit.
+        device: where the run takes place.
+        before: what `noted` returned in an earlier process of the run; kept unless another strategy is asked for.
+    """
+
+    def __init__(
+        self, estimate: MemoryEstimate, asked: str, device: torch.device, before: dict[str, Any] | None = None
+    ) -> None:
+        self.estimate, self.device = estimate, device
+        self.held, self.free = held_bytes(device), free_bytes(device)
+        self.stepped_down: list[str] = list(before["stepped_down"]) if before else []
+        choices = [each for each in strategies(estimate.blocks) if asked in ("auto", each.strategy)]
+        limit = self.free * (SHARE if self._on_cpu else SHARE_OF_GPU)
+        fitting = (each for each in choices if estimate.peak(each, self._on_cpu) <= limit)
+        self.checkpointing = next(fitting, choices[-1])
+        if before and asked in ("auto", before["strategy"]):
+            self.checkpointing = Checkpointing(before["blocks"], before["strategy"] == "tiled")
+
+    @property
+    def _on_cpu(self) -> bool:
+        return self.device.type == "cpu"
+
+    @property
+    def expected(self) -> float:
+        """Return the expected peak, bytes: of the process on a CPU, of allocated memory on a GPU."""
+        return self.held + self.estimate.peak(self.checkpointing, self._on_cpu)
+
+    def noted(self) -> dict[str, Any]:
+        """Return what the record keeps."""
+        return {
+            "strategy": self.checkpointing.strategy,
+            "blocks": self.checkpointing.blocks,
+            "estimate_mib": round(self.expected / 2**20),
+            "free_mib": round(self.free / 2**20),
+            "stepped_down": self.stepped_down,
+        }
+
+    def announce(self) -> None:
+        """Log the expected peak, the free memory and the strategy in one line."""
+        free, expected = (self.held + self.free) / 2**30, self.expected / 2**30
+        log.info("memory: %.1f GiB expected, %.1f GiB free: %s", expected, free, self.checkpointing.describe())
+        if expected > free:
+            log.warning(
+                "the expected peak exceeds the free memory and the run may fail; try edge=%d", self._fitting_edge()
+            )
+
+    def _fitting_edge(self) -> int:
+        """Return a long side, px, whose expected peak is below the free memory."""
+        whole = max(self.estimate.size)
+        edge = whole
+        while edge > SMALLEST_EDGE:
+            edge = int(0.95 * edge)
+            size, style = (
+                (int(height * edge / whole), int(width * edge / whole))
+                for height, width in (self.estimate.size, self.estimate.style_size)
+            )
+            smaller = replace(self.estimate, size=size, style_size=style)
+            if smaller.peak(self.checkpointing, self._on_cpu) <= self.free:
+                break
+        return edge
+
+    def step_down(self, error: BaseException) -> bool:
+        """Reduce the memory of an evaluation after an out-of-memory error; return False for any other error.
+
+        Raises:
+            InputError: nothing can be reduced further.
+        """
+        if not out_of_memory(error):
+            return False
+        takes, before = self.estimate.evaluation, self.checkpointing
+        ways = strategies(self.estimate.blocks)
+        less = [each for each in ways[ways.index(before) + 1 :] if takes(each) < takes(before)]
+        if not less:
+            history = "a smaller optimizer.history, " if self.estimate.config.optimizer.name == "lbfgs" else ""
+            raise InputError(
+                f"out of memory even with {before.describe()}: use a smaller edge, fewer layers, {history}or a machine "
+                f"with more memory"
+            ) from error
+        self.checkpointing = next((each for each in less if takes(each) < WORTHWHILE * takes(before)), less[-1])
+        self.stepped_down.append(before.describe())
+        log.warning("out of memory with %s; continuing with %s", before.describe(), self.checkpointing.describe())
+        return True
+
+
+def strategies(blocks: int) -> list[Checkpointing]:
+    """Return the ways to evaluate a network of so many blocks, fastest first."""
+    return [KEEP_ALL, *(Checkpointing(first, banded) for first in range(1, blocks + 1) for banded in (False, True))]
+
+
+def retry_smaller(
+    attempt: Callable[[], Result], step_down: Callable[[BaseException], bool], device: torch.device
+) -> Result:
+    """Return the result of an attempt, repeated with less memory for as long as it runs out and `step_down` helps."""
+    while True:
+        try:
+            return attempt()
+        except (RuntimeError, MemoryError) as error:
+            if not step_down(error):
+                raise
+        # Outside of the handler: the error's traceback holds the memory that is to be freed.
+        empty_cache(device)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory has run out, on any device."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+    )
+
+
+def empty_cache(device: torch.device) -> None:
+    """Return unused cached memory to a GPU."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def free_bytes(device: torch.device) -> float:
+    """Return the free memory, bytes: of the GPU, or of this machine within the limit of its container."""
+    if device.type == "cuda":
+        # Memory that torch reserved without using it is free for torch.
+        return float(torch.cuda.mem_get_info(device)[0]) + torch.cuda.memory_reserved(device) - held_bytes(device)
+    free = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES"))
+    with suppress(OSError, KeyError, ValueError):  # not Linux
+        free = _entries("/proc/meminfo", ":")["MemAvailable"] * 1024
+    with suppress(OSError, KeyError, ValueError):  # no container, or one without a limit ("max")
+        group = Path("/sys/fs/cgroup")
+        limit, used = (float((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        # The page cache counts as used, and the kernel frees it when a program asks for memory.
+        free = min(free, limit - used + _entries(str(group / "memory.stat"), " ")["inactive_file"])
+    return free
+
+
+def _entries(path: str, separator: str) -> dict[str, float]:
+    lines = (line.partition(separator) for line in Path(path).read_text().splitlines())
+    return {name: float(value.split()[0]) for name, _, value in lines}
+
+
+def held_bytes(device: torch.device) -> float:
+    """Return the memory in use, bytes: allocated on a GPU, resident in this process on a CPU; 0 where unknown."""
+    if device.type == "cuda":
+        return float(torch.cuda.memory_allocated(device))
+    try:
+        return float(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0.0
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Reset the peak, so that a run of a sweep does not report an earlier run's."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):  # not Linux, or not permitted: the peak is then that of the process
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mib(device: torch.device) -> float:
+    """Return the peak memory, MiB: allocated on a GPU, resident in this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

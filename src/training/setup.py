@@ -1,0 +1,238 @@
+"""From a configuration to what a stage needs: images at working size, encoder, targets, starting image."""
+
+import logging
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from src.common.errors import InputError
+from src.common.platform import device_name, has_bf16, use_threads
+from src.config.schedule import Stage
+from src.config.schema import RunConfig, picture_name
+from src.data.images import SMALLEST_SIDE, interpolated, read_image, resize, smallest_edge, to_tensor, working_size
+from src.encoders.base import Encoder
+from src.encoders.registry import encoder_spec, smallest_side
+from src.training import checkpoints
+from src.training.checkpoints import Checkpoint
+from src.training.context import RunContext
+from src.training.memory import MemoryBudget, MemoryEstimate, reset_peak_memory, retry_smaller
+from src.training.pair import Pair
+from src.transfer.objective import TargetCache, build_objective, used_taps
+from src.transfer.start import DETAILED_STARTS, starting_image
+from src.transfer.terms.base import Inputs
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Shared:
+    """What the runs of a batch share: they have the same encoder, and equal targets and starting images once.
+
+    Attributes:
+        encoder: frozen, on the device.
+        weights_sha256: checksum of its weights.
+        kernels: whether it uses compiled CPU kernels.
+        targets: of terms, by their inputs.
+        starts: starting images that take long to compute, by their inputs.
+    """
+
+    encoder: Encoder
+    weights_sha256: str
+    kernels: bool = False
+    targets: TargetCache = field(default_factory=dict)
+    starts: dict[tuple[object, ...], Tensor] = field(default_factory=dict)
+
+
+class PreparedRun:
+    """A run whose images are decoded and whose encoder is loaded; `enter` sets up one stage after another.
+
+    Args:
+        context: folder, record and loggers.
+        device: where the run takes place.
+        shared: of other runs of the same batch; None loads the encoder.
+
+    Attributes:
+        pair: objective and counters, which the module works with.
+        inputs: content and style image of the present stage.
+        budget: memory strategy of the present stage.
+        checkpoint: what the run resumes from; None from the beginning.
+
+    Raises:
+        InputError: an image, a layer or a weights file cannot be used, or has changed since the run began.
+    """
+
+    inputs: Inputs
+    budget: MemoryBudget
+
+    def __init__(self, context: RunContext, device: torch.device, shared: Shared | None = None) -> None:
+        config, record = context.config, context.record
+        self.context, self.device = context, device
+        use_threads(config.trainer.threads)
+        reset_peak_memory(device)
+        record.device, record.threads = device_name(device), torch.get_num_threads()
+        if record.precision == "auto":  # a resumed run keeps the precision it began with
+            record.precision = "bf16" if has_bf16(device) else "32"
+        self.dtype = torch.float64 if record.precision == "64" else torch.float32
+        self.images = {kind: self._read(kind) for kind in context.files}
+        taps = used_taps(config)
+        self.needed = max(smallest_side(encoder_spec(config.backbone.name), taps), SMALLEST_SIDE)
+        record.width, record.height = self._size("content", config.edge)
+        self._size("style", config.edge)
+        self.shared = shared or load_encoder(config, taps, record.precision, device)
+        if config.backbone.weights != "random":  # random ones may differ in the last bits between machines
+            check_same("backbone.weights", record.weights_sha256, self.shared.weights_sha256)
+        record.weights_sha256 = self.shared.weights_sha256
+        record.kernels = self.shared.kernels
+        self.checkpoint: Checkpoint | None = checkpoints.read(context.folder)
+        self.pair = Pair(stop_at_loss=config.stop_at_loss)
+
+    @property
+    def encoder(self) -> Encoder:
+        """Return the frozen network."""
+        return self.shared.encoder
+
+    @property
+    def resume_step(self) -> int:
+        """Return the step that the run resumes from; -1 from the beginning."""
+        return self.checkpoint["step"] if self.checkpoint else -1
+
+    def _read(self, kind: str) -> Image.Image:
+        found, record = self.context.files[kind], self.context.record
+        check_same(f"{kind} image {found.path}", getattr(record, f"{kind}_sha256"), found.sha256)
+        setattr(record, f"{kind}_sha256", found.sha256)
+        return read_image(found.path, self.context.config.max_megapixels)
+
+    def _size(self, kind: str, edge: int) -> tuple[int, int]:
+        return check_size(kind, self.images[kind], self.context.config, edge, self.needed)
+
+    def announce(self) -> None:
+        """Log what runs, at which size, on what device and with which network."""
+        config, record = self.context.config, self.context.record
+        log.info(
+            "%s in the style of %s: %dx%d px, %d steps of %s on %s",
+            picture_name(config.content), picture_name(config.style), record.width, record.height, config.steps,
+            config.optimizer.name, record.device,
+        )  # fmt: skip
+        if config.backbone.weights == "random":
+            seed = config.backbone.seed
+            log.info("backbone: %s with random weights (seed %d); backbone.weights=trained gives better pictures",
+                     config.backbone.name, seed)  # fmt: skip
+        else:
+            log.info("backbone: %s with weights %s", config.backbone.name, config.backbone.weights)
+
+    def load_inputs(self, edge: int) -> Inputs:
+        """Return content and style image at an edge, on the device."""
+        content, style = (
+            to_tensor(self.images[kind], self._size(kind, edge)).to(self.device, self.dtype)
+            for kind in ("content", "style")
+        )
+        return Inputs(content, style)
+
+    def enter(self, stage: Stage, before: Tensor | None, fresh: bool) -> Tensor:
+        """Set up a stage: budget, inputs and objective. Return its starting image, (1, 3, H, W) in [0, 1].
+
+        Args:
+            stage: the next one.
+            before: (1, 3, H, W), the result of the stage before; None for the first stage of this process.
+            fresh: the run starts here; otherwise a checkpoint will replace the starting image.
+        """
+        config, record = self.context.config, self.context.record
+        sizes = [self._size(kind, stage.edge)[::-1] for kind in ("content", "style")]
+        estimate = MemoryEstimate(config, self.encoder, sizes[0], sizes[1], self.dtype.itemsize)
+        noted = record.memory.get(str(stage.edge))
+        self.budget = MemoryBudget(estimate, config.trainer.memory, self.device, noted)
+        self.budget.announce()
+        self._edge = stage.edge
+        return retry_smaller(partial(self._enter, stage, before, fresh), self.budget.step_down, self.device)
+
+    def _enter(self, stage: Stage, before: Tensor | None, fresh: bool) -> Tensor:
+        context = self.context
+        context.record.memory[str(stage.edge)] = self.budget.noted()
+        self.inputs = self.load_inputs(stage.edge)
+        identities = {kind: found.sha256 for kind, found in context.files.items()}
+        self.pair.objective = build_objective(
+            context.config, self.encoder, self.inputs, self.budget.checkpointing, self.shared.targets, identities
+        )
+        return self._start(before, fresh)
+
+    def step_down(self, error: BaseException) -> bool:
+        """Reduce the memory of an evaluation from here on after an out-of-memory error; see `MemoryBudget`."""
+        if not self.budget.step_down(error):
+            return False
+        self.pair.objective.checkpointing = self.budget.checkpointing
+        self.context.record.memory[str(self._edge)] = self.budget.noted()
+        return True
+
+    def _start(self, before: Tensor | None, fresh: bool) -> Tensor:
+        config, inputs = self.context.config, self.inputs
+        height, width = inputs.content.shape[2:]
+        if before is not None and config.init.name in DETAILED_STARTS:
+            # The change so far, enlarged, on the same start at this size: its fine detail is not lost on the way.
+            smaller = self.load_inputs(max(before.shape[2:]))
+            change = before - starting_image(config.init, smaller.content, smaller.style, config.seed, None)
+            start = starting_image(config.init, inputs.content, inputs.style, config.seed, None)
+            return start + interpolated(change, (width, height))
+        if before is not None:
+            return resize(before.clamp(0, 1), (width, height))
+        if not fresh:
+            return inputs.content
+        given = self.images.get("style" if config.init.name == "style" else "init")
+        if given is not None and config.init.name in ("style", "file"):
+            image = to_tensor(given, (width, height)).to(inputs.content)
+            return starting_image(config.init, inputs.content, inputs.style, config.seed, image)
+        return self._shared_start()
+
+    def _shared_start(self) -> Tensor:
+        """Return the starting image, computed once for runs of a batch that start alike."""
+        config, inputs, files = self.context.config, self.inputs, self.context.files
+        key = (files["content"].sha256, files["style"].sha256, inputs.content.shape, inputs.style.shape, config.seed)
+        starts = self.shared.starts
+        if key not in starts:
+            starts[key] = starting_image(config.init, inputs.content, inputs.style, config.seed, None)
+        return starts[key].clone()
+
+
+def load_encoder(config: RunConfig, taps: list[str], precision: str, device: torch.device) -> Shared:
+    """Return the encoder of a configuration, on a device, in a precision (32 | 64 | bf16).
+
+    Raises:
+        InputError: weights that are missing or do not fit.
+    """
+    encoder, digest = encoder_spec(config.backbone.name).build(config.backbone, taps, config.mirror)
+    dtype = torch.float64 if precision == "64" else torch.float32
+    # Channels last: fastest for bfloat16 and depthwise convolutions.
+    encoder.to(device, dtype).to(memory_format=torch.channels_last)
+    if precision == "bf16":
+        encoder.compute_in(torch.bfloat16)
+    kernels = config.trainer.kernels == "auto" and encoder.use_kernels()
+    return Shared(encoder, digest, kernels)
+
+
+def check_same(what: str, before: str | None, now: str) -> None:
+    """Raise an `InputError` where a file's checksum differs from the one the run began with."""
+    if before and before != now:
+        raise InputError(f"{what} has changed since this run began (sha256 {now[:12]}, was {before[:12]})")
+
+
+def check_size(kind: str, image: Image.Image, config: RunConfig, edge: int, needed: int) -> tuple[int, int]:
+    """Return the working size (width, height) of an image.
+
+    Raises:
+        InputError: too small for the layers in use, or above `max_megapixels`.
+    """
+    size = working_size(image.size, edge, config.fit)  # type: ignore[arg-type]
+    if min(size) < needed:
+        least = smallest_edge(image.size, needed, config.fit)  # type: ignore[arg-type]
+        raise InputError(
+            f"edge={edge} makes the {kind} image {size[0]}x{size[1]} px; the layers in use need {needed} px on the "
+            f"short side: edge={least} or more"
+        )
+    if size[0] * size[1] > config.max_megapixels * 1e6:
+        raise InputError(
+            f"edge={edge} makes the {kind} image {size[0]}x{size[1]} px, {size[0] * size[1] / 1e6:.0f} megapixels; the "
+            f"limit is {config.max_megapixels:g} (raise it with max_megapixels=N)"
+        )
+    return size

@@ -1,0 +1,31 @@
+"""The image models by name: `canvas.space=NAME`."""
+
+from torch import Tensor
+
+from src.config.schema import RunConfig
+from src.encoders.base import Encoder
+from src.transfer.image_models.base import ImageModel
+from src.transfer.image_models.pixels import PixelImage
+from src.transfer.image_models.split import SplitImage
+
+IMAGE_MODELS: dict[str, type[ImageModel]] = {"pixel": PixelImage, "normalized": PixelImage, "split": SplitImage}
+
+# Starts whose fine colours are not meant to stay: the coarse colour changes of `split` could not remove them.
+FOREIGN_STARTS = ("noise", "style", "file")
+
+
+def image_space(config: RunConfig) -> str:
+    """Return the image model in use: `split` gives way to `pixel` for starts of foreign colours."""
+    split = config.canvas.space == "split"
+    return "pixel" if split and config.init.name in FOREIGN_STARTS else config.canvas.space
+
+
+def build_image_model(config: RunConfig, start: Tensor, encoder: Encoder) -> ImageModel:
+    """Return the model of a batch of images (B, 3, H, W) in [0, 1], on their device."""
+    options = config.canvas
+    # Clamping after the update would give L-BFGS a gradient at another image than it learns its curvature from.
+    clamp = options.clamp and config.optimizer.name != "lbfgs"
+    space = image_space(config)
+    if space != options.space:
+        options = type(options)(space=space, clamp=options.clamp)
+    return IMAGE_MODELS[space].build(start, encoder, options, clamp, config.schedule.average)

@@ -1,0 +1,47 @@
+"""The image as a start plus a change of brightness and a coarser change of colours."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.config.schema import Canvas
+from src.encoders.base import Encoder
+from src.transfer.image_models.base import ImageModel
+
+# The colour grid is coarser than the image by this factor along either axis.
+COLOR_STEP = 4
+
+
+class SplitImage(ImageModel):
+    """start + smoothed brightness change + upsampled colour change.
+
+    The brightness change has full size and passes a binomial filter (1 2 1) / 4; the colour change lies on a grid four
+    times coarser and is enlarged bicubically. This removes the rainbow speckle and the jagged edges that free pixels
+    produce first; the eye resolves colour less finely than brightness.
+    """
+
+    start: Tensor
+
+    def __init__(self, start: Tensor, clamp: bool, decay: float) -> None:
+        super().__init__(start, clamp, decay)
+        self.register_buffer("start", start.detach().clone().contiguous())
+        batch, (height, width) = start.shape[0], self.size
+        self.brightness = nn.Parameter(start.new_zeros(batch, 1, height + 2, width + 2))
+        self.colors = nn.Parameter(start.new_zeros(batch, 3, -(-height // COLOR_STEP), -(-width // COLOR_STEP)))
+
+    @classmethod
+    def build(cls, start: Tensor, encoder: Encoder, options: Canvas, clamp: bool, decay: float) -> "SplitImage":
+        """Return the model for `canvas.space=split`."""
+        return cls(start, clamp, decay)
+
+    def render(self) -> Tensor:
+        """Return the images in sRGB."""
+        # Averaging 2 x 2 twice is the binomial filter (1 2 1) / 4 along both axes.
+        smooth = F.avg_pool2d(F.avg_pool2d(self.brightness, 2, 1), 2, 1)
+        return self.start + smooth + F.interpolate(self.colors, self.size, mode="bicubic", align_corners=False)
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Clamp the image to [0, 1] by moving the start, so that the parameters keep their meaning."""
+        image = self.render()
+        self.start += image.clamp(0, 1) - image

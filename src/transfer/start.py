@@ -1,0 +1,36 @@
+"""Where the image starts: `init=NAME`."""
+
+import torch
+from torch import Tensor
+
+from src.common.errors import InputError
+from src.config.schema import Init
+from src.ops.color import recolored
+from src.ops.patchwork import patchwork
+
+# Starts that are as detailed at any size as the content is, and cheap to compute again at another.
+DETAILED_STARTS = ("content", "recolored")
+
+
+def starting_image(init: Init, content: Tensor, style: Tensor, seed: int, given: Tensor | None) -> Tensor:
+    """Return the starting image, (1, 3, H, W) in [0, 1].
+
+    Args:
+        init: patchwork | recolored | content | noise (uniform, seeded) | style | file.
+        content: (1, 3, H, W) in [0, 1], which also gives the size.
+        style: (1, 3, H', W') in [0, 1].
+        seed: of the noise, which is drawn on the CPU and so the same for every device.
+        given: the style or file image at the content's size, for `init=style` and `init=file`.
+    """
+    if init.name == "content":
+        return content.clone()
+    if init.name == "recolored":
+        return recolored(content, style).clamp(0, 1)
+    generator = torch.Generator().manual_seed(seed)
+    if init.name == "patchwork":
+        return patchwork(content.float(), style.float(), init.hold, init.edges, init.blend, generator).to(content)
+    if init.name == "noise":
+        return torch.rand(content.shape, generator=generator, dtype=torch.float32).to(content)
+    if given is None or given.shape != content.shape:
+        raise InputError(f"init={init.name} needs an image of the content's size")
+    return given.clone()

@@ -1,0 +1,107 @@
+"""The term seam: one weighted summand of the objective."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+from torch import Tensor
+
+from src.encoders.base import Encoder
+from src.encoders.checkpointing import Checkpointing
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What targets are measured of.
+
+    Attributes:
+        content: (1, 3, H, W) content image in [0, 1], at the size of the result.
+        style: (1, 3, H', W') style image in [0, 1], at a size of its own.
+    """
+
+    content: Tensor
+    style: Tensor
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a term computes its value from.
+
+    Attributes:
+        image: (B, 3, H, W) in [0, 1].
+        sums: by tap, what the term's `read` returned, summed over all positions.
+        positions: by tap, the number of positions (height x width) of its feature map.
+        sparing: save memory at the cost of time, as activations are checkpointed.
+    """
+
+    image: Tensor
+    sums: Mapping[str, Mapping[str, Tensor]]
+    positions: Mapping[str, int]
+    sparing: bool = False
+
+
+@dataclass(frozen=True)
+class TermValue:
+    """The value of a term, (B,), and of its parts by tap where it has any, (B,) each, without their weights."""
+
+    total: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Term(ABC):
+    """One summand of L_total = sum_k weight_k term_k(image). Its value is one number per sample, (B,).
+
+    A term reads pixels, or features at `taps` through sums over positions, which are exact whether a feature map is
+    computed as a whole or in bands of rows. Adding a term takes one file with a subclass and a line in
+    `objective.TERMS`.
+
+    Attributes:
+        name: its name in the objective's table, in metrics (`loss/NAME`) and in records.
+        taps: where it reads features.
+        target_of: the inputs that `set_target` depends on, besides the content's size; runs of a batch with equal ones
+            share the target.
+        target: what `set_target` keeps.
+    """
+
+    name: ClassVar[str]
+    target_of: ClassVar[tuple[str, ...]] = ("content", "style")
+    taps: tuple[str, ...] = ()
+    target: Any = None
+
+    @abstractmethod
+    def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
+        """Measure the target once, without gradient."""
+
+    def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
+        """Return sums over the positions of features (B, C, h, W), which are these rows of the whole map.
+
+        Every value is (B, ...); the names are always the same.
+        """
+        return {}
+
+    @abstractmethod
+    def __call__(self, measured: Measured) -> TermValue:
+        """Return the value, differentiable in the image."""
+
+    @classmethod
+    @abstractmethod
+    def join(cls, terms: Sequence[Self]) -> Self:
+        """Return the term of a batch: sample b is measured against the target of `terms[b]`."""
+
+    # Terms that compare with something found by a search, which is kept for some steps, override the rest.
+
+    @property
+    def pending_taps(self) -> tuple[str, ...]:
+        """Return the taps whose whole feature maps `search` needs before the next evaluation."""
+        return ()
+
+    def search(self, maps: Mapping[str, Tensor]) -> None:  # noqa: B027
+        """Search with the feature maps (B, C, H, W) of the present image; called without gradient."""
+
+    def search_state(self) -> dict[str, Tensor]:
+        """Return the results of the search by tap, (B, ...) each, for a checkpoint."""
+        return {}
+
+    def load_search_state(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027
+        """Take the results of a search; without an entry for a tap, search anew at the next evaluation."""

@@ -1,0 +1,52 @@
+"""The content term: squared distance of features to the content image's (eq. 1)."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from src.encoders.base import Encoder
+from src.encoders.checkpointing import Checkpointing, feature_maps
+from src.ops.gram import squared_distance, widened
+from src.ops.losses import LossForm
+from src.transfer.terms.base import Inputs, Measured, Term, TermValue
+
+
+class ContentTerm(Term):
+    """sum (F - P)^2 at one tap, scaled as the loss form says.
+
+    Args:
+        tap: where features are compared.
+        form: gives the scale.
+    """
+
+    name = "content"
+    target_of = ("content",)
+    target: tuple[Tensor, Tensor | float]
+
+    def __init__(self, tap: str, form: LossForm) -> None:
+        self.taps = (tap,)
+        self.form = form
+
+    def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
+        """Keep the content image's features P, (1, C, H, W), and the loss form's scale for them."""
+        (tap,) = self.taps
+        features = widened(feature_maps(encoder, inputs.content, self.taps, checkpointing)[tap])
+        self.target = features, self.form.content(features)
+
+    def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
+        """Return the squared distance, (B,)."""
+        return {"distance": squared_distance(features, self.target[0][:, :, rows])}
+
+    def __call__(self, measured: Measured) -> TermValue:
+        """Return the content loss."""
+        (tap,) = self.taps
+        return TermValue(self.target[1] * measured.sums[tap]["distance"])
+
+    @classmethod
+    def join(cls, terms: Sequence["ContentTerm"]) -> "ContentTerm":
+        """Return the term of a batch."""
+        joined = cls(terms[0].taps[0], terms[0].form)
+        features = torch.cat([term.target[0] for term in terms])
+        joined.target = features, joined.form.content(features)
+        return joined

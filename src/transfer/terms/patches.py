@@ -1,0 +1,82 @@
+"""The patch term: every 3 x 3 patch of features against the most similar patch of the style (Li and Wand 2016)."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from src.encoders.base import Encoder
+from src.encoders.checkpointing import Checkpointing, feature_maps
+from src.ops.gram import squared_distance, widened
+from src.ops.patches import JoinedPatches, StylePatches
+from src.transfer.terms.base import Inputs, Measured, Term, TermValue
+
+
+class PatchTerm(Term):
+    """sum_l w_l D_l with D_l the distance to the assembled nearest patches, relative to the style's mean energy.
+
+    Which patch is nearest is searched at the first evaluation and after `load_search_state({})`.
+
+    Args:
+        weights: w_l by tap.
+    """
+
+    name = "patches"
+    target_of = ("style",)
+    target: dict[str, StylePatches]
+
+    def __init__(self, weights: Mapping[str, float | Tensor]) -> None:
+        self.weights = weights
+        self.taps = tuple(weights)
+        self.nearest: dict[str, Tensor] = {}
+        self.assembled: dict[str, Tensor] = {}
+
+    def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
+        """Keep the style's patches at every tap."""
+        maps = feature_maps(encoder, inputs.style, self.taps, checkpointing)
+        dtype = encoder.compute_dtype or inputs.style.dtype
+        self.target = {tap: StylePatches(widened(maps.pop(tap)), dtype) for tap in self.taps}
+
+    @property
+    def pending_taps(self) -> tuple[str, ...]:
+        """Return the taps whose patches are to be searched or assembled."""
+        return tuple(tap for tap in self.taps if tap not in self.assembled)
+
+    def search(self, maps: Mapping[str, Tensor]) -> None:
+        """Find the nearest style patches where they are unknown, and assemble them to feature maps."""
+        for tap in self.pending_taps:
+            features, patches = maps[tap], self.target[tap]
+            if tap not in self.nearest:
+                self.nearest[tap] = patches.nearest(widened(features))
+            self.assembled[tap] = patches.assembled(self.nearest[tap], features)
+
+    def search_state(self) -> dict[str, Tensor]:
+        """Return the numbers of the nearest patches by tap, (B, L)."""
+        return dict(self.nearest)
+
+    def load_search_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take the numbers of the nearest patches; search anew where there are none."""
+        self.nearest, self.assembled = dict(state), {}
+
+    def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
+        """Return the squared distance to the assembled patches, (B,)."""
+        return {"distance": squared_distance(features, self.assembled[tap][:, :, rows])}
+
+    def __call__(self, measured: Measured) -> TermValue:
+        """Return the patch loss and D_l by tap."""
+        parts = {
+            tap: self.target[tap].relative(measured.sums[tap]["distance"], measured.positions[tap]) for tap in self.taps
+        }
+        return TermValue(torch.stack([weight * parts[tap] for tap, weight in self.weights.items()]).sum(0), parts)
+
+    @classmethod
+    def join(cls, terms: Sequence["PatchTerm"]) -> "PatchTerm":
+        """Return the term of a batch."""
+        first = terms[0]
+        like = next(iter(first.target.values())).energy
+        weights = {tap: like.new_tensor([term.weights[tap] for term in terms]) for tap in first.taps}
+        joined = cls(weights)
+        joined.target = {tap: JoinedPatches([term.target[tap] for term in terms]) for tap in first.taps}
+        if all(len(term.nearest) == len(first.taps) for term in terms):
+            joined.nearest = {tap: torch.cat([term.nearest[tap] for term in terms]) for tap in first.taps}
+        return joined

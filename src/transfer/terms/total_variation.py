@@ -1,0 +1,27 @@
+"""The total variation term: smoothness of the image itself."""
+
+from collections.abc import Sequence
+
+from src.encoders.base import Encoder
+from src.encoders.checkpointing import Checkpointing
+from src.ops.losses import total_variation
+from src.transfer.terms.base import Inputs, Measured, Term, TermValue
+
+
+class TotalVariationTerm(Term):
+    """Anisotropic total variation with squared differences; it has no target."""
+
+    name = "tv"
+    target_of = ()
+
+    def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
+        """Do nothing."""
+
+    def __call__(self, measured: Measured) -> TermValue:
+        """Return the total variation, a mean over pixels."""
+        return TermValue(total_variation(measured.image))
+
+    @classmethod
+    def join(cls, terms: Sequence["TotalVariationTerm"]) -> "TotalVariationTerm":
+        """Return the term of a batch."""
+        return cls()
