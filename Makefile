@@ -63,7 +63,7 @@ report: setup ## write gallery, figures and tables of the newest sweep, or of AR
 	@$(RUN) src.report $(ARGS)
 
 bench: setup ## measure speed and memory on this machine and update docs/performance.md
-	@$(RUN) src.bench --readme $(ARGS)
+	@$(RUN) src.bench --docs $(ARGS)
 
 dashboard: setup ## save a W&B workspace view and report: make dashboard ARGS="ENTITY/PROJECT"
 	@$(RUN) src.dashboard $(ARGS)

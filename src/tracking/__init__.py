@@ -1,1 +1,1 @@
-"""What a run records: record.json, names of metrics, loggers, provenance."""
+"""Names of metrics, loggers, run records, provenance, and what belongs to the W&B server: uploads and dashboards."""
