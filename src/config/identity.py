@@ -3,9 +3,9 @@
 import hashlib
 import json
 import re
-from pathlib import Path
 from typing import Any
 
+from src.common.files import expanded
 from src.config.schema import RunConfig, picture_name, plain
 
 # What a run is does not depend on these: where it runs, what watches it, how often, what it is made for.
@@ -23,7 +23,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
         spec[kind] = {key: value for key, value in spec[kind].items() if key not in silent}
     for kind in ("content", "style", "init"):
         if spec[kind]["path"]:
-            spec[kind]["path"] = str(Path(spec[kind]["path"]).expanduser().resolve())
+            spec[kind]["path"] = str(expanded(spec[kind]["path"]).resolve())
     return spec
 
 
