@@ -20,11 +20,12 @@ from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing
 from src.encoders.registry import encoder_spec
 from src.evaluation.ssim import gradient_ssim
-from src.ops.losses import Statistics, style_normalized
+from src.ops.gram import FeatureStatistics
+from src.ops.losses import style_normalized
 from src.ops.sorting import sort_rows
 from src.tracking import names as keys
-from src.transfer.terms.style import statistics
 from src.tracking.record import RunRecord
+from src.transfer.terms.style import statistics
 
 PATCH = 7
 PATCHES = 4096
@@ -155,7 +156,7 @@ def gram_distance(image: Tensor, style: Tensor) -> float:
     return float(torch.stack([style_normalized(mine[tap], theirs[tap]) for tap in JUDGE_TAPS]).mean())
 
 
-def _statistics(image: Tensor) -> dict[str, Statistics]:
+def _statistics(image: Tensor) -> dict[str, FeatureStatistics]:
     network = _judge_network()
     return statistics(network, image, JUDGE_TAPS, Checkpointing(len(JUDGE_TAPS), banded=True))
 
@@ -167,10 +168,10 @@ def _judge_network() -> Encoder:
     return network.to(memory_format=torch.channels_last)
 
 
-_style_cache: dict[bytes, dict[str, Statistics]] = {}
+_style_cache: dict[bytes, dict[str, FeatureStatistics]] = {}
 
 
-def _style_statistics(style: Tensor) -> dict[str, Statistics]:
+def _style_statistics(style: Tensor) -> dict[str, FeatureStatistics]:
     """Return the statistics of a style image, measured once for all pictures of a process that share it."""
     key = hashlib.sha256(style.numpy().tobytes()).digest()
     if key not in _style_cache:

@@ -13,7 +13,7 @@ from src.config.schema import RunConfig, taps
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import KEEP_ALL, Checkpointing, accumulate, feature_maps
 from src.ops.losses import LOSS_FORMS
-from src.ops.patches import SIZE as PATCH_SIZE
+from src.ops.patches import PATCH_SIZE
 from src.tracking import names
 from src.transfer.terms.base import Inputs, Measured, Term, TermValue
 from src.transfer.terms.content import ContentTerm
@@ -166,7 +166,7 @@ def _positions(encoder: Encoder, size: Sequence[int], tap: str) -> int:
 def style_weights(config: RunConfig) -> dict[str, float]:
     """Return w_l of eq. 5 by style tap: as given, or 1/n, or 1 in the published program."""
     style, _ = taps(config)
-    default = 1 / len(style) if LOSS_FORMS[config.loss.name].averaged else 1.0
+    default = 1 / len(style) if LOSS_FORMS[config.loss.name].average_layers else 1.0
     return dict(zip(style, config.layers.weights or [default] * len(style), strict=True))
 
 
@@ -189,7 +189,7 @@ def _style(config: RunConfig, encoder: Encoder, inputs: Inputs) -> dict[str, tup
     loss, weights = config.loss, style_weights(config)
     form = LOSS_FORMS[loss.name]
     # With a share s of patches, a layer's style loss is (1 - s) statistics + s patches.
-    share = loss.patches if form.extended else 0.0
+    share = loss.patches if form.with_patches else 0.0
     patched = {
         tap: weight * share
         for tap, weight in weights.items()
@@ -204,7 +204,7 @@ def _style(config: RunConfig, encoder: Encoder, inputs: Inputs) -> dict[str, tup
 
 def _palette(config: RunConfig, encoder: Encoder, inputs: Inputs) -> dict[str, tuple[float, Term]]:
     loss = config.loss
-    wanted = LOSS_FORMS[loss.name].extended and loss.palette > 0
+    wanted = LOSS_FORMS[loss.name].with_patches and loss.palette > 0
     return {"palette": (loss.beta * loss.palette, PaletteTerm(encoder))} if wanted else {}
 
 

@@ -1,8 +1,9 @@
 """Records without a run."""
 
+from src.training.session import new_record
+
 from src.config.schema import RunConfig
 from src.tracking.record import RunRecord
-from src.training.session import new_record
 
 
 def example_record() -> RunRecord:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
-from src.ops.gram import squared_distance, widened
+from src.ops.gram import at_least_float32, squared_distance
 from src.ops.patches import JoinedPatches, StylePatches, places
 from src.transfer.terms.base import Inputs, Measured, Term, TermValue
 
@@ -36,7 +36,7 @@ class PatchTerm(Term):
         """Keep the style's patches at every tap."""
         maps = feature_maps(encoder, inputs.style, self.taps, checkpointing)
         dtype = encoder.compute_dtype or inputs.style.dtype
-        self.target = {tap: StylePatches(widened(maps.pop(tap)), dtype) for tap in self.taps}
+        self.target = {tap: StylePatches(at_least_float32(maps.pop(tap)), dtype) for tap in self.taps}
 
     @property
     def pending_taps(self) -> tuple[str, ...]:
@@ -49,7 +49,7 @@ class PatchTerm(Term):
         for tap, features in maps.items():
             patches = self.target[tap]
             if tap not in self.nearest:
-                self.nearest[tap] = patches.nearest(widened(features))
+                self.nearest[tap] = patches.nearest(at_least_float32(features))
             self.assembled[tap] = patches.assembled(self.nearest[tap], features)
 
     def search_state(self) -> dict[str, Tensor]:
