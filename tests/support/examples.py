@@ -1,6 +1,6 @@
 """Records without a run."""
 
-from src.training.session import new_record
+from src.training.context import new_record
 
 from src.config.schema import RunConfig
 from src.tracking.record import RunRecord

@@ -9,7 +9,7 @@ from torch import Tensor
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
 from src.ops.gram import at_least_float32, squared_distance
-from src.ops.patches import JoinedPatches, StylePatches, places
+from src.ops.patches import JoinedPatches, StylePatches, grid_shape
 from src.transfer.terms.base import Inputs, Measured, Term, TermValue
 
 
@@ -50,7 +50,7 @@ class PatchTerm(Term):
             patches = self.target[tap]
             if tap not in self.nearest:
                 self.nearest[tap] = patches.nearest(at_least_float32(features))
-            self.assembled[tap] = patches.assembled(self.nearest[tap], features)
+            self.assembled[tap] = patches.assemble(self.nearest[tap], features)
 
     def search_state(self) -> dict[str, Tensor]:
         """Return the numbers of the nearest patches by tap, (B, L)."""
@@ -61,7 +61,7 @@ class PatchTerm(Term):
         return all(
             tap in self.taps
             and numbers.dtype == torch.int64
-            and numbers.shape == (1, math.prod(places(torch.empty(sizes[tap], device="meta"))))
+            and numbers.shape == (1, math.prod(grid_shape(torch.empty(sizes[tap], device="meta"))))
             and int(numbers.min()) >= 0
             and int(numbers.max()) < len(self.target[tap].patches)
             for tap, numbers in state.items()

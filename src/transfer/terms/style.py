@@ -45,7 +45,7 @@ class StyleTerm(Term):
         parts = {}
         for tap in self.taps:
             sums = measured.sums[tap]
-            mine = FeatureStatistics.of_sums(sums["gram"], sums["total"], measured.positions[tap])
+            mine = FeatureStatistics.from_sums(sums["gram"], sums["total"], measured.positions[tap])
             parts[tap] = self.form.style(mine, self.target[tap])
         return TermValue(torch.stack([weight * parts[tap] for tap, weight in self.weights.items()]).sum(0), parts)
 
@@ -67,7 +67,7 @@ def statistics(
 
     sums = accumulate(encoder, image, taps, read, checkpointing)
     positions = {tap: math.prod(encoder.feature_size(image.shape[2:], tap)) for tap in taps}
-    return {tap: FeatureStatistics.of_sums(**sums[tap], positions=positions[tap]) for tap in taps}
+    return {tap: FeatureStatistics.from_sums(**sums[tap], positions=positions[tap]) for tap in taps}
 
 
 def join_weights(
