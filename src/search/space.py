@@ -56,7 +56,7 @@ def _layer_weights(config: SearchConfig) -> list[float]:
     from src.ops.losses import LOSS_FORMS
 
     taps = len(config.layers.style)
-    return [1 / taps if LOSS_FORMS[config.loss.name].averaged else 1.0] * taps
+    return [1 / taps if LOSS_FORMS[config.loss.name].average_layers else 1.0] * taps
 
 
 def _factor(tap: str) -> str:

@@ -1,9 +1,8 @@
 """Records without a run."""
 
-from src.training.context import new_record
-
 from src.config.schema import RunConfig
 from src.tracking.record import RunRecord
+from src.training.context import new_record
 
 
 def example_record() -> RunRecord:
