@@ -32,6 +32,7 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
     Raises:
         InputError: an unknown flag or option, a missing image file, a sweep without values, text that is not UTF-8.
     """
+    _check_text(arguments)
     overrides = _overrides(arguments)
     mirror = next((each.partition("=")[2].strip("'\"") for each in overrides if each.startswith("mirror=")), None)
     names = ("experiment", *option_names(schema))
@@ -49,9 +50,13 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
         result += _resolved(key, value, mirror)
     # flags last: Hydra's parser does not take overrides on both sides of a flag
     result += [argument for argument in arguments if argument not in overrides]
-    if unreadable := [each for each in result if re.search("[\ud800-\udfff]", each)]:
-        raise InputError(f"{unreadable[0]!r} is not UTF-8; rename the file")
+    _check_text(result)
     return result
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    if unreadable := [each for each in arguments if re.search("[\ud800-\udfff]", each)]:
+        raise InputError(f"{unreadable[0]!r} is not UTF-8; rename the file")
 
 
 def _overrides(arguments: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import signal
+import sys
 import textwrap
 from collections.abc import Collection
 
@@ -75,7 +76,10 @@ Options (OPTION=VALUE), in addition to those of python -m src.train --help
 def show(text: str) -> None:
     """Print a help text, quietly when the reader closes the pipe early (`| head`)."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    print(text)
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        sys.exit(f"error: cannot write the help: {error.strerror}")
 
 
 def help_text() -> str:

@@ -33,7 +33,7 @@ def test_a_sweep_of_four_jobs_of_which_two_fail(command: Callable, tmp_path: Pat
     summary = done.stderr.partition("error: ")[2]
     assert summary.startswith("2 of 4 jobs failed")
     [reason] = [line for line in summary.splitlines() if "not finite" in line]
-    assert reason.endswith(": style=dots loss.beta=1e39; style=swell loss.beta=1e39"), "a line for each reason"
+    assert reason.endswith(": style=dots loss.beta=1e+39; style=swell loss.beta=1e+39"), "a line for each reason"
     assert "2 of 4 jobs finished in " in done.stdout and "report: python -m src.report" in done.stdout
     assert done.stdout.count("W&B is offline") == 1, "what all jobs share is logged once"
 
@@ -63,7 +63,7 @@ def test_a_sweep_of_four_jobs_of_which_two_fail(command: Callable, tmp_path: Pat
             assert row["capture._type"] == "image-file"
             picture = next(offline.rglob(Path(row["capture.path"]).name))
             assert picture.read_bytes() == (folder / capture.file).read_bytes()
-        assert seen.summary["ssim"] == record.ssim and seen.summary["loss_total"] == record.captures[-1].losses["total"]
+        assert seen.summary["ssim"] == record.ssim and seen.summary[keys.TOTAL] == record.captures[-1].losses["total"]
         assert seen.config["weights_sha256"] == record.weights_sha256
     assert len(ids) == 4, "each job has a W&B run of its own"
 
