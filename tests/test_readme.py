@@ -174,12 +174,12 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_options_in_the_text_exist(document: Path) -> None:
     """Code spans such as `loss=patches` and `loss.beta=10` name files and options; values in capitals stand for any."""
-    from src.cli.help import option_names
-    from src.config.schema import CONF, group_names
+    from src.config.options import option_names
+    from src.config.schema import CONF, RunConfig, group_names
     from src.pretrain.config import PretrainConfig
     from src.search.config import SearchConfig
 
-    known = {*option_names(), *option_names(SearchConfig), *option_names(PretrainConfig)}
+    known = {*option_names(RunConfig), *option_names(SearchConfig), *option_names(PretrainConfig)}
     groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"hydra"}
     for span in re.findall(r"`([^`]+)`", _prose(document)):
         if not re.fullmatch(r"([a-z_0-9.]+=\S+ ?)+", span):
