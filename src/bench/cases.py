@@ -1,161 +1,178 @@
-"""A step of the program at a size, outside of any loop: what is timed."""
+"""Cases of the benchmark and one bare step of each: the only module here that uses the internals of a run."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from src.bench.plan import STRATEGIES, Plan, mode_overrides
-from src.bench.program import PublishedProgram
+from src.bench.published import PublishedProgram
 from src.bench.results import Label
-from src.common.platform import has_bf16
+from src.common.platform import has_bf16, use_threads
 from src.config.composition import compose
+from src.config.schedule import stages
 from src.config.schema import RunConfig
-from src.data.sources import find_files
-from src.encoders.recomputation import Recomputation
-from src.encoders.registry import Architecture, architecture, convolution_of
-from src.ops.kernels.winograd import available
-from src.training.economy import Economy, free_bytes
-from src.training.footprint import Footprint
-from src.training.loop import find_device
-from src.training.preparation import Preparation, Prepared
-from src.training.session import new_record
-from src.transfer.compilation import compiled
-from src.transfer.objective import Taps
+from src.encoders.registry import VGGSpec, encoder_spec
+from src.encoders.vgg import VGG
+from src.training.context import RunContext
+from src.training.loop import default_at_once, find_device
+from src.training.memory import free_bytes
+from src.training.setup import PreparedRun
+from src.transfer.compilation import Evaluate, compiled
+from src.transfer.image_models.registry import build_image_model
+from src.transfer.objective import Objective
 from src.transfer.optimizers import build_optimizer
 
 CONTENT, STYLE = "cat", "swell"
-DEEPEST = "conv5_1"  # of the published recipe
-NO_BF16 = "not in this hardware"
-BYTES = {"32": 4, "bf16": 2}
-LIBRARIES = 1.0 * 2**30  # what a process holds before the first picture, the network included
+DEEPEST = "conv5_1"  # deepest layer of the published recipe
+NO_BF16 = "no bfloat16 in this hardware"
+LIBRARIES = 1.25 * 2**30  # bytes of a process before the first image, the network included
+# Memory of an evaluation as a multiple of the activations; bf16 counts 3 bytes a value, with its float32 copies.
+COPIES, COPIES_TILED = 2.0, 0.75
+VALUE_BYTES = {"32": 4, "bf16": 3}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One network at one size, square, in one precision and one of `plan.MODES` or `plan.STRATEGIES`, by the published
-    recipe.
+    """One step of the published recipe: network, edge (px, square), precision, one of `plan.MODES` or `STRATEGIES`.
+
+    `pairs` is the number of pairs in the batch, given only in section `batch`.
     """
 
     backbone: str
     edge: int
     precision: str = "32"
     mode: str = "eager"
+    pairs: int | None = None
 
     @property
     def label(self) -> Label:
-        """Return what tells it from others."""
-        return asdict(self)
-
-    @property
-    def name(self) -> str:
-        """Return the same as one text."""
-        return f"{self.backbone} {self.edge} {self.precision} {self.mode}"
+        """Return the identity of the case, for results."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
     def config(self, *more: str) -> RunConfig:
         """Return its configuration. VGG's weights are random: speed does not depend on their values."""
-        weights = "trained" if architecture(self.backbone).url is None else "random"
+        weights = "trained" if self.backbone == "embedded" else "random"
         named = (f"content={CONTENT}", f"style={STYLE}", f"backbone={self.backbone}", f"backbone.weights={weights}")
         size = (f"edge={self.edge}", f"precision={self.precision}", "logger=none", *mode_overrides(self.mode))
         return compose(["experiment=paper", *named, *size, *more])
 
     @property
     def operations(self) -> float:
-        """Return the floating point operations of an evaluation's convolutions, to the image and back."""
-        return 2 * forward_operations(architecture(self.backbone), DEEPEST, self.edge)
+        """Return the floating point operations of the convolutions of a step, forward and back to the image."""
+        return 2 * (self.pairs or 1) * forward_operations(network(self.backbone), DEEPEST, self.edge)
 
     @property
     def megapixels(self) -> float:
         """Return the size of its image."""
         return self.edge**2 / 1e6
 
-    @property
-    def footprint(self) -> Footprint:
-        """Return what a step needs of memory."""
-        recipe = self.config()
-        taps = Taps.of(recipe)
-        size = (self.edge, self.edge)
-        return Footprint(
-            size, size, architecture(self.backbone), recipe.backbone.pool, tuple(taps.style), taps.content,
-            patches=False, palette=False, split=False, average=False, optimizer="adam", history=0, value=4,
-            feature=BYTES[self.precision], tiled_filters=self.precision == "32" and available(), patchwork=False,
-        )  # fmt: skip
-
-    @property
-    def needed_bytes(self) -> float:
-        """Return roughly what a process needs for it."""
-        blocks = self.footprint.blocks if self.mode in STRATEGIES else 0
-        return LIBRARIES + self.footprint.need(Recomputation(blocks, self.mode == "tiled"))
-
     def obstacle(self, device: torch.device) -> str:
-        """Return why a device cannot run it, or nothing."""
+        """Return why the case cannot be measured on a device, or an empty string."""
         if self.precision == "bf16" and not has_bf16(device):
             return NO_BF16
-        needed, free = self.needed_bytes / 2**30, free_bytes(device) / 2**30
-        return f"needs about {needed:.0f} GiB, and {free:.0f} are free" if needed > free else ""
+        values = sum(activations(network(self.backbone), DEEPEST, self.edge)) * default_at_once(device, self.pairs or 1)
+        copies = COPIES_TILED if self.mode == STRATEGIES[-1] else COPIES
+        needed, free = LIBRARIES + copies * VALUE_BYTES[self.precision] * values, free_bytes(device)
+        return f"needs about {needed / 2**30:.0f} GiB, {free / 2**30:.0f} are free" if needed > free else ""
 
 
-def activations(known: Architecture, tap: str, edge: int) -> list[int]:
-    """Return the size of each convolution's output up to a tap, in numbers, for an image of edge x edge."""
-    sizes, side, block = [], edge, "1"
-    for name, width in known.channels.items():
-        if name[4] != block:
-            side, block = side // 2, name[4]
-        sizes.append(width * side * side)
-        if name == convolution_of(tap):
-            break
-    return sizes
+def network(name: str) -> VGGSpec:
+    """Return the network of a case."""
+    spec = encoder_spec(name)
+    assert isinstance(spec, VGGSpec)
+    return spec
 
 
-def forward_operations(known: Architecture, tap: str, edge: int) -> float:
-    """Return those of the convolutions up to a tap, for an image of edge x edge; an addition counts as one."""
+def activations(known: VGGSpec, last: str, edge: int) -> list[int]:
+    """Return the number of outputs of each convolution up to the last one, for an image of edge x edge."""
+    names = list(known.channels)
+    names = names[: names.index(last) + 1]
+    return [known.channels[name] * (edge // known.taps[name].stride) ** 2 for name in names]
+
+
+def forward_operations(known: VGGSpec, last: str, edge: int) -> float:
+    """Return the floating point operations of the convolutions up to the last one; an addition counts as one."""
     inputs = [3, *known.channels.values()]
-    return sum(2.0 * 9 * given * size for given, size in zip(inputs, activations(known, tap, edge), strict=False))
+    return sum(2.0 * 9 * given * size for given, size in zip(inputs, activations(known, last, edge), strict=False))
 
 
-def device_of(plan: Plan) -> torch.device:
-    """Return the device of a plan.
+def open_device(plan: Plan) -> torch.device:
+    """Set the threads as `src.train` does, and return the device of a plan.
 
     Raises:
-        InputError: this machine has none of the kind.
+        InputError: this machine has no such device.
     """
+    use_threads(plan.threads)
     return find_device(compose(plan.overrides).trainer)
 
 
-def prepare(config: RunConfig) -> Prepared:
-    """Return what the loop of a configuration would begin with, at its full size."""
-    return prepare_in(config)[0]
+@dataclass(frozen=True)
+class Setup:
+    """A run ready for its first step: images and encoder are loaded, targets measured.
+
+    Attributes:
+        run: with the objective of its pair, and its memory budget.
+        start: (1, 3, H, W), the starting image.
+    """
+
+    run: PreparedRun
+    start: Tensor
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "Setup":
+        """Set up the only stage of a configuration, without a run folder."""
+        context = RunContext(config, Path("multirun/bench/unused"))
+        context.check()
+        run = PreparedRun(context, find_device(config.trainer))
+        (stage,) = stages(config)
+        return cls(run, run.enter(stage, None, fresh=True))
+
+    @property
+    def estimate_mib(self) -> float:
+        """Return the expected peak memory."""
+        return self.run.budget.expected / 2**20
+
+    @property
+    def note(self) -> str:
+        """Return how many blocks are recomputed for the gradient, or an empty string."""
+        blocks = self.run.budget.checkpointing.blocks
+        return f"{blocks} of {self.run.budget.estimate.blocks} blocks recomputed" if blocks else ""
+
+    def program(self) -> PublishedProgram:
+        """Return the published program with the same images and weights, in float32."""
+        encoder, inputs = self.run.encoder, self.run.inputs
+        assert isinstance(encoder, VGG)
+        images = encoder.normalize(inputs.content), encoder.normalize(inputs.style)
+        return PublishedProgram(dict(encoder.convolutions.items()), encoder.spec.padding, *images)
 
 
-def prepare_in(config: RunConfig) -> tuple[Prepared, Economy]:
-    """Return the same, and how it came to what of it is kept."""
-    device = find_device(config.trainer)
-    preparation = Preparation(config, new_record(config), find_files(config), device)
-    economy = Economy(preparation.footprint(config.edge, begun=False), config.trainer.memory, device)
-    return preparation.at(config.edge, None, recomputed=economy.recomputed), economy
+class Step:
+    """One step without Lightning, as `StyleTransferModule` takes it: evaluation, optimiser, projection.
 
+    Args:
+        setup: of the run.
+        pairs: samples of the batch, copies of the same pair.
+    """
 
-def step_of(config: RunConfig, prepared: Prepared) -> Callable[[], None]:
-    """Return a step without Lightning: evaluation, optimiser, projection."""
-    canvas, objective = prepared.canvas, prepared.objective
-    evaluated = compiled(objective) if config.trainer.compile == "always" else objective
-    optimizer = build_optimizer(config.optimizer, canvas.parameters())
+    def __init__(self, setup: Setup, pairs: int = 1) -> None:
+        run, config = setup.run, setup.run.context.config
+        self.image = build_image_model(config, setup.start.repeat(pairs, 1, 1, 1), run.encoder).to(run.device)
+        compiling = config.trainer.compile == "always"
+        self.at_once = pairs if compiling else default_at_once(run.device, pairs)
+        sizes = [min(self.at_once, pairs - first) for first in range(0, pairs, self.at_once)]
+        self.objectives = [Objective.join([run.pair.objective] * size) for size in sizes]
+        self.evaluates: list[Evaluate] = [compiled(each) if compiling else each for each in self.objectives]
+        self.optimizer = build_optimizer(config.optimizer, self.image.parameters())
 
-    def step() -> None:
-        @torch.enable_grad()
-        def evaluate() -> torch.Tensor:
-            canvas.zero_grad()
-            loss = evaluated(canvas.normalized()).total.sum()
-            loss.backward()
-            return loss
-
-        optimizer.step(evaluate)  # type: ignore[arg-type]
-        canvas.project()
-
-    return step
-
-
-def program_of(prepared: Prepared) -> PublishedProgram:
-    """Return the published program on the same pictures with the same weights, in float32."""
-    extractor = prepared.objective.extractor
-    return PublishedProgram(extractor, extractor.normalize(prepared.content), extractor.normalize(prepared.style))
+    def __call__(self) -> None:
+        """Take the step."""
+        self.image.zero_grad()
+        rendered = self.image.render()
+        leaves = [each.detach().requires_grad_() for each in rendered.split(self.at_once)]
+        for leaf, evaluate in zip(leaves, self.evaluates, strict=True):
+            evaluate(leaf).total.sum().backward()
+        rendered.backward(torch.cat([leaf.grad for leaf in leaves if leaf.grad is not None]))
+        self.optimizer.step()
+        self.image.after_update()

@@ -4,58 +4,52 @@ import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 
-import torch
-
-from src.bench.cases import Case, device_of, prepare_in, program_of, step_of
+from src.bench.cases import Case, Setup, Step, open_device
 from src.bench.plan import PRECISIONS, PROGRAM, STRATEGIES, Plan
-from src.bench.results import Measured
+from src.bench.results import OUT_OF_MEMORY, Measured
 from src.common.platform import now
-from src.training.economy import out_of_memory
-from src.training.metrics import peak_mib, reset_peak_memory
+from src.training.memory import out_of_memory, peak_mib, reset_peak_memory
 
-STEPS = 2  # the optimiser's moments are there from the first on
+STEPS = 2  # the first creates the optimiser's moments
 
 
 def measure(plan: Plan) -> Iterator[Measured]:
-    """Yield what the steps of every case take, MiB and s, beside what was expected, and those of the published program.
-
-    In float32 also with less kept for the gradient.
-    """
-    device = device_of(plan)
+    """Yield peak (MiB), estimate and step time of every case, of the strategies in float32, and of the program."""
+    device = open_device(plan)
+    # One process imports the libraries; the process of each case is forked from it.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     for backbone in plan.backbones:
         for edge in (*plan.sizes, *plan.large):
             cases = [Case(backbone, edge, precision, mode) for precision in PRECISIONS for mode in plan.modes]
-            cases += [Case(backbone, edge, mode=mode) for mode in (*STRATEGIES, PROGRAM)]
-            for case in cases:
-                yield _apart(case, plan, device)
+            for case in [*cases, *(Case(backbone, edge, mode=mode) for mode in (*STRATEGIES, PROGRAM))]:
+                if obstacle := case.obstacle(device):
+                    yield Measured(case.label, note=obstacle)
+                else:
+                    with ProcessPoolExecutor(1, context) as pool:
+                        yield _outcome(case, pool, plan)
 
 
-def _apart(case: Case, plan: Plan, device: torch.device) -> Measured:
-    if obstacle := case.obstacle(device):
-        return Measured(case.label, note=obstacle)
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        try:
-            return pool.submit(peak_of, case, plan).result()
-        except BrokenProcessPool:
-            return Measured(case.label, note="the system ended it: too little memory")
-        except Exception as error:
-            if not out_of_memory(error):
-                raise
-            return Measured(case.label, note="too little memory")
+def _outcome(case: Case, pool: ProcessPoolExecutor, plan: Plan) -> Measured:
+    try:
+        return pool.submit(peak_of, case, plan).result()
+    except Exception as error:
+        if not isinstance(error, BrokenProcessPool) and not out_of_memory(error):  # broken: killed by the system
+            raise
+        return Measured(case.label, note=OUT_OF_MEMORY)
 
 
 def peak_of(case: Case, plan: Plan) -> Measured:
-    """Return the peak of some steps of a case, MiB: what `metrics.peak_mib` reads, the preparation left out.
+    """Return the peak of two steps of a case, without their preparation, and the time of the second.
 
-    Beside it the time of the last step, s, and, where the case is ours, the peak that was expected, MiB.
+    The estimate is given for our steps only.
     """
+    device = open_device(plan)
     theirs = case.mode == PROGRAM
-    ours = Case(case.backbone, case.edge, case.precision) if theirs else case
-    config = ours.config(*plan.overrides)
-    prepared, economy = prepare_in(config)
-    step = program_of(prepared).step if theirs else step_of(config, prepared)
-    device = prepared.content.device
+    setup = Setup.of((replace(case, mode="eager") if theirs else case).config(*plan.overrides))
+    step = setup.program().step if theirs else Step(setup)
     reset_peak_memory(device)
     for _ in range(STEPS):
         begun = now(device)
@@ -64,6 +58,4 @@ def peak_of(case: Case, plan: Plan) -> Measured:
     values = {"peak_mib": peak_mib(device), "seconds": seconds}
     if theirs:
         return Measured(case.label, values)
-    blocks = economy.recomputed.blocks
-    note = f"{blocks} of {economy.footprint.blocks} blocks computed anew" if blocks else ""
-    return Measured(case.label, {**values, "estimate_mib": economy.estimate / 2**20}, note)
+    return Measured(case.label, {**values, "estimate_mib": setup.estimate_mib}, setup.note)

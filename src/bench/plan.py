@@ -1,97 +1,78 @@
-"""How much is measured: everything, or little of it to see that all works. No torch here, so `--help` is quick."""
+"""What to measure, and how often. Imports no torch, so `--help` is quick."""
 
 from dataclasses import dataclass
 
-# What `python -m src.bench NAME ...` measures, in this order.
+# Names for `python -m src.bench NAME ...`, in the order of measurement.
 SECTIONS = {
-    "roof": "the machine's own rates of convolution and of matrix multiplication",
-    "speed": "steps per second by size, network and precision, and their share of the roof",
-    "race": "a step against the published program's, in turn",
-    "lightning": "a step under Lightning's Trainer against the bare one, in turn",
-    "batch": "many pairs at once: steps per second of each pair, and of all, by their number",
-    "memory": "peak memory by size and strategy with what was expected, each in a process of its own",
+    "peak_rate": "rates of convolution and matrix product by PyTorch's own kernels",
+    "speed": "steps per second by size, network and precision, and their share of the peak rates",
+    "race": "our step against the published program's",
+    "lightning": "a step in the whole loop (Lightning, logging) against a bare one",
+    "batch": "steps per second by the number of pairs in a batch",
+    "memory": "peak memory by size and strategy against the estimate, each case in its own process",
     "target": "time to the loss that the published recipe ends with",
     "curves": "loss of the default objective against evaluations and seconds, by optimiser",
     "precision": "final loss in bfloat16 against float32",
-    "startup": "--help and a one-step run against importing the libraries alone, in turn",
+    "startup": "time of --help and of a one-step run against importing the libraries",
 }
 PRECISIONS = ("32", "bf16")
-KINDS = ("convolution", "product")  # of what the roof is made
-PROGRAM = "program"  # in the place of a mode: the published program
-MODES = ("eager", "compiled")  # how a step is evaluated
-STRATEGIES = ("checkpointed", "tiled")  # the same, eager, with less kept for the gradient
+MODES = ("eager", "compiled")
+STRATEGIES = ("checkpointed", "tiled")  # activation checkpointing, eager
+PROGRAM = "program"  # the published program, in place of a mode
 
 
 def mode_overrides(mode: str) -> tuple[str, ...]:
-    """Return the overrides that ask the program for one of `MODES` or `STRATEGIES`."""
+    """Return the options for one of `MODES` or `STRATEGIES`."""
     compile, memory = "always" if mode == "compiled" else "never", mode if mode in STRATEGIES else "whole"
     return f"trainer.compile={compile}", f"trainer.memory={memory}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure, and how often.
+    """What to measure, and how often. Cases are (network, edge); edges are sides of square images, px."""
 
-    Attributes:
-        trainer: as in `trainer=NAME`, the device.
-        modes: of `MODES`, those to measure.
-        backbones: the networks of `speed` and `memory`.
-        sizes: the edges of their squares, px.
-        large: one more of `memory`, with as many pixels as 3840 x 2160 has.
-        races: network and edge of each case held against the published program.
-        loops: network and edge of each case held against Lightning's loop.
-        loop_steps: steps of one such loop.
-        batches: network and edge of each case of many pairs at once, on a GPU, and
-        batches_on_cpu: on a CPU.
-        pairs: how many pairs at once.
-        least, most: repeats of a timing, and
-        budget: s, after which it takes no more than the least.
-        starts: repeats of a process.
-        start_edge: px of the one-step run; None is the demo's own.
-        target_steps: steps after which a run that has not reached its target stops.
-        curve_pairs, precision_pairs: how many pairs of `curves` and of `precision`, of
-        curve_edge: px, and
-        curve_overrides: what their configurations end with.
-    """
-
-    trainer: str = "auto"
+    trainer: str = "auto"  # the device, as in trainer=NAME
+    threads: int | None = None  # as in trainer.threads=N
     modes: tuple[str, ...] = MODES
+    # speed and memory; memory alone also measures `large`: as many pixels as 3840 x 2160
     backbones: tuple[str, ...] = ("vgg19", "embedded")
     sizes: tuple[int, ...] = (256, 356, 512, 1024, 2048)
     large: tuple[int, ...] = (2880,)
+    # race; lightning, with the steps of a loop; batch, with the numbers of pairs
     races: tuple[tuple[str, int], ...] = (("vgg19", 356), ("embedded", 356), ("embedded", 160))
     loops: tuple[tuple[str, int], ...] = (("vgg19", 356), ("embedded", 356), ("embedded", 64))
     loop_steps: int = 20
     batches: tuple[tuple[str, int], ...] = (("vgg19", 356), ("embedded", 128))
     batches_on_cpu: tuple[tuple[str, int], ...] = (("embedded", 128),)
     pairs: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    # a timing is repeated `most` times, or `least` times if that takes longer than `budget` seconds
     least: int = 3
     most: int = 15
     budget: float = 60.0
+    # startup: processes per command, and whether a one-step run is among the commands
     starts: int = 7
-    start_edge: int | None = None
+    start_run: bool = True
+    # target, curves, precision: numbers of image pairs and of optimisers (None: all), and options of the runs
     target_steps: int = 6000
+    target_pairs: int = 6
     curve_pairs: int = 3
     precision_pairs: int = 5
+    ways: int | None = None
     curve_edge: int = 160
     curve_overrides: tuple[str, ...] = ()
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """Return what every configuration of this plan begins with."""
-        return (f"trainer={self.trainer}",)
-
-
-def full(trainer: str) -> Plan:
-    """Return the plan whose figures the README shows."""
-    return Plan(trainer)
+        """Return the options shared by all configurations of this plan."""
+        return f"trainer={self.trainer}", f"trainer.threads={self.threads or 'null'}"
 
 
 def quick(trainer: str) -> Plan:
-    """Return one that takes seconds, and whose figures mean nothing."""
+    """Return the smallest case of every section, to check that all of them work; its figures mean nothing."""
     return Plan(
         trainer,
-        modes=("eager",),
+        threads=1,  # on busy cores threads wait for one another
+        modes=MODES[:1],
         backbones=("embedded",),
         sizes=(48,),
         large=(),
@@ -105,10 +86,12 @@ def quick(trainer: str) -> Plan:
         most=2,
         budget=0.0,
         starts=1,
-        start_edge=32,
-        target_steps=20,
+        start_run=False,
+        target_steps=5,
+        target_pairs=1,
         curve_pairs=1,
         precision_pairs=1,
+        ways=2,
         curve_edge=64,
         curve_overrides=("steps=6",),
     )

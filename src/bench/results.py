@@ -1,7 +1,8 @@
-"""What was measured, as JSON: rows that name their device, and the runs of the benchmark they come from."""
+"""Results as JSON: rows of figures, each with its device, and the sessions (machine, commit, command) they are from."""
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,17 +12,18 @@ from src.common.errors import InputError
 from src.tracking.record import write_json
 
 SCHEMA = 1
+OUT_OF_MEMORY = "out of memory"  # note of a case that was tried and did not fit
 Label = dict[str, str | int]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One case of one section.
+    """Figures of one case of a section.
 
     Attributes:
-        case: what tells it from the others of its section.
-        values: figures by name, in s, MiB, GFLOP/s, or as ratios; none where it could not be measured.
-        note: why it could not be, or what else to know.
+        case: identifies the case within its section.
+        values: figures by name, in s, MiB, GFLOP/s, or as ratios; empty if the case was not measured.
+        note: why it was not measured, or a remark.
     """
 
     case: Label
@@ -31,7 +33,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Row(Measured):
-    """The same with where it comes from: section, device, and when the run that measured it was started."""
+    """Figures with their section, their device, and the start of the session that measured them."""
 
     section: str = ""
     device: str = ""
@@ -39,13 +41,13 @@ class Row(Measured):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Return what a later measurement of the same has in common with it."""
+        """Return what identifies the case: a later row with the same key replaces this one."""
         return self.section, self.device, *sorted(self.case.items())
 
 
 @dataclass(frozen=True)
 class Session:
-    """A run of the benchmark: when, on what, and with what."""
+    """One run of the benchmark: when, where, and by which version of the program."""
 
     started: str
     device: str
@@ -56,10 +58,19 @@ class Session:
     commit: str | None
     command: str
 
+    def described(self) -> str:
+        """Return machine, date, versions, commit and command, without the names of result files, as one line."""
+        versions = [f"{name} {self.versions[name]}" for name in ("torch", "python") if name in self.versions]
+        commit = self.commit or ""
+        at = [f"commit {commit[:12]}{'-dirty' * commit.endswith('-dirty')}"] if commit else []
+        machine = f"{self.device}, {self.cores} cores, {self.memory_gib:.0f} GiB"
+        command = re.sub(r" --(out|from)[ =]('[^']*'|\S+)", "", self.command)
+        return ", ".join([machine, self.started[:10], *versions, *at, command])
+
 
 @dataclass(frozen=True)
 class Results:
-    """Rows, and the sessions that they were measured in."""
+    """Rows, and the sessions that measured them."""
 
     sessions: tuple[Session, ...] = ()
     rows: tuple[Row, ...] = ()
@@ -70,18 +81,22 @@ class Results:
 
     @property
     def devices(self) -> list[str]:
-        """Return the devices that have rows, in the order they came."""
+        """Return the devices that have rows, in order of appearance."""
         return list(dict.fromkeys(row.device for row in self.rows))
 
+    def sources(self, rows: Iterable[Row]) -> list[Session]:
+        """Return the sessions that measured these rows."""
+        wanted = {(row.started, row.device) for row in rows}
+        return [each for each in self.sessions if (each.started, each.device) in wanted]
+
     def updated(self, later: "Results") -> "Results":
-        """Return these with a later run's rows in the place of those of the same case and device."""
+        """Return these results with later rows in place of earlier ones of the same case and device."""
         rows = tuple({row.key: row for row in (*self.rows, *later.rows)}.values())
-        used = {(row.started, row.device) for row in rows}
         sessions = {(each.started, each.device): each for each in (*self.sessions, *later.sessions)}
-        return Results(tuple(each for key, each in sessions.items() if key in used), rows)
+        return Results(tuple(Results(tuple(sessions.values())).sources(rows)), rows)
 
     def write(self, path: Path) -> None:
-        """Write them as JSON, whole or not at all."""
+        """Write the results as JSON, atomically."""
         write_json(path, {"schema": SCHEMA, **dataclasses.asdict(self)})
 
 
@@ -91,10 +106,10 @@ def rows_of(session: Session, section: str, measured: Iterable[Measured]) -> tup
 
 
 def read(path: Path) -> Results:
-    """Return the results of a file; none where there is no such file.
+    """Return the results of a file, empty if there is no such file.
 
     Raises:
-        InputError: it holds something else.
+        InputError: the file holds something else.
     """
     try:
         data = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""How long the command takes to begin, against what importing the libraries takes alone."""
+"""Start-up time of the command, against importing the libraries alone."""
 
 import statistics
 import subprocess
@@ -17,9 +17,9 @@ IMPORTS, HELP, STEP = "imports", "--help", "one step of the demo"
 
 
 def measure(plan: Plan) -> Iterator[Measured]:
-    """Yield each command's time and its ratio to the imports; all are started in turn."""
+    """Yield the time of each command and its ratio to the imports; the commands take turns."""
+    taken: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        taken: dict[str, list[float]] = {}
         for turn in range(plan.starts):
             for name, arguments in commands(plan, Path(folder) / str(turn)).items():
                 taken.setdefault(name, []).append(seconds_of(arguments))
@@ -29,14 +29,10 @@ def measure(plan: Plan) -> Iterator[Measured]:
 
 
 def commands(plan: Plan, folder: Path) -> dict[str, list[str]]:
-    """Return what Python is started with. The step is that of `make demo`, without a tracker, into a folder."""
-    size = [] if plan.start_edge is None else [f"edge={plan.start_edge}"]
-    step = ["experiment=demo", "steps=1", "logger=none", f"hydra.sweep.dir={folder}", *plan.overrides, *size]
-    return {
-        IMPORTS: ["-c", LIBRARIES],
-        HELP: ["-m", "src.train", "--help"],
-        STEP: ["-m", "src.train", *step],
-    }
+    """Return Python's arguments for each command; the step is that of `make demo`, without a logger."""
+    step = ["-m", "src.train", "experiment=demo", "steps=1", "logger=none", f"hydra.sweep.dir={folder}"]
+    found = {IMPORTS: ["-c", LIBRARIES], HELP: ["-m", "src.train", "--help"], STEP: [*step, *plan.overrides]}
+    return found if plan.start_run else {name: found[name] for name in (IMPORTS, HELP)}
 
 
 def seconds_of(arguments: list[str]) -> float:

@@ -32,11 +32,8 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
     Raises:
         InputError: an unknown flag or option, a missing image file, a sweep without values, text that is not UTF-8.
     """
-    for argument in arguments:
-        if re.search("[\ud800-\udfff]", argument):
-            raise InputError(f"{argument!r} is not UTF-8; rename the file")
     overrides = _overrides(arguments)
-    mirror = next((each.partition("=")[2] for each in overrides if each.startswith("mirror=")), None)
+    mirror = next((each.partition("=")[2].strip("'\"") for each in overrides if each.startswith("mirror=")), None)
     names = ("experiment", *option_names(schema))
     result = []
     for override in overrides:
@@ -51,7 +48,10 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
                 raise InputError(unknown_option(key, schema))
         result += _resolved(key, value, mirror)
     # flags last: Hydra's parser does not take overrides on both sides of a flag
-    return [*result, *(argument for argument in arguments if argument not in overrides)]
+    result += [argument for argument in arguments if argument not in overrides]
+    if unreadable := [each for each in result if re.search("[\ud800-\udfff]", each)]:
+        raise InputError(f"{unreadable[0]!r} is not UTF-8; rename the file")
+    return result
 
 
 def _overrides(arguments: Sequence[str]) -> list[str]:

@@ -17,17 +17,18 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from src.cli.errors import explain
-from src.common.errors import InputError, Interrupted, SweepFailed, first_line
+from src.common.errors import InputError, Interrupted, InUse, SweepFailed, first_line
 from src.config.composition import run_options
 from src.config.schema import RunConfig, typed
 from src.tracking import record as records
 from src.tracking.record import RunRecord
 from src.training.grouping import grouped
-from src.training.logs import separate_logs
+from src.training.logs import CURRENT_RUN, separate_logs
 
 log = logging.getLogger(__name__)
 
 SKIPPED = 1.0  # s; a job that took less had been finished before, and says nothing about the time of others
+ELSEWHERE = "at work in another process"
 
 
 class SweepLauncher(Launcher):
@@ -76,10 +77,13 @@ class SweepLauncher(Launcher):
         jobs = [Job(initial_job_idx + index, overrides) for index, overrides in enumerate(job_overrides)]
         returns: dict[int, JobReturn] = {}
         turns = self._turns(jobs)
-        clock = Clock(count)
+        begun = time.monotonic()
+        pace: list[float] = []  # s a job
+        failed: dict[str, list[str]] = {}  # names of jobs by reason
         for position, turn in enumerate(turns):
             described = ", ".join(names[index] for index in turn)
-            log.info("[%s/%d] %s%s", ranges(turn), count, described, clock.left())
+            log.info("[%s/%d] %s%s", ranges(turn), count, described, time_left(pace, count - len(returns)))
+            started = time.monotonic()
             try:
                 returns |= zip(turn, self._run([jobs[index] for index in turn]), strict=True)
             except BaseException:
@@ -90,17 +94,21 @@ class SweepLauncher(Launcher):
                 log.warning("to resume, give the same command with hydra.sweep.dir=%s", folder)
                 raise
             self._configure_log()
-            clock.tick(len(turn))
+            if (took := time.monotonic() - started) > SKIPPED:
+                pace += [took / len(turn)] * len(turn)
             for index in turn:
-                if returns[index].status == JobStatus.FAILED:
-                    log.error("[%d/%d] failed: %s", index + 1, count, _reason(returns[index]))
-        failed: dict[str, list[str]] = {}
-        for index, name in enumerate(names):
-            if returns[index].status == JobStatus.FAILED:
-                failed.setdefault(_reason(returns[index]), []).append(name)
+                if isinstance(returns[index]._return_value, InUse):
+                    log.info("[%d/%d] left to another process: %s", index + 1, count, names[index])
+                    returns[index].status, returns[index].return_value = JobStatus.COMPLETED, ELSEWHERE
+                elif returns[index].status == JobStatus.FAILED:
+                    reason = _reason(returns[index])
+                    log.error("[%d/%d] failed: %s", index + 1, count, reason)
+                    failed.setdefault(reason, []).append(names[index])
         number = sum(map(len, failed.values()))
-        log.info("%d of %d jobs finished in %s", count - number, count, duration(clock.elapsed()))
-        if number < count:
+        elsewhere = sum(each._return_value == ELSEWHERE for each in returns.values())
+        finished = count - number - elsewhere
+        log.info("%d of %d jobs finished in %s", finished, count, duration(time.monotonic() - begun))
+        if finished:
             log.info("report: python -m src.report %s", folder)
         if failed:
             lines = "".join(f"\n  {reason}: {_listed(some)}" for reason, some in failed.items())
@@ -151,11 +159,11 @@ class SweepLauncher(Launcher):
     def _run_job(self, job: "Job", task: TaskFunction) -> JobReturn:
         """Let Hydra create a job's folder and log, and call the task there."""
         state = Singleton.get_state()
-        self._repeated.earlier |= self._repeated.logged
+        self._repeated.job += 1
 
-        def quiet(options: DictConfig) -> Any:
+        def quiet(options: DictConfig) -> Any:  # once Hydra has set up the job's logging
             for handler in logging.getLogger().handlers:
-                if not isinstance(handler, logging.FileHandler):
+                if not isinstance(handler, logging.FileHandler):  # the job's own log file keeps every line
                     handler.addFilter(self._repeated)
             return task(options)
 
@@ -188,46 +196,22 @@ class Job:
 
 
 class Repeated(logging.Filter):
-    """Drop messages that an earlier job of the sweep has logged, such as the state of W&B."""
+    """Drop messages that another job of the sweep has logged, such as the state of W&B."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.earlier: set[str] = set()
-        self.logged: set[str] = set()
+        self.job = 0
+        self._first: dict[str, tuple[int, Path | None]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a message is new to this sweep."""
-        message = record.getMessage()
-        self.logged.add(message)
-        return message not in self.earlier
+        """Return whether a message is new, or repeated by the job that logged it first."""
+        here = (self.job, CURRENT_RUN.get())
+        return self._first.setdefault(record.getMessage(), here) == here
 
 
-class Clock:
-    """Estimate the time left from the jobs that were not finished before.
-
-    Args:
-        count: jobs of the sweep.
-    """
-
-    def __init__(self, count: int) -> None:
-        self.begun = self.last = time.monotonic()
-        self.open, self.timed, self.seconds = count, 0, 0.0
-
-    def tick(self, jobs: int) -> None:
-        """Record the end of jobs that ran together since the last call."""
-        took, self.last = time.monotonic() - self.last, time.monotonic()
-        self.open -= jobs
-        if took > SKIPPED:
-            self.timed += jobs
-            self.seconds += took
-
-    def left(self) -> str:
-        """Return the time left in brackets, or nothing while it is unknown."""
-        return f" (about {duration(self.seconds / self.timed * self.open)} left)" if self.timed else ""
-
-    def elapsed(self) -> float:
-        """Return the seconds since the start."""
-        return time.monotonic() - self.begun
+def time_left(pace: Sequence[float], jobs: int) -> str:
+    """Return the time left for jobs in brackets, given the seconds that earlier ones took; nothing without any."""
+    return f" (about {duration(sum(pace) / len(pace) * jobs)} left)" if pace else ""
 
 
 def duration(seconds: float) -> str:

@@ -10,6 +10,10 @@ class InputError(Exception):
     """The user's input cannot be used: the message says what is wrong and what would be right."""
 
 
+class InUse(InputError):
+    """Another process works in the run folder."""
+
+
 class NonFiniteLoss(Exception):
     """The loss became NaN or infinite; the last finite image was kept."""
 

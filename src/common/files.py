@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from src.common.errors import InputError
+from src.common.errors import InputError, InUse
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
     """Hold a lock on `folder/run.lock` inside the block; the system releases it when the process ends.
 
     Raises:
-        InputError: another process holds it, or the folder cannot be written to.
+        InUse: another process holds it.
+        InputError: the folder cannot be written to.
     """
     lock = folder / LOCK
     try:
@@ -127,7 +128,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"another process is at work in {folder}; wait for it or stop it first") from None
+            raise InUse(f"another process is at work in {folder}; wait for it or stop it first") from None
         except OSError:  # a file system without locks
             pass
         yield

@@ -24,9 +24,25 @@ CHOICES = {
     "fit": ("keep", "squash"),
     "precision": ("auto", "bf16", "32", "64"),
 }
-POSITIVE = ("steps", "edge", "log_every", "checkpoint_every", "max_megapixels", "optimizer.lr", "optimizer.history")
+POSITIVE: tuple[str, ...] = (
+    "steps",
+    "edge",
+    "log_every",
+    "checkpoint_every",
+    "max_megapixels",
+    "optimizer.lr",
+    "optimizer.history",
+)
 POSITIVE += ("schedule.sizes", "loss.rematch")
-NOT_NEGATIVE = ("loss.alpha", "loss.beta", "loss.palette", "loss.tv", "init.hold", "init.edges", "init.blend")
+NOT_NEGATIVE: tuple[str, ...] = (
+    "loss.alpha",
+    "loss.beta",
+    "loss.palette",
+    "loss.tv",
+    "init.hold",
+    "init.edges",
+    "init.blend",
+)
 NOT_NEGATIVE += ("optimizer.rise", "score.bound", "score.penalty", "seed", "backbone.seed")
 # Values beyond these are mistakes that would take for ever or overflow.
 LARGEST = {

@@ -28,7 +28,22 @@ Fit = Literal["keep", "squash"]
 
 # What cameras, browsers and painting programs write. Pillow reads more, but hands some of it (EPS, PostScript) to other
 # programs, which run what the file says.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "TGA", "ICO", "PCX")
+FORMATS: tuple[str, ...] = (
+    "JPEG",
+    "MPO",
+    "PNG",
+    "WEBP",
+    "AVIF",
+    "TIFF",
+    "BMP",
+    "DIB",
+    "GIF",
+    "PPM",
+    "JPEG2000",
+    "TGA",
+    "ICO",
+    "PCX",
+)
 FORMATS += ("PSD", "QOI", "SGI")
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")  # formats whose further frames are images of their own
 SMALLEST_SIDE = 8  # px; SSIM's 11 x 11 window, reflected at the border, needs 6
@@ -94,7 +109,7 @@ def read_image(path: Path | str, max_megapixels: float = 100.0) -> Image.Image:
         lost = []
         if image.format in ANIMATED and getattr(image, "n_frames", 1) > 1:
             lost.append(f"the first of {image.n_frames} frames is used")  # type: ignore[attr-defined]
-        if image.mode.startswith(("I", "F")) or ";16" in str(image.tile):
+        if image.mode.startswith(("I", "F")) or ";16" in str(getattr(image, "tile", "")):
             lost.append("values are reduced to 8 bits")
         image.load()
         rgb, transparent = _to_rgb(ImageOps.exif_transpose(image))

@@ -1,8 +1,8 @@
-"""Random crops of a folder of images, many from each: the training data of the embedded backbone."""
+"""Random crops of a folder of images, the training data of the embedded backbone."""
 
+import logging
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,103 +12,89 @@ from torch import Tensor
 
 from src.common.errors import InputError
 from src.data.images import read_image, to_tensor
+from src.pretrain.config import PretrainConfig
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-# Beyond this zoom a crop is read from the picture at half size, or every other pixel would be skipped.
+# Above this zoom a crop is sampled from the picture at half size, to avoid aliasing.
 HALF_SIZE_FROM = 1.5
-# Light and contrast of all grey crops: those of an average photograph.
+# Mean and standard deviation of all grey crops: those of an average photograph.
 GREY_MEAN, GREY_DEVIATION = 0.45, 0.22
 
 
 class Batch(NamedTuple):
-    """Crops, (B, 3, S, S) in [0, 1], and the class of each, (B,): its picture's number, or that of its grey version."""
+    """Crops (B, 3, S, S) in [0, 1] and their classes (B,): the picture's index, plus the number of pictures if grey."""
 
     images: Tensor
     instances: Tensor
 
 
-@dataclass(frozen=True)
-class CropOptions:
-    """How crops are cut and coloured.
-
-    Attributes:
-        size: side of a crop, px.
-        zoom: smallest and largest number of picture pixels to a crop pixel; log-uniform between.
-        rotation: largest angle to either side, degrees.
-        jitter: largest relative change of brightness, contrast and saturation.
-        noise: largest standard deviation of the Gaussian noise added.
-        grey: share of crops without colour, at one brightness and contrast. Grey, a picture is a class of its own:
-            palettes alone tell most pictures apart, and a network that may rely on them need not learn shapes.
-    """
-
-    size: int
-    zoom: tuple[float, float]
-    rotation: float
-    jitter: float
-    noise: float
-    grey: float
-
-
-def find_pictures(folder: Path) -> list[Path]:
-    """Return the pictures of a folder, by name.
+def find_pictures(images: str | Path) -> list[Path]:
+    """Return the picture files of a folder and its subfolders, sorted; pipes and broken links are skipped.
 
     Raises:
-        InputError: there is no such folder, or fewer than two pictures in it.
+        InputError: there is no such folder, or it has fewer than two pictures.
     """
-    if not folder.is_dir():
+    folder = Path(os.path.expanduser(images))  # noqa: PTH111  Path.expanduser raises for an unknown user
+    if not os.path.isdir(folder):  # noqa: PTH112  Path.is_dir raises for a name that is too long
         raise InputError(f"images={folder}: no such folder")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    if len(found) < 2:
-        raise InputError(f"images={folder}: {len(found)} pictures in it; telling pictures apart takes two or more")
-    return found
+    return _enough(sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()))
+
+
+def _enough(pictures: list) -> list:
+    if len(pictures) < 2:
+        raise InputError(f"images=FOLDER needs two or more readable pictures to tell apart; found {len(pictures)}")
+    return pictures
 
 
 class Crops:
-    """An endless sequence of batches; batch number n is the same whenever and wherever it is made.
+    """Endless sequence of random batches; batch n depends only on the pictures, the options and n.
+
+    Grey crops have one brightness and contrast, and the grey version of a picture is a class of its own: palettes alone
+    tell most pictures apart, and a network that can rely on them need not learn shapes.
 
     Args:
-        paths: the pictures; each is one instance.
-        options: how crops are cut.
-        batch_size: crops in a batch, each from another picture where there are as many.
-        edge: pictures are kept in memory with their short side at most this, px.
-        seed: of everything random.
+        paths: the pictures, one instance each; those that cannot be read are left out with a warning.
+        options: size, zoom, rotation, jitter, noise, grey, batch_size, edge and seed are used.
+
+    Raises:
+        InputError: fewer than two of the pictures can be read.
     """
 
-    def __init__(self, paths: list[Path], options: CropOptions, batch_size: int, edge: int, seed: int) -> None:
+    def __init__(self, paths: list[Path], options: PretrainConfig) -> None:
         self.options = options
-        self.batch_size = batch_size
-        self.seed = seed
-        self.pictures = [_load(path, edge) for path in paths]
+        self.pictures: list[Tensor] = []
+        for path in paths:
+            try:
+                self.pictures.append(_load(path, options.edge))
+            except InputError as error:
+                log.warning("left out: %s", error)
+        _enough(self.pictures)
         self.halves = [F.avg_pool2d(each.float(), 2).round().byte() for each in self.pictures]
 
     @property
     def classes(self) -> int:
-        """Return the number of classes: each picture is one in colour and one in grey."""
+        """Return the number of classes: two per picture, in colour and in grey."""
         return 2 * len(self.pictures)
 
     def batch(self, number: int) -> Batch:
         """Return a batch by its number."""
         instances = self._instances(number)
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-        crops = self._coloured(torch.cat([self._crop(int(each), generator) for each in instances]), generator)
+        generator = torch.Generator().manual_seed(self.options.seed * 1_000_003 + number)
+        crops = self._jittered(torch.cat([self._crop(int(each), generator) for each in instances]), generator)
         grey = torch.rand(len(crops), generator=generator) < self.options.grey
-        crops = torch.where(grey.view(-1, 1, 1, 1), _in_grey(crops), crops)
+        crops = torch.where(grey.view(-1, 1, 1, 1), _to_grey(crops), crops)
         sigma = self.options.noise * torch.rand(len(crops), 1, 1, 1, generator=generator)
         crops = (crops + sigma * torch.randn(crops.shape, generator=generator)).clamp(0, 1)
         return Batch(crops, instances + len(self.pictures) * grey)
 
-    def batches(self, first: int) -> Iterator[Batch]:
-        """Yield all batches from a number on."""
-        while True:
-            yield self.batch(first)
-            first += 1
-
     def _instances(self, number: int) -> Tensor:
-        # one shuffled sequence of all pictures after another, cut into batches
-        count = len(self.pictures)
-        places = torch.arange(number * self.batch_size, (number + 1) * self.batch_size)
+        # Batches are consecutive slices of the shuffled epochs, one after another.
+        count, batch_size, seed = len(self.pictures), self.options.batch_size, self.options.seed
+        places = torch.arange(number * batch_size, (number + 1) * batch_size)
         orders = {
-            int(epoch): torch.randperm(count, generator=torch.Generator().manual_seed(self.seed + 7919 * int(epoch)))
+            int(epoch): torch.randperm(count, generator=torch.Generator().manual_seed(seed + 7919 * int(epoch)))
             for epoch in (places // count).unique()
         }
         return torch.tensor([int(orders[int(place) // count][place % count]) for place in places])
@@ -126,7 +112,7 @@ class Crops:
         x, y = ((2 * v - 1) * max(0.0, 1 - half) for v, half in ((u[3], half_x), (u[4], half_y)))
         flip = -1.0 if u[5] < 0.5 else 1.0
         cos, sin = math.cos(math.radians(turn * options.rotation)), math.sin(math.radians(turn * options.rotation))
-        # from crop coordinates to picture coordinates, both in [-1, 1]
+        # Maps crop coordinates to picture coordinates, both in [-1, 1].
         theta = torch.tensor(
             [
                 [flip * half_x * stretch * cos, -half_x / stretch * sin, x],
@@ -137,9 +123,8 @@ class Crops:
         grid = F.affine_grid(theta[None], [1, 3, options.size, options.size], align_corners=False)
         return F.grid_sample(source.float() / 255, grid, padding_mode="reflection", align_corners=False)
 
-    def _coloured(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        jitter = self.options.jitter
-        change = 1 + jitter * (2 * torch.rand(len(images), 3, 1, 1, generator=generator) - 1)
+    def _jittered(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        change = 1 + self.options.jitter * (2 * torch.rand(len(images), 3, 1, 1, generator=generator) - 1)
         brightness, contrast, saturation = change.unsqueeze(1).unbind(2)
         grey = images.mean(1, keepdim=True)
         images = grey + saturation * (images - grey)
@@ -147,13 +132,14 @@ class Crops:
         return brightness * (middle + contrast * (images - middle))
 
 
-def _in_grey(images: Tensor) -> Tensor:
+def _to_grey(images: Tensor) -> Tensor:
     grey = images.mean(1, keepdim=True)
     deviation, mean = torch.std_mean(grey, (2, 3), keepdim=True)
     return (GREY_MEAN + GREY_DEVIATION * (grey - mean) / (deviation + 0.02)).expand_as(images)
 
 
 def _load(path: Path, edge: int) -> Tensor:
+    """Return a picture as bytes (1, 3, H, W), its short side at most `edge` px."""
     image = read_image(path)
     scale = min(1.0, edge / min(image.size))
     size = (max(2, round(image.width * scale)), max(2, round(image.height * scale)))

@@ -1,31 +1,25 @@
-"""The network in training: a compact VGG with batch norm, and the heads that say what its taps must know."""
+"""The embedded backbone during training: a compact VGG with batch norm, and the heads that define its losses."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.encoders.pooling import blur_pool
-from src.encoders.registry import Architecture
-from src.ops.gram import moments, positions
+from src.encoders.registry import VGGSpec
+from src.ops.gram import moment_sums, positions
 
 EPSILON = 1e-5
 
 
 class Trunk(nn.Module):
-    """The architecture with batch norm between each convolution and its ReLU, and blur pooling.
-
-    Args:
-        architecture: which network.
-    """
+    """VGG-like network with batch norm between each convolution and its ReLU, and blur pooling."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: VGGSpec) -> None:
         super().__init__()
-        self.architecture = architecture
-        self.convolutions = nn.ModuleDict()
-        self.norms = nn.ModuleDict()
+        self.convolutions, self.norms = nn.ModuleDict(), nn.ModuleDict()
         channels = 3
         for name, width in architecture.channels.items():
             self.convolutions[name] = nn.Conv2d(channels, width, 3, padding=1, bias=False)
@@ -35,10 +29,9 @@ class Trunk(nn.Module):
         self.register_buffer("std", torch.tensor(architecture.std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return all activations after their ReLU, (B, C, H', W') each, of images (B, 3, H, W) in [0, 1]."""
+        """Return all activations after their ReLU, (B, C, H', W') each, for images (B, 3, H, W) in [0, 1]."""
         found = {}
-        values = (images - self.mean) / self.std
-        block = "1"
+        values, block = (images - self.mean) / self.std, "1"
         for name, convolution in self.convolutions.items():
             if name[4] != block:
                 values, block = blur_pool(values), name[4]
@@ -47,9 +40,9 @@ class Trunk(nn.Module):
         return found
 
     def folded(self) -> dict[str, Tensor]:
-        """Return weights and biases of plain convolutions that give what convolution and batch norm give in eval.
+        """Return weights and biases with the batch norms (in evaluation mode) folded into the convolutions.
 
-        Named as `Extractor.convolutions` names them: conv1_1.weight, conv1_1.bias, ...
+        The keys are those of `Extractor.convolutions`: conv1_1.weight, conv1_1.bias, ...
         """
         state = {}
         for name, convolution in self.convolutions.items():
@@ -63,14 +56,14 @@ class Trunk(nn.Module):
 
 
 class TextureHead(nn.Module):
-    """Tells pictures apart by the statistics of one tap alone: mean, deviation, and Gram of a learned projection.
+    """Classify pictures by the statistics of one tap: mean, deviation, and Gram matrix of a learned projection.
 
-    What a style loss matches is then what the tap was trained to make telling.
+    This makes the statistics that a style loss matches informative.
 
     Args:
-        channels: of the tap.
-        classes: the number of pictures.
-        projected: channels of the projection whose Gram is taken.
+        channels: channels of the tap.
+        classes: number of classes.
+        projected: channels of the projection.
     """
 
     upper: Tensor
@@ -86,8 +79,9 @@ class TextureHead(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (B, classes) and the `redundancy` of features (B, C, H, W)."""
-        # everything from one product in the features' own precision: they are the largest tensors of the training
-        gram, average = moments(features)
+        # One product in the precision of the features gives all statistics: features are the largest tensors here.
+        gram, total = moment_sums(features)
+        average = total / positions(features)
         moment, mean = gram.float() / positions(features), average.float()
         covariance = moment - mean[:, :, None] * mean[:, None, :]
         deviation = (covariance.diagonal(dim1=1, dim2=2).clamp_min(0) + EPSILON).sqrt()
@@ -98,15 +92,15 @@ class TextureHead(nn.Module):
 
 
 def redundancy(mean: Tensor, moment: Tensor) -> Tensor:
-    """Return how far the channels of a tap say the same: log of C over the number of independent ones.
+    """Return the redundancy of the channels of a tap: log of their number C over the number of independent ones.
 
-    That number is the participation ratio of the correlation matrix, C^2 / sum_ij r_ij^2. Zero where no two channels
-    correlate over positions and pictures, log C where all are one. A Gram matrix of redundant channels constrains
-    little, however large it is (compare Barlow twins, Zbontar et al. 2021, and VICReg, Bardes et al. 2022).
+    That number is the participation ratio of the correlation matrix, C^2 / sum_ij r_ij^2. The result is 0 if no two
+    channels correlate over positions and pictures, log C if all are the same. The Gram matrix of redundant channels
+    constrains an image little (compare Barlow twins, Zbontar et al. 2021, and VICReg, Bardes et al. 2022).
 
     Args:
-        mean: (B, C), of each channel in each picture.
-        moment: (B, C, C), the mean products of channels in each picture.
+        mean: (B, C), mean of each channel in each picture.
+        moment: (B, C, C), mean products of channels in each picture.
     """
     centre = mean.mean(0)
     covariance = moment.mean(0) - centre[:, None] * centre
@@ -116,13 +110,7 @@ def redundancy(mean: Tensor, moment: Tensor) -> Tensor:
 
 
 class SceneHead(nn.Module):
-    """Says which picture a crop is from by the deepest features in their places.
-
-    Args:
-        channels: of the deepest tap.
-        classes: the number of pictures.
-        hidden: width of the layer between.
-    """
+    """Classify pictures by the deepest features on a 3 x 3 grid of positions."""
 
     GRID = 3
 
@@ -139,9 +127,9 @@ class SceneHead(nn.Module):
 
 
 class LayoutHead(nn.Module):
-    """Draws the crop again from a deep tap, linearly: edges at twice its resolution, without colour or contrast.
+    """Reconstruct `layout_target` of the crop linearly from a deep tap, at twice its resolution.
 
-    Keeps the tap knowing where things are, and leaves palette and light to the style.
+    This makes the tap keep positions, and not colour or contrast, which belong to the style.
     """
 
     def __init__(self, channels: int) -> None:
@@ -154,7 +142,10 @@ class LayoutHead(nn.Module):
 
 
 def layout_target(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the luminance of images (B, 3, H, W), resized, less its local mean, over its local deviation."""
+    """Return the luminance of images (B, 3, H, W) at (H', W'), with local mean removed and local deviation divided out.
+
+    The neighbourhood is 7 x 7.
+    """
     grey = F.interpolate(images.mean(1, keepdim=True), size, mode="area")
     pad = F.pad(grey, (3, 3, 3, 3), mode="reflect")
     mean = F.avg_pool2d(pad, 7, 1)

@@ -1,4 +1,4 @@
-"""`pretrain.json`: what a pretraining was, and what came of it."""
+"""`pretrain.json`: the configuration of a pretraining and what was measured of it."""
 
 import dataclasses
 import json
@@ -15,10 +15,15 @@ FILE = "pretrain.json"
 
 @dataclass(kw_only=True)
 class PretrainRecord:
-    """Everything about a pretraining that its model card needs.
+    """All a model card needs to know of a pretraining.
 
-    `values` are those of the last logged step; `seconds` is the wall time over all resumes; `weights_sha256` is the
-    checksum of the file that was written.
+    Attributes:
+        step, batches: optimiser steps taken and batches used, over all resumes.
+        pictures: number of pictures that could be read.
+        parameters: of the network without its heads.
+        values: metrics of the last logged step.
+        seconds: wall time over all resumes.
+        weights_sha256: checksum of the weights file.
     """
 
     status: str = "running"
@@ -45,23 +50,27 @@ class PretrainRecord:
         write_json(folder / FILE, dataclasses.asdict(self))
 
     def found(self) -> dict[str, Any]:
-        """Return what the preparation found, for the trackers."""
+        """Return what is known before the first step, for the loggers."""
         return {key: getattr(self, key) for key in ("pictures", "parameters", "device", "threads")}
 
     def summary(self) -> dict[str, Any]:
-        """Return what came of the training, for the trackers."""
+        """Return the result, for the loggers."""
         return {**self.values, **{key: getattr(self, key) for key in ("status", "error", "seconds", "weights_sha256")}}
 
 
 def read(folder: Path) -> PretrainRecord | None:
-    """Return the record of a folder, None where there is none.
+    """Return the record of a folder, None if it has none.
 
     Raises:
-        InputError: the file is no such record.
+        InputError: the file is not a record of a pretraining.
     """
+    path = folder / FILE
     try:
-        return PretrainRecord(**json.loads((folder / FILE).read_text()))
+        record = PretrainRecord(**json.loads(path.read_text()))
+        if not isinstance(record.config, dict) or not isinstance(record.seconds, int | float):
+            raise TypeError("a field has the wrong type")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{folder / FILE} is no record of a pretraining: {error}") from None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{path} is not a record of a pretraining: {error}") from None
+    return record

@@ -1,33 +1,36 @@
-"""One pretraining, from a configuration to a file of weights; started again in its folder, it goes on."""
+"""Run a pretraining from a configuration to a file of weights; run again in the same folder, it resumes."""
 
 import dataclasses
 import hashlib
+import itertools
 import logging
+import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from src.common.errors import InputError, Interrupted
-from src.common.files import sole_writer, write_atomically
+from src.common.errors import InputError, Interrupted, NonFiniteLoss
+from src.common.files import atomic_file, sole_writer, write_atomically
 from src.common.platform import device_name, use_threads
 from src.common.signals import Interrupts
-from src.encoders.registry import architecture
+from src.encoders.registry import VGGSpec, encoder_spec
 from src.pretrain import record as records
 from src.pretrain.config import NON_IDENTITY_FIELDS, PretrainConfig, check
-from src.pretrain.crops import CropOptions, Crops, find_pictures
+from src.pretrain.crops import Crops, find_pictures
 from src.pretrain.module import PretrainModule
 from src.pretrain.record import PretrainRecord
 from src.tracking import provenance
-from src.tracking.csv_logger import Tracker
-from src.tracking.wandb_logger import open_trackers
-from src.training.callbacks import CHECKPOINT, Signals, save_checkpoint
-from src.training.loop import build_trainer
+from src.tracking.loggers import RunLoggers, open_loggers
+from src.training.checkpoints import CHECKPOINT, unusable
+from src.training.loop import build_trainer, find_device
 from src.training.progress import Progress
-from src.training.staging import read_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -36,44 +39,39 @@ WEIGHTS = "embedded.safetensors"
 
 
 def pretrain(config: PretrainConfig, folder: Path) -> PretrainRecord:
-    """Train the embedded backbone; `folder/embedded.safetensors` is what `backbone.weights=PATH` takes.
+    """Train the embedded backbone and write `folder/embedded.safetensors`, which `backbone.weights=PATH` takes.
 
-    A folder that holds this very training is gone on with from its last checkpoint, or left as it is when finished.
+    If the folder holds the same training, it resumes from the last checkpoint; a finished one is left as it is.
 
     Raises:
-        InputError: something given cannot be used, or the folder holds another training.
+        InputError: an option or a file cannot be used, or the folder holds another training.
+        NonFiniteLoss: the loss became NaN or infinite; no weights are written.
         Interrupted: SIGINT or SIGTERM; the checkpoint is written.
     """
     check(config)
     with Interrupts() as interrupts, sole_writer(folder):
-        record = _claim(config, folder)
+        record = _open_record(config, folder)
         if record.status == "finished":
             log.info("already finished: %s", folder)
             return record
-        record.status, record.error, record.ended = "running", None, None
-        record.write(folder)
-        trackers: list[Tracker] = []
-        try:
-            trackers += open_trackers(config.logger, folder, record, dataclasses.asdict(config), "pretraining")
-            _train(config, folder, record, interrupts, trackers)
-            record.status = "finished"
-        except (Interrupted, KeyboardInterrupt):
-            record.status = "interrupted"
-            raise
-        except BaseException as error:
-            record.status, record.error = "failed", str(error) or type(error).__name__
-            raise
-        finally:
-            record.ended = provenance.timestamp()
-            try:
-                record.write(folder)
-            finally:
-                for tracker in trackers:
-                    tracker.close(record)
-        return record
+        use_threads(config.trainer.threads)
+        record.device, record.threads = device_name(find_device(config.trainer)), torch.get_num_threads()
+        paths = find_pictures(config.images or "")
+        log.info("reading %d pictures", len(paths))
+        crops = Crops(paths, config)
+        torch.manual_seed(config.seed)
+        spec = encoder_spec(BACKBONE)
+        assert isinstance(spec, VGGSpec)
+        module = PretrainModule(spec, config, crops)
+        record.pictures = len(crops.pictures)
+        record.parameters = sum(each.numel() for each in module.trunk.parameters())
+        with _tracked(config, folder, record) as loggers:
+            _fit(module, folder, record, loggers, interrupts)
+            _write_weights(module, folder, record)
+    return record
 
 
-def _claim(config: PretrainConfig, folder: Path) -> PretrainRecord:
+def _open_record(config: PretrainConfig, folder: Path) -> PretrainRecord:
     plain = dataclasses.asdict(config)
     record = records.read(folder)
     if record is None:
@@ -87,44 +85,79 @@ def _claim(config: PretrainConfig, folder: Path) -> PretrainRecord:
     return record
 
 
-def _train(
-    config: PretrainConfig, folder: Path, record: PretrainRecord, interrupts: Interrupts, trackers: list[Tracker]
-) -> None:
-    paths = find_pictures(Path(config.images or "").expanduser())
-    use_threads(config.trainer.threads)
-    torch.manual_seed(config.seed)
-    log.info("reading %d pictures", len(paths))
-    low, high = config.zoom
-    options = CropOptions(config.size, (low, high), config.rotation, config.jitter, config.noise, config.grey)
-    crops = Crops(paths, options, config.batch_size, config.edge, config.seed)
-    module = PretrainModule(architecture(BACKBONE), config, crops.classes)
-    checkpoint = folder / CHECKPOINT
-    state = read_checkpoint(checkpoint) if checkpoint.exists() else {"global_step": -1, "batches": 0}
-    step = int(state["global_step"])
-    record.pictures, record.threads = len(paths), torch.get_num_threads()
-    record.parameters = sum(each.numel() for each in module.trunk.parameters())
-    watch = _Watch(module, folder, record, trackers, interrupts)
-    progress = Progress(config.steps, max(0, step), watch.shown)
-    trainer = build_trainer(
-        config.trainer,
-        max_steps=config.steps,
-        max_epochs=-1,
-        callbacks=[Signals(interrupts), watch, progress],
-        default_root_dir=folder,
-    )
-    record.device = device_name(trainer.strategy.root_device)
-    for tracker in trackers:
-        tracker.begin(record, step)
-        watch.logged = max(watch.logged, tracker.last_step)
-    if step >= 0:
-        log.info("going on at step %d of %d in %s", step, config.steps, folder)
+@contextmanager
+def _tracked(config: PretrainConfig, folder: Path, record: PretrainRecord) -> Iterator[RunLoggers]:
+    """Open the loggers; at the end, record how the training ended and close them."""
+    record.status, record.error, record.ended = "running", None, None
+    record.write(folder)
+    loggers = open_loggers(config.logger, folder, record, dataclasses.asdict(config), "pretraining")
     try:
-        batches = crops.batches(int(state["batches"]))
-        trainer.fit(module, batches, ckpt_path=checkpoint if step >= 0 else None, weights_only=True)
+        yield loggers
+        record.status = "finished"
+    except (Interrupted, KeyboardInterrupt):
+        record.status = "interrupted"
+        raise
+    except BaseException as error:
+        record.status, record.error = "failed", str(error) or type(error).__name__
+        raise
+    finally:
+        record.ended = provenance.timestamp()
+        try:
+            record.write(folder)
+        finally:
+            loggers.close(record)
+
+
+def _fit(
+    module: PretrainModule, folder: Path, record: PretrainRecord, loggers: RunLoggers, interrupts: Interrupts
+) -> None:
+    options, checkpoint = module.options, folder / CHECKPOINT
+    step = _saved_step(folder)
+    if step >= 0:
+        log.info("resuming at step %d of %d in %s", step, options.steps, folder)
+    watch = _Watch(folder, record, loggers, step, interrupts)
+    progress = Progress(options.steps, max(0, step), lambda: (module.global_step, module.described()))
+    trainer = build_trainer(
+        options.trainer,
+        max_steps=options.steps,
+        max_epochs=-1,
+        callbacks=[watch, progress],
+        default_root_dir=folder,
+        plugins=[AtomicCheckpoints()],
+    )
+    try:
+        ticks = itertools.repeat(0)  # one endless epoch; the module makes its own batches
+        trainer.fit(module, ticks, ckpt_path=checkpoint if step >= 0 else None, weights_only=True)
+    except Exception as error:
+        if step < 0 or watch.started:
+            raise
+        raise unusable(folder, error) from error
     finally:
         progress.close()
-    if interrupts.received is not None and module.global_step < config.steps:
+    if interrupts.received is not None and module.global_step < options.steps:
         raise Interrupted(interrupts.received, record.command)
+
+
+def _saved_step(folder: Path) -> int:
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return -1
+    try:
+        return int(torch.load(path, map_location="cpu", weights_only=True)["global_step"])
+    except Exception as error:  # torch raises many types for a damaged file
+        raise unusable(folder, error) from None
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Write checkpoints whole or not at all; Lightning's own way may copy from another disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save a checkpoint."""
+        with atomic_file(Path(path)) as file:
+            torch.save(checkpoint, file)
+
+
+def _write_weights(module: PretrainModule, folder: Path, record: PretrainRecord) -> None:
     data = safetensors.torch.save({key: value.half().contiguous() for key, value in module.trunk.folded().items()})
     write_atomically(folder / WEIGHTS, data)
     record.weights_sha256 = hashlib.sha256(data).hexdigest()
@@ -132,48 +165,48 @@ def _train(
 
 
 class _Watch(Callback):
-    """Logs, saves, and stops where a signal asks for it."""
+    """Log points, save checkpoints, and stop at a signal.
+
+    Args:
+        folder: the run folder.
+        record: updated at each point, written at each checkpoint.
+        loggers: open.
+        step: where the training resumes; -1 for a new one.
+        interrupts: asked after every batch.
+    """
 
     def __init__(
-        self,
-        module: PretrainModule,
-        folder: Path,
-        record: PretrainRecord,
-        trackers: list[Tracker],
-        interrupts: Interrupts,
+        self, folder: Path, record: PretrainRecord, loggers: RunLoggers, step: int, interrupts: Interrupts
     ) -> None:
-        self.module = module
-        self.folder = folder
-        self.record = record
-        self.trackers = trackers
-        self.interrupts = interrupts
-        self.logged = -1
-        self.seconds_before = record.seconds
-        self.begun = time.perf_counter()
+        self.folder, self.record, self.loggers, self.interrupts = folder, record, loggers, interrupts
+        self.step = self.logged = step
+        self.started = 0.0
 
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Do what is due after this batch."""
-        module, options = self.module, self.module.options
+    def on_train_start(self, trainer: Trainer, module: PretrainModule) -> None:  # type: ignore[override]
+        """Tell the loggers where the training starts."""
+        self.started = time.perf_counter() - self.record.seconds
+        self.interrupts.listen()  # Lightning's own SIGTERM handler would exit with status 0
+        self.loggers.begin(self.record, self.step)
+        self.logged = self.loggers.last_step
+
+    def on_train_batch_end(self, trainer: Trainer, module: PretrainModule, *_: Any) -> None:  # type: ignore[override]
+        """Log and save if due after this batch."""
+        options, batches = module.options, int(module.batches)
         if self.interrupts.requested():
             trainer.should_stop = True
         last = trainer.should_stop or module.global_step >= options.steps
-        if (last or module.batches % options.log_every == 0) and module.global_step > self.logged:
-            self.note(module.global_step)
-        if last or module.batches % options.checkpoint_every == 0:
-            save_checkpoint(trainer, self.folder)
+        if (last or batches % options.log_every == 0) and module.global_step > self.logged:
+            self._log(module)
+        if last or batches % options.checkpoint_every == 0:
+            trainer.save_checkpoint(self.folder / CHECKPOINT, weights_only=False)
             self.record.write(self.folder)
 
-    def note(self, step: int) -> None:
-        """Send the latest values to every tracker."""
-        record, module = self.record, self.module
-        record.values = {key: float(value) for key, value in module.latest.items()}
-        record.step, record.batches = step, module.batches
-        record.seconds = self.seconds_before + time.perf_counter() - self.begun
+    def _log(self, module: PretrainModule) -> None:
+        record, step = self.record, module.global_step
+        values = {key: float(value) for key, value in module.latest.items()}
+        if not all(map(math.isfinite, values.values())):
+            raise NonFiniteLoss(f"the loss was not finite at step {step}; a smaller lr, or precision=32, may help")
+        record.values, record.step, record.batches = values, step, int(module.batches)
+        record.seconds = time.perf_counter() - self.started
         self.logged = step
-        for tracker in self.trackers:
-            tracker.log_point({**record.values, "lr": module.learning_rate(step - 1)}, step)
-
-    def shown(self) -> tuple[int, str]:
-        """Return the step and a line about it for people."""
-        loss = self.module.latest.get("train/loss")
-        return self.module.global_step, "" if loss is None else f"loss {float(loss):.3f}"
+        self.loggers.log_point({**values, "lr": module.learning_rate(step - 1)}, step)

@@ -1,1 +1,1 @@
-"""`python -m src.report`: gallery, figures and tables of runs, from their records."""
+"""Reports of runs: figures, tables, the comparison with the published record, and the page."""

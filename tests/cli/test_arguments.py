@@ -88,3 +88,10 @@ def test_flags_may_stand_between_options() -> None:
 def test_plus_signs_of_known_options_and_home_folders() -> None:
     assert _prepared("+steps=5", "++loss.beta=3") == ["steps=5", "loss.beta=3"]
     assert compose(_prepared("mirror=~/pictures")).mirror == "~/pictures"
+
+
+def test_file_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "caf\udce9.jpg").touch()
+    for argument in (f"content={tmp_path}", f"content={tmp_path}/caf\udce9.jpg", f"content.path=glob({tmp_path}/*)"):
+        with pytest.raises(InputError, match="is not UTF-8; rename the file"):
+            _prepared("-m", argument)

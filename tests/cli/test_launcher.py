@@ -1,12 +1,13 @@
 """What a sweep logs: ranges, times, each message once."""
 
 import logging
+from pathlib import Path
 
 import pytest
 
-from src.cli import launcher
-from src.cli.launcher import Clock, Repeated, SweepLauncher, duration, ranges
+from src.cli.launcher import Repeated, SweepLauncher, duration, ranges, time_left
 from src.common.errors import InputError
+from src.training.logs import CURRENT_RUN
 
 
 def test_indices_as_ranges() -> None:
@@ -19,29 +20,23 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_time_left_leaves_out_jobs_that_were_finished_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(launcher.time, "monotonic", lambda: now[0])
-    clock = Clock(6)
-    assert clock.left() == ""
-    now[0] += 0.1
-    clock.tick(1)
-    assert clock.left() == ""
-    now[0] += 20
-    clock.tick(2)
-    assert clock.left() == " (about 30 s left)", "10 s a job, three to go"
-    assert clock.elapsed() == pytest.approx(20.1)
+def test_time_left() -> None:
+    assert time_left([], 5) == ""
+    assert time_left([10, 14], 5) == " (about 1 min 0 s left)"
 
 
-def test_messages_of_earlier_jobs_are_dropped() -> None:
+def test_messages_of_other_jobs_are_dropped(tmp_path: Path) -> None:
     shown = Repeated()
 
     def passes(text: str) -> bool:
         return shown.filter(logging.LogRecord("x", logging.INFO, "", 0, "W&B is %s", (text,), None))
 
-    assert passes("offline") and passes("offline"), "one job may repeat itself"
-    shown.earlier |= shown.logged
+    assert passes("offline") and passes("offline"), "a job may repeat itself"
+    shown.job += 1
     assert not passes("offline") and passes("online")
+    token = CURRENT_RUN.set(tmp_path)  # in a batch
+    assert not passes("online") and passes("new")
+    CURRENT_RUN.reset(token)
 
 
 @pytest.mark.parametrize("size", [0, 1.5, "x"])

@@ -1,8 +1,10 @@
-"""Training a backbone: crops that are where they say, norms that fold, a run that goes on where it was stopped."""
+"""Pretraining of the embedded backbone: crops, folding of batch norms, losses, resume, and refused input."""
 
 import dataclasses
 import json
 import math
+import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,33 +15,32 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from src.common.errors import InputError, Interrupted
+from src.common.errors import InputError, Interrupted, NonFiniteLoss
 from src.common.signals import Interrupts
 from src.config.schema import Backbone, Logger, Trainer
-from src.encoders.registry import architecture
-from src.encoders.vgg import Extractor
-from src.encoders.weights import build_extractor
+from src.encoders.registry import encoder_spec
+from src.encoders.vgg import VGG
 from src.pretrain.config import PretrainConfig, check
-from src.pretrain.crops import CropOptions, Crops, find_pictures
+from src.pretrain.crops import Crops, find_pictures
 from src.pretrain.module import PretrainModule
 from src.pretrain.network import Trunk, layout_target, redundancy
 from src.pretrain.record import FILE, read
 from src.pretrain.run import WEIGHTS, pretrain
-from src.training.callbacks import CHECKPOINT
+from src.training.checkpoints import CHECKPOINT
 from tests.support.processes import started, wait_for
 
-PLAIN = CropOptions(size=16, zoom=(1.0, 2.0), rotation=0.0, jitter=0.0, noise=0.0, grey=0.0)
+PLAIN = PretrainConfig(size=16, zoom=[1.0, 2.0], rotation=0.0, jitter=0.0, noise=0.0, grey=0.0, edge=48)
 PICTURES = 8
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight pictures of blobs, and a file that is none."""
+    """Return a folder of eight pictures of blobs and a text file."""
     folder = tmp_path_factory.mktemp("pictures")
     for number in range(PICTURES):
         small = np.random.default_rng(number).integers(0, 255, (6, 8, 3), dtype=np.uint8)
         Image.fromarray(small).resize((64, 48), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
-    (folder / "README.md").write_text("no picture")
+    (folder / "README.md").write_text("not a picture")
     return folder
 
 
@@ -50,40 +51,40 @@ def _config(pictures: Path, **more: object) -> PretrainConfig:
 
 
 def test_crops_are_windows_of_their_pictures(tmp_path: Path) -> None:
-    """In a picture whose red is x and whose green is y, a crop's colours say where it lies and how large it is."""
+    """Red is x and green is y, so the colours of a crop give its position and size."""
     y, x = np.mgrid[0:64, 0:96]
     coordinates = np.stack([x / 95, y / 63, np.zeros_like(x)], -1)
     for name in ("a.png", "b.png"):
         Image.fromarray((coordinates * 255).round().astype(np.uint8)).save(tmp_path / name)
-    crops = Crops(find_pictures(tmp_path), PLAIN, batch_size=40, edge=64, seed=0)
+    crops = Crops(find_pictures(tmp_path), dataclasses.replace(PLAIN, batch_size=40, edge=64))
     images = crops.batch(3).images
     assert images.shape == (40, 3, 16, 16)
     across, down = images[:, 0, :, -1] - images[:, 0, :, 0], images[:, 1, -1] - images[:, 1, 0]
-    assert set(across.mean(1).sign().tolist()) == {-1.0, 1.0}, "some are mirrored"
-    assert (down > 0).all(), "none is upside down"
-    # the zoom, but for the stretch of up to a tenth in each direction
+    assert set(across.mean(1).sign().tolist()) == {-1.0, 1.0}, "some crops are mirrored"
+    assert (down > 0).all(), "no crop is upside down"
+    # the zoom, up to a stretch of a tenth in each direction
     zooms = (across.abs().mean(1) * 95 / 15 * down.mean(1) * 63 / 15).sqrt()
     assert 0.98 < zooms.min() < 1.2 and 1.7 < zooms.max() < 2.02
     centres = images[:, :2].mean((2, 3))
-    assert (centres.amin(0) < 0.3).all() and (centres.amax(0) > 0.7).all(), "from everywhere"
+    assert (centres.amin(0) < 0.3).all() and (centres.amax(0) > 0.7).all(), "crops come from everywhere in the picture"
 
 
-def test_a_batch_is_the_same_whenever_it_is_made_and_an_epoch_shows_every_picture(pictures: Path) -> None:
+def test_batches_depend_on_their_number_alone_and_an_epoch_shows_every_picture(pictures: Path) -> None:
     paths = find_pictures(pictures)
-    options = dataclasses.replace(PLAIN, rotation=15.0, jitter=0.2, noise=0.05)
-    first, second = (Crops(paths, options, batch_size=4, edge=48, seed=7) for _ in range(2))
-    list(zip(range(3), first.batches(0), strict=False))
+    options = dataclasses.replace(PLAIN, rotation=15.0, jitter=0.2, noise=0.05, batch_size=4, seed=7)
+    first, second = (Crops(paths, options) for _ in range(2))
+    for number in range(3):
+        first.batch(number)
     assert all(torch.equal(a, b) for a, b in zip(first.batch(5), second.batch(5), strict=True))
     seen = torch.cat([first.batch(number).instances for number in (4, 5)])
     assert sorted(seen.tolist()) == list(range(PICTURES)) and first.classes == 2 * PICTURES
-    assert not torch.equal(seen, torch.cat([first.batch(number).instances for number in (6, 7)])), "in another order"
+    assert not torch.equal(seen, torch.cat([first.batch(number).instances for number in (6, 7)])), "other order"
 
 
-def test_a_grey_crop_is_of_its_own_class_and_says_nothing_of_light(pictures: Path) -> None:
+def test_grey_crops_have_their_own_classes_and_equal_brightness(pictures: Path) -> None:
     paths = find_pictures(pictures)
     colour, grey = (
-        Crops(paths, dataclasses.replace(PLAIN, grey=share), batch_size=PICTURES, edge=48, seed=0).batch(0)
-        for share in (0.0, 1.0)
+        Crops(paths, dataclasses.replace(PLAIN, grey=share, batch_size=PICTURES)).batch(0) for share in (0.0, 1.0)
     )
     assert torch.equal(grey.instances, colour.instances + PICTURES)
     assert torch.equal(grey.images[:, 0], grey.images[:, 2])
@@ -91,8 +92,8 @@ def test_a_grey_crop_is_of_its_own_class_and_says_nothing_of_light(pictures: Pat
     assert means.std() < 0.03 < colour.images.mean((1, 2, 3)).std()
 
 
-def test_folded_norms_equal_unfolded_ones() -> None:
-    known = dataclasses.replace(architecture("embedded"), padding="zeros")  # as in the training
+def test_folded_batch_norms_equal_unfolded_ones() -> None:
+    known = dataclasses.replace(encoder_spec("embedded"), padding="zeros")  # as during training
     torch.manual_seed(0)
     trunk = Trunk(known)
     for norm in trunk.norms.values():
@@ -102,12 +103,12 @@ def test_folded_norms_equal_unfolded_ones() -> None:
         torch.nn.init.normal_(norm.bias)
     trunk.eval()
     taps = [f"relu{block}_{index}" for block in range(1, 6) for index in (1, 2)]
-    extractor = Extractor(known, taps, "blur")
+    encoder = VGG(known, taps, "blur")
     for key, value in trunk.folded().items():
-        extractor.convolutions.get_parameter(key).data.copy_(value)
+        encoder.convolutions.get_parameter(key).data.copy_(value)
     image = torch.rand(2, 3, 40, 48)
     with torch.no_grad():
-        expected, found = trunk(image), extractor(extractor.normalize(image))
+        expected, found = trunk(image), encoder.features(image, taps)
     for tap in taps:
         torch.testing.assert_close(found[tap], expected[tap], rtol=1e-4, atol=1e-4)
 
@@ -115,14 +116,14 @@ def test_folded_norms_equal_unfolded_ones() -> None:
 def test_redundancy_counts_independent_channels() -> None:
     generator = torch.Generator().manual_seed(0)
     independent = torch.randn(4, 2, 5000, generator=generator)
-    features = torch.cat([independent, 3 * independent[:, :1] + 2, -independent[:, :1]], 1)  # 4 channels, 2 ideas
+    features = torch.cat([independent, 3 * independent[:, :1] + 2, -independent[:, :1]], 1)  # 2 of 4 independent
     mean, moment = features.mean(2), features @ features.mT / 5000
-    # correlations: three channels fully with each other, one with none: sum r^2 = 9 + 1
+    # three channels correlate fully with each other, the fourth with none: sum r^2 = 9 + 1
     assert redundancy(mean, moment).item() == pytest.approx(math.log(10 / 4), abs=0.01)
     assert redundancy(mean[:, :2], moment[:, :2, :2]).item() == pytest.approx(0, abs=0.01)
 
 
-def test_the_layout_target_knows_edges_and_neither_light_nor_colour() -> None:
+def test_the_layout_target_depends_on_edges_and_not_on_contrast_or_colour() -> None:
     image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     target = layout_target(image, (16, 16))
     assert target.shape == (1, 1, 16, 16)
@@ -134,21 +135,23 @@ def test_the_layout_target_knows_edges_and_neither_light_nor_colour() -> None:
     assert torch.cosine_similarity(layout_target(image.flip(-1), (16, 16)).flatten(), target.flatten(), dim=0) < 0.5
 
 
-def test_the_adversarial_half_begins_where_it_is_told_to(pictures: Path, tmp_path: Path) -> None:
+def test_adversarial_steps_begin_at_adversary_from(pictures: Path, tmp_path: Path) -> None:
     record = pretrain(_config(pictures, steps=5, adversary_from=0.4), tmp_path)
-    # steps 1 and 2 have a batch each, then two batches have two steps, of which the last is cut off
+    # steps 1 and 2 use one batch each; then each batch has two steps, and the last step is cut off
     assert (record.step, record.batches) == (5, 4)
     assert "adversarial/loss" in record.values
     assert "adversarial/loss" not in pretrain(_config(pictures, steps=2, adversary=0.0), tmp_path / "none").values
 
 
-def test_it_learns_to_tell_pictures_apart(pictures: Path, tmp_path: Path) -> None:
+def test_training_learns_to_tell_pictures_apart(pictures: Path, tmp_path: Path) -> None:
     config = _config(pictures, steps=60, batch_size=8, adversary=0.0, grey=0.0, log_every=60, checkpoint_every=60)
     record = pretrain(config, tmp_path)
     assert record.values["train/accuracy/relu3_1"] >= 0.75
 
 
-def test_an_epoch_resumes_to_the_same_weights(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_training_resumes_to_the_same_weights(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = _config(pictures)
     whole = pretrain(config, tmp_path / "whole")
     calls = iter(range(100))
@@ -165,28 +168,29 @@ def test_an_epoch_resumes_to_the_same_weights(pictures: Path, tmp_path: Path, mo
     assert (parts.status, parts.step, parts.batches) == ("finished", config.steps, whole.batches)
     rows = [(tmp_path / name / "metrics.csv").read_text().splitlines() for name in ("whole", "parts")]
     assert [row.split(",")[0] for row in rows[0]] == [row.split(",")[0] for row in rows[1]]
-    assert pretrain(config, tmp_path / "parts").ended == parts.ended, "finished is left as it is"
+    assert pretrain(config, tmp_path / "parts").ended == parts.ended, "a finished training is left as it is"
 
 
-def test_what_it_makes_is_a_backbone(pictures: Path, tmp_path: Path) -> None:
+def test_the_weights_load_as_a_backbone(pictures: Path, tmp_path: Path) -> None:
     record = pretrain(_config(pictures, steps=1), tmp_path)
     state = safetensors.torch.load_file(tmp_path / WEIGHTS)
     assert {value.dtype for value in state.values()} == {torch.float16}
     assert record.parameters and record.pictures == PICTURES
-    extractor, digest = build_extractor(Backbone(weights=str(tmp_path / WEIGHTS)), ["relu3_1"])
+    encoder, digest = encoder_spec("embedded").build(Backbone(weights=str(tmp_path / WEIGHTS)), ["relu3_1"], None)
     assert digest == record.weights_sha256
-    torch.testing.assert_close(extractor.convolutions["conv3_1"].bias.half(), state["conv3_1.bias"])
+    torch.testing.assert_close(encoder.convolutions["conv3_1"].bias.half(), state["conv3_1.bias"])
 
 
-def test_another_recipe_in_the_same_folder_is_refused(pictures: Path, tmp_path: Path) -> None:
+def test_a_different_recipe_in_the_same_folder_is_refused(pictures: Path, tmp_path: Path) -> None:
     pretrain(_config(pictures, steps=1), tmp_path)
     with pytest.raises(InputError, match=r"differs in lr, steps.*hydra\.run\.dir"):
         pretrain(_config(pictures, steps=2, lr=0.1), tmp_path)
     pretrain(_config(pictures, steps=1, log_every=7), tmp_path)
 
 
-def test_the_rate_rises_and_falls(pictures: Path) -> None:
-    module = PretrainModule(architecture("embedded"), _config(pictures, steps=100, lr=1.0, warmup=0.1), 2)
+def test_the_learning_rate_rises_and_falls(pictures: Path) -> None:
+    config = _config(pictures, steps=100, lr=1.0, warmup=0.1)
+    module = PretrainModule(encoder_spec("embedded"), config, Crops(find_pictures(pictures), config))
     assert [module.learning_rate(step) for step in (0, 9, 10)] == pytest.approx([0.1, 1.0, 1.0])
     assert module.learning_rate(55) == pytest.approx(0.5)
     assert module.learning_rate(100) == pytest.approx(0)
@@ -203,6 +207,13 @@ def test_the_rate_rises_and_falls(pictures: Path) -> None:
         ({"batch_size": 1}, "batch_size must be at least 2"),
         ({"zoom": [2.0, 1.0]}, "the smaller first"),
         ({"precision": "16"}, "one of: bf16, 32"),
+        ({"seed": 9223372036854775807}, r"seed must be in 0\.\.4294967295"),
+        ({"lr": 1e308}, r"lr must be at most 1e\+06, not 1e\+308"),
+        ({"seed": -1}, r"seed must be in 0\.\.4294967295, not -1"),
+        ({"trainer": Trainer(threads=0)}, r"trainer\.threads must be in 1\.\.1024, not 0"),
+        ({"trainer": Trainer(threads=99999999999)}, r"trainer\.threads must be in 1\.\.1024"),
+        ({"trainer": Trainer(accelerator="tpx")}, r"trainer\.accelerator=tpx is unknown; one of: auto, cpu"),
+        ({"logger": Logger(name="paper")}, "logger=paper is unknown; one of: wandb"),
     ],
 )
 def test_bad_options_are_refused(change: dict[str, object], message: str) -> None:
@@ -210,16 +221,65 @@ def test_bad_options_are_refused(change: dict[str, object], message: str) -> Non
         check(dataclasses.replace(PretrainConfig(images="x"), **change))  # type: ignore[arg-type]
 
 
-def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
+def test_folders_without_two_pictures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         find_pictures(tmp_path / "nothing")
     Image.new("RGB", (20, 20)).save(tmp_path / "one.png")
-    with pytest.raises(InputError, match="1 pictures in it; telling pictures apart takes two"):
+    with pytest.raises(InputError, match="needs two or more readable pictures to tell apart; found 1"):
         find_pictures(tmp_path)
+    for name in ("~nobody/pictures", "x" * 5000):
+        with pytest.raises(InputError, match="no such folder"):
+            find_pictures(name)
+
+
+def test_pipes_broken_links_and_damaged_pictures_are_left_out(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in pictures.glob("[01].png"):
+        shutil.copy(path, tmp_path)
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "damaged.png").write_bytes((tmp_path / "0.png").read_bytes()[:100])
+    paths = find_pictures(tmp_path)
+    assert [path.name for path in paths] == ["0.png", "1.png", "damaged.png"]
+    assert len(Crops(paths, PLAIN).pictures) == 2
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith("left out: ") and "damaged.png" in line and "\n" not in line
+    with pytest.raises(InputError, match="found 1"):
+        Crops(paths[1:], PLAIN)
+
+
+def test_a_damaged_checkpoint_or_record_is_one_line(pictures: Path, tmp_path: Path) -> None:
+    config = _config(pictures, steps=1)
+    pretrain(config, tmp_path)
+    data = json.loads((tmp_path / FILE).read_text())
+    (tmp_path / FILE).write_text(json.dumps({**data, "status": "running"}))
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    for damaged in ({**state, "state_dict": {}}, {**state, "optimizer_states": [{"state": {}, "param_groups": []}]}):
+        torch.save(damaged, tmp_path / CHECKPOINT)
+        with pytest.raises(InputError, match=r"last\.ckpt cannot be used \(.*\); delete it to start"):
+            pretrain(config, tmp_path)
+    for record in ([], {"config": 1}, {**data, "seconds": "long"}):
+        (tmp_path / FILE).write_text(json.dumps(record))
+        with pytest.raises(InputError, match="is not a record of a pretraining"):
+            pretrain(config, tmp_path)
+
+
+def test_a_loss_that_is_not_finite_fails_the_training(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLoss, match="not finite at step"):
+        pretrain(_config(pictures, lr=1e6, warmup=0.0, weight_decay=1e30), tmp_path)
+    record = read(tmp_path)
+    assert record is not None and record.status == "failed" and not (tmp_path / WEIGHTS).exists()
+
+
+def test_pictures_are_checked_before_a_record_is_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        pretrain(_config(tmp_path / "nothing"), tmp_path / "run")
+    assert not (tmp_path / "run" / FILE).exists()
 
 
 @pytest.mark.slow
-def test_the_command_is_stopped_and_goes_on(
+def test_the_command_resumes_after_a_kill(
     command: Callable[..., subprocess.CompletedProcess[str]], pictures: Path, tmp_path: Path
 ) -> None:
     arguments = (
@@ -232,7 +292,7 @@ def test_the_command_is_stopped_and_goes_on(
         process.wait()
     assert json.loads((tmp_path / FILE).read_text())["status"] == "running"
     done = command("src.pretrain", *arguments)
-    assert "going on at step" in done.stdout and WEIGHTS in done.stdout
+    assert "resuming at step" in done.stdout and WEIGHTS in done.stdout
     refused = command("src.pretrain", f"images={pictures}", "lerning_rate=1", status=2)
     assert refused.stderr.startswith("error: there is no option lerning_rate") and "label_smoothing" in refused.stderr
     assert "images=null" in command("src.pretrain", "--help").stdout

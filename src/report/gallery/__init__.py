@@ -1,1 +1,1 @@
-"""The gallery page of a report: one HTML file with its images beside it."""
+"""The page of a report: one HTML file, with the images beside it."""

@@ -1,39 +1,46 @@
-"""The published program's loop, transcribed in plain PyTorch: what the benchmark holds ours against."""
+"""The published program's loop, transcribed in plain PyTorch, which the benchmark compares ours with."""
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from src.encoders.registry import Padding
-from src.encoders.vgg import Extractor
 
-# The features it reads are the first convolution of each block, and its weights of content and style.
-FIRST = "_1"
-ALPHA, BETA = 1.0, 0.01
+ALPHA, BETA = 1.0, 0.01  # the program's weights of content and style
 
 
 class PublishedProgram:
-    """One pair by the study's program: float32, VGG features by index, Adam on the normalised image.
+    """One pair by the published program: float32, VGG features by index, Adam on the normalised image.
 
-    Kept as it is written: ReLUs work in place on what was stored, so that all features but the last are read after
-    them; the network's weights require gradients, which are computed at every step and used by nobody; the loss is
-    read by the host only when it is printed. Its targets are measured once here, which the program may not do.
+    Transcribed as written: in-place ReLUs overwrite the stored features, so that all but the last are read after the
+    ReLU; the weights of the network require gradients, which each step computes and nothing uses; the host reads the
+    loss only to print it. One difference favours the program: the targets are measured once.
 
     Args:
-        extractor: gives the weights and the padding, built with max pooling and as deep as conv5_1; copied.
-        content: (1, 3, H, W), normalised by the network's statistics; where the image starts.
-        style: (1, 3, H', W'), likewise.
-        rate: Adam's learning rate.
+        convolutions: the network up to conv5_1, by name (conv1_1, ...); the weights are copied.
+        padding: padding mode of the convolutions.
+        content: (1, 3, H, W), normalised by the network's statistics; the image starts here.
+        style: (1, 3, H', W'), normalised.
+        rate: learning rate of Adam.
     """
 
-    def __init__(self, extractor: Extractor, content: Tensor, style: Tensor, rate: float = 1e-3) -> None:
+    def __init__(
+        self,
+        convolutions: Mapping[str, nn.Module],
+        padding: Padding,
+        content: Tensor,
+        style: Tensor,
+        rate: float = 1e-3,
+    ) -> None:
         layers: list[nn.Module] = []
-        self.chosen: list[int] = []
-        for name, convolution in extractor.convolutions.items():
-            if name.endswith(FIRST):
+        self.chosen: list[int] = []  # the first convolution of each block
+        for name, convolution in convolutions.items():
+            if name.endswith("_1"):
                 if layers:
                     layers.append(nn.MaxPool2d(2))
                 self.chosen.append(len(layers))
-            layers += [plain_convolution(convolution, extractor.architecture.padding), nn.ReLU(inplace=True)]
+            layers += [plain_convolution(convolution, padding), nn.ReLU(inplace=True)]
         self.model = nn.Sequential(*layers[:-1]).to(content.device)  # torchvision's features[:29]
         with torch.no_grad():
             self.content = [each.clone() for each in self.features(content)]
@@ -51,7 +58,7 @@ class PublishedProgram:
         return found
 
     def loss(self) -> Tensor:
-        """Return the total loss of the image as it is."""
+        """Return the total loss of the current image."""
         features = self.features(self.image)
         style = torch.zeros((), device=self.image.device)
         for mine, target in zip(features, self.grams, strict=True):
@@ -67,9 +74,7 @@ class PublishedProgram:
 
 
 def plain_convolution(given: nn.Module, padding: Padding) -> nn.Conv2d:
-    """Return torch's own convolution with the weights of one of ours, in float32, as the program has them: channels
-    outermost, asking for gradients.
-    """
+    """Return a trainable float32 `nn.Conv2d` with the weights of ours, in PyTorch's default memory layout."""
     assert isinstance(given, nn.Conv2d) and given.bias is not None
     found = nn.Conv2d(given.in_channels, given.out_channels, 3, padding=1, padding_mode=padding)
     found.weight.data.copy_(given.weight)
@@ -78,7 +83,7 @@ def plain_convolution(given: nn.Module, padding: Padding) -> nn.Conv2d:
 
 
 def gram(features: Tensor) -> Tensor:
-    """Return the Gram matrix of one picture's features (1, C, H, W), not normalised: (C, C)."""
+    """Return the Gram matrix (C, C) of features (1, C, H, W), not normalised."""
     _, channels, height, width = features.shape
     flat = features.view(channels, height * width)
     return flat.mm(flat.t())

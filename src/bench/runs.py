@@ -1,0 +1,141 @@
+"""Whole runs of the program: sections `target`, `curves` and `precision`."""
+
+import csv
+import dataclasses
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from src.bench.cases import Case, Setup, open_device
+from src.bench.curves import MARKS
+from src.bench.plan import Plan
+from src.bench.results import Measured
+from src.bench.timing import interleaved
+from src.common.errors import InputError
+from src.config.composition import compose
+from src.config.schema import CONF, RunConfig
+from src.run import run
+from src.tracking import names as keys
+from src.tracking.record import RunRecord
+
+log = logging.getLogger(__name__)
+
+ASSETS = CONF.parent / "src" / "assets"
+PUBLISHED_TARGETS = ASSETS / "targets.json"  # loss of the published recipe after 6000 steps of its program
+DEFAULT_TARGETS = ASSETS / "targets_default.json"  # loss of the default objective after 1000 steps of Adam at 0.02
+PUBLISHED = Case("embedded", 160)
+ITERATIONS = 6000
+# By name, what is changed of the published recipe to reach its loss sooner.
+LBFGS = ("optimizer=lbfgs", "optimizer.lr=1")
+OPTIMIZERS: dict[str, tuple[str, ...]] = {
+    "adam 0.1": ("optimizer.lr=0.1",),
+    "adam 0.2": ("optimizer.lr=0.2", "optimizer.betas=[0.9,0.99]"),
+    "lbfgs": LBFGS,
+    "lbfgs, recolored": (*LBFGS, "init=recolored"),
+    "lbfgs, recolored, 2 sizes": (
+        *(*LBFGS, "init=recolored", "schedule=pyramid", "schedule.factor=2", "steps=150", "schedule.last=0.93"),
+    ),
+}
+# By name, what is changed of the defaults.
+WAYS: dict[str, tuple[str, ...]] = {
+    "the default": (),
+    "adam 0.0125": ("steps=200",),
+    "adam 0.02": ("steps=200", "optimizer.lr=0.02"),
+    "adam 0.05": ("steps=200", "optimizer.lr=0.05"),
+    "lbfgs": ("steps=200", "optimizer=lbfgs"),
+    "adam 0.0125, 2 sizes": ("steps=200", "schedule=pyramid"),
+    "adam 0.0125, 2 sizes, moments carried": ("steps=200", "schedule=pyramid", "schedule.carry=true"),
+    "adam 0.0125, averaged": ("steps=200", "schedule.average=0.9"),
+}
+TIMED = 10  # steps of the published program before and after each of our runs
+
+
+def run_once(config: RunConfig) -> tuple[RunRecord, list[dict[str, float]]]:
+    """Return the record of a run, and the points in its metrics.csv; none with logger=none."""
+    with tempfile.TemporaryDirectory() as folder:
+        record = run(config, folder)
+        file = Path(folder) / "metrics.csv"
+        rows = csv.DictReader(file.read_text().splitlines()) if file.exists() else ()
+        return record, [{key: float(value) for key, value in row.items() if value} for row in rows]
+
+
+def read_targets(path: Path = PUBLISHED_TARGETS) -> dict[tuple[str, str], float]:
+    """Return the loss to reach for each (content, style); empty if there is no such file.
+
+    Raises:
+        InputError: the file does not hold targets.
+    """
+    try:
+        pairs = json.loads(path.read_text())["pairs"]
+        return {(name.partition("-")[0], name.partition("-")[2]): float(each["loss"]) for name, each in pairs.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f'{path} needs {{"pairs": {{"CONTENT-STYLE": {{"loss": 1.23}}}}}}: {error!r}') from None
+
+
+def target(plan: Plan) -> Iterator[Measured]:
+    """Yield, for each pair and optimiser, the loop's time to the published loss relative to 6000 program steps.
+
+    The program's step is timed right before and right after each run.
+    """
+    targets = read_targets()
+    if not targets:
+        log.warning("target: skipped, src/assets/%s with the losses to reach is missing", PUBLISHED_TARGETS.name)
+        return
+    device = open_device(plan)
+    program = Setup.of(PUBLISHED.config(*plan.overrides)).program()
+    repeats = dataclasses.replace(plan, least=min(TIMED, plan.most), most=min(TIMED, plan.most))
+
+    def program_seconds() -> float:
+        return interleaved({"program": program.step}, repeats, device)["program"]["seconds"]
+
+    for (content, style), loss in list(targets.items())[: plan.target_pairs]:
+        for name, overrides in list(OPTIMIZERS.items())[: plan.ways]:
+            case = ("experiment=paper", f"backbone={PUBLISHED.backbone}", f"edge={PUBLISHED.edge}")
+            pair = (f"content={content}", f"style={style}", f"stop_at_loss={loss!r}", f"steps={plan.target_steps}")
+            quiet = ("captures=[1.0]", "logger=none", "trainer.compile=never", *plan.overrides)
+            before = program_seconds()
+            record, _ = run_once(compose([*case, *pair, *quiet, *overrides]))
+            step = (before + program_seconds()) / 2
+            reached = record.captures[-1].losses["total"]
+            values = {"seconds": record.seconds, "evaluations": record.evaluations, "loss": reached, "target": loss}
+            values |= {"program_step_seconds": step, "ratio": record.seconds / (ITERATIONS * step)}
+            note = "" if reached <= loss else f"not reached in {record.evaluations} evaluations"
+            yield Measured({"pair": f"{content}-{style}", "optimizer": name}, values, note)
+
+
+def curves(plan: Plan) -> Iterator[Measured]:
+    """Yield the loss curve of each pair and optimiser, as multiples of the pair's target."""
+    for (content, style), loss in list(read_targets(DEFAULT_TARGETS).items())[: plan.curve_pairs]:
+        for name, overrides in list(WAYS.items())[: plan.ways]:
+            config = _default_run(plan, content, style, "32", "logger=csv", "log_every=1", *overrides)
+            yield Measured({"pair": f"{content}-{style}", "optimizer": name}, _curve(*run_once(config), loss))
+
+
+def precision(plan: Plan) -> Iterator[Measured]:
+    """Yield the final loss of each pair in float32 and bfloat16; without hardware support bfloat16 is only slow."""
+    for content, style in list(read_targets(DEFAULT_TARGETS))[: plan.precision_pairs]:
+        losses = {}
+        for name in ("32", "bf16"):
+            record, _ = run_once(_default_run(plan, content, style, name, "logger=none"))
+            losses[name] = record.captures[-1].losses["total"]
+        yield Measured({"pair": f"{content}-{style}"}, {**losses, "apart": losses["bf16"] / losses["32"] - 1})
+
+
+def _default_run(plan: Plan, content: str, style: str, precision: str, *more: str) -> RunConfig:
+    case = (f"content={content}", f"style={style}", f"edge={plan.curve_edge}", f"precision={precision}")
+    quiet = ("captures=[1.0]", "trainer.compile=never", *plan.overrides)
+    return compose([*case, *quiet, *more, *plan.curve_overrides])
+
+
+def _curve(record: RunRecord, points: Sequence[Mapping[str, float]], target: float) -> dict[str, float]:
+    values = {"end": record.captures[-1].losses["total"] / target, "evaluations": float(record.evaluations)}
+    for mark in MARKS:
+        if passed := next((point for point in points if point[keys.EVALUATIONS] >= mark), None):
+            values |= {f"loss_at_{mark}": passed[keys.TOTAL] / target, f"seconds_at_{mark}": passed[keys.SECONDS]}
+    if reached := next((point for point in points if point[keys.TOTAL] <= target), None):
+        values |= {f"{key}_to_target": reached[key] for key in (keys.EVALUATIONS, keys.SECONDS)}
+    return values
