@@ -164,7 +164,7 @@ def read(path: Path, limit: int) -> "Image":
     if not path.is_file():  # a FIFO would block
         raise InputError(f"{path} is not a regular file")
     try:
-        with Image.open(path, formats=("PNG", "JPEG", "MPO")) as image:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
             plain = image.mode in ("RGB", "L", "P", "CMYK") and "transparency" not in image.info
             if plain:
                 image.draft("RGB", (limit, limit))  # decodes a large JPEG at a fraction of its size

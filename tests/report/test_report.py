@@ -437,7 +437,7 @@ def test_a_damaged_record_is_left_out(
 
 
 def test_strange_records_of_the_right_types_are_reported(make: Callable[..., RunRecord], tmp_path: Path) -> None:
-    make("large", width=2**62, height=1, it_per_s=1e308, ssim=-1e308, patch_distance=1e308, seconds=-1.0)
+    make("large", width=2**62, height=1, it_per_s=1e100, ssim=-1e100, patch_distance=1e100, seconds=-1.0)
     make("negative", width=-5, height=-5, batch=-3, patch_distance=-1.0, gram_distance=0.0, judge="")
     make("empty", content="", style="", status="", options={"layers.name": "e", "layers.style": [], "steps": 0})
     make("above", content="../..", style="/", options={"layers.weights": [], "loss.alpha": 0.0, "loss.beta": 0.0})
