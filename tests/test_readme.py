@@ -1,5 +1,11 @@
-"""What the documents tell people to type works: every command of theirs is run, made short by overrides."""
+"""The documents are right: their commands and options work, and their links and paths lead somewhere.
 
+Training commands of the README and of some pages are run, shortened by overrides. All other commands are composed and
+checked without being run.
+"""
+
+import argparse
+import importlib
 import re
 import shlex
 import shutil
@@ -13,50 +19,64 @@ import pytest
 
 from tests.conftest import ROOT
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "conf/experiment/README.md"]
+README = ROOT / "README.md"
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS = (README, ROOT / "CONTRIBUTING.md", ROOT / "conf/experiment/README.md", *PAGES)
+RUN = (README, ROOT / "docs/paper.md", ROOT / "docs/performance.md")
+LONG = "experiment=published_pairs"  # 77 pairs whose images need the network
 SHORT = ("steps=2", "captures=[1]", "edge=32", "layers=b", "layers.content=relu2_1", "logger=none", "trainer=cpu")
+HYDRA_COMMANDS = ("src.train", "src.search", "src.pretrain")
 
 
-def _lines() -> Iterator[tuple[str, str]]:
-    for document in DOCUMENTS:
-        for block in re.findall(r"```bash\n(.*?)```", document.read_text(), re.DOTALL):
-            for line in block.splitlines():
-                if line.strip():
-                    yield document.name, line
+def _lines(document: Path) -> Iterator[str]:
+    for block in re.findall(r"```bash\n(.*?)```", document.read_text(), re.DOTALL):
+        yield from (line for line in block.splitlines() if line.strip())
 
 
-COMMANDS = sorted({shlex.join(shlex.split(line, comments=True)) for _, line in _lines()})
-TRAIN = [each for each in COMMANDS if each.startswith("python -m src.train") and " resume=" not in each]
+def _commands(*documents: Path) -> list[str]:
+    return sorted({shlex.join(shlex.split(line, comments=True)) for each in documents for line in _lines(each)})
 
 
-def test_the_first_commands_are_the_two() -> None:
-    first = [line.split("#")[0].strip() for name, line in _lines() if name == "README.md"][:2]
-    assert first == ["make demo", "make test"]
+def _module(command: str) -> str:
+    words = shlex.split(command)
+    return words[2] if words[:2] == ["python", "-m"] else ""
+
+
+def _prose(document: Path) -> str:
+    return re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+
+
+ALL = _commands(*DOCUMENTS)
+JOBS = [each for each in ALL if _module(each) in HYDRA_COMMANDS and " resume=" not in each]
+TRAIN = [each for each in JOBS if each in _commands(*RUN) and _module(each) == "src.train" and LONG not in each]
+COMPOSED = [each for each in JOBS if each not in TRAIN]
+PARSED = [each for each in ALL if _module(each) and _module(each) not in HYDRA_COMMANDS]
+
+
+def test_the_readme_is_short_and_begins_with_demo_and_test() -> None:
+    assert len(README.read_text().splitlines()) <= 170
+    assert [line.split("#")[0].strip() for line in _lines(README)][:2] == ["make demo", "make test"]
     assert len(TRAIN) >= 6
 
 
 @pytest.mark.parametrize("line", TRAIN)
-def test_training_commands(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_commands_run(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from src.train import main
 
     arguments = [each for each in shlex.split(line)[3:] if not each.startswith(("steps=", "layers="))]
     arguments = ["style=dots,swell" if each.startswith("style=glob") else each for each in arguments]
-    photo = ROOT / "src/assets/styles/swell.jpg"
-    named = next((each for each in arguments if each.startswith("content.path=")), None)
     monkeypatch.chdir(tmp_path)
-    if named:
+    if named := next((each for each in arguments if each.startswith("content.path=")), None):
         path = Path(shlex.split(named.partition("=")[2])[0])
         path.parent.mkdir(parents=True)
-        shutil.copy(photo, path)
+        shutil.copy(ROOT / "src/assets/styles/swell.jpg", path)
     study = "paper" in line or "study" in line
-    if study:  # without network: pictures and weights that are there
+    if study:  # only images and weights that need no network
         arguments = [each for each in arguments if not each.startswith(("content=", "style="))]
-        arguments += [
-            "content=cat,rocket" if "study" in line else "content=cat",
-            "style=dots",
-            "backbone.weights=random",
-        ]
-    short = [each for each in SHORT if not ((study or "ablation" in line) and each.startswith("layers="))]
+        contents = "content=cat,rocket" if "study" in line else "content=cat"
+        arguments += [contents, "style=dots", "backbone.weights=random"]
+    sweeps_layers = study or "ablation" in line
+    short = [each for each in SHORT if not (sweeps_layers and each.startswith("layers="))]
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments, *short, f"hydra.sweep.dir={tmp_path}/runs"])
     handler = signal.getsignal(signal.SIGTERM)
     try:
@@ -71,36 +91,136 @@ def test_training_commands(line: str, tmp_path: Path, monkeypatch: pytest.Monkey
         assert len(runs) > 1
 
 
-def test_other_commands_exist() -> None:
-    for line in COMMANDS:
+def _choices(argument: str) -> tuple[str, str]:
+    """Return an override with the first and with the last value of its sweep, for one job each."""
+    name, _, value = argument.partition("=")
+    if value.startswith("glob("):
+        return f"{name}=dots", f"{name}=tesserae"
+    values = value.split(",") if not set(value) & set("[(\"'") else [value]
+    return f"{name}={values[0]}", f"{name}={values[-1]}"
+
+
+@pytest.mark.parametrize("line", COMPOSED)
+def test_other_hydra_commands_compose(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from omegaconf import OmegaConf
+
+    from src.config.schema import typed
+    from src.config.validation import validate
+
+    main = importlib.import_module(_entry(line)).main
+    overrides = [each for each in shlex.split(line)[3:] if each != "-m"]
+    handler = signal.getsignal(signal.SIGTERM)
+    for job in dict.fromkeys(zip(*map(_choices, overrides), strict=True)):
+        monkeypatch.setattr(sys, "argv", [line, *job, "--cfg", "job"])
+        try:
+            main()
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        composed = OmegaConf.create(capsys.readouterr().out)
+        if _module(line) == "src.train":
+            validate(typed(composed))
+
+
+class _Parsed(Exception):
+    """Ends a command once its arguments are parsed."""
+
+
+@pytest.mark.parametrize("line", PARSED)
+def test_other_commands_parse(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = argparse.ArgumentParser.parse_args
+    found = []
+
+    def parse_and_stop(parser: argparse.ArgumentParser, *given: object) -> None:
+        found.append(parse(parser, *given))  # type: ignore[call-overload]
+        raise _Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
+    monkeypatch.setattr(sys, "argv", ["command", *shlex.split(line)[3:]])
+    with pytest.raises(_Parsed):
+        importlib.import_module(_entry(line)).main()
+    if _module(line) == "src.bench":
+        from src.bench.plan import SECTIONS
+
+        assert set(found[0].sections) <= set(SECTIONS)
+
+
+def _entry(line: str) -> str:
+    module = _module(line)
+    return f"{module}.__main__" if (ROOT / module.replace(".", "/")).is_dir() else module
+
+
+def test_commands_that_are_not_python_exist() -> None:
+    for line in (each for each in ALL if not _module(each)):
         words = shlex.split(line)
         if words[0] == "make":
             subprocess.run([*words, "--dry-run"], cwd=ROOT, check=True, capture_output=True)
         elif words[0] == "wandb":
             assert (Path(sys.executable).parent / "wandb").is_file()
             assert all((ROOT / word).is_file() for word in words if word.startswith("conf/"))
-        elif words[:2] == ["python", "-m"]:
-            assert (ROOT / words[2].replace(".", "/")).with_suffix(".py").is_file()
         else:
             assert (ROOT / words[0]).is_file()
 
 
-def test_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [code] = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "disabled")
     exec(compile(code.replace("steps=20", "steps=2"), "README.md", "exec"), {})
     assert (tmp_path / "multirun/from-python/image.png").is_file()
 
 
-def test_links_lead_somewhere() -> None:
-    for document in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)#]+?)\)", document.read_text()):
-            if "://" not in target:
-                assert (document.parent / target).exists(), f"{document.name}: {target}"
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_options_in_the_text_exist(document: Path) -> None:
+    """Code spans such as `loss=patches` and `loss.beta=10` name files and options; values in capitals stand for any."""
+    from src.cli.help import option_names
+    from src.config.schema import CONF, group_names
+    from src.pretrain.config import PretrainConfig
+    from src.search.config import SearchConfig
+
+    known = {*option_names(), *option_names(SearchConfig), *option_names(PretrainConfig)}
+    groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"hydra"}
+    for span in re.findall(r"`([^`]+)`", _prose(document)):
+        if not re.fullmatch(r"([a-z_0-9.]+=\S+ ?)+", span):
+            continue
+        for name, _, value in (word.partition("=") for word in span.split()):
+            assert name in known | groups or name.startswith("hydra."), f"{document.name}: {span}"
+            if name in groups and re.fullmatch("[a-z0-9_]+", value):
+                assert value in group_names(name), f"{document.name}: {span}"
+
+
+def _anchors(document: Path) -> set[str]:
+    """Return the anchors that GitHub gives a document's headings."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+?)\)", document.read_text()):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = (document.parent / path).resolve() if path else document
+        assert file.exists(), f"{document.name}: {target}"
+        if anchor:
+            assert anchor in _anchors(file), f"{document.name}: {target}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_paths_in_the_text_exist(document: Path) -> None:
+    for path in re.findall(r"`((?:src|conf|tests|docs)/[\w./]+)`", _prose(document)):
+        if not re.search("[A-Z]{3}", path.replace("README", "")):
+            assert (ROOT / path).exists(), f"{document.name}: {path}"
 
 
 def test_every_preset_has_its_row() -> None:
     text = (ROOT / "conf/experiment/README.md").read_text()
     for path in (ROOT / "conf/experiment").glob("*.yaml"):
         assert f"`{path.stem}`" in text
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    text = README.read_text()
+    assert all(f"(docs/{page.name}" in text for page in PAGES)

@@ -1,1 +1,1 @@
-"""Pictures and numbers that ship with the project."""
+"""Images, weights and numbers that ship with the program."""

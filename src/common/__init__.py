@@ -1,1 +1,1 @@
-"""."""
+"""Errors, files, signals and platform: what every other package may use."""

@@ -1,12 +1,17 @@
-"""The three ways a run ends that are no bug of this program.
+"""The ways a run ends that are not bugs of this program.
 
-All survive pickling (their arguments are their state), so that a launcher that runs jobs in other processes can
-hand them back.
+All survive pickling (their arguments are their state), so that launchers with worker processes can return them.
 """
+
+LONGEST_LINE = 1000
 
 
 class InputError(Exception):
-    """What the user gave cannot be used: the message says what is wrong, and what would be right."""
+    """The user's input cannot be used: the message says what is wrong and what would be right."""
+
+
+class InUse(InputError):
+    """Another process works in the run folder."""
 
 
 class NonFiniteLoss(Exception):
@@ -14,27 +19,37 @@ class NonFiniteLoss(Exception):
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM ended the run after its picture and its checkpoint were written.
+    """SIGINT or SIGTERM ended the run after its image and checkpoint were written.
 
-    `goes_on` is the command that goes on from there. A `BaseException`, like `KeyboardInterrupt`, so that a sweep
-    stops at it instead of going on to the next job.
+    A `BaseException`, like `KeyboardInterrupt`, so that a sweep stops instead of running its next job.
+
+    Attributes:
+        signal_number: the signal received.
+        resume_hint: the command that resumes the run.
     """
 
-    def __init__(self, signal_number: int, goes_on: str = "") -> None:
-        super().__init__(signal_number, goes_on)
+    def __init__(self, signal_number: int, resume_hint: str = "") -> None:
+        super().__init__(signal_number, resume_hint)
         self.signal_number = signal_number
-        self.goes_on = goes_on
+        self.resume_hint = resume_hint
 
     @property
     def exit_status(self) -> int:
-        """130 for Ctrl-C, 143 for SIGTERM: 128 plus the signal, as every shell has it."""
+        """128 plus the signal number, as shells report it: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + self.signal_number
 
 
 class SweepFailed(Exception):
-    """Some jobs of a sweep failed, after all of them had their turn; the message lists which, and why."""
+    """Some jobs of a sweep failed; the message lists them by reason."""
+
+
+def shortened(text: str, longest: int = LONGEST_LINE) -> str:
+    """Return text whose lines have at most `longest` characters, the middle of longer ones left out."""
+    lines = text.splitlines()
+    keep = longest // 2 - 10
+    return "\n".join(line if len(line) <= longest else f"{line[:keep]} [...] {line[-keep:]}" for line in lines)
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or the name of its kind where it has none."""
-    return (str(error) or type(error).__name__).splitlines()[0]
+    """Return the first line of an error's message, shortened; its type where there is no message."""
+    return shortened((str(error) or type(error).__name__).splitlines()[0])

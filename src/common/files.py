@@ -1,31 +1,63 @@
-"""Files that are written whole or not at all, folders that only one process writes to, and the cache."""
+"""Write files atomically, lock run folders, find the cache."""
 
+import atexit
 import fcntl
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from src.common.errors import InputError
+from src.common.errors import InputError, InUse
 
-LOCK = "run.lock"  # in the run folder, held while a process is at work there
+log = logging.getLogger(__name__)
+
+LOCK = "run.lock"  # in a run folder, locked while a process works there
+
+
+def expanded(path: Path | str) -> Path:
+    """Return a path with `~` and `~user` replaced.
+
+    Raises:
+        InputError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{path}: there is no such user; write ./~... for a file whose name begins with ~") from None
+
+
+def chosen_cache() -> Path:
+    """Return `STYLE_CACHE`, else `neural-style-lightning` in the user's cache folder; it may be read-only."""
+    if chosen := os.environ.get("STYLE_CACHE"):
+        return expanded(chosen)
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "neural-style-lightning"
 
 
 def cache_folder() -> Path:
-    """Return the cache: `STYLE_CACHE`, else `neural-style-lightning` in the user's cache folder."""
-    if chosen := os.environ.get("STYLE_CACHE"):
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "neural-style-lightning"
+    """Return the folder to cache files in: `chosen_cache()`, or a temporary one for this process if it is read-only."""
+    return _writable(chosen_cache())
+
+
+@cache
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        temporary = tempfile.TemporaryDirectory(prefix="neural-style-lightning-")
+        atexit.register(temporary.cleanup)
+        log.warning("cannot write to the cache %s (%s); using a temporary folder", folder, error.strerror)
+        return Path(temporary.name)
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a binary file that appears at `path` when the block ends, and not at all when it raises.
-
-    A reader sees the old file or the new, never a part.
+    """Open a binary file that replaces `path` when the block ends, and is deleted when the block raises.
 
     Raises:
         InputError: the folder cannot be written to, or the disk is full; the old file is intact.
@@ -33,7 +65,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:100]}.", delete=False) as file:
             temporary = Path(file.name)
             yield file  # type: ignore[misc]
             file.flush()
@@ -50,12 +82,12 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_error(path: Path, error: OSError) -> InputError:
-    """Return the error of one line for a file that could not be written."""
+    """Return the error for a file that could not be written."""
     return InputError(f"cannot write {path}: {error.strerror or error}")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, whole or not at all; raises as `atomic_file` does."""
+    """Write `data` to `path` as a whole or not at all; raises as `atomic_file`."""
     with atomic_file(path) as file:
         file.write(data)
 
@@ -67,23 +99,24 @@ def _umask() -> int:
 
 
 def is_locked(folder: Path) -> bool:
-    """Return whether a process is at work in a run folder."""
+    """Return whether a process works in a run folder."""
     try:
         with (folder / LOCK).open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # no lock file, or a file system without locks: nothing can be told
+    except OSError:  # no lock file, or a file system without locks
         return False
     return False
 
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Hold `folder/run.lock` while the block runs; the lock goes with the process, also when it is killed.
+    """Hold a lock on `folder/run.lock` inside the block; the system releases it when the process ends.
 
     Raises:
-        InputError: another process holds it, or the folder cannot be written to.
+        InUse: another process holds it.
+        InputError: the folder cannot be written to.
     """
     lock = folder / LOCK
     try:
@@ -95,7 +128,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"another process is at work in {folder}; wait for it or stop it first") from None
-        except OSError:
-            pass  # a file system without locks: go on without
+            raise InUse(f"another process is at work in {folder}; wait for it or stop it first") from None
+        except OSError:  # a file system without locks
+            pass
         yield

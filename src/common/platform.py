@@ -1,4 +1,4 @@
-"""The machine a run takes place on: its name, its threads, its clock, and what it multiplies in."""
+"""The machine of a run: threads, clock, instructions, device names."""
 
 import os
 import time
@@ -6,41 +6,39 @@ from pathlib import Path
 
 import torch
 
-# What Linux calls the instructions that a processor knows, on x86 and on Arm.
-INSTRUCTIONS = ("flags", "Features")
-# The instructions of processors that multiply bfloat16 themselves.
-BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+INSTRUCTIONS = ("flags", "Features")  # /proc/cpuinfo's entry of the instruction sets, on x86 and on Arm
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # bfloat16 products in hardware
 
 
 def use_threads(asked: int | None) -> None:
-    """Take as many CPU threads as were asked for, else as the batch system allotted, else as torch thinks fit."""
+    """Set the number of CPU threads: `asked`, else what Slurm allotted, else PyTorch's choice."""
     if threads := allotted_threads(asked):
         torch.set_num_threads(threads)
 
 
 def allotted_threads(asked: int | None) -> int | None:
-    """Return how many CPU threads were asked for, else allotted by the batch system; None: nobody said."""
-    # Slurm without CPU binding shows a job all cores of the node: take no more than were allotted.
-    allotted = os.environ.get("SLURM_CPUS_PER_TASK")
-    return asked or (int(allotted) if allotted else None)
+    """Return the number of CPU threads that was asked for or allotted by Slurm; None without either."""
+    # Slurm without CPU binding shows a job all cores of its node
+    allotted = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return asked or (int(allotted) if allotted.isdecimal() else None)
 
 
 def now(device: torch.device) -> float:
-    """Return the wall clock, s, once the device has done what it was given."""
+    """Return the wall clock in seconds, after the device has finished its queue."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Return whether a device multiplies bfloat16 in hardware, and so several times faster than float32."""
+    """Return whether a device multiplies bfloat16 in hardware, several times faster than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and not BF16_FLAGS.isdisjoint(cpu_entry(INSTRUCTIONS).split())
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of a device for people: the model of the GPU or CPU."""
+    """Return the model name of a GPU or CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type != "cpu":
@@ -50,7 +48,7 @@ def device_name(device: torch.device) -> str:
 
 
 def cpu_entry(keys: tuple[str, ...]) -> str:
-    """Return the first of these entries that Linux has on its first processor, else nothing."""
+    """Return the first of these entries in /proc/cpuinfo, or an empty string."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run between two steps, not in the middle of one."""
+"""Let Ctrl-C and SIGTERM end a run between two steps."""
 
 import logging
 import signal
@@ -12,9 +12,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """While entered, remembers the first SIGINT or SIGTERM; a second one ends the process as it always would.
+    """Record the first SIGINT or SIGTERM while entered; a second one ends the process by Python's default.
 
-    Signals reach only the main thread of a process; elsewhere this does nothing.
+    Signals reach only the main thread of a process; in other threads this does nothing.
     """
 
     def __init__(self) -> None:
@@ -28,19 +28,19 @@ class Interrupts:
         return self
 
     def listen(self) -> None:
-        """Take the signals; again after another library took them."""
+        """Install the handlers; call again after a library installed its own."""
         if self._previous and self.received is None:
             for number in SIGNALS:
                 signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        log.warning("stopping after this step; what is done is kept (once more to stop at once)")
+        log.warning("stopping after this step and saving the run; press Ctrl-C again to abort")
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
 
     def requested(self) -> bool:
-        """Return whether a signal asked for the end."""
+        """Return whether a signal was received."""
         return self.received is not None
 
     def __exit__(

@@ -1,34 +1,32 @@
-"""Composing a configuration from the files under conf/, as the command line does."""
+"""Compose a configuration from the files under conf/, as the command line does."""
 
 import dataclasses
 import difflib
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.cli.help import option_names
 from src.common.errors import InputError
-from src.config.identity import run_name
+from src.config.options import option_names
 from src.config.schema import CONF, Picture, RunConfig, group_names, typed
-from src.pretrain.config import PretrainConfig
-from src.search.config import SearchConfig, study_name
+
+# What OmegaConf calls a type -> what a user is told.
+KINDS = {"integer": "a whole number", "float": "a number", "bool": "true or false", "string": "text"}
 
 
-def register() -> None:
-    """Make the schema and the resolver of conf/ known to Hydra; may be called again."""
-    ConfigStore.instance().store(name="schema", node=RunConfig)
-    ConfigStore.instance().store(name="pretrain_schema", node=PretrainConfig)
-    ConfigStore.instance().store(name="search_schema", node=SearchConfig)
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    OmegaConf.register_new_resolver("study_folder", study_folder, replace=True)
+def register(name: str = "train", schema: type = RunConfig) -> None:
+    """Make the schema of conf/NAME.yaml known to Hydra as NAME_schema; may be called again."""
+    ConfigStore.instance().store(name=f"{name}_schema", node=schema)
 
 
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> RunConfig:
@@ -42,58 +40,79 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train") -> RunCon
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             return typed(hydra_compose(config_name, overrides=list(overrides)))
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise InputError(explain_composition(error)) from error
 
 
-def run_folder(*, _root_: DictConfig) -> str:
-    """Resolve `${run_folder:}`: the name of the run that the surrounding configuration describes."""
-    return run_name(run_options(_root_))
+def load_composed(path: Path) -> dict[str, Any]:
+    """Return the configuration that Hydra saved as `.hydra/config.yaml`, as plain dicts and lists.
+
+    Raises:
+        InputError: it cannot be read, or is not a YAML file of options.
+    """
+    try:
+        options = OmegaConf.to_container(OmegaConf.create(path.read_text()), resolve=True)
+    except (OSError, UnicodeError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is damaged"
+        raise InputError(f"cannot use the configuration {path}: {reason}") from None
+    if not isinstance(options, dict) or not options:
+        raise InputError(f"cannot use the configuration {path}: it holds no options")
+    return {str(name): value for name, value in options.items()}
 
 
-def run_options(composed: DictConfig) -> RunConfig:
-    """Return the options of a run out of what Hydra composed, which holds Hydra's own beside them.
+def run_options(composed: DictConfig, schema: type = RunConfig) -> Any:
+    """Return the options of a schema out of what Hydra composed, which holds Hydra's own options as well.
 
     Raises:
         InputError: as `typed`.
     """
-    fields = [field.name for field in dataclasses.fields(RunConfig)]
-    return typed(OmegaConf.masked_copy(composed, fields))
+    return typed(OmegaConf.masked_copy(composed, [field.name for field in dataclasses.fields(schema)]), schema)
 
 
 def known_picture(kind: str, name: str) -> Picture:
-    """Return what `content=NAME` or `style=NAME` (`kind`) stands for, as its file says."""
+    """Return the image that `content=NAME` or `style=NAME` (`kind`) chooses."""
     options: Any = OmegaConf.load(CONF / kind / f"{name}.yaml")
     return typed(options, Picture)
 
 
-def study_folder(*, _root_: DictConfig) -> str:
-    """Resolve `${study_folder:}`: the name of the study that the surrounding configuration describes."""
-    fields = [field.name for field in dataclasses.fields(SearchConfig)]
-    return study_name(typed(OmegaConf.masked_copy(_root_, fields), SearchConfig))
-
-
-def explain_composition(error: HydraException | OmegaConfBaseException, schema: type = RunConfig) -> str:
-    """Return what a user should read of Hydra's word on a name or value: what is wrong, and the right ones."""
+def explain_composition(error: BaseException, schema: type = RunConfig) -> str:
+    """Return the message for an error of Hydra or OmegaConf: the wrong name or value, and the right ones."""
     text = str(error)
+    cause = error.__cause__ or error.__context__
+    while cause is not None:  # a resolver of ours or a launcher raised it
+        if isinstance(cause, InputError):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
     if found := re.match(r"Could not override '([^']+)'", text):
-        return _unknown_option(found[1], schema)
+        return unknown_option(found[1], schema)
     if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, name = found[1].rpartition("/")
         return f"{group}={name} is unknown; one of: {', '.join(group_names(group))}"
-    if "missing EQUAL" in text:
-        return f"{text.splitlines()[0]}: write OPTION=VALUE"
-    if isinstance(cause := error.__cause__, OmegaConfBaseException):
-        return f"{text}: {str(cause).splitlines()[0]}"
-    if re.search("mismatched input|no viable alternative|extraneous input|token rec", text):
+    if found := re.match(r"Ambiguous value for argument '([^=']+)=(.*)'", text):
+        return f"{found[1]} has several values ({found[2]}): write -m to sweep them, or [A,B] for a list"
+    if text.startswith("Config group override must be"):
+        return "null is not the name of a file; write GROUP=NAME, such as content=cat, or leave the group out"
+    if found := re.match(r"Error merging override (.*)", text):
+        return f"{found[1]}: {_wrong_type(str(error.__cause__))}"
+    if isinstance(error, OverrideParseException):
         return (
-            f"{text.splitlines()[0]}\nvalues with spaces, commas, = or brackets are quoted twice: "
+            f"{error.override} cannot be read; values with spaces, commas, = or brackets are quoted twice: "
             "'content.path=\"my photo, 1.jpg\"'"
         )
-    return re.sub(r"\nSee https://hydra.cc.*", "", text)
+    return text.splitlines()[0]
 
 
-def _unknown_option(name: str, schema: type) -> str:
+def _wrong_type(text: str) -> str:
+    """Return what a value must be, given OmegaConf's message on one of another type."""
+    if found := re.search(r"could not be converted to (\w+)|is not a valid (bool)|Cannot convert .* to (string)", text):
+        return f"{KINDS[(found[1] or found[2] or found[3]).lower()]} is needed"
+    if "ListConfig" in text:
+        return "names with values are needed: {a:1}" if "object_type=dict" in text else "a list is needed: [1,2]"
+    return "null is not possible here" if "not Optional" in text else text.splitlines()[0]
+
+
+def unknown_option(name: str, schema: type) -> str:
+    """Return the message for an option that a schema does not have: similar names, and all names of its group."""
     names = option_names(schema)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.7)
     inside = [each for each in names if each.startswith(name.partition(".")[0] + ".")] if "." in name else []

@@ -1,39 +1,41 @@
-"""What makes two runs the same run, and the name that follows from it."""
+"""When two configurations describe the same run, and the folder name derived from it."""
 
 import hashlib
 import json
+import os
 import re
-from pathlib import Path
 from typing import Any
 
 from src.config.schema import RunConfig, picture_name, plain
 
-# What a run is does not depend on these: where it runs, what watches it, how often, what it is made for.
-NON_IDENTITY_FIELDS: tuple[str, ...] = ("logger", "trainer", "mirror", "resume", "log_every", "checkpoint_every")
-NON_IDENTITY_FIELDS += ("max_megapixels", "score", "study", "trial")
+# Fields that do not make another run: where it runs, what tracks it and how often, which search it belongs to.
+NON_IDENTITY_FIELDS: tuple[str, ...] = (
+    *("logger", "trainer", "mirror", "resume", "log_every", "checkpoint_every"),
+    *("max_megapixels", "score", "study", "trial"),
+)
 _DESCRIPTION = ("title", "artist", "year", "licence")
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
-    """Return what makes two runs the same run: the plain configuration less circumstances and descriptions."""
+    """Return the plain configuration without `NON_IDENTITY_FIELDS` and descriptions: equal for the same run."""
     spec = {key: value for key, value in plain(config).items() if key not in NON_IDENTITY_FIELDS}
     for kind in ("content", "style"):
-        # the address of a pinned file says nothing more
+        # A checksum identifies the file, whatever its address.
         silent = _DESCRIPTION if spec[kind]["sha256"] is None else (*_DESCRIPTION, "url")
         spec[kind] = {key: value for key, value in spec[kind].items() if key not in silent}
     for kind in ("content", "style", "init"):
         if spec[kind]["path"]:
-            spec[kind]["path"] = str(Path(spec[kind]["path"]).expanduser().resolve())
+            spec[kind]["path"] = os.path.realpath(os.path.expanduser(spec[kind]["path"]))  # noqa: PTH111  it accepts ~nouser
     return spec
 
 
 def run_name(config: RunConfig) -> str:
-    """Return content-style-layers-digest: readable, and the same for the same run wherever it is started."""
+    """Return CONTENT-STYLE-LAYERS-DIGEST, the same for the same run wherever it is started."""
     return named(config, identity(config))
 
 
 def named(config: RunConfig, specification: dict[str, Any]) -> str:
-    """Return a name for what has a specification: readable, and the same for the same one."""
+    """Return CONTENT-STYLE-LAYERS-DIGEST with the digest of a specification."""
     digest = hashlib.sha256(json.dumps(specification, sort_keys=True).encode()).hexdigest()[:8]
     words = (picture_name(config.content), picture_name(config.style), config.layers.name)
     readable = "-".join(re.sub(r"[^\w.]+", "_", word)[:40] for word in words)

@@ -1,6 +1,7 @@
-"""How an option of the program is declared: a field of a dataclass with its default and its help."""
+"""Declare options: fields of a dataclass with a default and a help text."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -11,3 +12,20 @@ def option(default: Any, help: str) -> Any:
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata={"help": help})
     return dataclasses.field(default=default, metadata={"help": help})
+
+
+def options_of(schema: type) -> Iterator[tuple[str, dataclasses.Field]]:
+    """Yield the dotted name and the field of every option of a schema; the name of a group is chosen by GROUP=NAME."""
+    for field in dataclasses.fields(schema):
+        if not dataclasses.is_dataclass(field.type):
+            yield field.name, field
+            continue
+        for nested in dataclasses.fields(field.type):
+            if nested.name != "name":
+                yield f"{field.name}.{nested.name}", nested
+
+
+def option_names(schema: type) -> list[str]:
+    """Return the names of all groups and options of a schema."""
+    groups = [field.name for field in dataclasses.fields(schema) if dataclasses.is_dataclass(field.type)]
+    return [*groups, *(name for name, _ in options_of(schema))]

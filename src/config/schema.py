@@ -1,7 +1,7 @@
-"""The typed schema of a run. Hydra's files under conf/ fill it; Python code may build it without them.
+"""The typed configuration of a run: names, types, defaults and help of all options.
 
-`RunConfig` is the whole truth about options: names, types, defaults, help. Light on purpose: `--help` imports this
-and nothing heavier.
+Hydra fills it from the files under conf/; Python code can build it without them. It imports nothing heavy, because
+`--help` reads it.
 """
 
 import dataclasses
@@ -20,28 +20,28 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 def group_names(group: str) -> list[str]:
-    """Return the names that GROUP=NAME may take: the files of conf/GROUP."""
+    """Return the names that GROUP=NAME accepts: the files of conf/GROUP."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
 @dataclass
 class Picture:
-    """A content or style image: exactly one of path, package, url says where it is."""
+    """A content or style image. Exactly one of path, package and url says where it is."""
 
-    name: str = option("file", "its name in folders, records and plots; for a path, the file's stem")
-    path: str | None = option(None, "a file of your own")
+    name: str = option("file", "name in folders, records and plots; for a path, the file's stem")
+    path: str | None = option(None, "path of an image file")
     package: str | None = option(None, "PACKAGE:FILE inside an installed package")
     url: str | None = option(None, "address to download from, cached")
-    sha256: str | None = option(None, "checksum of the file, checked when given")
+    sha256: str | None = option(None, "checksum of the file, verified when given")
     title: str | None = option(None, "what it shows")
-    artist: str | None = option(None, "who made it")
-    year: str | None = option(None, "when")
-    licence: str | None = option(None, "terms of use, where known")
+    artist: str | None = option(None, "who painted or photographed it")
+    year: str | None = option(None, "when it was made")
+    licence: str | None = option(None, "licence, where known")
 
 
 @dataclass
 class Layers:
-    """Which activations carry style and content: relu3_1 is after the ReLU, conv3_1 before it."""
+    """Activations that style and content are read from: relu3_1 is after the ReLU, conv3_1 before it."""
 
     name: str = option("e", "name of the layer set")
     style: list[str] = option([f"relu{block}_1" for block in range(1, 6)], "style taps")
@@ -54,14 +54,14 @@ class Loss:
     """L_total = alpha L_content + beta (L_style + palette L_palette) + tv TV (eq. 7)."""
 
     name: str = option("patches", "patches | moments | normalized | equations | published")
-    patches: float = option(0.2, "loss=patches: share of the style loss that asks for patches of the style")
-    palette: float = option(1.0, "loss=patches: weight of the style's colours, beside its layers")
-    rematch: int = option(20, "loss=patches: steps after which the nearest are looked up again")
-    alpha: float = option(1.0, "content weight; 0 leaves style alone")
-    beta: float = option(10.0, "style weight; 0 leaves content alone")
+    patches: float = option(0.2, "loss=patches: fraction of the style loss that compares patches instead of statistics")
+    palette: float = option(1.0, "loss=patches: weight of the palette term relative to the layers")
+    rematch: int = option(20, "loss=patches: recompute the patch matches every N steps")
+    alpha: float = option(1.0, "content weight; 0: style only")
+    beta: float = option(10.0, "style weight; 0: content only")
     tv: float = option(0.0, "total variation weight")
     content_tap: str = option("relu3_1", "the content tap that layers.content defaults to")
-    substitute: dict[str, str] = option({}, "taps that this form reads elsewhere (published: relu5_1 at conv5_1)")
+    substitute: dict[str, str] = option({}, "taps that this loss reads elsewhere (published: relu5_1 at conv5_1)")
 
 
 @dataclass
@@ -69,8 +69,8 @@ class Backbone:
     """The frozen network that features are read from."""
 
     name: str = option("embedded", "embedded | vgg19 | vgg16")
-    weights: str = option("trained", "trained (embedded: in this package; VGG: ImageNet, downloaded) | random | PATH")
-    pool: str = option("blur", "blur (binomial, as long as a stride of 2 needs) | avg | max")
+    weights: str = option("trained", "trained (embedded: shipped; VGG: ImageNet, downloaded) | random | PATH")
+    pool: str = option("blur", "blur (binomial, against aliasing) | avg | max")
     seed: int = option(0, "seed of random weights")
     sha256: str | None = option(None, "checksum (or its first digits) of the weights file")
     url: str | None = option(None, "another address of the ImageNet weights")
@@ -85,105 +85,105 @@ class Init:
         "patchwork (the content in patches of the style) | recolored (in its colours) | content | noise | style | file",
     )
     path: str | None = option(None, "the picture to start from (init=file)")
-    hold: float = option(0.15, "patchwork: weight of the content where it is flat; the style's patches weigh 1")
-    edges: float = option(4.0, "patchwork: what is added to that where the content's contrast is highest")
-    blend: float = option(1.0, "patchwork: weight of the content laid over it at last, where its contrast is highest")
+    hold: float = option(0.15, "patchwork: weight of the content in flat areas; the style's patches weigh 1")
+    edges: float = option(4.0, "patchwork: added to that weight where the content's contrast is highest")
+    blend: float = option(1.0, "patchwork: weight of the content in a final overlay, where its contrast is highest")
 
 
 @dataclass
 class Optimizer:
-    """How the image is changed."""
+    """Optimiser and learning rate."""
 
     name: str = option("adam", "adam | lbfgs (strong-Wolfe line search)")
     lr: float = option(0.0125, "learning rate, in units of the canvas space")
     betas: list[float] = option([0.8, 0.95], "adam: decay of the first and second moments")
     history: int = option(20, "lbfgs: curvature pairs kept")
-    rise: int = option(10, "adam: steps at the start of each size in which the learning rate rises")
-    decay: float = option(0.5, "adam: share of the steps, the last ones, in which the learning rate falls to zero")
+    rise: int = option(10, "adam: warm-up steps of the learning rate at each size")
+    decay: float = option(0.5, "adam: last fraction of the steps, in which the learning rate falls to zero")
 
 
 @dataclass
 class Schedule:
-    """Sizes on the way to the result, and what passes from one to the next."""
+    """Coarse-to-fine sizes and what is carried from one to the next."""
 
     name: str = option("single", "single | pyramid")
-    sizes: int = option(1, "number of sizes; none is made smaller than 64 px on its long side")
+    sizes: int = option(1, "number of sizes; none has a long side below 64 px")
     factor: float = option(2**0.5, "each size is this many times the one before")
-    last: float | None = option(None, "share of the steps at full size; the other sizes share the rest equally")
-    carry: bool = option(False, "adam: go on with the moments of the size before, resized")
-    average: float = option(0.0, "adam: decay of the running average of the image that is its picture; 0: none")
+    last: float | None = option(None, "fraction of the steps at full size; the other sizes share the rest equally")
+    carry: bool = option(False, "adam: start each size with the resized moments of the size before")
+    average: float = option(0.0, "adam: decay of a running average of the image, which becomes the result; 0: none")
 
 
 @dataclass
 class Canvas:
-    """The image as parameter."""
+    """How the image is parametrised."""
 
     space: str = option(
         "split",
-        "split: brightness finely, colours coarser (init=noise, style, file: as pixel) | pixel: sRGB [0, 1] | "
-        "normalized: by the backbone's mean and std",
+        "split (brightness at full size, colours on a coarser grid; as pixel for init=noise, style, file) | "
+        "pixel (sRGB in [0, 1]) | normalized (by the backbone's mean and std)",
     )
     clamp: bool = option(True, "keep the image in [0, 1] (never under lbfgs)")
 
 
 @dataclass
 class Logger:
-    """Where metrics go besides the run folder."""
+    """Experiment trackers."""
 
     name: str = option("wandb", "wandb | tensorboard | mlflow (each beside metrics.csv) | csv | none")
-    project: str = option("neural-style", "W&B project")
+    project: str = option("neural-style", "W&B project, MLflow experiment")
     entity: str | None = option(None, "W&B user or team")
-    tags: list[str] = option([], "W&B tags")
-    mode: str = option("auto", "auto (online when a key is set and the server answers) | online | offline")
+    tags: list[str] = option([], "tags of the run")
+    mode: str = option("auto", "W&B: auto (online when a key is set and the server answers) | online | offline")
 
 
 @dataclass
 class Trainer:
-    """The machine."""
+    """Device, precision-independent speed options and memory."""
 
     accelerator: str = option("auto", "auto | cpu | gpu | mps")
     compile: str = option(
-        "auto", "torch.compile: auto (a long run where it repays its half minute: bf16, GPU) | always | never"
+        "auto", "torch.compile: auto (long runs that save more than the compile time) | always | never"
     )
-    memory: str = option("auto", "layers kept for the gradient: auto (as fit) | whole | checkpointed | tiled")
+    memory: str = option("auto", "activation checkpointing: auto (as memory allows) | whole | checkpointed | tiled")
     kernels: str = option("auto", "compiled CPU kernels: auto (where they can be built) | off (PyTorch's operators)")
     threads: int | None = option(None, "CPU threads; default: SLURM_CPUS_PER_TASK, else torch's choice")
 
 
 @dataclass
 class RunConfig:
-    """One run: one pair of images, one set of options."""
+    """One run: a pair of images and all options."""
 
     content: Picture = option(Picture, "content image")
     style: Picture = option(Picture, "style image")
     layers: Layers = option(Layers, "layer set")
     loss: Loss = option(Loss, "objective")
     backbone: Backbone = option(Backbone, "network")
-    init: Init = option(Init, "start of the image")
+    init: Init = option(Init, "starting image")
     optimizer: Optimizer = option(Optimizer, "optimiser")
-    schedule: Schedule = option(Schedule, "sizes on the way")
+    schedule: Schedule = option(Schedule, "coarse-to-fine sizes")
     canvas: Canvas = option(Canvas, "parametrisation")
     logger: Logger = option(Logger, "tracking")
-    trainer: Trainer = option(Trainer, "machine")
-    score: Score = option(Score, "figure of merit")
+    trainer: Trainer = option(Trainer, "device")
+    score: Score = option(Score, "score for sweeps")
     steps: int = option(60, "optimiser steps")
     captures: list[Any] = option(
-        [0.33, 0.67, 1.0], "when the picture is kept: fractions of steps (0.33), or step numbers (100)"
+        [0.33, 0.67, 1.0], "when pictures are saved: fractions of the steps (0.33) or step numbers (100)"
     )
     stop_at_loss: float | None = option(None, "stop when the total loss is at or below this")
     edge: int = option(356, "long side of the result, px")
     fit: str = option("keep", "keep the aspect ratio | squash both images to edge x edge")
-    seed: int = option(0, "seed of init=noise, and of the noise that init=patchwork begins with")
+    seed: int = option(0, "seed of init=noise and init=patchwork")
     precision: str = option(
-        "auto", "auto (bf16 where the hardware has it, else 32) | bf16 (convolutions, search of patches) | 32 | 64"
+        "auto", "auto (bf16 where the hardware has it, else 32) | bf16 (convolutions, patch search) | 32 | 64"
     )
     log_every: int = option(10, "steps between logged points")
     checkpoint_every: int = option(50, "steps between checkpoints")
-    max_megapixels: float = option(100.0, "largest image accepted, as a file and at work")
-    mirror: str | None = option(None, "folder that serves known images and weights in place of the network")
-    resume: str | None = option(None, "DIR or last: go on with an interrupted run, in its folder")
-    study: str | None = option(None, "the search that a run is a trial of: python -m src.search sets it")
-    trial: int | None = option(None, "which of its trials")
+    max_megapixels: float = option(100.0, "largest image accepted, as a file and at working size")
+    mirror: str | None = option(None, "folder to take known images and weights from instead of downloading them")
+    resume: str | None = option(None, "DIR or last: resume an interrupted run in its folder")
+    study: str | None = option(None, "name of the search that the run is a trial of; set by python -m src.search")
+    trial: int | None = option(None, "number of the trial")
 
 
 Schema = TypeVar("Schema")
@@ -214,7 +214,7 @@ def plain(config: RunConfig) -> dict[str, Any]:
 
 
 def taps(config: RunConfig) -> tuple[list[str], str]:
-    """Return the style taps and the content tap, as the loss form reads them."""
+    """Return the style taps and the content tap, as the loss reads them."""
     read = config.loss.substitute
     style = [read.get(tap, tap) for tap in config.layers.style]
     return style, read.get(config.layers.content, config.layers.content)

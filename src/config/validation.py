@@ -1,12 +1,12 @@
-"""The checks that no type can express: ranges, and fields that depend on one another."""
+"""Check what types cannot express: ranges, and fields that depend on one another."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from src.common.errors import InputError
 from src.config.schedule import capture_steps
-from src.config.schema import RunConfig, taps
+from src.config.schema import RunConfig, Trainer, taps
 
 CHOICES = {
     "loss.name": ("patches", "moments", "normalized", "equations", "published"),
@@ -15,15 +15,16 @@ CHOICES = {
     "optimizer.name": ("adam", "lbfgs"),
     "schedule.name": ("pyramid", "single"),
     "canvas.space": ("split", "pixel", "normalized"),
-    "logger.name": ("wandb", "csv", "none"),
+    "logger.name": ("wandb", "tensorboard", "mlflow", "csv", "none"),
     "logger.mode": ("auto", "online", "offline"),
     "trainer.compile": ("auto", "always", "never"),
     "trainer.memory": ("auto", "whole", "checkpointed", "tiled"),
+    "trainer.kernels": ("auto", "off"),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
     "fit": ("keep", "squash"),
     "precision": ("auto", "bf16", "32", "64"),
 }
-POSITIVE = (
+POSITIVE: tuple[str, ...] = (
     "steps",
     "edge",
     "log_every",
@@ -31,12 +32,9 @@ POSITIVE = (
     "max_megapixels",
     "optimizer.lr",
     "optimizer.history",
-    "schedule.sizes",
-    "loss.rematch",
 )
-# Weights by name; anything else is a path.
-WEIGHTS = ("trained", "random")
-NOT_NEGATIVE = (
+POSITIVE += ("schedule.sizes", "loss.rematch")
+NOT_NEGATIVE: tuple[str, ...] = (
     "loss.alpha",
     "loss.beta",
     "loss.palette",
@@ -44,14 +42,24 @@ NOT_NEGATIVE = (
     "init.hold",
     "init.edges",
     "init.blend",
-    "optimizer.rise",
-    "score.bound",
-    "score.penalty",
 )
+NOT_NEGATIVE += ("optimizer.rise", "score.bound", "score.penalty", "seed", "backbone.seed")
+# Values beyond these are mistakes that would take for ever or overflow.
+LARGEST = {
+    "steps": 10_000_000,
+    "edge": 1_000_000,
+    "optimizer.lr": 1000,
+    "optimizer.history": 10_000,
+    "schedule.sizes": 100,
+    "seed": 2**32 - 1,
+    "backbone.seed": 2**32 - 1,
+}
+MOST_THREADS = 1024
+WEIGHTS = ("trained", "random")  # backbone.weights by name; anything else is a path
 
 
 def validate(config: RunConfig) -> None:
-    """Check what can be known before any file is read.
+    """Check ranges and fields that depend on one another, before any file is read.
 
     Raises:
         InputError: with the bad value and the right ones.
@@ -60,7 +68,8 @@ def validate(config: RunConfig) -> None:
         value = _value(config, name)
         if value not in choices:
             raise InputError(f"{name.removesuffix('.name')}={value} is unknown; one of: {', '.join(choices)}")
-    check_ranges(config, POSITIVE, NOT_NEGATIVE)
+    check_ranges(config, POSITIVE, NOT_NEGATIVE, LARGEST)
+    check_trainer(config.trainer, config.precision)
     if not 0 <= config.loss.patches <= 1:
         raise InputError(f"loss.patches is a share of the style loss, in [0, 1], not {config.loss.patches}")
     if config.loss.alpha == 0 and config.loss.beta == 0:
@@ -68,37 +77,48 @@ def validate(config: RunConfig) -> None:
     for kind in ("content", "style"):
         picture = getattr(config, kind)
         if picture.path and (picture.package or picture.url):
-            raise InputError(f"{kind}.path goes with {kind}=file; {kind}={picture.name} is a picture of its own")
-    for name in ("seed", "backbone.seed"):
-        if not 0 <= _value(config, name) < 2**63:
-            raise InputError(f"{name} must be in 0..{2**63 - 1}, not {_value(config, name)}")
+            raise InputError(f"{kind}.path goes with {kind}=file; {kind}={picture.name} is an image of its own")
     for tag in config.logger.tags:
         if not 1 <= len(tag) <= 64:
             raise InputError(f"logger.tags: W&B takes tags of 1 to 64 characters, not {tag!r}")
     if set(config.logger.project) & set("/\\#?%:") or not config.logger.project:
         raise InputError(f"logger.project={config.logger.project!r}: W&B takes no / \\ # ? % : in a name")
-    if config.trainer.threads is not None and config.trainer.threads < 1:
-        raise InputError(f"trainer.threads must be positive, not {config.trainer.threads}")
     if config.stop_at_loss is not None and not math.isfinite(config.stop_at_loss):
         raise InputError(f"stop_at_loss must be a finite number, not {config.stop_at_loss}")
     if config.init.name == "file" and not config.init.path:
         raise InputError("init=file needs init.path=FILE")
     if not 0 <= config.optimizer.decay <= 1:
         raise InputError(f"optimizer.decay is a share of the steps, in [0, 1], not {config.optimizer.decay}")
-    _check_schedule(config)
     betas = config.optimizer.betas
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise InputError(f"optimizer.betas must be two numbers in [0, 1), not {betas}")
-    weights = config.layers.weights
+    _check_schedule(config)
+    _check_layers(config)
+    capture_steps(config.captures, config.steps)
+
+
+def check_trainer(trainer: Trainer, precision: str) -> None:
+    """Check the number of threads, and that the device computes in the precision.
+
+    Raises:
+        InputError: it does not, or the number is no sensible one.
+    """
+    if trainer.threads is not None and not 1 <= trainer.threads <= MOST_THREADS:
+        raise InputError(f"trainer.threads must be in 1..{MOST_THREADS}, not {trainer.threads}")
+    if trainer.accelerator == "mps" and precision == "64":
+        raise InputError("precision=64 needs trainer=cpu or trainer=gpu: Apple's GPUs (mps) have no float64")
+
+
+def _check_layers(config: RunConfig) -> None:
     if not config.layers.style:
         raise InputError("layers.style is empty; name at least one tap (loss.beta=0 leaves style out)")
+    weights = config.layers.weights
     if weights is not None and (
         len(weights) != len(config.layers.style)
         or not all(math.isfinite(weight) and weight >= 0 for weight in weights)
         or not any(weights)
     ):
         raise InputError(f"layers.weights needs one number >= 0 for each of {config.layers.style}, not {weights}")
-    capture_steps(config.captures, config.steps)
     style, _ = taps(config)
     if len(set(style)) < len(style):
         raise InputError(f"layers.style names a tap twice: {style}")
@@ -116,13 +136,15 @@ def _check_schedule(config: RunConfig) -> None:
         raise InputError(f"schedule.average is a decay, in [0, 1), not {schedule.average}")
     if config.optimizer.name != "adam" and (schedule.carry or schedule.average):
         raise InputError(
-            "schedule.carry and schedule.average go with optimizer=adam: L-BFGS has no moments to resize "
-            "and does not circle around a minimum"
+            "schedule.carry and schedule.average need optimizer=adam: L-BFGS has no moments to carry over and no noise "
+            "to average out"
         )
 
 
-def check_ranges(config: Any, positive: Iterable[str], not_negative: Iterable[str]) -> None:
-    """Check options that must be finite and positive, or finite and not negative, by their dotted names.
+def check_ranges(
+    config: Any, positive: Iterable[str], not_negative: Iterable[str], largest: Mapping[str, float] | None = None
+) -> None:
+    """Check numbers by their dotted names: finite and positive, finite and not negative, not above a bound.
 
     Raises:
         InputError: with the bad value.
@@ -133,6 +155,9 @@ def check_ranges(config: Any, positive: Iterable[str], not_negative: Iterable[st
     for name in not_negative:
         if not 0 <= _value(config, name) < math.inf:
             raise InputError(f"{name} must be zero or positive, not {_value(config, name)}")
+    for name, bound in (largest or {}).items():
+        if _value(config, name) > bound:
+            raise InputError(f"{name} must be in 0..{bound}, not {_value(config, name)}")
 
 
 def _value(config: Any, dotted: str) -> Any:

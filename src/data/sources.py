@@ -1,7 +1,6 @@
-"""Where a picture or a weights file comes from: a path, an installed package, a mirror folder, the cache, its address.
+"""Locate image and weights files: a path, an installed package, a mirror folder, the cache, a download.
 
-Everything that has a pinned checksum is checked against it, wherever it came from. A download lands in the cache
-whole or not at all.
+A pinned checksum is checked wherever the file is found. Downloads reach the cache whole or not at all.
 """
 
 import hashlib
@@ -16,28 +15,33 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.common.errors import InputError
-from src.common.files import atomic_file, cache_folder
+from src.common.files import atomic_file, cache_folder, chosen_cache, expanded
 from src.config.schema import Picture, RunConfig
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 20.0
+_FAILED: dict[str, str] = {}  # address -> error: tried once in a process, not once in each job of a sweep
 
 
 @dataclass(frozen=True)
 class Found:
-    """A file that is there, and the sha256 of its bytes (hex)."""
+    """A local file and the sha256 of its bytes (hex)."""
 
     path: Path
     sha256: str
 
 
 def mirror_folder(configured: str | None) -> Path | None:
-    """Return the folder that stands in for the network: `mirror=DIR`, else the environment's `STYLE_MIRROR`."""
+    """Return the folder to use in place of the network: `mirror=DIR`, else the environment's `STYLE_MIRROR`.
+
+    Raises:
+        InputError: it is not a folder.
+    """
     chosen = configured or os.environ.get("STYLE_MIRROR")
     if not chosen:
         return None
-    folder = Path(chosen).expanduser()
+    folder = expanded(chosen)
     if not folder.is_dir():
         raise InputError(f"the mirror {folder} is no folder (mirror=DIR, or the environment variable STYLE_MIRROR)")
     return folder
@@ -49,30 +53,52 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def pictures_of(config: RunConfig) -> dict[str, Picture]:
+    """Return the content and style image of a run, and its initial image where init=file names one."""
+    found = {"content": config.content, "style": config.style}
+    if config.init.name == "file":
+        found["init"] = Picture(path=config.init.path)
+    return found
+
+
 def find_files(config: RunConfig) -> dict[str, Found]:
-    """Return the files of a run: its content and style images, and its init image where it starts from one.
+    """Return the files of `pictures_of(config)`, downloaded where necessary.
 
     Raises:
         InputError: as `find_picture`.
     """
-    found = {"content": config.content, "style": config.style}
-    if config.init.name == "file":
-        found["init"] = Picture(path=config.init.path)
-    return {kind: find_picture(kind, picture, config.mirror) for kind, picture in found.items()}
+    return {kind: find_picture(kind, picture, config.mirror) for kind, picture in pictures_of(config).items()}
+
+
+def check_local_files(config: RunConfig) -> None:
+    """Check the mirror, addresses, and files that need no download, before anything is created for a run.
+
+    Raises:
+        InputError: as `find_picture`.
+    """
+    mirror_folder(config.mirror)
+    for kind, picture in pictures_of(config).items():
+        if picture.url and not picture.path:
+            _file_name(kind, picture.url)
+        else:
+            find_picture(kind, picture)
 
 
 def find_picture(kind: str, picture: Picture, mirror: str | None = None, download: bool = True) -> Found:
-    """Return the file of a content or style image (`kind` is "content" or "style").
+    """Return the file of a content, style or initial image (`kind` is "content", "style" or "init").
 
     Raises:
-        InputError: no source is given, the file is not there, the checksum differs, or it would have to be
-            downloaded and that failed or is not wanted.
+        InputError: the image has no source, its file is missing, its checksum differs, or it must be downloaded and
+            that failed or is not allowed.
     """
     if picture.path:
-        path = Path(picture.path).expanduser()
+        path = expanded(picture.path)
         try:
             if not path.is_file():
-                raise InputError(f"{kind}.path: {'this is a folder' if path.is_dir() else 'no such file'}: {path}")
+                reason = (
+                    "this is a folder" if path.is_dir() else "not a regular file" if path.exists() else "no such file"
+                )
+                raise InputError(f"{kind}.path: {reason}: {path}")
             return Found(path, checked(path, picture.sha256))
         except OSError as error:
             raise InputError(f"{kind}.path: cannot read {path}: {error.strerror}") from None
@@ -80,11 +106,22 @@ def find_picture(kind: str, picture: Picture, mirror: str | None = None, downloa
         path = _packaged(picture.package)
         return Found(path, checked(path, picture.sha256))
     if picture.url:
-        name = urllib.parse.unquote(Path(urllib.parse.urlsplit(picture.url).path).name)
-        # two addresses may end in one name
+        name = _file_name(kind, picture.url)
+        # the digest keeps addresses apart that end in the same name
         cached_as = f"{kind}/{hashlib.sha256(picture.url.encode()).hexdigest()[:12]}-{name}"
         return fetch(picture.url, f"{kind}/{name}", picture.sha256, mirror, cached_as=cached_as, download=download)
     raise InputError(f"{kind}={picture.name} needs {kind}.path=FILE")
+
+
+def _file_name(kind: str, url: str) -> str:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise InputError(f"{kind}.url={url} is no address; write http://HOST/FILE or https://HOST/FILE")
+    return urllib.parse.unquote(Path(parts.path).name)[-100:].replace("/", "_").replace("\0", "_")
 
 
 def _packaged(location: str) -> Path:
@@ -94,10 +131,10 @@ def _packaged(location: str) -> Path:
     except (ImportError, ValueError):
         missing = True
     if missing:
-        raise InputError(f"the picture is in the package {package}, which is not installed (make setup)")
+        raise InputError(f"the image is in the package {package}, which is not installed (make setup)")
     path = Path(str(importlib.resources.files(package))) / inside
     if not path.is_file():
-        raise InputError(f"the package {package} holds no {inside}; its version is another one than the lock file's")
+        raise InputError(f"the package {package} has no file {inside}; install the version of requirements.lock")
     return path
 
 
@@ -110,37 +147,41 @@ def fetch(
     cached_as: str | None = None,
     download: bool = True,
 ) -> Found:
-    """Return the file `name` (like `style/udnie.jpg`) from the mirror, the cache or its address, in this order.
+    """Return the file `name` (such as `style/udnie.jpg`) from the mirror, the cache or its address, in this order.
 
     Args:
-        url: where to download it from when neither has it.
+        url: the address to download it from.
         name: its path inside the mirror.
         sha256: its checksum, or the first digits of it.
-        mirror: `mirror=DIR`; the environment's STYLE_MIRROR otherwise.
-        hint: what else the user can do when the download is impossible, appended to the error.
-        cached_as: its path inside the cache, where that is another.
-        download: False leaves the network alone.
+        mirror: `mirror=DIR`; by default the environment's STYLE_MIRROR.
+        hint: what else the user can do when the download fails, appended to the error.
+        cached_as: its path inside the cache, by default `name`.
+        download: whether the network may be used.
 
     Raises:
-        InputError: the checksum differs, or the download failed: names address, checksum, place, and choices.
+        InputError: the checksum differs, or the download failed: names address, checksum, cache path and choices.
     """
-    cached = cache_folder() / (cached_as or name)
     sha256 = sha256.lower() if sha256 else None
-    if (folder := mirror_folder(mirror)) and (folder / name).is_file():
-        return Found(folder / name, checked(folder / name, sha256))
-    if cached.is_file():
-        return Found(cached, checked(cached, sha256))
+    candidates = [folder / name for folder in (mirror_folder(mirror),) if folder]
+    candidates += [folder / (cached_as or name) for folder in (chosen_cache(), cache_folder())]
+    for path in candidates:
+        if path.is_file():
+            return Found(path, checked(path, sha256))
     if not download:
-        raise InputError(f"neither a mirror nor the cache {cache_folder()} holds {name}")
-    try:
-        digest = _download(url, cached, sha256)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise InputError(
-            f"cannot download {url} ({reason}); expected sha256 {sha256 or 'not pinned'}. Put the file at {cached}, "
-            f"or give a folder that holds {name} with mirror=DIR{hint}"
-        ) from None
-    return Found(cached, digest)
+        raise InputError(f"neither a mirror nor the cache {chosen_cache()} holds {name}")
+    cached = candidates[-1]
+    if url not in _FAILED:
+        try:
+            return Found(cached, _download(url, cached, sha256))
+        except InputError as error:
+            _FAILED[url] = str(error)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            _FAILED[url] = (
+                f"cannot download {url} ({getattr(error, 'reason', None) or error}); expected sha256 "
+                f"{sha256 or 'not pinned'}. Put the file at {cached}, or give a folder that holds {name} with "
+                f"mirror=DIR{hint}"
+            )
+    raise InputError(_FAILED[url])
 
 
 def _download(url: str, target: Path, sha256: str | None) -> str:
@@ -149,7 +190,7 @@ def _download(url: str, target: Path, sha256: str | None) -> str:
     with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer, atomic_file(target) as file:
         expected = int(answer.headers.get("Content-Length") or 0)
         received = 0
-        while chunk := answer.read(1 << 20):
+        while chunk := _read(answer):
             received += len(chunk)
             digest.update(chunk)
             file.write(chunk)
@@ -160,11 +201,18 @@ def _download(url: str, target: Path, sha256: str | None) -> str:
     return digest.hexdigest()
 
 
+def _read(answer: http.client.HTTPResponse) -> bytes:
+    try:
+        return answer.read(1 << 20)
+    except OSError as error:  # of the network; atomic_file would report it as one of the disk
+        raise http.client.HTTPException(error) from error
+
+
 def checked(path: Path, sha256: str | None) -> str:
-    """Return the sha256 of a file, which must begin with the expected digits where any are given.
+    """Return the sha256 of a file, hex.
 
     Raises:
-        InputError: it does not.
+        InputError: it does not begin with the expected digits, where any are given.
     """
     digest = sha256_of(path)
     if sha256 and not digest.startswith(sha256.lower()):

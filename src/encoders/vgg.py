@@ -41,7 +41,7 @@ class VGG(Encoder):
             )
             channels = spec.channels[name]
         self.requires_grad_(False)
-        self.winograd: dict[str, winograd.Filters] = {}
+        self.winograd: dict[str, winograd.Convolution] = {}
 
     def compute_in(self, dtype: torch.dtype) -> None:
         """Run the convolutions in another precision, which the taps then have too."""
@@ -53,7 +53,7 @@ class VGG(Encoder):
         for name, convolution in self.convolutions.items():
             assert isinstance(convolution, nn.Conv2d)
             if winograd.usable(convolution.weight):
-                self.winograd[name] = winograd.Filters(convolution.weight, self.spec.padding == "replicate")
+                self.winograd[name] = winograd.Convolution(convolution.weight, self.spec.padding == "replicate")
         return bool(self.winograd)
 
     def names(self, block: int) -> list[str]:

@@ -1,1 +1,1 @@
-"""The mathematics: torch and the standard library only, batch-first, no files, no configuration."""
+"""Tensor mathematics: batch-first functions on torch tensors, without files or configuration."""

@@ -1,40 +1,49 @@
-"""One picture in the colours of another."""
+"""Transfer of colour statistics between images."""
 
 import torch
 from torch import Tensor
 
-# Variance of 8-bit rounding: a colour that does not vary is not stretched without end.
-ROUNDING = 1 / (12 * 255**2)
+# Variance of 8-bit rounding: keeps the map finite for an image whose colours do not vary.
+ROUNDING_VARIANCE = 1 / (12 * 255**2)
 
 
-def recolored(content: Tensor, style: Tensor) -> Tensor:
-    """Return the content under the one linear map of colours that gives it the style's mean and covariance and moves
-    them least: A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2, with A and B the covariances of content and style (Pitié and Kokaram
-    2007, "The linear Monge-Kantorovitch linear colour mapping"; Gatys et al. 2017, section 5.1, transfer colours so,
-    by another such map).
+def match_colors(
+    image: Tensor, to: Tensor, ridge: float = ROUNDING_VARIANCE, floor: float = 0.0, correction: int = 0
+) -> Tensor:
+    """Map an image's colours linearly to the mean and covariance of another image's.
+
+    The map A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2, with A and B the covariances of `image` and `to`, is the optimal
+    transport between two normal distributions: of all maps to these statistics it changes the colours least (Pitié
+    and Kokaram 2007, "The linear Monge-Kantorovitch linear colour mapping"; Gatys et al. 2017, section 5.1, use another
+    map).
 
     Args:
-        content: (B, 3, H, W) in [0, 1].
-        style: (B or 1, 3, H', W') in [0, 1].
+        image: (B, 3, H, W) in [0, 1].
+        to: (B or 1, 3, H', W') in [0, 1].
+        ridge: variance added to both images along every colour axis.
+        floor: least variance of `image` along its principal axes; variation below it counts as noise and is amplified
+            less.
+        correction: of the covariances' divisor, N - correction, as in `torch.cov`.
 
     Returns:
-        (B, 3, H, W), of the content's dtype; not clamped.
+        (B, 3, H, W), not clamped to [0, 1].
     """
-    pixels, colors = content.double().flatten(2), style.double().flatten(2)
-    (middle, spread), (center, wanted) = _colors(pixels), _colors(colors)
-    root, inverse = _power(spread, 0.5), _power(spread, -0.5)
-    change = inverse @ _power(root @ wanted @ root, 0.5) @ inverse
-    return (change @ (pixels - middle) + center).view_as(content).to(content.dtype)
+    source, target = image.flatten(2), to.flatten(2)
+    source_covariance, target_covariance = (_covariance(pixels, ridge, correction) for pixels in (source, target))
+    root, inverse = (_power(source_covariance, exponent, floor) for exponent in (0.5, -0.5))
+    transport = (inverse @ _power(root @ target_covariance @ root, 0.5, 0.0) @ inverse).to(image)
+    moved = transport @ (source - source.mean(2, keepdim=True)) + target.mean(2, keepdim=True)
+    return moved.view_as(image)
 
 
-def _colors(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean, (B, 3, 1), and the covariance, (B, 3, 3), of pixels (B, 3, N)."""
-    middle = pixels.mean(2, keepdim=True)
-    apart = pixels - middle
-    own = torch.eye(pixels.shape[1], dtype=pixels.dtype, device=pixels.device)
-    return middle, apart @ apart.mT / pixels.shape[2] + ROUNDING * own
+def _covariance(pixels: Tensor, ridge: float, correction: int) -> Tensor:
+    """Return the covariance of pixels (B, 3, N) plus a ridge, (B, 3, 3), float64, on the CPU."""
+    # on the CPU because MPS has no float64 and CUDA's eigendecomposition of a 3 x 3 matrix is slower
+    covariance = torch.stack([torch.cov(sample, correction=correction) for sample in pixels.cpu().double()])
+    return covariance + ridge * torch.eye(3, dtype=torch.float64)
 
 
-def _power(matrix: Tensor, exponent: float) -> Tensor:
+def _power(matrix: Tensor, exponent: float, floor: float) -> Tensor:
+    """Return a power of symmetric matrices (B, 3, 3), with eigenvalues below `floor` raised to it."""
     values, vectors = torch.linalg.eigh(matrix)
-    return vectors @ torch.diag_embed(values.clamp_min(0) ** exponent) @ vectors.mT
+    return vectors @ torch.diag_embed(values.clamp_min(floor) ** exponent) @ vectors.mT

@@ -1,18 +1,18 @@
-"""The running average of the image, which is what a run may keep as its picture."""
+"""Running average of the image over the optimiser's steps."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Average(nn.Module):
-    """An exponential moving average of images, free of the weight of its empty start, as Adam's moments are (Kingma
-    and Ba 2015, section 3).
+    """Exponential moving average of images with Adam's bias correction (Kingma and Ba 2015, section 3).
 
-    Steps of a constant size circle around a minimum; their mean lies nearer to it (Polyak and Juditsky 1992).
+    With a constant step size the optimiser oscillates around a minimum, and the average of its iterates is closer to
+    that minimum (Polyak and Juditsky 1992).
 
     Args:
-        decay: the weight of what was before, in [0, 1).
-        like: (B, 3, H, W), an image of the size and device of those to come.
+        decay: weight of the average so far at each update, in [0, 1).
+        like: (B, 3, H, W), an image of the shape, dtype and device to be averaged.
     """
 
     sum: Tensor
@@ -26,10 +26,10 @@ class Average(nn.Module):
 
     @torch.no_grad()
     def add(self, image: Tensor) -> None:
-        """Count another image."""
+        """Add an image (B, 3, H, W)."""
         self.sum.lerp_(image, 1 - self.decay)
         self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
 
     def image(self) -> Tensor:
-        """Return the average of those counted so far; there must be one."""
+        """Return the average, (B, 3, H, W); at least one image must have been added."""
         return self.sum / self.weight

@@ -1,53 +1,89 @@
-"""Statistics of feature maps."""
+"""Gram matrices, channel means and squared distances of feature maps.
 
+All of them are sums over positions, so the sums of an image's parts (bands of rows, say) add up to those of the whole.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-# A target of exactly zero energy (a black image through a network without biases) must not divide by zero.
-TINY = 1e-12
+# Smallest denominator of a relative loss: a black image through a network without biases has features of zero energy.
+EPSILON = 1e-12
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Gram matrix, mean and covariance of the channels of one layer: all that the style losses read.
+
+    Attributes:
+        gram: (B, N, N), the sum over positions, not normalised.
+        mean: (B, N), mean of each channel.
+        covariance: (B, N, N), of the channels over the positions.
+        positions: M, the number of positions summed over; (B, 1, 1) where samples differ in it.
+    """
+
+    gram: Tensor
+    mean: Tensor
+    covariance: Tensor
+    positions: int | Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> "FeatureStatistics":
+        """Measure features (B, N, H, W)."""
+        return cls.from_sums(*moment_sums(features), positions(features))
+
+    @classmethod
+    def from_sums(cls, gram: Tensor, total: Tensor, positions: int) -> "FeatureStatistics":
+        """Compute the statistics from the sums over M positions that `moment_sums` returns."""
+        mean = total / positions
+        return cls(gram, mean, gram / positions - mean.unsqueeze(2) * mean.unsqueeze(1), positions)
+
+    @classmethod
+    def joined(cls, samples: "Sequence[FeatureStatistics]") -> "FeatureStatistics":
+        """Concatenate the statistics of several samples along the batch."""
+        gram, mean, covariance = (
+            torch.cat([getattr(each, name) for each in samples]) for name in ("gram", "mean", "covariance")
+        )
+        counts = torch.cat([torch.as_tensor(each.positions).view(-1, 1, 1).to(gram) for each in samples])
+        return cls(gram, mean, covariance, counts)
 
 
 def moment_sums(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the Gram matrix, (B, N, N), and the sum of each channel, (B, N), of features (B, N, H, W).
+    """Compute the Gram matrix, (B, N, N), and the sum of each channel, (B, N), of features (B, N, H, W).
 
-    G_ij = sum_k F_ik F_jk (Gatys et al. 2016, eq. 3), with F the N filters x M positions of one layer, not normalised.
-    Every caller divides by what its own loss asks for, so the scale is always visible where it is used. Both are sums
-    over positions: those of an image's parts add up. Those of bfloat16 features are float32, and summed in it.
+    G_ij = sum_k F_ik F_jk (Gatys et al. 2016, eq. 3), with F the N filters x M positions of one layer. Neither result
+    is normalised: each loss divides by what its own formula states. bfloat16 features are summed in float32.
     """
-    return _Moments.apply(features.flatten(2))
+    return _MomentSums.apply(features.flatten(2))
 
 
-def moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the Gram matrix, likewise, and the mean of each channel, (B, N)."""
-    gram, total = moment_sums(features)
-    return gram, total / positions(features)
+class _MomentSums(torch.autograd.Function):
+    """F F^T and F 1, with the gradient (G' + G'^T) F + s' 1^T computed as one product.
 
-
-class _Moments(torch.autograd.Function):
-    """F F^T and F 1. The gradient in F is (G' + G'^T) F + s' 1^T: one product that is written once, where autograd
-    takes two, of each half, and adds three tensors of the size of F. It is taken in the precision of F, in which the
-    network goes on with it, and F is kept in no other.
+    Autograd would compute two products and add three tensors of the size of F. The gradient has the dtype of F, and F
+    is saved in that dtype alone.
     """
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(flat)
-        wide = widened(flat)
+        wide = at_least_float32(flat)
         return wide @ wide.mT, wide.sum(2)
 
     @staticmethod
     def backward(ctx: Any, gram: Tensor, total: Tensor) -> Tensor:
         (flat,) = ctx.saved_tensors
         symmetric, total = (gram + gram.mT).to(flat.dtype), total.to(flat.dtype)
-        if flat.stride(1) == 1:  # channels innermost: the gradient must lie as the features do, or adding it is slow
+        if flat.stride(1) == 1:  # channels last: adding a gradient of another memory layout would be slow
             return torch.baddbmm(total.unsqueeze(1), flat.mT, symmetric).mT
         return torch.baddbmm(total.unsqueeze(2), symmetric, flat)
 
 
-def widened(features: Tensor) -> Tensor:
-    """Return features in a precision that sums over positions can be taken in: bfloat16 ones as float32."""
+def at_least_float32(features: Tensor) -> Tensor:
+    """Convert bfloat16 features to float32, which sums over positions need; leave other dtypes as they are."""
     return features.float() if features.dtype == torch.bfloat16 else features
 
 
@@ -57,20 +93,17 @@ def positions(features: Tensor) -> int:
 
 
 def energy(values: Tensor) -> Tensor:
-    """Return the sum of squares of each sample: (B, ...) to (B,)."""
+    """Compute the sum of squares of each sample: (B, ...) to (B,)."""
     return values.flatten(1).square().sum(1)
 
 
 def squared_distance(features: Tensor, target: Tensor) -> Tensor:
-    """Return the sum of squared differences of each sample, (B, N, H, W) to (B,); differentiable in the features.
-
-    Like a Gram matrix it is a sum over positions: those of an image's parts add up.
-    """
+    """Compute the sum of squared differences of each sample, (B, N, H, W) to (B,); differentiable in `features`."""
     return _SquaredDistance.apply(features, target)
 
 
 class _SquaredDistance(torch.autograd.Function):
-    """sum (F - P)^2 with its gradient 2 (F - P): autograd would keep the difference, one more tensor of that size."""
+    """sum (F - P)^2 with its gradient 2 (F - P). Autograd would save the difference: one more tensor of that size."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, target: Tensor) -> Tensor:

@@ -1,5 +1,10 @@
-"""The nearest of many rows, for every row of others: the search behind both kinds of patches."""
+"""Nearest-neighbour search between two sets of rows, by their dot products.
 
+The product of all pairs is never materialised: a C kernel reduces it in registers where it is available; otherwise
+PyTorch computes it in blocks.
+"""
+
+import math
 from collections.abc import Iterator
 
 import torch
@@ -7,47 +12,45 @@ from torch import Tensor
 
 from src.ops.kernels import products
 
-# Rows of either side that are multiplied at a time on a CPU: 4 MiB of float32, which stays in its cache, where written
-# out and read back the products would take as long as they take to compute.
+# Size of a block of products on a CPU: 4 MiB of float32, which stays in the cache.
 ROWS, COLUMNS = 512, 2048
-# On a GPU, and of all columns.
+# On a GPU a block has these rows and all columns.
 ROWS_ON_GPU = 1024
 
 
-def largest_products(rows: Tensor, columns: Tensor) -> Tensor:
-    """Return for each of `rows` (R, D) which of `columns` (C, D) it has the largest product with: (R,)."""
+def argmax_products(rows: Tensor, columns: Tensor) -> Tensor:
+    """Find for each of `rows` (R, D) the index of the one of `columns` (C, D) with the largest dot product: (R,).
+
+    Of equal products the first counts.
+    """
     if products.usable(rows, columns):
-        return products.largest(rows, columns)
-    return torch.cat([_largest(part, columns) for part in rows.split(_at_once(rows))])
+        return products.argmax_products(rows, columns)
+    best = rows.new_full((len(rows),), -torch.inf)
+    index = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
+    for top, left, found in _blocks(rows, columns):
+        part, (values, at) = slice(top, top + len(found)), found.max(1)
+        index[part] = torch.where(values > best[part], at + left, index[part])
+        best[part] = torch.maximum(values, best[part])
+    return index
 
 
-def smallest_products(rows: Tensor, columns: Tensor) -> Tensor:
-    """Return for each of `columns` (C, D) its smallest product with any of `rows` (R, D): (C,)."""
+def min_products(rows: Tensor, columns: Tensor) -> Tensor:
+    """Find for each of `columns` (C, D) its smallest dot product with any of `rows` (R, D): (C,)."""
     if products.usable(rows, columns):
-        return products.smallest(rows, columns)
+        return products.min_products(rows, columns)
     least = rows.new_full((len(columns),), torch.inf)
-    for part in rows.split(_at_once(rows)):
-        for first, found in _products(part, columns):
-            some = least[first : first + found.shape[1]]
-            torch.minimum(some, found.amin(0), out=some)
+    for _, first, found in _blocks(rows, columns):
+        part = least[first : first + found.shape[1]]
+        torch.minimum(part, found.amin(0), out=part)
     return least
 
 
-def _largest(rows: Tensor, columns: Tensor) -> Tensor:
-    found = [(each.max(1), first) for first, each in _products(rows, columns)]
-    values = torch.stack([best.values for best, _ in found])
-    places = torch.stack([best.indices + first for best, first in found])
-    return places.gather(0, values.max(0, keepdim=True).indices)[0]
-
-
-def _products(rows: Tensor, columns: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Yield the number of a first column and the products with some, overwritten by the next."""
-    count = COLUMNS if rows.device.type == "cpu" else len(columns)
-    room = rows.new_empty(len(rows) * min(count, len(columns)))
-    for first in range(0, len(columns), count):
-        some = columns[first : first + count]
-        yield first, torch.mm(rows, some.T, out=room[: len(rows) * len(some)].view(len(rows), len(some)))
-
-
-def _at_once(rows: Tensor) -> int:
-    return ROWS if rows.device.type == "cpu" else ROWS_ON_GPU
+def _blocks(rows: Tensor, columns: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+    """Yield blocks of products with the indices of their first row and column; each overwrites the one before."""
+    height, width = (ROWS, COLUMNS) if rows.device.type == "cpu" else (ROWS_ON_GPU, len(columns))
+    buffer = rows.new_empty(min(height, len(rows)) * min(width, len(columns)))
+    for top in range(0, len(rows), height):
+        for left in range(0, len(columns), width):
+            some, others = rows[top : top + height], columns[left : left + width]
+            shape = (len(some), len(others))
+            yield top, left, torch.mm(some, others.T, out=buffer[: math.prod(shape)].view(shape))

@@ -1,135 +1,122 @@
-"""The colours of a style, and how sharply they change, whatever the network makes of them.
+"""Palette loss: distance between the distributions of colours, and of colour changes, of two images.
 
-A network is blind to some mixtures of colours and to some ripples, and an optimiser finds them: tints that the style
-does not have, and a faint weave over all where the style has flat colour and few edges; both have the variance asked
-for. The sliced Wasserstein distance of order 2 between two clouds of values is zero only where their distributions are
-the same (Bonneel, Rabin, Peyre and Pfister 2015, "Sliced and Radon Wasserstein barycenters of measures", eq. 9):
-along a line through colour space, it is the mean squared difference of the sorted values.
+A network is insensitive to some mixtures of colours and to some high-frequency patterns, and an optimiser exploits
+that: it adds tints that the style does not have, and fine ripples where the style has flat colour and few edges, both
+with the right variance. The sliced Wasserstein distance of order 2 is zero only where two distributions are equal
+(Bonneel, Rabin, Peyre and Pfister 2015, "Sliced and Radon Wasserstein barycenters of measures", eq. 9). Along one
+direction of colour space it is the mean squared difference of the sorted projections.
 """
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 from src.ops.sorting import sort_rows
 
-# The colours of pixels averaged by these factors: small ones would also ask for the style's grain.
-COLOUR_FACTORS = (2, 4, 8)
-# Lines along the edges, the diagonals of the faces and of the whole colour cube: fixed, so that the loss is too.
-COLOUR_LINES = (
+# Colours are compared after averaging over blocks of these sides, px; smaller ones would transfer the style's grain.
+COLOR_BLOCKS = (2, 4, 8)
+# Along the axes, the face diagonals and the space diagonals of the colour cube: fixed, so that the loss is too.
+COLOR_DIRECTIONS = (
     *((1, 0, 0), (0, 1, 0), (0, 0, 1)),
     *((1, 1, 0), (1, -1, 0), (1, 0, 1), (1, 0, -1), (0, 1, 1), (0, 1, -1)),
     *((1, 1, 1), (1, 1, -1), (1, -1, 1), (-1, 1, 1)),
 )
-# The differences of neighbours among pixels averaged by these factors, of brightness and of two opponent colours.
-CHANGE_FACTORS = (1, 2, 4)
-CHANGE_LINES = ((1, 1, 1), (1, -1, 0), (1, 1, -2))
-# Their share beside the colours'. More brings the noise of a scanned style.
-CHANGE_SHARE = 0.5
-# A style of nearly one colour is measured against this spread, in the network's units (about 0.02 of black to white).
-LEAST_SPREAD = 0.1
+# Changes are the differences of neighbouring blocks, of brightness and of two opponent colours.
+CHANGE_BLOCKS = (1, 2, 4)
+CHANGE_DIRECTIONS = ((1, 1, 1), (1, -1, 0), (1, 1, -2))
+# Weight of the changes; that of the colours is 1. A larger one would transfer the noise of a scanned style.
+CHANGE_WEIGHT = 0.5
+# Least standard deviation to divide by, for a style of nearly one colour; about 0.02 of the range from black to white.
+LEAST_DEVIATION = 0.1
 
 
 class Palette:
-    """What the palette loss keeps of the style image.
+    """The distributions of a style image's colours and colour changes.
 
     Args:
-        style: (1, 3, H, W) style image, normalised by the network's statistics.
-        size: height and width of the images to be compared with it, px, at least 8 each.
+        style: (1, 3, H, W), normalised by the network's statistics.
+        size: height and width of the images to compare, px, each at least 8.
     """
 
     def __init__(self, style: Tensor, size: tuple[int, int]) -> None:
-        # kept: made anew, they would be copied to a GPU, which waits for them, in every step
-        colour_lines = F.normalize(style.new_tensor(COLOUR_LINES), dim=1)
-        change_lines = F.normalize(style.new_tensor(CHANGE_LINES), dim=1)
-        self.clouds = [
-            *(_Cloud(style, size, colour_lines, factor, None, 1 / len(COLOUR_FACTORS)) for factor in COLOUR_FACTORS),
+        # made once, because copying them to a GPU at each step would block
+        color_directions = F.normalize(style.new_tensor(COLOR_DIRECTIONS), dim=1)
+        change_directions = F.normalize(style.new_tensor(CHANGE_DIRECTIONS), dim=1)
+        change_weight = CHANGE_WEIGHT / len(CHANGE_BLOCKS) / 2
+        self._parts = [
+            *(_Distribution(style, size, color_directions, b, None, 1 / len(COLOR_BLOCKS)) for b in COLOR_BLOCKS),
             *(
-                _Cloud(style, size, change_lines, factor, axis, CHANGE_SHARE / len(CHANGE_FACTORS) / 2)
-                for factor in CHANGE_FACTORS
+                _Distribution(style, size, change_directions, block, axis, change_weight)
+                for block in CHANGE_BLOCKS
                 for axis in (2, 3)
             ),
         ]
 
     @classmethod
     def joined(cls, palettes: "Sequence[Palette]") -> "Palette":
-        """Return the palettes of several styles, one for each sample of a batch, as one; all for images of one size."""
+        """Concatenate the palettes of several styles along the batch; all must be for images of one size."""
         whole = copy.copy(palettes[0])
-        whole.clouds = [_Cloud.joined(each) for each in zip(*(palette.clouds for palette in palettes), strict=True)]
+        whole._parts = [_Distribution.joined(parts) for parts in zip(*(each._parts for each in palettes), strict=True)]
         return whole
 
-    def loss(self, image: Tensor, sparing: bool = False) -> Tensor:
-        """Return the squared distance of an image (B, 3, H, W) relative to the style's variance: (B,).
+    def loss(self, image: Tensor, recompute: bool = False) -> Tensor:
+        """Compute the sliced Wasserstein distance of an image, relative to the style's variance: (B,).
 
-        It is the mean over lines and factors for the colours, plus a share of the same for their changes.
+        The mean over directions and block sizes for the colours, plus `CHANGE_WEIGHT` times that for their changes.
 
         Args:
-            image: normalised likewise.
-            sparing: differentiate each part as soon as it is known, so that one keeps nothing when the next begins; a
-                gradient of the result is none that can be differentiated again.
+            image: (B, 3, H, W), normalised like the style.
+            recompute: save memory by recomputing each distribution in the backward pass.
         """
-        if sparing:
-            return _OneByOne.apply(image, self.clouds)
-        return torch.stack([cloud.distance(image) for cloud in self.clouds]).sum(0)
+        distances = [
+            checkpoint(part.distance, image, use_reentrant=False, preserve_rng_state=False)
+            if recompute
+            else part.distance(image)
+            for part in self._parts
+        ]
+        return torch.stack(distances).sum(0)
 
 
-class _Cloud:
-    """One cloud of values: of a factor, and of an axis along which neighbours differ, or of the colours themselves."""
+class _Distribution:
+    """The distribution of a style's colours, or of their changes, projected on some directions.
+
+    Args:
+        style: (1, 3, H, W).
+        size: height and width of the images to compare, px.
+        directions: (D, 3), of unit length.
+        block: side of the blocks that are averaged, px.
+        axis: along which neighbouring blocks are subtracted, 2 or 3; None for the colours themselves.
+        weight: of this distribution's distance in the loss.
+    """
 
     def __init__(
-        self, style: Tensor, size: tuple[int, int], lines: Tensor, factor: int, axis: int | None, share: float
+        self, style: Tensor, size: tuple[int, int], directions: Tensor, block: int, axis: int | None, weight: float
     ) -> None:
-        self.lines, self.factor, self.axis, self.share = lines, factor, axis, share
-        rows, columns = (side // factor - (axis == number) for number, side in enumerate(size, 2))
-        theirs = sort_rows(self._values(style))
-        self.sorted = F.interpolate(theirs, rows * columns, mode="linear", align_corners=True)
-        self.spread = self.sorted.var(2, correction=0).mean().clamp_min(LEAST_SPREAD**2)
+        self.directions, self.block, self.axis, self.weight = directions, block, axis, weight
+        rows, columns = (side // block - (axis == number) for number, side in enumerate(size, 2))
+        self.sorted = F.interpolate(
+            sort_rows(self._projected(style)), rows * columns, mode="linear", align_corners=True
+        )
+        self.variance = self.sorted.var(2, correction=0).mean().clamp_min(LEAST_DEVIATION**2)
 
     @classmethod
-    def joined(cls, clouds: "Sequence[_Cloud]") -> "_Cloud":
-        """Return those of several styles as one; its values and its spread are of each sample its own."""
-        whole = copy.copy(clouds[0])
-        whole.sorted = torch.cat([each.sorted for each in clouds])
-        whole.spread = torch.stack([each.spread for each in clouds])
+    def joined(cls, parts: "Sequence[_Distribution]") -> "_Distribution":
+        whole = copy.copy(parts[0])
+        whole.sorted = torch.cat([each.sorted for each in parts])
+        whole.variance = torch.stack([each.variance for each in parts])
         return whole
 
-    def _values(self, image: Tensor) -> Tensor:
-        """Return (B, lines, places)."""
-        pixels = F.avg_pool2d(image, self.factor) if self.factor > 1 else image
-        along = torch.einsum("lc,bchw->blhw", self.lines, pixels)
+    def _projected(self, image: Tensor) -> Tensor:
+        """Return the projections of all blocks, or of their changes, (B, D, positions)."""
+        pixels = F.avg_pool2d(image, self.block) if self.block > 1 else image
+        along = torch.einsum("lc,bchw->blhw", self.directions, pixels)
         return (along if self.axis is None else along.diff(dim=self.axis)).flatten(2)
 
     def distance(self, image: Tensor) -> Tensor:
-        """Return its share of the loss, (B,)."""
-        squares = (sort_rows(self._values(image)) - self.sorted).square()
-        return self.share * squares.mean((1, 2)) / self.spread
-
-
-class _OneByOne(torch.autograd.Function):
-    """The sum of all distances; its gradient is known when it is, and is all that is kept."""
-
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, clouds: list[_Cloud]) -> Tensor:
-        wanted = ctx.needs_input_grad[0]
-        total = image.new_zeros(image.shape[0])
-        collected = torch.zeros_like(image) if wanted else None
-        for cloud in clouds:
-            with torch.set_grad_enabled(wanted):
-                given = image.detach().requires_grad_(wanted)
-                distance = cloud.distance(given)
-                if collected is not None:
-                    collected += torch.autograd.grad(distance.sum(), given)[0]
-            total += distance.detach()
-        ctx.save_for_backward(collected)
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (collected,) = ctx.saved_tensors
-        return gradient.view(-1, 1, 1, 1) * collected, None
+        """Return the weighted distance of images (B, 3, H, W), (B,)."""
+        squares = (sort_rows(self._projected(image)) - self.sorted).square()
+        return self.weight * squares.mean((1, 2)) / self.variance

@@ -1,48 +1,27 @@
-"""Train the embedded backbone: `python -m src.pretrain images=FOLDER`. See --help."""
+"""`python -m src.pretrain images=FOLDER`: train the embedded backbone. See --help."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from src.cli.command import run_command
+from src.cli.help import pretrain_help
+from src.pretrain.config import PretrainConfig
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def train(options: "DictConfig") -> str:
-    """Run one training in the folder that Hydra created; return its status."""
-    from hydra.core.hydra_config import HydraConfig
-
-    from src.cli.errors import job_errors
+def train(options: "DictConfig", folder: Path) -> str:
+    """Run one training in its folder; return its status."""
     from src.config.schema import typed
-    from src.pretrain.config import PretrainConfig
+    from src.pretrain.run import pretrain
 
-    with job_errors(PretrainConfig):
-        config = typed(options, PretrainConfig)
-        from src.pretrain.run import pretrain
-
-        return pretrain(config, Path(HydraConfig.get().runtime.output_dir)).status
+    return pretrain(typed(options, PretrainConfig), folder).status
 
 
 def main() -> None:
-    """Print the help, or run the command through Hydra."""
-    from src.config import schema
-    from src.pretrain.config import PretrainConfig
-
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        from src.cli.help import pretrain_help, show
-
-        show(pretrain_help(PretrainConfig))
-        return
-
-    import hydra
-
-    from src.cli import errors, launchers
-    from src.config import composition
-
-    composition.register()
-    launchers.register("sequential", launchers.SequentialLauncher)
-    with errors.plain_errors(PretrainConfig):
-        hydra.main(config_path=str(schema.CONF), config_name="pretrain", version_base="1.3")(train)()
+    """Run the command."""
+    run_command("pretrain", PretrainConfig, train, lambda: pretrain_help(PretrainConfig))
 
 
 if __name__ == "__main__":

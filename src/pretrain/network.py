@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from src.encoders.pooling import blur_pool
 from src.encoders.registry import VGGSpec
-from src.ops.gram import moments, positions
+from src.ops.gram import moment_sums, positions
 
 EPSILON = 1e-5
 
@@ -80,7 +80,8 @@ class TextureHead(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (B, classes) and the `redundancy` of features (B, C, H, W)."""
         # One product in the precision of the features gives all statistics: features are the largest tensors here.
-        gram, average = moments(features)
+        gram, total = moment_sums(features)
+        average = total / positions(features)
         moment, mean = gram.float() / positions(features), average.float()
         covariance = moment - mean[:, :, None] * mean[:, None, :]
         deviation = (covariance.diagonal(dim1=1, dim2=2).clamp_min(0) + EPSILON).sqrt()

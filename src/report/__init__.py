@@ -1,1 +1,1 @@
-"""What a report consists of: figures, tables of runs, the study beside them, and the page."""
+"""Reports of runs: figures, tables, the comparison with the published record, and the page."""

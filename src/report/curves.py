@@ -1,60 +1,73 @@
-"""How the losses of a run went, read from its `metrics.csv`; from its captures where it logged none."""
+"""The losses of a run over its steps, from `metrics.csv`, or from its captures where that was not written."""
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.report.runs import Run
 from src.tracking import names as keys
 from src.tracking.csv_logger import METRICS
-from src.tracking.record import RunRecord
+
+PREFIX = "loss/"
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Losses at steps: the total is weighted, those of the layers are not. NaN where a number is not known."""
+    """Losses at steps: the total, weighted, and each term, unweighted, by its name without `loss/`. NaN: not known."""
 
     steps: list[int]
     seconds: list[float]
     total: list[float]
-    layers: dict[str, list[float]]
+    terms: dict[str, list[float]]
 
 
-def read(folder: Path, record: RunRecord, most: int) -> Curve | None:
-    """Return the losses of a run at `most` steps at most; None where nothing was logged and nothing captured.
+def read(run: Run, most: int, warn: Callable[[str], None]) -> Curve | None:
+    """Return the losses of a run at `most` steps at most, evenly spaced on a logarithmic axis, both ends included.
 
-    The steps lie as dense on a logarithmic axis as there are; both ends are among them.
+    None where nothing was logged or captured. A file that cannot be read is left out with a warning.
     """
-    rows = _logged(folder / METRICS, most) or list(_captured(record))
+    rows: list[dict[str, float]] = []
+    path = run.folder / METRICS
+    try:
+        if path.is_file():
+            rows = _logged(path, most)
+    except (OSError, ValueError, csv.Error) as error:
+        warn(f"{path} is left out: {error}")
+    rows = rows or list(_captured(run))
     if not rows:
         return None
-    taps = [tap for tap in record.style_layers if any(keys.layer_key(tap) in row for row in rows)]
-    steps = [int(row["step"]) for row in rows]
-    seconds = [row.get(keys.SECONDS, math.nan) for row in rows]
+    names = dict.fromkeys(name for row in rows for name in row if name.startswith(PREFIX) and name != keys.TOTAL)
     return Curve(
-        steps,
-        seconds if not all(map(math.isnan, seconds)) else _between_captures(steps, record),
+        [int(row["step"]) for row in rows],
+        [row.get(keys.SECONDS, math.nan) for row in rows],
         [row[keys.TOTAL] for row in rows],
-        {tap: [row.get(keys.layer_key(tap), math.nan) for row in rows] for tap in taps},
+        {name.removeprefix(PREFIX): [row.get(name, math.nan) for row in rows] for name in names},
     )
 
 
 def _logged(path: Path, most: int) -> list[dict[str, float]]:
-    """Return rows of a metrics file that hold a step and a loss; a line cut by a kill is left out."""
-    try:
-        with path.open(newline="", errors="replace") as file:
-            lines = csv.reader(file)
-            head = next(lines, [])
-            whole = [line for line in lines if len(line) == len(head)]
-    except (OSError, csv.Error):
-        return []
-    rows = (_numbers(head, whole[at]) for at in _spread(len(whole), most))  # numbers of all would take long
-    return [row for row in rows if {"step", keys.TOTAL} <= row.keys()]
+    """Return the rows that hold a step and a loss; a line cut by a kill is skipped.
+
+    Raises:
+        ValueError: the file is not text, or a step is not a whole number.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = csv.reader(file)
+        head = next(lines, [])
+        whole = [line for line in lines if len(line) == len(head)]
+    if whole and "step" not in head:
+        raise ValueError("it has no column step")
+    rows = [_numbers(head, whole[at]) for at in _spread(len(whole), most)]
+    for row in rows:
+        if not (0 <= row.get("step", math.nan) < 2**63 and row["step"] == int(row["step"])):
+            raise ValueError("a step is not a whole number")
+    return [row for row in rows if keys.TOTAL in row]
 
 
 def _spread(count: int, most: int) -> Iterable[int]:
-    """Return places among `count`, at most that many, growing apart; both ends are among them."""
+    """Return at most `most` indices below `count`, with growing gaps, both ends included."""
     if count <= most:
         return range(count)
     return sorted({round(math.expm1(at * math.log1p(count - 1) / (most - 1))) for at in range(most)})
@@ -72,32 +85,10 @@ def _numbers(head: Sequence[str], line: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def _captured(record: RunRecord) -> Iterable[dict[str, float]]:
-    if record.initial_loss is not None and all(capture.step for capture in record.captures):
-        yield {"step": 0, keys.TOTAL: record.initial_loss, keys.SECONDS: 0.0}
-    for capture in record.captures:
-        if capture.loss_total is not None:  # not finite: null in the file
-            seconds = math.nan if capture.seconds is None else capture.seconds
-            layers = {keys.layer_key(tap): value for tap, value in capture.layers.items() if value is not None}
-            yield {"step": capture.step, keys.TOTAL: capture.loss_total, keys.SECONDS: seconds, **layers}
-
-
-def _between_captures(steps: Sequence[int], record: RunRecord) -> list[float]:
-    """Return the time of each step, in proportion between the captures, whose time the record has.
-
-    For files of before the time was logged.
-    """
-    known = [(each.step, each.seconds) for each in record.captures if each.seconds is not None]
-    known = sorted({0: 0.0, **dict(known)}.items())
-    found = []
-    for step in steps:
-        before = max((each for each in known if each[0] <= step), default=known[0])
-        after = min((each for each in known if each[0] > step), default=None)
-        if step == before[0]:
-            found.append(before[1])
-        elif after is None:
-            found.append(math.nan)
-        else:
-            share = (step - before[0]) / (after[0] - before[0])
-            found.append(before[1] + share * (after[1] - before[1]))
-    return found
+def _captured(run: Run) -> Iterable[dict[str, float]]:
+    captures = [capture for capture in run.record.captures if "total" in capture.losses]
+    if run.record.initial_loss is not None and all(capture.step for capture in captures):
+        yield {"step": 0, keys.TOTAL: run.record.initial_loss, keys.SECONDS: 0.0}
+    for capture in captures:
+        losses = {PREFIX + name: value for name, value in capture.losses.items()}
+        yield {"step": capture.step, keys.SECONDS: math.nan if capture.seconds is None else capture.seconds, **losses}

@@ -1,115 +1,163 @@
-"""Figures of pictures. Figure 2 of the study: a row per run, its two images, and the picture on its way. And a grid of
-contents and styles.
-
-Nothing is downloaded and nothing measured. Heavy libraries are imported when a figure is drawn.
-"""
+"""Figures of images: the study's Figure 2, contents against styles, and the values of swept options side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.common.tables import number, plain_text
-from src.report.labels import Run, label, percent, shared_places, varying
-from src.report.pictures import Pictures
-from src.report.sheet import CELL, DARK, GAP, HEAD, LINE, MARGIN, SOFT, TEXT, TITLE, Sheet, shorten, width_of
-from src.tracking.record import Capture, RunRecord
+from src.common.tables import number
+from src.report.options import PAIR, heading, label_of
+from src.report.runs import Run, alike, shared_places, values_of, varying
+from src.report.sheet import CELL, DARK, GAP, HEAD, LINE, MARGIN, SOFT, TEXT, TITLE, Sheet, inside, shorten, width_of
+from src.report.thumbnails import Thumbnails, shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-ROWS, CAPTURES = 12, 6  # at most, in one figure
-LABEL = 190  # room for what sets a row apart, px
-LOWEST, HIGHEST = 0.5, 1.35  # height of a row, in cells: a panorama or a tower is made smaller within it
-
-
-def shown(record: RunRecord) -> list[Capture]:
-    """Return the captures that a row has room for, evenly chosen, the last among them."""
-    captures, last = record.captures, len(record.captures) - 1
-    if last < CAPTURES:
-        return captures
-    return [captures[round(at * last / (CAPTURES - 1))] for at in range(CAPTURES)]
+ROWS = 12  # of a figure at most
+VALUES = 8  # of an option in a figure at most
+LABEL = 190  # room for the labels of a row, px
+LOWEST, HIGHEST = 0.5, 1.35  # height of a row, in cells
+LARGE = 2 * CELL  # size that the image of a cell is read at, px
 
 
 @dataclass
 class Cell:
-    """A picture and the lines below it."""
+    """An image and the lines below it; a card with the name replaces an image that cannot be shown."""
 
     image: "Image | None"
-    name: str  # on the card that stands for a picture that cannot be had
+    name: str
     lines: list[str]
-
-
-def source(kind: str, record: RunRecord, pictures: Pictures) -> Cell:
-    name = plain_text(getattr(record, kind))
-    return Cell(pictures.source(kind, record), name, [name.replace("_", " ")])
-
-
-def _sources(kind: str, runs: Sequence[Run], pictures: Pictures) -> dict[str, Cell]:
-    """Return the image of each name, in order; that of the first run where several have the name."""
-    first = {getattr(record, kind): record for _, record in reversed(runs)}
-    return {name: source(kind, first[name], pictures) for name in sorted(first)}
-
-
-def _row(run: Run, places: Sequence[str | None], pictures: Pictures) -> list[Cell]:
-    folder, record = run
-    cells = [source(kind, record, pictures) for kind in ("content", "style")]
-    for at, capture in enumerate(shown(record)):
-        place = "" if places[at] else f"{percent(capture, record)}:  "
-        lines = [f"{place}loss {number(capture.loss_total)}"]
-        cells.append(Cell(pictures.capture(folder / capture.file), Path(capture.file).name, lines))
-    measured = [f"SSIM {record.ssim:.3f}"] if record.ssim is not None else []
-    measured += [f"{number(record.it_per_s)} it/s"] if record.it_per_s is not None else []
-    cells[-1].lines.append("  ·  ".join(measured))
-    return cells
-
-
-def _height(cells: Sequence[Cell]) -> int:
-    """Return how high a row is: as the first of these pictures, within bounds."""
-    sizes = [cell.image.size for cell in cells if cell.image]
-    return round(CELL * min(max(sizes[0][1] / sizes[0][0] if sizes else 1.0, LOWEST), HIGHEST))
-
-
-def _put(cell: Cell, sheet: Sheet, x: int, y: int, tall: int) -> None:
-    """Put a picture with its lines below it on a sheet."""
-    sheet.paste(cell.image, cell.name, x, y, CELL, tall)
-    for at, line in enumerate(cell.lines):
-        sheet.write(x + CELL / 2, y + tall + (at + 0.85) * LINE, shorten(line, CELL), color=DARK if at == 0 else SOFT)
 
 
 @dataclass
 class Row:
-    """Pictures of a row, None for a place without one, and the lines before them."""
+    """Cells of a row, None for an empty one, and the lines to the left of them."""
 
     lines: list[str]
     cells: list[Cell | None]
 
 
-def draw(runs: Sequence[Run], names: Sequence[str], pictures: Pictures) -> bytes:
-    """Return a figure of runs that have captures, as PNG.
+def figure_2(runs: Sequence[Run], names: Sequence[str], images: Thumbnails) -> bytes:
+    """Return the study's Figure 2 as JPEG: a row a run, with content, style, and the captures.
 
     Args:
-        runs: its rows, `ROWS` of them at most.
-        names: the settings that tell the rows apart, as `varying` gives them for all runs of the report.
-        pictures: where they come from.
+        runs: at most `ROWS` runs, each with captures.
+        names: the options that label a row.
+        images: of all runs.
     """
-    places = shared_places([[percent(each, record) for each in shown(record)] for _, record in runs])
-    heads = ["content", "style", *(place or f"capture {at}" for at, place in enumerate(places, start=1))]
-    return lay(heads, [Row(label(run[1], names), [*_row(run, places, pictures)]) for run in runs])
+    places = shared_places([[run.place(each) for each in shown(run)] for run in runs])
+    heads = [*PAIR, *(place or f"capture {at}" for at, place in enumerate(places, start=1))]
+    return lay_out(heads, [Row(run.label(names), _on_its_way(run, places, images)) for run in runs])
 
 
-def lay(heads: Sequence[str], rows: Sequence[Row]) -> bytes:
-    """Return rows of pictures under their heads, the first of them content and style, as PNG."""
+def _on_its_way(run: Run, places: Sequence[str | None], images: Thumbnails) -> list[Cell | None]:
+    captures = []
+    for place, capture in zip(places, shown(run), strict=False):
+        where = "" if place else f"{run.place(capture)}:  "
+        image = images.read(images.capture(run, capture), LARGE)
+        lines = [f"{where}loss {number(capture.losses.get('total'))}"]
+        captures.append(Cell(image, Path(capture.file).name, lines))
+    record = run.record
+    measured = [f"SSIM {record.ssim:.3f}"] if record.ssim is not None else []
+    measured += [f"{number(record.it_per_s)} it/s"] if record.it_per_s is not None else []
+    captures[-1].lines.append("  ·  ".join(measured))
+    return [*(_source(kind, run, images) for kind in PAIR), *captures]
+
+
+def grid(runs: Sequence[Run], images: Thumbnails) -> tuple[bytes, str] | None:
+    """Return results by content (down) and style (across) as JPEG, with a caption.
+
+    Of the largest group of runs that differ in nothing but their pair. None without several contents and styles, or
+    with several runs of a pair.
+    """
+    chosen = alike(runs, ())
+    by_pair = {run.pair: run for run in chosen}
+    if len(by_pair) < len(chosen) or any(len(values_of(kind, chosen)) < 2 for kind in PAIR):
+        return None
+    first = {name: run for run in reversed(chosen) for name in run.pair}
+    contents, styles = (values_of(kind, chosen) for kind in PAIR)
+    rows = [Row([], [None, *(_source("style", first[style], images) for style in styles)])]
+    for content in contents:
+        found = [by_pair.get((content, style)) for style in styles]
+        cells = [_last(run, images, measured=False) if run else None for run in found]
+        rows.append(Row([], [_source("content", first[content], images), *cells]))
+    return lay_out([""] * (1 + len(styles)), rows), f"Contents down, styles across{_which(chosen, runs)}."
+
+
+def sweep(runs: Sequence[Run], images: Thumbnails) -> tuple[bytes, str] | None:
+    """Return results by the values of one or two swept options as JPEG, with a caption.
+
+    The options are the first two that differ and have at most `VALUES` values; the runs agree in all others. With two,
+    one goes down and one across, in a block of rows for each pair; with one, a row is a pair. None without any.
+    """
+    names = [name for name in varying(runs) if 1 < len(values_of(name, runs)) <= VALUES][:2]
+    chosen = alike(runs, names)
+    axes = [name for name in names if len(values_of(name, chosen)) > 1]
+    if not axes:
+        return None
+    down, across = axes if len(axes) == 2 else (None, axes[0])
+    left = values_of(down, chosen) if down else [""]
+    places = {(run.pair, run.value_of(down) if down else "", run.value_of(across)): run for run in chosen}
+    pairs = list(dict.fromkeys(run.pair for run in chosen))
+    drawn = pairs[: max(1, ROWS // len(left))]
+    rows = []
+    for pair in drawn:
+        first = next(run for run in chosen if run.pair == pair)
+        sources: list[Cell | None] = [_source(kind, first, images) for kind in PAIR]
+        for value in left:
+            found = [places.get((pair, value, column)) for column in values_of(across, chosen)]
+            cells = [_last(run, images, measured=True) if run else None for run in found]
+            rows.append(Row([label_of(down, value)] if down else [], [*sources, *cells]))
+            sources = [None, None]  # only once a block
+    words = " against ".join(map(heading, axes))
+    some = f" Of {len(pairs)} pairs the first {len(drawn)}." if len(drawn) < len(pairs) else ""
+    twice = " Of runs with the same options the last one is shown." if len(places) < len(chosen) else ""
+    heads = [*PAIR, *(label_of(across, value) for value in values_of(across, chosen))]
+    return lay_out(heads, rows), f"{words[0].upper()}{words[1:]}{_which(chosen, runs)}.{some}{twice}"
+
+
+def _which(chosen: Sequence[Run], runs: Sequence[Run]) -> str:
+    """Return the options that set the chosen runs apart from the others, for a caption."""
+    fixed = [name for name in varying(runs) if len(values_of(name, chosen)) == 1]
+    labels = ", ".join(label_of(name, chosen[0].value_of(name)) for name in fixed)
+    return f"; the {len(chosen)} of {len(runs)} runs with {labels}" if labels else ""
+
+
+def _source(kind: str, run: Run, images: Thumbnails) -> Cell:
+    """Return a run's content or style image, in the aspect ratio that the run gave it."""
+    name, record = getattr(run, kind), run.record
+    image = images.read(images.source(kind, run), LARGE)
+    if image and kind == "content" and record.width and record.height:
+        image = image.resize(inside((record.width, record.height), LARGE, LARGE))
+    elif image and record.options.fit == "squash":
+        image = image.resize((LARGE, LARGE))
+    return Cell(image, name, [name.replace("_", " ")])
+
+
+def _last(run: Run, images: Thumbnails, *, measured: bool) -> Cell:
+    record, capture = run.record, run.record.captures[-1]
+    lines = [f"SSIM {record.ssim:.3f}"] if measured and record.ssim is not None else []
+    if measured and record.patch_distance is not None:
+        lines.append(f"patch distance {number(record.patch_distance)}")
+    return Cell(images.read(images.capture(run, capture), LARGE), capture.file, [*lines, *run.label(())])
+
+
+def lay_out(heads: Sequence[str], rows: Sequence[Row]) -> bytes:
+    """Return rows of cells under their heads as JPEG."""
     labels = [[shorten(line, LABEL) for line in row.lines] for row in rows]
     heights = [_height([cell for cell in row.cells[2:] + row.cells[:1] if cell]) for row in rows]
     left = MARGIN + round(max((width_of(line) + 2 * GAP for lines in labels for line in lines), default=0))
-    width = left + len(heads) * (CELL + GAP) - GAP + MARGIN
-    deep = [max(tall + 3 * LINE, (len(lines) + 1) * LINE) for tall, lines in zip(heights, labels, strict=True)]
-    sheet = Sheet(width, MARGIN + HEAD + sum(deep) - LINE // 2)
+    below = [LINE * max((len(cell.lines) for cell in row.cells if cell), default=0) for row in rows]
+    deep = [
+        max(tall + under + LINE, (len(lines) + 1) * LINE)
+        for tall, under, lines in zip(heights, below, labels, strict=True)
+    ]
+    top = MARGIN + (HEAD if any(heads) else 0)
+    sheet = Sheet(left + len(heads) * (CELL + GAP) - GAP + MARGIN, top + sum(deep))
     for at, head in enumerate(heads):
-        text = shorten(head, CELL * TEXT / TITLE)  # measured as text, written as a title
+        text = shorten(head, CELL * TEXT / TITLE)  # `shorten` measures at the size TEXT
         sheet.write(left + at * (CELL + GAP) + CELL / 2, MARGIN + HEAD / 2, text, TITLE)
-    top = MARGIN + HEAD
     for row, lines, tall, step in zip(rows, labels, heights, deep, strict=True):
         for at, line in enumerate(lines):
             sheet.write(MARGIN, top + max(0, tall - len(lines) * LINE) / 2 + (at + 0.75) * LINE, line, ha="left")
@@ -117,39 +165,16 @@ def lay(heads: Sequence[str], rows: Sequence[Row]) -> bytes:
             if cell:
                 _put(cell, sheet, left + at * (CELL + GAP), top, tall)
         top += step
-    return sheet.png()
+    return sheet.jpeg()
 
 
-def is_grid(runs: Sequence[Run]) -> bool:
-    """Return whether runs are several contents in several styles, each pair once at most, and alike in all else."""
-    records = [record for _, record in runs]
-    pairs = {(record.content, record.style) for record in records}
-    several = all(len(set(names)) > 1 for names in zip(*pairs, strict=True))
-    return len(pairs) == len(runs) > 0 and several and not varying(records)
+def _height(cells: Sequence[Cell]) -> int:
+    """Return the height of a row, px: that of its first image at the width of a cell, within bounds."""
+    sizes = [cell.image.size for cell in cells if cell.image]
+    return round(CELL * min(max(sizes[0][1] / sizes[0][0] if sizes else 1.0, LOWEST), HIGHEST))
 
 
-def draw_grid(runs: Sequence[Run], pictures: Pictures) -> bytes:
-    """Return the last pictures of runs, contents down, styles across, as PNG; a pair that is missing has no picture.
-
-    Args:
-        runs: as `is_grid` asks for, each with captures.
-        pictures: where they come from.
-    """
-    by_pair = {(record.content, record.style): (folder, record) for folder, record in runs}
-    contents, styles = (_sources(kind, runs, pictures) for kind in ("content", "style"))
-    heights = [_height([cell]) for cell in contents.values()]
-    head = max(_height([cell]) for cell in styles.values())
-    step = CELL + GAP
-    top = MARGIN + head + 2 * LINE
-    sheet = Sheet(2 * MARGIN + (len(styles) + 1) * step - GAP, top + sum(heights) + len(heights) * LINE * 2)
-    for across, cell in enumerate(styles.values(), start=1):
-        _put(cell, sheet, MARGIN + across * step, MARGIN, head)
-    for (content, cell), tall in zip(contents.items(), heights, strict=True):
-        _put(cell, sheet, MARGIN, top, tall)
-        for across, style in enumerate(styles, start=1):
-            if run := by_pair.get((content, style)):
-                folder, record = run
-                picture = pictures.capture(folder / record.captures[-1].file)
-                _put(Cell(picture, f"{content} {style}", label(record, ())), sheet, MARGIN + across * step, top, tall)
-        top += tall + 2 * LINE
-    return sheet.png()
+def _put(cell: Cell, sheet: Sheet, x: int, y: int, tall: int) -> None:
+    sheet.paste(cell.image, cell.name, x, y, CELL, tall)
+    for at, line in enumerate(cell.lines):
+        sheet.write(x + CELL / 2, y + tall + (at + 0.85) * LINE, shorten(line, CELL), color=DARK if at == 0 else SOFT)

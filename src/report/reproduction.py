@@ -1,24 +1,26 @@
-"""The command that makes a run again: the names of its options, and each value that they do not say."""
+"""The command that repeats a run: the names of its configuration groups, and each value that these do not imply."""
 
 import re
 import shlex
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from src.common.errors import InputError
 from src.config.identity import NON_IDENTITY_FIELDS
-from src.config.schema import RunConfig, group_names, plain, typed
+from src.config.schema import RunConfig, group_names, plain
+from src.report.options import PAIR, flatten, unknown_options, with_ratio
 from src.tracking.record import RunRecord
 
-PICTURES = ("content", "style")
 GROUPS = ("layers", "loss", "backbone", "init", "optimizer", "schedule")
-# What conf/ takes from another option: to say the one is not to leave the other.
+# Options whose default in conf/ is another option: a command that sets the one must set the other too.
 FOLLOWS = {"loss.content_tap": "layers.content"}
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
 _OTHERWISE = re.compile(r"null|true|false|yes|no|on|off|nan|inf", re.IGNORECASE)
 
 
 def command(record: RunRecord) -> str:
-    """Return the command of a run, for a shell. Where it runs and who watches is left to its reader.
+    """Return the shell command that repeats a run, without its trainer and logger.
 
     Raises:
         InputError: the configuration has options that this version does not know.
@@ -26,14 +28,18 @@ def command(record: RunRecord) -> str:
     return shlex.join(["python", "-m", "src.train", *overrides(record)])
 
 
+def try_command(record: RunRecord) -> str | None:
+    """Return the command that repeats a run, or None where its options are of another version."""
+    try:
+        return command(record)
+    except InputError:
+        return None
+
+
 def overrides(record: RunRecord) -> list[str]:
-    """Return what Hydra is told of a run: two pictures, other groups of options, single values; raises as `command`."""
-    config, default = _whole(record.config), _default()
-    pictures = {kind: _name(kind, config, "file") for kind in PICTURES}
-    groups = {group: _name(group, config, default[group]["name"]) for group in GROUPS}
-    said = {group: name for group, name in groups.items() if name != default[group]["name"]}
-    base = {**_composed(tuple(f"{group}={name}" for group, name in groups.items()))}
-    base |= {kind: _picture(kind, name) for kind, name in pictures.items()}
+    """Return the Hydra overrides of a run: its pair, other groups, then single values; raises as `command`."""
+    config = _checked(record)
+    base = _base(config)
     changes: dict[str, str] = {}
     for key in base:
         if key not in NON_IDENTITY_FIELDS:
@@ -42,7 +48,18 @@ def overrides(record: RunRecord) -> list[str]:
         if key in changes:
             group, _, leaf = follower.partition(".")
             changes[follower] = f"{follower}={_value(config[group][leaf])}"
-    return [*(f"{group}={name}" for group, name in (pictures | said).items()), *changes.values()]
+    pair = [f"{kind}={base[kind]['name']}" for kind in PAIR]
+    groups = {group: _name(group, config, _default()[group]["name"]) for group in GROUPS}
+    chosen = [f"{group}={name}" for group, name in groups.items() if name != _default()[group]["name"]]
+    return [*pair, *chosen, *changes.values()]
+
+
+def implied_options(record: RunRecord, options: Mapping[str, Any]) -> frozenset[str]:
+    """Return which of a run's options (as `options_of` gives them) follow from the names of its groups."""
+    given = with_ratio(flatten(_base(plain(record.options))))
+    return frozenset(
+        name for name, value in options.items() if name in given and given[name] == value and not name.endswith(".name")
+    )
 
 
 @cache
@@ -50,19 +67,22 @@ def _default() -> dict[str, Any]:
     return plain(RunConfig())
 
 
-def _whole(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration with all options; those that its version did not know are at their defaults.
+def _checked(record: RunRecord) -> dict[str, Any]:
+    """Return the whole configuration; options that it lacks, being of an older version, have their defaults.
 
-    Only one with others than these is checked, which takes long; raises as `command`.
+    Raises:
+        InputError: it has options that this version does not know.
     """
-    known, whole = _default(), {**_default(), **config}
-    for name, part in whole.items():
-        default = known.get(name)
-        if isinstance(part, dict) and isinstance(default, dict) and part.keys() <= default.keys():
-            whole[name] = default | part
-        elif isinstance(part, dict) or isinstance(default, dict):
-            return plain(typed(config))
-    return whole if whole.keys() == known.keys() else plain(typed(config))
+    if unknown := unknown_options(record):
+        raise InputError(f"this version does not know the options {', '.join(unknown)}")
+    return plain(record.options)
+
+
+def _base(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration that the names of a run's images and groups alone compose to."""
+    names = {group: _name(group, config, _default()[group]["name"]) for group in GROUPS}
+    pictures = {kind: _picture(kind, _name(kind, config, "file")) for kind in PAIR}
+    return {**_composed(tuple(f"{group}={name}" for group, name in names.items())), **pictures}
 
 
 @cache
@@ -80,13 +100,13 @@ def _picture(kind: str, name: str) -> dict[str, Any]:
 
 
 def _name(group: str, config: dict[str, Any], otherwise: str) -> str:
-    """Return the name in conf/ of a part of a configuration; the other one where it has none there."""
+    """Return the name of a group's file under conf/, or `otherwise` where the name has no file."""
     name = config[group]["name"]
     return name if name in group_names(group) else otherwise
 
 
 def _changes(key: str, base: Any, wanted: Any) -> dict[str, str]:
-    """Return the overrides, by key, that make one value of another."""
+    """Return the overrides, by key, that turn the value `base` into `wanted`."""
     if isinstance(base, dict) and isinstance(wanted, dict):
         found = {f"~{key}.{name}": f"~{key}.{name}" for name in base if name not in wanted}
         for name, value in wanted.items():

@@ -1,10 +1,9 @@
-"""A white sheet that pictures, lines of text and axes are put on, saved as PNG: what figures are drawn with.
+"""A white sheet for images, lines of text and axes; all figures are drawn on one.
 
-Lengths are pixels, places are counted from the upper left corner. Heavy libraries are imported when one is begun.
+Lengths are in pixels, positions from the upper left corner. Matplotlib is imported when a sheet is made.
 """
 
 import io
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,12 +17,11 @@ if TYPE_CHECKING:
 DPI = 150
 CELL, GAP, MARGIN, LINE, HEAD = 236, 10, 20, 21, 30
 TEXT, TITLE = 7.5, 8.5  # points
-MARKS = 7  # on an axis at most
 DARK, SOFT, CARD = "#1a1a1a", "#6b6b6b", "#ececec"
 
 
 class Sheet:
-    """A sheet of a width and a height."""
+    """A sheet of a width and a height, px."""
 
     def __init__(self, width: int, height: int) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -34,13 +32,13 @@ class Sheet:
         self.canvas = FigureCanvasAgg(self.figure)
 
     def write(self, x: float, y: float, text: str, size: float = TEXT, **more: Any) -> None:
-        """Write a line, its base line at y, centred at x unless told otherwise, in the terms of matplotlib."""
+        """Write a line of text with its baseline at y, centred at x; `more` are properties of matplotlib's Text."""
         # parse_math: a name may hold dollar signs
         style = {"color": DARK, "ha": "center", "va": "baseline", "fontproperties": _font(size), **more}
         self.figure.text(x / self.width, 1 - y / self.height, text, parse_math=False, usetex=False, **style)
 
     def paste(self, image: "Image | None", name: str, x: int, y: int, width: int, height: int) -> None:
-        """Put a picture in the middle of a place, as large as it fits; without one, a card with its name."""
+        """Draw an image in the middle of a box, as large as fits; without one, a grey card with its name."""
         import numpy as np
         from PIL import Image
 
@@ -53,7 +51,7 @@ class Sheet:
             self.write(x + width / 2, y + height / 2, shorten(name, width - 4 * GAP), color=SOFT)
 
     def axes(self, x: float, y: float, width: float, height: float, across: str = "", up: str = "") -> Any:
-        """Return matplotlib's axes in a place, with what they are called below and above them."""
+        """Return matplotlib axes in a box, with the x label below them and the y label above them."""
         place = (x / self.width, 1 - (y + height) / self.height, width / self.width, height / self.height)
         axes = self.figure.add_axes(place)
         axes.spines[["top", "right"]].set_visible(False)
@@ -66,50 +64,52 @@ class Sheet:
         return axes
 
     def png(self) -> bytes:
-        """Return what is on it."""
-        answer = io.BytesIO()
+        """Return the sheet as PNG, for charts."""
+        data = io.BytesIO()
         with _any_script():
-            self.canvas.print_png(answer, pil_kwargs={"compress_level": 4})  # twice as fast, hardly larger
-        return answer.getvalue()
+            self.canvas.print_png(data, pil_kwargs={"compress_level": 4})  # twice as fast, hardly larger
+        return data.getvalue()
+
+    def jpeg(self) -> bytes:
+        """Return the sheet as JPEG, for photographs: a tenth of the PNG."""
+        data = io.BytesIO()
+        with _any_script():
+            self.canvas.print_jpg(data, pil_kwargs={"quality": 90, "subsampling": 0})
+        return data.getvalue()
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Return round numbers for a logarithmic axis, as dense as can be read: decades, 1-2-5, or closer."""
-    from matplotlib.ticker import MaxNLocator
+    """Return round numbers for a logarithmic axis: decades, 1-2-5, or evenly spaced ones below a factor of eight."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
-    if not high > low * (1 + 1e-6):  # one number alone
+    if not high > low * (1 + 1e-6):  # a single value
         return [float(f"{low:.3g}")]
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1, 1.5, 2, 3, 4, 5, 6, 7, 8), (1, 2, 5), (1,)):
-        found = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
-        if len(found) <= MARKS:
-            break
-    else:
-        found = found[:: math.ceil(len(found) / MARKS)]
-    return found if len(found) > 2 else [each for each in MaxNLocator(4).tick_values(low, high) if low <= each <= high]
+    subs = [1.0, 2.0, 5.0] if high < 300 * low else [1.0]
+    locator = MaxNLocator(6) if high < 8 * low else LogLocator(subs=subs, numticks=7)
+    return [float(each) for each in locator.tick_values(low, high) if low <= each <= high]
 
 
 def mark(axis: Any, low: float, high: float, zero: bool = False) -> None:
-    """Put round numbers on a logarithmic axis of matplotlib's that shows values of these bounds; 0 where it has one."""
+    """Set round ticks on a logarithmic matplotlib axis from `low` to `high`, and one at 0 if `zero`."""
     axis.set_ticks([*([0.0] if zero else []), *ticks(low, high)], minor=False)
     axis.set_ticks([], minor=True)
     axis.set_major_formatter(lambda value, _: f"{value:.6g}")
 
 
 def inside(size: Sequence[int], width: float, height: float) -> tuple[int, int]:
-    """Return the size of a picture made to fit, its aspect kept."""
+    """Return the size of an image scaled to fit into a box, its aspect ratio kept."""
     scale = min(width / size[0], height / size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def width_of(text: str) -> float:
-    """Return how wide a line is."""
+    """Return the width of a line of text, px."""
     with _any_script():
         return _renderer().get_text_width_height_descent(text, _font(TEXT), False)[0]
 
 
 def shorten(text: str, room: float) -> str:
-    """Return a line made to fit: from the middle, since beginnings and ends are what tells names apart."""
+    """Return a line cut to fit a width, from the middle: names differ at their beginnings and ends."""
     short, left = text, len(text)
     while width_of(short) > room and left > 2:
         left -= 1
@@ -128,7 +128,7 @@ def _any_script() -> Iterator[None]:
 def _font(size: float) -> "FontProperties":
     from matplotlib.font_manager import FontProperties
 
-    # the font that comes with matplotlib: the same figure on every machine
+    # ships with matplotlib, so that figures are the same on every machine
     return FontProperties(family=["DejaVu Sans"], size=size)
 
 

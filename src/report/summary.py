@@ -1,62 +1,225 @@
-"""`report.md` and the table of runs: what the records say, in text."""
+"""Tables of a report, and `report.md`, which shows them all."""
 
 import os
 import urllib.parse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
-from src.common.tables import cell, number, title, to_markdown
-from src.report import comparison
-from src.report.labels import Run, percent, shared_places
+from src.common.tables import Table, cell, number, plain_text, title, to_markdown
+from src.report.charts import speed_group
+from src.report.options import PAIR, TRIAL, heading
+from src.report.reproduction import try_command
+from src.report.runs import Run, shared_places, values_of, varying
+from src.tracking.record import RunRecord
 
-CAPTURED = ("step", "loss_total", "loss_content", "loss_style", "ssim")
-# The columns of report.md: what a run was, its captures, what came of it. `OFTEN_SAME`: a column where it is not.
-WHAT: tuple[str, ...] = ("status", "content", "style", "layers", "content_layer", "loss", "alpha", "beta", "backbone")
-WHAT += ("weights", "optimizer", "step", "steps", "edge", "init")
-OFTEN_SAME = ("lr", "pool", "tv", "fit", "seed", "precision", "device")
-RESULT: tuple[str, ...] = ("loss_decay", "ssim", "ssim_published", "gradient_ssim", "patch_distance", "gram_distance")
-RESULT += ("it_per_s", "seconds", "peak_mib")
-NOTES = """\
-Losses are totals of each run's own objective: they compare only where images, size and every setting of the objective \
-are the same. Loss decay is the initial loss over the last. SSIM is of the last picture, clamped, at data range 1; the \
-published convention leaves both out. Gradient SSIM is that of the luminance's edges; patch and Gram distance are to \
-the style (0 is alike), the latter under another network than the one optimised. A high SSIM alone may mean a weak \
-style. `runs.csv` and `runs.md` hold all digits."""
+RESULT = ("ssim", "patch_distance", "gradient_ssim", "ssim_published", "loss_decay", "it_per_s", "seconds", "peak_mib")
+MEANS = ("ssim", "patch_distance", "gradient_ssim", "loss_decay")
+VALUES = 12  # of an option in a table of means at most
+LOSSES_NOTE = (
+    "Losses compare only where images, size and every option of the objective agree: each run has its own objective. "
+    "Loss decay is the initial loss over the last. "
+)
+MEASURES_NOTE = (
+    "SSIM is of the last image to the content, clamped, at data range 1; the published convention leaves both out. "
+    "Gradient SSIM is that of the luminance's edges. Patch distance is to the style, in standard deviations of the "
+    "style's values (0: alike). A high SSIM alone may mean a weak style."
+)
+STYLES_NOTE = "Patch and Gram distances compare only within a style: each style has its own scale."
+EXACT_NOTE = "`runs.csv` and `runs.md` hold all digits and all options."
 
 
-def run_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return a row of all that the record has of each run, but for its configuration; the same columns in each."""
-    most = max(len(record.captures) for _, record in runs)
+def exact_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return a row a run with its options, its record and its captures, unrounded; all rows have the same columns."""
+    most = max(len(run.record.captures) for run in runs)
+    losses = dict.fromkeys(name for run in runs for each in run.record.captures for name in each.losses)
+    options = dict.fromkeys(name for run in runs for name in run.options)
     rows = []
-    for folder, record in runs:
-        row = {name: value for name, value in vars(record).items() if name not in ("captures", "versions", "config")}
-        row["style_layers"] = " ".join(record.style_layers)
+    for run in runs:
+        fields = {name: getattr(run.record, name) for name in RunRecord.__dataclass_fields__}
+        row = {"content": run.content, "style": run.style, **{name: _flat(run.options.get(name)) for name in options}}
+        row |= {name: value for name, value in fields.items() if name not in ("captures", "versions", "config")}
         for at in range(most):
-            capture = record.captures[at] if at < len(record.captures) else None
-            row |= {f"capture_{at + 1}_{name}": getattr(capture, name, None) for name in CAPTURED}
-        rows.append({**row, "folder": str(folder)})
+            capture = run.record.captures[at] if at < len(run.record.captures) else None
+            row |= {f"capture_{at + 1}_{name}": getattr(capture, name, None) for name in ("step", "ssim")}
+            row |= {f"capture_{at + 1}_loss/{name}": capture.losses.get(name) if capture else None for name in losses}
+        rows.append({**row, "folder": str(run.folder)})
     return rows
 
 
-def _runs_table(runs: Sequence[Run], out: Path) -> str:
-    places = shared_places([[percent(each, record) for each in record.captures] for _, record in runs])
-    values = {name: {getattr(record, name) for _, record in runs} - {None} for name in OFTEN_SAME}
-    different = [name for name in OFTEN_SAME if len(values[name]) > 1]
+def _flat(value: Any) -> Any:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def count(runs: Sequence[Run]) -> str:
+    """Return the number of runs by status, and what was swept: "8 runs: 8 finished. Swept: layers (a, e)."."""
+    counts = sorted(Counter(run.record.status for run in runs).items(), key=lambda each: (-each[1], each[0]))
+    total = f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}"
+    swept = [f"{heading(name)} ({_listed(values_of(name, runs))})" for name in swept_names(runs)]
+    text = f"{total}: {', '.join(f'{number} {status}' for status, number in counts)}."
+    return plain_text(f"{text} Swept: {'; '.join(swept)}." if swept else text)
+
+
+def swept_names(runs: Sequence[Run]) -> list[str]:
+    """Return what differs between runs: content, style and options."""
+    return [*(kind for kind in PAIR if len(values_of(kind, runs)) > 1), *varying(runs)]
+
+
+def _listed(values: Sequence[str]) -> str:
+    return ", ".join(values) if len(values) <= VALUES else f"{len(values)} values from {values[0]} to {values[-1]}"
+
+
+def headline(runs: Sequence[Run]) -> str:
+    """Return a title that names what was swept: "Layers × α/β, 2 contents × 3 styles", or the pair of a single one."""
+    options = [heading(name) for name in varying(runs)]
+    pairs = [values_of(kind, runs) for kind in PAIR]
+    if all(len(names) == 1 for names in pairs):
+        images = " × ".join(names[0].replace("_", " ") for names in pairs)
+    else:
+        images = " × ".join(
+            names[0].replace("_", " ") if len(names) == 1 else f"{len(names)} {kind}s"
+            for kind, names in zip(PAIR, pairs, strict=True)
+        )
+    text = ", ".join(each for each in (" × ".join(options[:4]), images) if each)
+    return plain_text(text[0].upper() + text[1:])
+
+
+def gram_columns(runs: Sequence[Run]) -> list[str]:
+    """Return the judges of Gram distances: each has a column of its own, since only one judge's compare."""
+    return sorted({run.record.judge or "unknown judge" for run in runs if run.record.gram_distance is not None})
+
+
+def _measures(run: Run, names: Iterable[str], judges: Iterable[str]) -> dict[str, float | None]:
+    found = {title(name): getattr(run.record, name) for name in names}
+    for judge in judges:
+        judged = (run.record.judge or "unknown judge") == judge
+        found[f"Gram distance (judge: {judge})"] = run.record.gram_distance if judged else None
+    return found
+
+
+def means(runs: Sequence[Run]) -> list[Table]:
+    """Return the means of the finished runs by each value of what was swept, and by pairs of swept options."""
+    finished = [run for run in runs if run.finished]
+    names = [name for name in swept_names(finished) if name != TRIAL and 1 < len(values_of(name, finished)) <= VALUES]
+    judges = gram_columns(finished)
     rows = []
-    for folder, record in runs:
-        row = {title(name): cell(getattr(record, name)) for name in (*WHAT, *different)}
-        row["initial loss"] = number(record.initial_loss, 4)
+    for name in names:
+        for value in values_of(name, finished):
+            some = [run for run in finished if run.value_of(name) == value]
+            columns = [_measures(run, MEANS, judges) for run in some]
+            row = {"option": heading(name), "value": value, "runs": str(len(some))}
+            rows.append(row | {head: number(_mean(each[head] for each in columns)) for head in columns[0]})
+    note = "Of the finished runs, over all values of the other options. "
+    note += STYLES_NOTE if len(values_of("style", finished)) > 1 else ""
+    tables = [Table("Means by swept values", note, rows)] if rows else []
+    options = [name for name in names if name not in PAIR]
+    for down, across in list(combinations(options, 2))[:3]:
+        for measure in ("ssim", "patch_distance"):
+            rows = [
+                {f"{heading(down)} ↓  {heading(across)} →": value}
+                | {
+                    column: number(
+                        _mean(
+                            getattr(run.record, measure)
+                            for run in finished
+                            if (run.value_of(down), run.value_of(across)) == (value, column)
+                        )
+                    )
+                    for column in values_of(across, finished)
+                }
+                for value in values_of(down, finished)
+            ]
+            words = f"Mean {title(measure)}: {heading(down)} against {heading(across)}"
+            tables.append(Table(words, "Of the finished runs of all pairs.", rows))
+    return tables
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def trials(runs: Sequence[Run]) -> list[Table]:
+    """Return the trials of searches with their options, results and commands, those on the front first."""
+    found = [run for run in runs if TRIAL in run.options]
+    if not found:
+        return []
+    names = varying(found)
+    rows = [
+        {"trial": run.texts[TRIAL], "front": "yes" if run.on_front else "", "status": run.record.status}
+        | {title(name): number(getattr(run.record, name), 4) for name in ("ssim", "patch_distance", "score")}
+        | {heading(name): run.value_of(name) for name in names if name != TRIAL}
+        | {"command": try_command(run.record) or "–"}
+        for run in sorted(found, key=lambda run: (not run.on_front, run.options[TRIAL]))
+    ]
+    note = "Front: no other trial of the search has both a higher SSIM and a lower patch distance."
+    return [Table("Trials", note, rows)]
+
+
+def last_losses(runs: Sequence[Run]) -> list[Table]:
+    """Return the losses of the last capture of each run, a column a term."""
+    captured = [run for run in runs if run.record.captures]
+    found = dict.fromkeys(name for run in captured for name in run.record.captures[-1].losses)
+    names = sorted(found, key=lambda name: "/" in name)  # terms before layers
+    options = varying(captured)
+    rows = [
+        {"run": ", ".join([" × ".join(run.pair), *run.label(options)])}
+        | {name: number(run.record.captures[-1].losses.get(name), 4) for name in names}
+        for run in captured
+    ]
+    note = "Of the last capture: the total is weighted, the terms are not."
+    return [Table("Losses by term", note, rows)] if rows else []
+
+
+def speeds(runs: Sequence[Run]) -> list[Table]:
+    """Return the speeds by size, network, device, precision and batch."""
+    found: dict[tuple[int, int, str], list[float]] = {}
+    for run in runs:
+        record = run.record
+        if record.it_per_s and record.width and record.height:
+            found.setdefault((record.width, record.height, speed_group(run)), []).append(record.it_per_s)
+    rows = [
+        {
+            "size": f"{width} × {height}", "network, device, precision": group, "runs": str(len(values)),
+            "it/s, median": number(median(values)), "from": number(min(values)), "to": number(max(values)),
+            "Mpx · it/s, median": number(median(values) * width * height / 1e6),
+        }
+        for (width, height, group), values in sorted(found.items())
+    ]  # fmt: skip
+    return (
+        [Table("Speeds", "Evaluations per second; those of a batch are of all its pairs together.", rows)]
+        if rows
+        else []
+    )
+
+
+def _runs_section(runs: Sequence[Run], out: Path) -> str:
+    places = shared_places([[run.place(each) for each in run.record.captures] for run in runs])
+    names, judges = varying(runs), gram_columns(runs)
+    rows = []
+    for run in runs:
+        record = run.record
+        row = {"status": cell(record.status), "content": cell(run.content), "style": cell(run.style)}
+        row |= {heading(name): cell(run.value_of(name)) for name in names}
+        row |= {"steps taken": str(record.step), "initial loss": number(record.initial_loss, 4)}
         for at, place in enumerate(places):
             capture = record.captures[at] if at < len(record.captures) else None
-            where = f" ({percent(capture, record)})" if capture and not place else ""
-            row[f"loss, {place or f'capture {at + 1}'}"] = number(capture.loss_total if capture else None, 4) + where
-        row |= {title(name): number(getattr(record, name), 4) for name in RESULT}
-        rows.append({**row, "folder": _link(folder, out)})
-    same = [f"{name} {cell(*values[name])}" for name in OFTEN_SAME if len(values[name]) == 1]
-    return f"{to_markdown(rows)}\n\nThe same in all runs: {', '.join(same) or 'nothing else'}."
+            where = f" ({run.place(capture)})" if capture and not place else ""
+            loss = capture.losses.get("total") if capture else None
+            row[f"loss, {place or f'capture {at + 1}'}"] = number(loss, 4) + where
+        row |= {head: number(value, 4) for head, value in _measures(run, RESULT, judges).items()}
+        rows.append({**row, "folder": _link(run.folder, out)})
+    same = [f"{heading(name)} {runs[0].texts[name]}" for name in runs[0].texts if name not in names and _common(name)]
+    note = LOSSES_NOTE + MEASURES_NOTE + (f" {STYLES_NOTE}" if len(values_of("style", runs)) > 1 else "")
+    return f"## Runs\n\n{to_markdown(rows)}\n\nThe same in all runs: {cell(', '.join(same))}.\n\n{note} {EXACT_NOTE}"
+
+
+def _common(name: str) -> bool:
+    """Return whether readers ask for an option even where it is the same in all runs."""
+    return name.endswith(".name") or name in ("alpha/beta", "edge", "steps", "seed", "precision", "optimizer.lr")
 
 
 def _link(folder: Path, out: Path) -> str:
@@ -64,53 +227,35 @@ def _link(folder: Path, out: Path) -> str:
     return f"[{cell(folder.resolve().name)}]({urllib.parse.quote(os.fsencode(relative))})"
 
 
-def counted(runs: Sequence[Run]) -> str:
-    """Return how many runs there are, and how they stand."""
-    counts = sorted(Counter(record.status for _, record in runs).items(), key=lambda each: (-each[1], each[0]))
-    return f"{len(runs)} runs: {', '.join(f'{count} {status}' for status, count in counts)}."
-
-
-def _throughput(runs: Sequence[Run]) -> list[dict[str, str]]:
-    """Return the speeds of each device at each size, for reading."""
-    found: dict[tuple[str, int, int, str], list[float]] = {}
-    for _, record in runs:
-        if record.it_per_s and record.width and record.height:
-            key = (record.device or "–", record.width, record.height, record.backbone)
-            found.setdefault(key, []).append(record.it_per_s)
-    return [
-        {
-            "device": cell(device), "size": f"{width} × {height}", "backbone": cell(backbone),
-            "runs": str(len(speeds)), "it/s, median": number(median(speeds)), "from": number(min(speeds)),
-            "to": number(max(speeds)), "Mpx · it/s, median": number(median(speeds) * width * height / 1e6),
-        }
-        for (device, width, height, backbone), speeds in sorted(found.items())
-    ]  # fmt: skip
+def markdown_table(table: Table) -> str:
+    """Return a table as a section of report.md."""
+    rows = [{head: cell(value) for head, value in row.items()} for row in table.rows]
+    return "\n\n".join(each for each in (f"## {table.head}", to_markdown(rows), table.note) if each)
 
 
 def markdown(
+    title_text: str,
     runs: Sequence[Run],
     out: Path,
-    states: Sequence[str],
     figures: Sequence[tuple[str, str, str]],
-    compared: Sequence[dict[str, Any]],
+    tables: Sequence[Table],
+    rest: str,
 ) -> str:
-    """Return report.md: all runs, what did not finish and why, the figures, and the published record beside ours.
+    """Return report.md.
 
     Args:
-        runs: in the order of the report.
+        title_text: its title.
+        runs: in their order.
         out: its folder.
-        states: how each run stands, in words.
-        figures: file, head and caption of each.
-        compared: as `comparison.compare` returns it.
+        figures: file, heading and caption of each.
+        tables: after the table of runs.
+        rest: Markdown that follows.
     """
-    parts = [f"# Report\n\n{cell(counted(runs))}", f"## Runs\n\n{_runs_table(runs, out)}\n\n{NOTES}"]
-    ends = zip(runs, states, strict=True)
-    lines = [f"- {_link(folder, out)}: {cell(end)}" for (folder, each), end in ends if each.status != "finished"]
+    parts = [f"# {cell(title_text)}", cell(count(runs)), _runs_section(runs, out)]
+    unfinished = [(run, [run.status, run.reason()]) for run in runs if not run.finished]
+    lines = [f"- {_link(run.folder, out)}: {cell(': '.join(filter(None, why)))}" for run, why in unfinished]
     if lines:
         parts.append("## Not finished\n\n" + "\n".join(lines))
-    parts += [f"## {head}\n\n![{head}]({file})\n\n{caption}" for file, head, caption in figures]
-    if speeds := _throughput(runs):
-        parts.append(f"## Speeds\n\n{to_markdown(speeds)}")
-    if compared:
-        parts.append(comparison.markdown(compared))
-    return "\n\n".join(parts) + "\n"
+    parts += [f"## {head}\n\n![{head}]({file})\n\n{cell(caption)}" for file, head, caption in figures]
+    parts += [markdown_table(table) for table in tables]
+    return "\n\n".join([*parts, *filter(None, [rest])]) + "\n"

@@ -1,1 +1,1 @@
-"""The search for settings: its options, its study of trials, the front of those that none beats."""
+"""Search for run settings with Optuna: its options, its study of trials, and the table of the best trials."""

@@ -1,53 +1,38 @@
-"""`python -m src.search`: settings that keep most of the content for the style they take. See --help."""
+"""`python -m src.search`: search settings that keep most of the content for the style they take. See --help."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.common.leaving import run_and_leave
+from src.cli.command import run_command
+from src.cli.help import search_help
+from src.search.config import SearchConfig, check, own_options, study_name
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def search(options: "DictConfig") -> int:
-    """Run one study in the folder that Hydra made for it; return how many trials are on its front."""
-    from hydra.core.hydra_config import HydraConfig
-
-    from src.cli.errors import job_errors
+def search(options: "DictConfig", folder: Path) -> int:
+    """Run one study in its folder; return the number of trials on its front."""
     from src.config.schema import typed
-    from src.search.config import SearchConfig, check
+    from src.search.study import search
 
-    with job_errors(SearchConfig):
-        config = typed(options, SearchConfig)
-        check(config)  # before the heavy imports
-        from src.search.study import search
+    return len(search(typed(options, SearchConfig), folder))
 
-        return len(search(config, Path(HydraConfig.get().runtime.output_dir)))
+
+def study_folder(config: SearchConfig) -> str:
+    """Check a study and return the name of its folder.
+
+    Raises:
+        InputError: with the bad value and the right ones.
+    """
+    check(config)
+    return study_name(config)
 
 
 def main() -> None:
-    """Show the help, or hand over to Hydra."""
-    from src.search.config import SearchConfig, own_options
-
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        from src.cli.help import search_help, show
-
-        show(search_help(SearchConfig, own_options()))
-        return
-
-    import hydra
-
-    from src.cli import errors as commandline
-    from src.cli import launchers
-    from src.config import composition
-    from src.config import schema as config
-
-    composition.register()
-    launchers.register("sequential", launchers.SequentialLauncher)
-    with commandline.plain_errors(SearchConfig):
-        hydra.main(config_path=str(config.CONF), config_name="search", version_base="1.3")(search)()
+    """Run the command."""
+    run_command("search", SearchConfig, search, lambda: search_help(SearchConfig, own_options()), study_folder)
 
 
 if __name__ == "__main__":
-    run_and_leave(main)
+    main()

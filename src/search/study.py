@@ -1,4 +1,4 @@
-"""A study: trials that Optuna chooses and is told the outcome of, each a run of its own, kept in one SQLite file."""
+"""A study: trials proposed by Optuna, each a run in a folder of its own, stored in one SQLite file."""
 
 import logging
 import math
@@ -12,7 +12,7 @@ from src.common.files import sole_writer, write_atomically
 from src.run import run
 from src.search import space
 from src.search.config import SearchConfig, check, specification
-from src.search.front import FRONT, Point, front_csv, front_table, shown
+from src.search.front import FRONT, Point, format_option, front_csv, front_table
 from src.tracking import names as keys
 from src.tracking.record import RunRecord
 
@@ -24,42 +24,41 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DATABASE = "study.sqlite3"
-# Measured of the pictures themselves: the same yardstick whatever a trial's objective weighs.
-AIMS: dict[str, Literal["minimize", "maximize"]] = {keys.PATCH_DISTANCE: "minimize", keys.SSIM: "maximize"}
-# Noted with a trial: why its run failed, of itself and not by a kill; the number in whose folder it goes on; kills.
-ERROR, PLACE, KILLS = "error", "place", "kills"
-MOST_KILLS = 2  # what is killed again may be what kills: too large for the memory, say
-SPECIFICATION = "specification"
+# Both are measured on the finished picture and do not depend on how a trial weights its losses.
+OBJECTIVES: dict[str, Literal["minimize", "maximize"]] = {keys.PATCH_DISTANCE: "minimize", keys.SSIM: "maximize"}
+MAX_KILLS = 2  # a trial that is killed again may itself be the cause, for example by taking too much memory
+# User attributes of a study: SPECIFICATION. Of a trial: ERROR, why its run failed; NUMBER, which names its folder if it
+# continues an earlier trial; KILLS, how often it was killed.
+SPECIFICATION, ERROR, NUMBER, KILLS = "specification", "error", "place", "kills"
 
 
 def search(config: SearchConfig, folder: Path) -> list[Point]:
-    """Run trials until the study holds as many as it shall; return its front, the nearest to the style first.
+    """Run trials until the study holds `config.trials`; return its Pareto front, smallest patch distance first.
 
-    A trial whose run fails counts, and the study goes on. One that was killed or interrupted does not: it goes on,
-    from its checkpoint, when the study does.
+    A trial whose run fails counts, and the study continues. A trial that was killed or interrupted does not count: the
+    next call continues it from its checkpoint.
 
     Args:
         config: the search.
-        folder: of the study; one that is there already goes on. A trial's run is in `trial-NUMBER` in it.
+        folder: of the study, which is continued if it exists. The run of a trial is in its subfolder `trial-NUMBER`.
 
     Raises:
-        InputError: something given cannot be used, or the folder holds another study.
+        InputError: an option cannot be used, or the folder holds a different study.
         SweepFailed: no trial of the study finished.
         Interrupted: SIGINT or SIGTERM.
     """
     check(config)
     with sole_writer(folder), _storage(folder / DATABASE) as storage:
         study = _open(storage, config, folder)
-        _take_up(study)
-        while len(_counted(study)) < config.trials:
+        _requeue_killed(study)
+        while len(_outcomes(study)) < config.trials:
             _run_trial(study, config, folder)
+        outcomes = _outcomes(study)
         if not (points := _front(study, config, folder)):
-            raise SweepFailed(f"none of {config.trials} trials finished; the last: {_counted(study)[-1]}")
+            raise SweepFailed(f"none of {config.trials} trials finished; the last: {outcomes[-1]}")
         write_atomically(folder / FRONT, front_csv(points).encode())
-        finished = sum(error is None for error in _counted(study))
         log.info("%s", front_table(points))
-        log.info("%d of %d trials have none that is better in one and as good in the other: %s",
-                 len(points), finished, folder / FRONT)  # fmt: skip
+        log.info("Pareto front: %d of %d finished trials, in %s", len(points), outcomes.count(None), folder / FRONT)
         return points
 
 
@@ -70,7 +69,7 @@ def _storage(path: Path) -> Iterator["RDBStorage"]:
         from sqlalchemy import URL
         from sqlalchemy.exc import SQLAlchemyError
     except ModuleNotFoundError as error:
-        raise InputError(f"{error.name} is not installed, and a search needs it: pip install 'optuna>=4'") from None
+        raise InputError(f"a search needs {error.name}, which is not installed: pip install 'optuna>=4'") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         storage = optuna.storages.RDBStorage(URL.create("sqlite", database=str(path)).render_as_string())
@@ -80,111 +79,109 @@ def _storage(path: Path) -> Iterator["RDBStorage"]:
             storage.remove_session()
             storage.engine.dispose()
     except (optuna.exceptions.OptunaError, SQLAlchemyError) as error:
-        raise InputError(f"{path} cannot be used as the file of a study: {first_line(error)}") from error
+        raise InputError(f"{path} cannot be used as the database of a study: {first_line(error)}") from error
 
 
 def _open(storage: "RDBStorage", config: SearchConfig, folder: Path) -> "Study":
     import optuna
 
-    names = optuna.study.get_all_study_names(storage)  # the folder may have been renamed since
+    names = optuna.study.get_all_study_names(storage)  # not the folder's name, which may have changed
     study = optuna.create_study(
         storage=storage,
         study_name=names[0] if names else folder.name,
-        directions=list(AIMS.values()),
+        directions=list(OBJECTIVES.values()),
         load_if_exists=True,
     )
     wanted = specification(config)
     held = study.user_attrs.get(SPECIFICATION)
     if held is None:
         study.set_user_attr(SPECIFICATION, wanted)
-        if (given := space.as_given(config)) is not None:
-            study.enqueue_trial(given)
+        if (point := space.default_point(config)) is not None:
+            study.enqueue_trial(point)
     elif held != wanted:
-        differing = sorted(key for key in wanted if wanted[key] != held.get(key))
+        differing = sorted(key for key in wanted.keys() | held.keys() if wanted.get(key) != held.get(key))
         raise InputError(
-            f"{folder} holds another study (it differs in {', '.join(differing)}); study=NAME begins one of its own"
+            f"{folder} holds another study (it differs in {', '.join(differing)}); study=NAME starts a new one"
         )
-    log.info("%d of %d trials done in %s", len(_counted(study)), config.trials, folder)
+    log.info("%d of %d trials done in %s", len(_outcomes(study)), config.trials, folder)
     return study
 
 
-def _counted(study: "Study") -> list[str | None]:
-    """Return, for each trial that came to an end of its own, why its run failed; None where it did not."""
+def _outcomes(study: "Study") -> list[str | None]:
+    """Return the error of each trial that counts, or None if it finished."""
     ended = [trial for trial in study.trials if trial.state.name == "COMPLETE" or ERROR in trial.user_attrs]
     return [trial.user_attrs.get(ERROR) for trial in ended]
 
 
-def _take_up(study: "Study") -> None:
-    """Mark trials that a kill left running as failed, and let them go on as new ones."""
+def _requeue_killed(study: "Study") -> None:
+    """Mark trials that a kill left running as failed, and queue each again under its number."""
     from optuna.trial import TrialState
 
     for trial in study.get_trials(states=[TrialState.RUNNING]):
         study.tell(trial.number, state=TrialState.FAIL)
         kills = trial.user_attrs.get(KILLS, 0) + 1
-        if kills < MOST_KILLS:
-            _put_back(study, trial, kills)
+        if kills < MAX_KILLS:
+            _requeue(study, trial, kills)
         else:
-            log.warning("trial %d was killed %d times and is given up", _place(trial), kills)
+            log.warning("trial %d was killed %d times; it will not be run again", _number(trial), kills)
 
 
-def _put_back(study: "Study", trial: "Trial | FrozenTrial", kills: int) -> None:
+def _requeue(study: "Study", trial: "Trial | FrozenTrial", kills: int) -> None:
     if trial.params:
-        study.enqueue_trial(trial.params, user_attrs={PLACE: _place(trial), KILLS: kills})
+        study.enqueue_trial(trial.params, user_attrs={NUMBER: _number(trial), KILLS: kills})
 
 
-def _place(trial: "Trial | FrozenTrial") -> int:
-    return trial.user_attrs.get(PLACE, trial.number)
+def _number(trial: "Trial | FrozenTrial") -> int:
+    """Return the number of the trial, or of the trial that it continues."""
+    return trial.user_attrs.get(NUMBER, trial.number)
 
 
-def _folder(folder: Path, place: int) -> Path:
-    return folder / f"trial-{place:04d}"
+def _folder(folder: Path, number: int) -> Path:
+    return folder / f"trial-{number:04d}"
 
 
 def _run_trial(study: "Study", config: SearchConfig, folder: Path) -> None:
     from optuna.samplers import TPESampler
     from optuna.trial import TrialState
 
-    # a seed for each trial: a study that goes on chooses as one that was never stopped
+    # one seed per trial: a continued study proposes the same trials as an uninterrupted one
     study.sampler = TPESampler(seed=(config.seed * 1_000_003 + len(study.trials)) % 2**32)
     trial = study.ask()
-    choice = {name: trial.suggest_float(name, *bounds, log=True) for name, bounds in space.ranges(config).items()}
-    place, found = _place(trial), space.options(config, choice)
-    words = " ".join(f"{name}={shown(value)}" for name, value in found.items())
-    log.info("[%d/%d] trial %d: %s", len(_counted(study)) + 1, config.trials, place, words)
+    point = {name: trial.suggest_float(name, *bounds, log=True) for name, bounds in space.ranges(config).items()}
+    number, found = _number(trial), space.options(config, point)
+    words = " ".join(f"{name}={format_option(value)}" for name, value in found.items())
+    log.info("[%d/%d] trial %d: %s", len(_outcomes(study)) + 1, config.trials, number, words)
     try:
-        with _log_in(_folder(folder, place)):
-            record = run(space.trial_run(config, found, folder.name, place), _folder(folder, place))
-        aims = _aims(record)
-    except Exception as error:
-        # what is no good in all of them, like a file that is missing, is no outcome of this one
-        hopeless = isinstance(error, InputError) and None not in _counted(study)
-        if not hopeless:
+        with _trial_log(_folder(folder, number)):
+            record = run(space.trial_run(config, found, folder.name, number), _folder(folder, number))
+        values = _objectives(record)
+    except BaseException as error:
+        # bad input before any trial has finished would fail all of them: stop, and run this one again next time
+        hopeless = isinstance(error, InputError) and None not in _outcomes(study)
+        counts = isinstance(error, Exception) and not hopeless
+        if counts:
             trial.set_user_attr(ERROR, first_line(error))
-            log.error("trial %d failed: %s", place, first_line(error))
+            log.error("trial %d failed: %s", number, first_line(error))
         study.tell(trial, state=TrialState.FAIL)
-        if hopeless:
-            _put_back(study, trial, trial.user_attrs.get(KILLS, 0))
-            raise
-    except BaseException as stop:
-        study.tell(trial, state=TrialState.FAIL)
-        _put_back(study, trial, trial.user_attrs.get(KILLS, 0))
-        if isinstance(stop, Interrupted):
-            raise Interrupted(stop.signal_number, "the same command") from None
+        if counts:
+            return
+        _requeue(study, trial, trial.user_attrs.get(KILLS, 0))
+        if isinstance(error, Interrupted):
+            raise Interrupted(error.signal_number, "the same command") from None
         raise
-    else:
-        study.tell(trial, aims)
+    study.tell(trial, values)
 
 
-def _aims(record: RunRecord) -> list[float]:
-    values = [getattr(record, key) for key in AIMS]
+def _objectives(record: RunRecord) -> list[float]:
+    values = [getattr(record, key) for key in OBJECTIVES]
     if not all(value is not None and math.isfinite(value) for value in values):
-        raise ValueError(f"{', '.join(AIMS)} are not finite numbers: {values}")
+        raise ValueError(f"{', '.join(OBJECTIVES)} are not finite numbers: {values}")
     return values
 
 
 @contextmanager
-def _log_in(folder: Path) -> Iterator[None]:
-    """Keep a log in the folder of a trial, as every run has one."""
+def _trial_log(folder: Path) -> Iterator[None]:
+    """Copy the log to `train.log` in the folder of a trial, as Hydra does for every other run."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(folder / "train.log")
@@ -203,11 +200,11 @@ def _log_in(folder: Path) -> Iterator[None]:
 def _front(study: "Study", config: SearchConfig, folder: Path) -> list[Point]:
     points = [
         Point(
-            _place(trial),
-            _folder(folder, _place(trial)),
+            _number(trial),
+            _folder(folder, _number(trial)),
             space.options(config, trial.params),
-            dict(zip(AIMS, trial.values, strict=True)),
+            dict(zip(OBJECTIVES, trial.values, strict=True)),
         )
         for trial in study.best_trials
     ]
-    return sorted(points, key=lambda point: list(point.aims.values()))
+    return sorted(points, key=lambda point: list(point.objectives.values()))

@@ -1,84 +1,93 @@
-"""What takes the points of a run: the form of a tracker, and the one that writes `metrics.csv`."""
+"""Log to `metrics.csv`, which a resumed run continues."""
 
 import csv
 import io
+import logging
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from pytorch_lightning.loggers import CSVLogger
+
+from src.common.errors import InputError
 from src.common.files import write_atomically, write_error
+from src.tracking.names import METRICS
 
-METRICS = "metrics.csv"
-
-
-class Tracked(Protocol):
-    """What a tracker wants to know of a record, of a style transfer or of a pretraining."""
-
-    status: str
-    wandb_id: str | None
-    versions: dict[str, str]
-    commit: str | None
-
-    def found(self) -> dict[str, Any]:
-        """Return what the preparation found."""
-
-    def summary(self) -> dict[str, Any]:
-        """Return what came of the run; None for what is not known."""
+log = logging.getLogger(__name__)
 
 
-class Tracker:
-    """Takes whole points, picture included, one call a step.
+class MetricsLogger(CSVLogger):
+    """Append rows to `metrics.csv` in the run folder.
 
-    Not a Lightning logger: those know no pictures, delete their file on a resume (CSV), never finish their run and
-    count its steps from 0 again (W&B).
+    Lightning's CSVLogger deletes the file when a run is resumed and writes rows only every `flush_logs_every_n_steps`.
     """
 
-    @property
-    def last_step(self) -> int:
-        """Return the step of the last point that is not to be made again; -1 without one."""
-        return -1
-
-    def begin(self, record: Tracked, resume_step: int) -> None:
-        """Learn, before the first point, what the preparation found, and where the run goes on (-1: at the start)."""
-
-    def log_point(self, values: dict[str, float], step: int, picture: Path | None = None) -> None:
-        """Take one point."""
-        raise NotImplementedError
-
-    def close(self, record: Tracked) -> None:
-        """Finish, with the record's last word on the run."""
-
-
-class CsvHistory(Tracker):
-    """Appends rows to `metrics.csv`; a resumed run goes on in the same file."""
-
     def __init__(self, folder: Path) -> None:
+        super().__init__(folder, name="", version="")
         self.path = folder / METRICS
         self.columns: list[str] = []
         self.rows: list[dict[str, Any]] = []
 
-    def begin(self, record: Tracked, resume_step: int) -> None:
-        """Keep the rows up to the step where the run goes on; it makes the others again."""
-        if resume_step >= 0 and self.path.exists():
-            with self.path.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    # a line cut by a kill has a cell too few, which DictReader fills with None
-                    if None not in row.values() and int(row["step"]) <= resume_step:
-                        self.rows.append(row)
-            self.columns = list(self.rows[0]) if self.rows else []
-        self._rewrite()
+    @property
+    def experiment(self) -> Any:
+        """Return this logger: Lightning's writer would delete the file."""
+        return self
 
     @property
     def last_step(self) -> int:
-        """Return the step of the last row kept; -1 without one."""
+        """Step of the last row, -1 without rows."""
         return int(self.rows[-1]["step"]) if self.rows else -1
 
-    def log_point(self, values: dict[str, float], step: int, picture: Path | None = None) -> None:
-        """Append a row; a column seen for the first time makes the file be written anew."""
-        row = {"step": step, **values}
+    def begin(self, resume_step: int) -> None:
+        """Keep the rows up to the step that the run resumes from (-1: none) and rewrite the file.
+
+        Damaged rows are left out. A file without a column `step` is renamed to `metrics.csv.damaged`.
+
+        Raises:
+            InputError: the path is not a regular file, or the file cannot be read or written.
+        """
+        if self.path.exists() and not self.path.is_file():
+            raise InputError(f"{self.path} is not a regular file; remove it")
+        if resume_step >= 0 and self.path.exists():
+            self._read(resume_step)
+        self._rewrite()
+
+    def _read(self, resume_step: int) -> None:
+        try:
+            text = self.path.read_text(errors="replace")
+        except OSError as error:
+            raise InputError(f"cannot read {self.path}: {error.strerror}") from error
+        header, *lines = [line.split(",") for line in text.split("\n")[:-1]] or [[]]  # a kill may cut the last line
+        if text and "step" not in header:
+            log.warning("%s has no column `step`; renamed to %s.damaged", self.path, METRICS)
+            self.path.replace(self.path.with_name(f"{METRICS}.damaged"))
+            return
+        damaged = 0
+        for cells in lines:
+            row = dict(zip(header, cells, strict=False))
+            try:
+                step = int(row["step"])
+                _ = [float(cell) for cell in cells if cell]
+            except (ValueError, KeyError):
+                step = -1
+            if step <= self.last_step or len(cells) != len(header):
+                damaged += 1
+            elif step <= resume_step:
+                self.rows.append(row)
+        if damaged:
+            log.warning("%s has damaged rows; %d left out", self.path, damaged)
+        self.columns = header if self.rows else []
+
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Append a row; a new column rewrites the file.
+
+        Raises:
+            InputError: the file cannot be written, for instance because the disk is full.
+        """
+        row = {"step": self.last_step + 1 if step is None else step, **metrics}
         self.rows.append(row)
-        fresh = [key for key in row if key not in self.columns]
-        if fresh:
-            self.columns += fresh
+        new = [key for key in row if key not in self.columns]
+        if new:
+            self.columns += new
             self._rewrite()
             return
         try:
@@ -86,6 +95,12 @@ class CsvHistory(Tracker):
                 csv.DictWriter(file, self.columns).writerow(row)
         except OSError as error:
             raise write_error(self.path, error) from error
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Write nothing: `config.yaml` in the run folder holds the configuration."""
+
+    def save(self) -> None:
+        """Write nothing: every row is written when it is logged."""
 
     def _rewrite(self) -> None:
         text = io.StringIO(newline="")

@@ -1,33 +1,162 @@
-"""Stub until the tracking branch is merged."""
+"""Open the loggers of a run, send them its rows, close them.
 
+`logger=NAME` writes `metrics.csv` and, unless NAME is csv, also logs to a tracker: `open_logger` in
+`src/tracking/NAME_logger.py`. A tracker is a Lightning `Logger` with two more methods, `begin` and `close`; its
+`log_metrics` takes numbers and PIL images.
+"""
+
+import importlib.util
+import logging
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from src.tracking.wandb_logger import open_trackers
+from src.common.errors import InputError, first_line
+from src.config import schema
+from src.tracking.deadline import within
+from src.tracking.names import CAPTURE
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
+
+    from src.tracking.csv_logger import MetricsLogger
+
+log = logging.getLogger(__name__)
+
+PREVIEW_EDGE = 1600  # px, long side of the pictures sent to a tracker; the files keep their size
+CALL_SECONDS = 10.0
+# Packages that a tracker needs beyond the dependencies: module -> name to install; an extra in pyproject.toml each.
+OPTIONAL = {
+    "tensorboard": {"tensorboard": "tensorboard"},
+    "mlflow": {"mlflow": "mlflow-skinny", "sqlalchemy": "sqlalchemy", "alembic": "alembic"},
+}
+
+
+class Tracked(Protocol):
+    """What loggers read of a record, be it of a style transfer or of a pretraining."""
+
+    status: str
+    wandb_id: str | None
+    versions: dict[str, str]
+    commit: str | None
+
+    def found(self) -> dict[str, Any]:
+        """Return what the setup determined, such as device and image size."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return the results; None for unknown ones."""
 
 
 class RunLoggers:
-    """The loggers of one run."""
+    """The loggers of one run: `metrics.csv` and at most one tracker.
 
-    def __init__(self, trackers: Any) -> None:
-        self.trackers = trackers
+    A tracker that fails, or takes longer than `CALL_SECONDS`, is reported once and left out; the run continues. Where
+    `metrics.csv` cannot be written the methods raise an `InputError`. The Trainer gets none of these loggers: it would
+    finish them after each stage of a run.
+    """
+
+    def __init__(self, csv: "MetricsLogger | None" = None, tracker: "Logger | None" = None) -> None:
+        self.csv = csv
+        self.tracker = tracker
+        self._failure: Exception | None = None
+        self._pictures: dict[str, Path] = {}
+
+    @property
+    def loggers(self) -> list["Logger"]:
+        """The Lightning loggers."""
+        return [logger for logger in (self.csv, self.tracker) if logger is not None]
 
     @property
     def last_step(self) -> int:
-        return max([-1, *(tracker.last_step for tracker in self.trackers)])
+        """Step of the last row that a resumed run need not log again, -1 without one."""
+        return self.csv.last_step if self.csv else -1
 
-    def begin(self, record: Any, resume_step: int) -> None:
-        for tracker in self.trackers:
-            tracker.begin(record, resume_step)
+    def begin(self, record: Tracked, resume_step: int, pictures: Mapping[str, Path] | None = None) -> None:
+        """Prepare for the first row.
+
+        Args:
+            record: what the setup determined, for the tracker's configuration.
+            resume_step: rows after this step are dropped; -1 for a run from the start.
+            pictures: name -> file, sent to the tracker with the first row of a run from the start.
+        """
+        if self.csv:
+            self.csv.begin(resume_step)
+        self._pictures = dict(pictures or {}) if resume_step < 0 else {}
+        self._call(lambda tracker: tracker.begin(record, resume_step))
 
     def log_point(self, values: dict[str, float], step: int, picture: Path | None = None) -> None:
-        for tracker in self.trackers:
-            tracker.log_point(values, step, picture)
+        """Log one row, with the picture of that step as `capture`."""
+        if self.csv:
+            self.csv.log_metrics(values, step)
+        files, self._pictures = {**self._pictures, **({CAPTURE: picture} if picture else {})}, {}
 
-    def close(self, record: Any) -> None:
-        for tracker in self.trackers:
-            tracker.close(record)
+        def send(tracker: Any) -> None:
+            tracker.log_metrics({**values, **{name: _preview(file) for name, file in files.items()}}, step)
+
+        self._call(send)
+
+    def close(self, record: Tracked) -> None:
+        """Send summary and status and finish the tracker, also where a call failed."""
+        if not isinstance(self._failure, TimeoutError):
+            self._failure = None
+        self._call(lambda tracker: tracker.close(record))
+
+    def _call(self, action: Callable[[Any], object]) -> None:
+        if self.tracker is None or self._failure:
+            return
+        try:
+            within(CALL_SECONDS, lambda: action(self.tracker))
+        except Exception as error:
+            self._failure = error
+            log.warning("%s failed (%s); the run continues without it", type(self.tracker).__name__, first_line(error))
 
 
-def open_loggers(options: Any, folder: Path, record: Any, config: dict[str, Any], tag: str) -> RunLoggers:
-    return RunLoggers(open_trackers(options, folder, record, config, tag))
+def _preview(file: Path) -> Any:
+    from src.data.images import read_image
+
+    image = read_image(file, math.inf)
+    image.thumbnail((PREVIEW_EDGE, PREVIEW_EDGE))
+    return image
+
+
+def check_installed(name: str) -> None:
+    """Check that the packages of `logger=NAME` are installed.
+
+    Raises:
+        InputError: one is missing; the message says how to install it.
+    """
+    needed = OPTIONAL.get(name, {})
+    missing = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise InputError(
+            f"logger={name} needs packages that are not installed: pip install {' '.join(missing)} (the extra {name})"
+        )
+
+
+def open_loggers(options: schema.Logger, folder: Path, record: Tracked, config: dict[str, Any], tag: str) -> RunLoggers:
+    """Open the loggers of a run.
+
+    Args:
+        options: the configuration group `logger`.
+        folder: the run folder.
+        record: holds the W&B id of an earlier process of the same run, and receives it.
+        config: the whole configuration as plain values.
+        tag: a tag of the run, beside `options.tags`.
+
+    Raises:
+        InputError: the tracker's package is not installed.
+    """
+    if options.name == "none":
+        return RunLoggers()
+    from src.tracking.csv_logger import MetricsLogger
+
+    check_installed(options.name)
+    loggers = RunLoggers(MetricsLogger(folder))
+    if options.name != "csv":
+        try:
+            module = importlib.import_module(f"src.tracking.{options.name}_logger")
+            loggers.tracker = module.open_logger(options, folder, record, config, tag)
+        except Exception as error:
+            log.warning("logger=%s could not start (%s); the run continues without it", options.name, first_line(error))
+    return loggers

@@ -1,21 +1,26 @@
-"""What measured numbers are called, wherever they are logged, drawn or compared: one list.
+"""Names of the metrics, as logged, drawn, recorded and compared.
 
-Light on purpose: a report reads these names without loading what measures them.
+Imports nothing, so that reports can use the names without loading PyTorch.
 """
 
+METRICS = "metrics.csv"  # in the run folder
+
+# Terms of the objective. TOTAL is weighted, all others are not.
 TOTAL = "loss/total"
 CONTENT = "loss/content"
 STYLE = "loss/style"
+PATCHES = "loss/patches"
 PALETTE = "loss/palette"
 TV = "loss/tv"
-SSIM = "ssim"
+
+SSIM = "ssim"  # to the content image
 EVALUATIONS = "evaluations"
 SECONDS = "seconds"
 IT_PER_S = "throughput/it_per_s"
 MPX_IT_PER_S = "throughput/mpx_it_per_s"
 PEAK_MIB = "memory/peak_mib"
 CAPTURE = "capture"
-# Measured once, of the finished picture: a run's last point has them.
+# Measured once, of the finished picture: only the last row of a run has them.
 GRADIENT_SSIM = "gradient_ssim"
 PATCH_DISTANCE = "patch_distance"
 GRAM_DISTANCE = "gram_distance"
@@ -23,5 +28,5 @@ SCORE = "score"
 
 
 def loss_key(term: str, tap: str | None = None) -> str:
-    """Return the name of a term of the objective, or of its part at one tap."""
-    return f"loss/{term}" if tap is None else f"loss/{term}/{tap}"
+    """Return the name of a term's loss, or of its share at one tap: `loss/style`, `loss/style/relu1_1`."""
+    return f"loss/{term}/{tap}" if tap else f"loss/{term}"

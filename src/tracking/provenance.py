@@ -1,23 +1,17 @@
-"""Where a result comes from: versions, commit, command, time."""
+"""Describe the origin of a result: versions, commit, command, time."""
 
 import importlib.metadata
 import platform
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 _PACKAGES = (
-    "torch",
-    "torchvision",
-    "pytorch-lightning",
-    "torchmetrics",
-    "hydra-core",
-    "omegaconf",
-    "wandb",
-    "numpy",
-    "pillow",
+    *("torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf"),
+    *("wandb", "numpy", "pillow"),
 )
 
 
@@ -25,15 +19,13 @@ def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that a result depends on."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 
 def commit() -> str | None:
-    """Return the commit of this program, with `-dirty` where files differ from it; None outside a git checkout."""
+    """Return the commit of this program, with `-dirty` if files differ from it; None outside a git checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         answer = subprocess.run(

@@ -1,35 +1,30 @@
-"""The run folder is the database: `record.json` tells what a run was, what came of it, and how it ended."""
+"""`record.json`: the configuration of a run, what was measured of it, and how it ended."""
 
 import dataclasses
 import json
 import logging
 import math
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from src.common.errors import InputError
 from src.common.files import is_locked, write_atomically
-from src.config.schema import RunConfig, typed
+from src.config.schema import RunConfig
 
 log = logging.getLogger(__name__)
 
 SCHEMA = 2
 FILE = "record.json"
 UNFINISHED = ("running", "interrupted")
-FOUND = (
-    "device",
-    "threads",
-    "compiled",
-    "batch",
-    "width",
-    "height",
-    "content_sha256",
-    "style_sha256",
-    "weights_sha256",
-)
+DEEPEST = 12  # levels of nesting in a record file; ours have five
+FOUND: tuple[str, ...] = ("device", "threads", "compiled", "batch", "width", "height")
+FOUND += ("content_sha256", "style_sha256", "weights_sha256")
 SUMMARY = (
     *("status", "error", "stopped", "initial_loss", "loss_decay", "ssim", "ssim_published", "it_per_s", "mpx_it_per_s"),
     *("gradient_ssim", "patch_distance", "gram_distance", "score", "peak_mib", "memory", "seconds", "evaluations"),
@@ -38,15 +33,15 @@ SUMMARY = (
 
 @dataclass
 class Capture:
-    """The picture at one step and what was measured of that very picture.
+    """The image at one step, and what was measured of it.
 
     Attributes:
         step: optimiser steps taken.
-        losses: by the names of the objective's terms without the prefix `loss/`: `total` is weighted, `content`,
-            `style`, `style/relu1_1`, ... are not.
-        file: the picture, relative to the run folder.
-        ssim: to the content, of the clamped picture, data range 1.
-        seconds: wall time of the loop up to here.
+        losses: by the names of the objective's terms, without the prefix `loss/`: `total` is weighted; `content`,
+            `style`, `style/relu1_1`, ... are not. A loss that is not finite is left out of the file.
+        file: the image, relative to the run folder.
+        ssim: SSIM to the content image; of the clamped image, data range 1.
+        seconds: wall time of the loop up to this step.
     """
 
     step: int
@@ -58,20 +53,21 @@ class Capture:
 
 @dataclass(kw_only=True)
 class RunRecord:
-    """The configuration of a run and what was measured of it: all a report needs, offline.
+    """The configuration of a run and what was measured of it: a report reads nothing else of a run but its curves.
 
     Attributes:
-        config: the resolved configuration, plain; `options` is the same, typed. No option is copied anywhere else.
-        precision: the precision in use, 32 | 64 | bf16 (the option may say auto).
+        config: the resolved configuration as plain dicts and lists; `options` is the same, typed.
+        precision: the precision used, 32 | 64 | bf16 (the option may say auto).
         kernels: whether the compiled CPU kernels were used.
-        step, evaluations: optimiser steps taken, forward and backward passes made, over all resumes.
-        ssim: of the clamped picture, data range 1; `ssim_published` follows the published program's convention.
+        step, evaluations: optimiser steps; forward and backward passes. Both over all resumes.
+        width, height: of the result, px.
+        ssim: of the clamped image, data range 1; `ssim_published` follows the published program's convention.
         gram_distance: measured by the network that `judge` names.
-        it_per_s, mpx_it_per_s: evaluations per second, and megapixels times that; of the whole batch for a run in one.
+        it_per_s, mpx_it_per_s: evaluations per second; megapixels times that. Of the whole batch for a run of a batch.
         seconds: wall time of the loop over all resumes.
         peak_mib: allocated memory on a GPU, resident memory of the process on a CPU.
-        memory: by edge, px: the checkpointing strategy of each stage and the peak that was estimated.
-        batch: pairs in the run's batch, itself included.
+        memory: by edge, px: the checkpointing strategy of each stage and its estimated peak.
+        batch: number of pairs in the run's batch.
     """
 
     schema: int = SCHEMA
@@ -117,40 +113,41 @@ class RunRecord:
 
     @cached_property
     def options(self) -> RunConfig:
-        """Return the configuration, typed."""
-        return typed(self.config)
+        """Return the typed configuration; options that this version does not know are left out of it.
+
+        Raises:
+            ValueError: a value has another type than its option.
+        """
+        return _parse(RunConfig, self.config, "config")
 
     def write(self, folder: Path) -> None:
         """Write `folder/record.json`."""
         write_json(folder / FILE, dataclasses.asdict(self))
 
     def found(self) -> dict[str, Any]:
-        """Return what the preparation found, for the trackers."""
-        # a W&B sweep over layers=... puts the bare name in the place of W&B's `layers`
+        """Return what is known once a run is set up, for the trackers."""
+        # a W&B sweep over layers=... replaces the `layers` of W&B's configuration by the bare name
         return {"layer_set": self.options.layers.name, **{key: getattr(self, key) for key in FOUND}}
 
     def summary(self) -> dict[str, Any]:
-        """Return what came of the run, for the trackers: the losses are those of the last picture."""
+        """Return the results of the run, for the trackers; the losses are those of the last capture."""
         values = {key: getattr(self, key) for key in SUMMARY}
         if self.captures:
             values |= {f"loss/{name}": value for name, value in self.captures[-1].losses.items()}
         return values
 
     def add_capture(self, capture: Capture) -> None:
-        """Add a capture in the place of an earlier one of the same step."""
+        """Add a capture; it replaces an earlier one of the same step."""
         kept = [other for other in self.captures if other.step != capture.step]
         self.captures = sorted([*kept, capture], key=lambda each: each.step)
 
     def forget_after(self, step: int, scheduled: Sequence[int]) -> None:
-        """Keep the scheduled captures up to a step: the run goes on from there, and makes the others (again).
-
-        What an interruption captured besides is superseded by the run's going on.
-        """
+        """Drop the captures after `step`, where the run resumes, and those that an interruption made off schedule."""
         self.captures = [each for each in self.captures if each.step <= step and each.step in scheduled]
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a dict as JSON, whole or not at all. NaN and infinity become null: JSON knows neither."""
+    """Write a dict as JSON, atomically. NaN and infinity, which JSON has no words for, become null."""
     write_atomically(path, (json.dumps(_finite(value), indent=1, allow_nan=False) + "\n").encode())
 
 
@@ -163,29 +160,91 @@ def _finite(value: Any) -> Any:
 
 
 def read(folder: Path) -> RunRecord | None:
-    """Return the record of a run folder, None where there is none.
+    """Return the record of a run folder, or None if it has none.
+
+    Every field and every option is checked against its type, so that nothing after this needs to.
 
     Raises:
-        InputError: the file is no record, or of a schema that this version does not know.
+        InputError: the file is not a run record, or one of another schema.
     """
     path = folder / FILE
     try:
+        if not path.exists():
+            return None
+        if not path.is_file():  # a FIFO would block
+            raise ValueError("it is not a regular file")
         data = json.loads(path.read_text())
-        if data.get("schema") != SCHEMA:
-            raise InputError(f"{path} has schema {data.get('schema')}; this version reads {SCHEMA}")
-        names = {each.name for each in dataclasses.fields(RunRecord)}
-        captures = [Capture(**capture) for capture in data.pop("captures", [])]
-        return RunRecord(**{key: value for key, value in data.items() if key in names}, captures=captures)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is no run record: {error}") from None
+        if _depth(data) > DEEPEST:
+            raise RecursionError
+        if data["schema"] != SCHEMA:
+            raise InputError(f"{path} has schema {data['schema']}; this version reads {SCHEMA}")
+        for capture in data.get("captures", []):
+            capture["losses"] = {name: loss for name, loss in capture["losses"].items() if loss is not None}
+        record: RunRecord = _parse(RunRecord, data, "")
+        _parse(RunConfig, record.config, "config")
+        return record
+    except RecursionError:
+        raise InputError(f"{path} is not a run record: it is nested too deep") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path} is not a run record: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    return f"it has no {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, inner), default=0)
+
+
+@cache
+def _types_of(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _parse(kind: Any, value: Any, name: str) -> Any:
+    """Return a JSON value as a field's type: a dataclass, list, dict, scalar, or one of them or None.
+
+    Keys that a dataclass does not know are dropped.
+
+    Raises:
+        ValueError: the value, or one inside it, has another type; `name` says which.
+    """
+    inner = get_args(kind)
+    if kind is Any:
+        return value
+    if isinstance(kind, UnionType):
+        return None if value is None else _parse(inner[0], value, name)
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        types = _types_of(kind)  # type: ignore[arg-type]
+        known = {key: _parse(types[key], value[key], f"{name}.{key}".lstrip(".")) for key in value if key in types}
+        return kind(**known)  # type: ignore[operator]
+    if get_origin(kind) is list and isinstance(value, list):
+        return [_parse(inner[0], each, f"{name}[{at}]") for at, each in enumerate(value)]
+    if get_origin(kind) is dict and isinstance(value, dict):
+        return {key: _parse(inner[1], each, f"{name}.{key}") for key, each in value.items()}
+    if kind is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
+        return float(value)
+    if kind in (str, bool, int) and type(value) is kind and not _unusable(value):
+        return value
+    raise ValueError(f"{name} is {repr(value)[:60]}, not {getattr(kind, '__name__', kind)}")
+
+
+def _unusable(value: str | bool | int) -> bool:
+    """Return whether an integer has more than 64 bits, or a text holds what no file name can."""
+    if isinstance(value, int):
+        return abs(value) >= 2**63
+    try:
+        return b"\0" in os.fsencode(value)
+    except UnicodeEncodeError:  # a lone surrogate
+        return True
 
 
 def scan(root: Path, damaged: Callable[[str], object] = log.warning) -> Iterator[tuple[Path, RunRecord]]:
-    """Yield every run folder below `root` (or `root` itself) with its record, in order of their paths.
+    """Yield every run folder below `root`, itself included, with its record, ordered by path.
 
-    A record that cannot be read is left out, and `damaged` is told why.
+    A record that cannot be read is left out; `damaged` is called with the reason.
     """
     for path in sorted(root.rglob(FILE)):
         try:
@@ -198,9 +257,9 @@ def scan(root: Path, damaged: Callable[[str], object] = log.warning) -> Iterator
 
 
 def newest_unfinished(root: Path) -> Path:
-    """Return the run folder whose record changed last among those that can go on.
+    """Return the run folder with the latest record among the runs that can be resumed.
 
-    These were interrupted or killed, or failed after a checkpoint; no process is at work in them.
+    These were interrupted or killed, or failed after a checkpoint, and no process holds their lock.
 
     Raises:
         InputError: there is none.

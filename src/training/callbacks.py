@@ -131,7 +131,8 @@ def capture(module: StyleTransferModule, sample: int, run: PreparedRun) -> None:
         values |= {names.SECONDS: record.seconds, names.PEAK_MIB: record.peak_mib or 0.0}
         values |= quality.judge(record, run.context.config, picture, run.inputs.content, run.inputs.style)
         record.write(folder)
-    pair.log_point(values, module.step, record.peak_mib or 0.0, picture=path)
+    if pair.reached or step in module.timetable.captures:  # a resume supersedes the capture of an interruption
+        pair.log_point(values, module.step, record.peak_mib or 0.0, picture=path)
 
 
 def finish(run: PreparedRun, interrupts: Interrupts) -> None:

@@ -97,8 +97,12 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
         torch.save(checkpoint, file)
 
 
-def read(folder: Path) -> Checkpoint | None:
+def read(folder: Path, steps: int) -> Checkpoint | None:
     """Return the checkpoint of a run folder; None where there is none.
+
+    Args:
+        folder: of the run.
+        steps: of the whole run.
 
     Raises:
         InputError: the file is not a checkpoint of this program.
@@ -108,7 +112,7 @@ def read(folder: Path) -> Checkpoint | None:
         return None
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        _check(checkpoint)
+        _check(checkpoint, steps)
     except Exception as error:  # torch raises many types for a damaged file
         raise unusable(folder, error) from None
     return checkpoint
@@ -122,16 +126,18 @@ def unusable(folder: Path, error: BaseException | str) -> InputError:
     )
 
 
-def _check(checkpoint: Any) -> None:
+def _check(checkpoint: Any, steps: int) -> None:
     """Raise an exception unless a checkpoint has the entries that a resume reads, with their types."""
     _expect(checkpoint, {"global_step": int, "step": int, "state_dict": dict, "optimizer_states": list, "loops": dict,
                          "counters": dict, "search": dict, "pytorch-lightning_version": str})  # fmt: skip
+    if not 0 <= checkpoint["step"] <= steps:
+        raise ValueError(f"step {checkpoint['step']} is not in 0..{steps}")
     if not all(isinstance(value, Tensor) for value in checkpoint["state_dict"].values()):
         raise ValueError("state_dict holds something other than tensors")
     (optimizer,) = checkpoint["optimizer_states"]
     _expect(optimizer, {"state": dict, "param_groups": list})
-    for state in optimizer["state"].values():
-        _expect(state, {})
+    for each in (*optimizer["state"].values(), *optimizer["param_groups"]):
+        _expect(each, {})
     counters = checkpoint["counters"]
     _expect(counters, {"evaluations": int, "seconds": float, "throughput": dict})
     if not isinstance(counters.get("initial_loss"), float | None):
@@ -139,8 +145,8 @@ def _check(checkpoint: Any) -> None:
     numbers = ("evaluations", "seconds", "megapixels", "warm_evaluations", "warm_seconds", "warm_megapixels", "warmed")
     _expect(counters["throughput"], dict.fromkeys(numbers, (int, float)))
     for taps in checkpoint["search"].values():
-        if not all(each.dtype == torch.int64 and each.dim() == 2 for each in taps.values()):
-            raise ValueError("search holds something other than patch numbers")
+        if not all(isinstance(each, Tensor) for each in taps.values()):
+            raise ValueError("search holds something other than tensors")
 
 
 def _expect(value: Any, fields: Mapping[str, Any]) -> None:

@@ -96,7 +96,7 @@ class WorkingSizes:
             InputError: an image cannot be used.
         """
         from src.data.images import working_size
-        from src.ops.patches import SIZE
+        from src.ops.patches import PATCH_SIZE as SIZE
 
         content, style = (self._size(kind, getattr(config, kind), config.mirror) for kind in ("content", "style"))
         strides = [encoder_spec(config.backbone.name).taps[tap].stride for tap in taps(config)[0]]

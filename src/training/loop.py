@@ -20,11 +20,13 @@ from src.config.schema import Trainer as TrainerOptions
 from src.training import checkpoints
 from src.training.callbacks import Pauses, finish
 from src.training.checkpoints import CHECKPOINT, PairCheckpoints
+from src.training.memory import out_of_memory
 from src.training.module import StyleTransferModule
 from src.training.progress import Progress
 from src.training.setup import PreparedRun
 from src.transfer.compilation import compiled, decide, obstacle
 from src.transfer.image_models.registry import build_image_model
+from src.transfer.optimizers import state_fits
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +137,12 @@ def fit(runs: Sequence[PreparedRun], interrupts: Interrupts, at_once: int | None
                 _check_fits(module, members)
             # One endless epoch: the steps count, not the data.
             ticks = itertools.repeat(0)
-            trainer.fit(module, ticks, ckpt_path=CHECKPOINT if resuming else None, weights_only=True)
+            try:
+                trainer.fit(module, ticks, ckpt_path=CHECKPOINT if resuming else None, weights_only=True)
+            except Exception as error:  # Lightning raises many types for entries of its own that do not fit
+                if not resuming or module.restored or isinstance(error, InputError) or out_of_memory(error):
+                    raise
+                raise checkpoints.unusable(members[0].context.folder, error) from None
             if interrupts.requested():
                 break
         for run in _active(runs):
@@ -212,17 +219,20 @@ def _decide_to_compile(runs: Sequence[PreparedRun], image: Tensor) -> bool:
 
 
 def _check_fits(module: StyleTransferModule, runs: Sequence[PreparedRun]) -> None:
-    """Check that checkpoints have the parameters and the optimiser of the module.
+    """Check that checkpoints have the parameters, the optimiser, the searches and the stage of the module.
 
     Raises:
         InputError: one has others.
     """
-    state = {name: value.shape[1:] for name, value in module.state_dict().items()}
-    options = set(module.configure_optimizers().param_groups[0])
+    state = {name: ((1, *value.shape[1:]), value.dtype) for name, value in module.state_dict().items()}
+    optimizer = module.configure_optimizers()
     for run in runs:
-        checkpoint = run.checkpoint
-        assert checkpoint is not None
-        found = {name: value.shape[1:] for name, value in checkpoint["state_dict"].items()}
-        groups = checkpoint["optimizer_states"][0]["param_groups"]
-        if found != state or len(groups) != 1 or set(groups[0]) - {"initial_lr"} != options:
+        found = run.checkpoint
+        assert found is not None
+        if not (
+            {name: (tuple(value.shape), value.dtype) for name, value in found["state_dict"].items()} == state
+            and state_fits(optimizer, found["optimizer_states"][0])
+            and run.pair.objective.search_fits(found["search"], module.image.size)
+            and found["step"] - found["global_step"] == module.stage.first
+        ):
             raise checkpoints.unusable(run.context.folder, "it is of another version or of other options")

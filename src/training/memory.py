@@ -76,7 +76,7 @@ class MemoryEstimate:
 
     @property
     def _extended(self) -> bool:
-        return LOSS_FORMS[self.config.loss.name].extended
+        return LOSS_FORMS[self.config.loss.name].with_patches
 
     @property
     def _feature_bytes(self) -> int:
@@ -94,7 +94,8 @@ class MemoryEstimate:
         if self._extended and options.loss.palette > 0:
             kept += self.SORTED / 4 * self.value_bytes * self.pixels
         if self._extended and options.loss.patches > 0:
-            from src.ops.patches import MOST, SIZE
+            from src.ops.patches import MAX_PATCHES as MOST
+            from src.ops.patches import PATCH_SIZE as SIZE
 
             for tap in options.layers.style:
                 info = self.encoder.taps.get(tap)

@@ -55,6 +55,9 @@ class StyleTransferModule(LightningModule):
         compiler: turns an objective into a faster form; None evaluates eagerly.
         stop_requested: asked after every step; True ends the loop (a signal arrived).
         step_down: reduces the memory of an evaluation after an out-of-memory error; False where it cannot.
+
+    Attributes:
+        restored: a checkpoint, where there is one, has been read and its training goes on.
     """
 
     def __init__(
@@ -85,6 +88,8 @@ class StyleTransferModule(LightningModule):
         self._paused = 0.0
         self._evaluations = 0
         self._ended: set[Pair] = set()
+        self._resumed_step: int | None = None
+        self.restored = False
         self._join_objectives()
 
     # Outside of module registration: neither the encoder nor the targets are parameters.
@@ -119,7 +124,14 @@ class StyleTransferModule(LightningModule):
         self._moments = before.optimizers().state_dict()  # type: ignore[union-attr]
 
     def on_train_start(self) -> None:
-        """Start the clocks of the pairs."""
+        """Start the clocks of the pairs.
+
+        Raises:
+            ValueError: Lightning's counters of a checkpoint disagree with its step.
+        """
+        if self._resumed_step not in (None, self.step):
+            raise ValueError(f"its loops stand at step {self.step}, not {self._resumed_step}")
+        self.restored = True
         for pair in self.pairs:
             pair.started = time.perf_counter()
 
@@ -193,10 +205,11 @@ class StyleTransferModule(LightningModule):
                 if not out_of_memory(error) or (self.at_once == 1 and not self.step_down(error)):
                     raise
             # Outside of the handler: the error's traceback holds the memory that is to be freed.
+            self._split_searches()  # while `at_once` is that of the joined objectives
             if self.at_once > 1:
                 self.at_once = -(-self.at_once // 2)
                 log.warning("out of memory; evaluating %d pairs at once from here on", self.at_once)
-            self._rejoin()
+            self._join_objectives()
             empty_cache(self.device)
 
     def _forward_backward(self) -> list[Losses]:
@@ -215,7 +228,7 @@ class StyleTransferModule(LightningModule):
         if self.options.name != "lbfgs":
             return 1.0
         initial = self.pairs[0].counters.initial_loss
-        initial = float(losses[0].total) if initial is None else initial
+        initial = losses[0].total.detach().item() if initial is None else initial
         return 1 / initial if initial and math.isfinite(initial) else 1.0
 
     def _observe(self, losses: Sequence[Losses]) -> None:
@@ -278,12 +291,8 @@ class StyleTransferModule(LightningModule):
         state = self.objectives[sample // self.at_once].search_state()
         return {name: {tap: each[place : place + 1] for tap, each in taps.items()} for name, taps in state.items()}
 
-    def _rejoin(self) -> None:
-        """Join the objectives anew, with their search results."""
-        self._split_searches()
-        self._join_objectives()
-
     def _split_searches(self) -> None:
+        """Give every pair's objective its part of the search results, before the objectives are joined anew."""
         states = [self.search_state(sample) for sample in range(len(self.pairs))]
         for pair, state in zip(self.pairs, states, strict=True):
             pair.objective.load_search_state(state)
@@ -331,4 +340,5 @@ class StyleTransferModule(LightningModule):
         for pair, saved in zip(self.pairs, checkpoint["pairs"], strict=True):
             pair.counters = Counters.of(saved["counters"])
             pair.objective.load_search_state(saved["search"])
+            self._resumed_step = saved["step"]
         self._join_objectives()

@@ -1,1 +1,1 @@
-"""."""
+"""The objective and what it optimises: terms, image models, start images, optimisers, compilation."""

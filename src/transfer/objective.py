@@ -13,7 +13,7 @@ from src.config.schema import RunConfig, taps
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import KEEP_ALL, Checkpointing, accumulate, feature_maps
 from src.ops.losses import LOSS_FORMS
-from src.ops.patches import SIZE as PATCH_SIZE
+from src.ops.patches import PATCH_SIZE
 from src.tracking import names
 from src.transfer.terms.base import Inputs, Measured, Term, TermValue
 from src.transfer.terms.content import ContentTerm
@@ -75,13 +75,16 @@ class Objective(nn.Module):
                 terms that carry weight need.
         """
         active = self.terms if full else {name: self.terms[name] for name in self.weighted}
-        self._search(active.values(), image)
+        self._search_banded(active.values(), image)
         readers: dict[str, list[str]] = {}
         for name, term in active.items():
             for tap in term.taps:
                 readers.setdefault(tap, []).append(name)
 
         def read(tap: str, features: Tensor, rows: slice) -> Mapping[tuple[str, str], Tensor]:
+            for name in readers[tap]:
+                if tap in active[name].pending_taps:  # not banded: these are all rows
+                    active[name].search({tap: features.detach()})
             return {
                 (name, key): value
                 for name in readers[tap]
@@ -98,15 +101,17 @@ class Objective(nn.Module):
             total = total + self.weights[name] * values[name].total
         return Losses(total, values)
 
-    @torch.no_grad()
-    def _search(self, terms: Iterable[Term], image: Tensor) -> None:
-        pending = [term for term in terms if term.pending_taps]
-        if not pending:
-            return
-        wanted = dict.fromkeys(tap for term in pending for tap in term.pending_taps)
-        maps = feature_maps(self.encoder, image.detach(), wanted, self.checkpointing)
-        for term in pending:
-            term.search(maps)
+    def _search_banded(self, terms: Iterable[Term], image: Tensor) -> None:
+        """Search in feature maps that the evaluation computes only in parts."""
+        pending = {
+            term: [tap for tap in term.pending_taps if self.encoder.taps[tap].block <= self.checkpointing.blocks]
+            for term in terms
+        }
+        if any(pending.values()):
+            wanted = dict.fromkeys(tap for taps in pending.values() for tap in taps)
+            maps = feature_maps(self.encoder, image.detach(), wanted, self.checkpointing)
+            for term, taps in pending.items():
+                term.search({tap: maps[tap] for tap in taps})
 
     @property
     def searched(self) -> bool:
@@ -122,6 +127,16 @@ class Objective(nn.Module):
         for name, term in self.terms.items():
             found = (state or {}).get(name, {})
             term.load_search_state({tap: each.to(self.encoder.mean.device) for tap, each in found.items()})
+
+    def search_fits(self, state: Mapping[str, Mapping[str, Tensor]], size: Sequence[int]) -> bool:
+        """Return whether results of searches may belong to these terms and an image of this (height, width)."""
+        return all(
+            name in self.terms
+            and self.terms[name].search_fits(
+                found, {tap: self.encoder.feature_size(size, tap) for tap in self.terms[name].taps}
+            )
+            for name, found in state.items()
+        )
 
     @classmethod
     def join(cls, members: "Sequence[Objective]") -> "Objective":
@@ -151,7 +166,7 @@ def _positions(encoder: Encoder, size: Sequence[int], tap: str) -> int:
 def style_weights(config: RunConfig) -> dict[str, float]:
     """Return w_l of eq. 5 by style tap: as given, or 1/n, or 1 in the published program."""
     style, _ = taps(config)
-    default = 1 / len(style) if LOSS_FORMS[config.loss.name].averaged else 1.0
+    default = 1 / len(style) if LOSS_FORMS[config.loss.name].average_layers else 1.0
     return dict(zip(style, config.layers.weights or [default] * len(style), strict=True))
 
 
@@ -174,7 +189,7 @@ def _style(config: RunConfig, encoder: Encoder, inputs: Inputs) -> dict[str, tup
     loss, weights = config.loss, style_weights(config)
     form = LOSS_FORMS[loss.name]
     # With a share s of patches, a layer's style loss is (1 - s) statistics + s patches.
-    share = loss.patches if form.extended else 0.0
+    share = loss.patches if form.with_patches else 0.0
     patched = {
         tap: weight * share
         for tap, weight in weights.items()
@@ -189,7 +204,7 @@ def _style(config: RunConfig, encoder: Encoder, inputs: Inputs) -> dict[str, tup
 
 def _palette(config: RunConfig, encoder: Encoder, inputs: Inputs) -> dict[str, tuple[float, Term]]:
     loss = config.loss
-    wanted = LOSS_FORMS[loss.name].extended and loss.palette > 0
+    wanted = LOSS_FORMS[loss.name].with_patches and loss.palette > 0
     return {"palette": (loss.beta * loss.palette, PaletteTerm(encoder))} if wanted else {}
 
 

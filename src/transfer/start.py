@@ -5,7 +5,7 @@ from torch import Tensor
 
 from src.common.errors import InputError
 from src.config.schema import Init
-from src.ops.color import recolored
+from src.ops.color import match_colors
 from src.ops.patchwork import patchwork
 
 # Starts that are as detailed at any size as the content is, and cheap to compute again at another.
@@ -25,7 +25,7 @@ def starting_image(init: Init, content: Tensor, style: Tensor, seed: int, given:
     if init.name == "content":
         return content.clone()
     if init.name == "recolored":
-        return recolored(content, style).clamp(0, 1)
+        return match_colors(content, style).clamp(0, 1)
     generator = torch.Generator().manual_seed(seed)
     if init.name == "patchwork":
         return patchwork(content.float(), style.float(), init.hold, init.edges, init.blend, generator).to(content)

@@ -1,22 +1,30 @@
-"""A real sweep with a failing job, and what W&B's own files hold of it."""
+"""A real sweep with failing jobs, and what W&B's own files hold of it."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from src.common.files import sole_writer
+from src.config.composition import compose
+from src.config.identity import run_name
 from src.tracking import names as keys
 from src.tracking import record as records
+from src.train import main
 from tests.conftest import SMALL
 from tests.support import wandb_files
+from tests.support.pictures import write_smooth_picture
 
 METRICS = {
-    *(keys.TOTAL, keys.CONTENT, keys.STYLE, keys.layer_key("relu1_1"), keys.layer_key("relu2_1")),
+    *(keys.TOTAL, keys.CONTENT, keys.STYLE, keys.loss_key("style", "relu1_1"), keys.loss_key("style", "relu2_1")),
     *(keys.EVALUATIONS, keys.SECONDS, keys.IT_PER_S, keys.MPX_IT_PER_S, keys.PEAK_MIB),
 }
 
 
-def test_four_jobs_of_which_one_fails(command: Callable, tmp_path: Path) -> None:
+def test_a_sweep_of_four_jobs_of_which_two_fail(command: Callable, tmp_path: Path) -> None:
     done = command(
-        "src.train", "-m", *SMALL, "logger=wandb", "style=dots,swell", "edge=40,1", "seed=3",
+        "src.train", "-m", *SMALL, "logger=wandb", "style=dots,swell", "loss.beta=3,1e39", "seed=3",
         "logger.tags=[mine]", "logger.project=trial", f'hydra.sweep.dir="{tmp_path}/a sweep"', status=1,
     )  # fmt: skip
     runs = list(records.scan(tmp_path))
@@ -24,7 +32,10 @@ def test_four_jobs_of_which_one_fails(command: Callable, tmp_path: Path) -> None
     assert "[4/4]" in done.stdout and "Traceback" not in done.stderr + done.stdout
     summary = done.stderr.partition("error: ")[2]
     assert summary.startswith("2 of 4 jobs failed")
-    assert summary.count("edge=8 or more") == 2 and "edge=1 style=dots:" in summary
+    [reason] = [line for line in summary.splitlines() if "not finite" in line]
+    assert reason.endswith(": style=dots loss.beta=1e39; style=swell loss.beta=1e39"), "a line for each reason"
+    assert "2 of 4 jobs finished in " in done.stdout and "report: python -m src.report" in done.stdout
+    assert done.stdout.count("W&B is offline") == 1, "what all jobs share is logged once"
 
     ids = set()
     for folder, record in runs:
@@ -35,11 +46,11 @@ def test_four_jobs_of_which_one_fails(command: Callable, tmp_path: Path) -> None
         assert (seen.group, seen.project) == ("a sweep", "trial")
         assert seen.name == folder.name
         assert {"mine", "embedded-trained"} <= set(seen.tags)
-        assert seen.config["edge"] == record.edge and seen.config["backbone"]["weights"] == "trained"
+        assert seen.config["edge"] == record.options.edge and seen.config["backbone"]["weights"] == "trained"
         assert seen.config["layers"]["content"] == "relu2_1"
         if record.status == "failed":
-            assert seen.exit_code == 1 and seen.history == []
-            assert seen.summary["status"] == "failed" and "8 or more" in seen.summary["error"]
+            assert seen.exit_code == 1 and not any(keys.TOTAL in row for row in seen.history)
+            assert seen.summary["status"] == "failed" and "not finite" in seen.summary["error"]
             continue
         assert seen.exit_code == 0
         steps = [row["step"] for row in seen.history]
@@ -47,11 +58,35 @@ def test_four_jobs_of_which_one_fails(command: Callable, tmp_path: Path) -> None
         for row in seen.history:
             assert set(row) >= METRICS
         for row, capture in zip(seen.history[1:], record.captures, strict=True):
-            assert row[keys.TOTAL] == capture.loss_total
+            assert row[keys.TOTAL] == capture.losses["total"]
             assert row[keys.SSIM] == capture.ssim
             assert row["capture._type"] == "image-file"
             picture = next(offline.rglob(Path(row["capture.path"]).name))
             assert picture.read_bytes() == (folder / capture.file).read_bytes()
-        assert seen.summary["ssim"] == record.ssim and seen.summary["loss_total"] == record.captures[-1].loss_total
+        assert seen.summary["ssim"] == record.ssim and seen.summary["loss_total"] == record.captures[-1].losses["total"]
         assert seen.config["weights_sha256"] == record.weights_sha256
-    assert len(ids) == 4, "one W&B run a job"
+    assert len(ids) == 4, "each job has a W&B run of its own"
+
+
+def test_the_images_of_a_folder_in_batches_while_another_process_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a", "b", "c"):
+        write_smooth_picture(photos / f"{name}.png", 48, 48, seed=ord(name))
+    (photos / "notes.txt").write_text("no image")
+    sweep = ["-m", *SMALL, "steps=2", f"content={photos}", "style=dots", f"hydra.sweep.dir={tmp_path}/sweep"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *sweep, "hydra/launcher=batch", "hydra.launcher.size=2"])
+    named = run_name(compose([*SMALL, "steps=2", "content=file", f"content.path={photos}/c.png", "style=dots"]))
+    with sole_writer(tmp_path / "sweep" / named):
+        main()
+    assert sorted(record.options.content.path for _, record in records.scan(tmp_path / "sweep")) == [
+        f"{photos}/a.png", f"{photos}/b.png",
+    ]  # fmt: skip
+    shown = capsys.readouterr().out
+    assert "[1-2/3] content.path=" in shown and "[3/3] left to another process: content.path=" in shown
+    assert "2 of 3 jobs finished in " in shown and "failed" not in shown
+    assert shown.count("backbone: embedded with weights trained") == 1, "what jobs share is logged once"
+    for folder, _ in records.scan(tmp_path / "sweep"):
+        assert "backbone: embedded with weights trained" in (folder / "train.log").read_text()

@@ -1,4 +1,4 @@
-"""Every file of conf/ composes, every experiment steps, and what is wrong is said with what would be right."""
+"""Every file of conf/ composes, every experiment steps, and errors name the right values."""
 
 import time
 from collections.abc import Callable
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from src.cli.help import option_names
 from src.common.errors import InputError
-from src.config.composition import compose
+from src.config.composition import compose, load_composed
 from src.config.identity import identity, run_name
+from src.config.options import option_names
 from src.config.schedule import capture_steps
 from src.config.schema import CONF, RunConfig, typed
 from src.config.validation import validate
@@ -30,8 +30,8 @@ def test_every_file_composes_and_is_valid(group: str, name: str) -> None:
         assert getattr(chosen, "name", chosen) in (name, "file", chosen)
 
 
-def test_defaults_of_the_schema_are_the_commands_defaults() -> None:
-    """A RunConfig built in Python means the same as the command without arguments, but for the pictures."""
+def test_defaults_of_the_schema_are_the_defaults_of_the_command() -> None:
+    """A RunConfig built in Python equals the command without arguments, except for the images."""
     composed, plain = identity(compose()), identity(RunConfig())
     for kind in ("content", "style"):
         composed.pop(kind), plain.pop(kind)
@@ -101,9 +101,17 @@ def test_layer_sets_grow_by_a_block() -> None:
         (["logger.tags=[" + "x" * 70 + "]"], "tags of 1 to 64 characters"),
         (["logger.project=a/b"], "W&B takes no /"),
         (["optimizer.betas=[0.9]"], "two numbers in"),
+        (["steps=99999999999999999999"], r"steps must be in 0\.\.10000000"),
+        (["optimizer.lr=1e308"], r"optimizer\.lr must be in 0\.\.1000"),
+        (["schedule=pyramid", "schedule.sizes=1000000000000"], r"schedule\.sizes must be in 0\.\."),
+        (["trainer.threads=99999999999"], r"trainer\.threads must be in 1\.\.1024"),
+        (["trainer.threads=0"], r"trainer\.threads must be in 1\.\.1024"),
+        (["backbone.seed=9223372036854775807"], r"backbone\.seed must be in 0\.\.4294967295"),
+        (["trainer.kernels=fast"], "trainer.kernels=fast is unknown; one of: auto, off"),
+        (["trainer.accelerator=mps", "precision=64"], r"precision=64 needs trainer=cpu or trainer=gpu"),
     ],
 )
-def test_what_no_type_can_check(overrides: list[str], message: str) -> None:
+def test_values_that_types_allow_and_validation_refuses(overrides: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         validate(compose(overrides))
 
@@ -125,11 +133,49 @@ def test_a_dict_is_checked_like_a_command_line() -> None:
     assert typed(RunConfig(precision=32)).precision == "32"  # type: ignore[arg-type]
     with pytest.raises(InputError, match="could not be converted"):
         typed(RunConfig(steps="x"))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"captures=0.5: .* not"):
-        compose(["captures=0.5"])
 
 
-def test_a_runs_name_changes_with_the_run_alone() -> None:
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("captures=0.5", r"captures=0\.5: a list is needed"),
+        ("steps=abc", "steps=abc: a whole number is needed"),
+        ("edge=1.5", r"edge=1\.5: a whole number is needed"),
+        ("loss.beta=x", r"loss\.beta=x: a number is needed"),
+        ("canvas.clamp=perhaps", "true or false is needed"),
+        ("loss.substitute=[1]", "names with values are needed"),
+        ("steps=null", "null is not possible here"),
+        ("content=null", "null is not the name of a file"),
+        ("layers=null", "null is not the name of a file"),
+        ("loss=null", "null is not the name of a file"),
+        ("style=dots,swell", r"style has several values \(dots,swell\): write -m"),
+        ("steps=(1", "quoted twice"),
+    ],
+)
+def test_values_of_the_wrong_type(override: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        compose([override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"steps: [", b"\xff\xfe\xff", b"- 1\n- 2", b"steps: ${nowhere}", b"a: &x [*x]", b"[" * 5000]
+)
+def test_a_damaged_saved_configuration_is_one_line(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(data)
+    with pytest.raises(InputError, match="cannot use the configuration") as caught:
+        load_composed(tmp_path / "config.yaml")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="No such file"):
+        load_composed(tmp_path / "none.yaml")
+
+
+def test_a_saved_configuration_is_read_back(tmp_path: Path) -> None:
+    OmegaConf.save(OmegaConf.structured(compose(["steps=7"])), tmp_path / "config.yaml")
+    assert typed(load_composed(tmp_path / "config.yaml")) == compose(["steps=7"])
+
+
+def test_the_name_of_a_run_depends_on_its_identity_alone() -> None:
     name = run_name(compose())
     assert name == run_name(compose(["logger=none", "trainer=cpu", "checkpoint_every=3", "max_megapixels=5"]))
     others = {
@@ -139,7 +185,7 @@ def test_a_runs_name_changes_with_the_run_alone() -> None:
     assert all(part.isprintable() and "/" not in part for part in others)
 
 
-def test_files_with_odd_names_make_folders_with_plain_ones() -> None:
+def test_odd_file_names_give_plain_folder_names() -> None:
     config = compose(["content=file", "content.path='a b/c, d=[1].jpg'", "style=dots"])
     assert config.content.path == "a b/c, d=[1].jpg"
     assert run_name(config).startswith("c_d_1_-dots-e-")
@@ -148,8 +194,8 @@ def test_files_with_odd_names_make_folders_with_plain_ones() -> None:
 def test_help_is_quick_complete_and_light(command: Callable) -> None:
     begun = time.perf_counter()
     shown = command("src.train", "--help").stdout
-    assert time.perf_counter() - begun < 30, "not a benchmark: only that no heavy import crept in"
-    for name in option_names():
+    assert time.perf_counter() - begun < 30, "a heavy import takes longer on a busy machine"
+    for name in option_names(RunConfig):
         assert name in shown
     for group, name in FILES:
         assert f"{group}: " in shown and name in shown
@@ -165,29 +211,3 @@ def test_the_command_line_imports_nothing_heavy(command: Callable) -> None:
     code = f"import sys, src.train, src.run; print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], cwd=CONF.parent, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["style=udni"], "error: style=udni is unknown; one of: brushwork, candy"),
-        (["edgee=3"], "error: there is no option edgee; did you mean edge?"),
-        (["loss.bta=3"], "error: there is no option loss.bta; did you mean loss.beta"),
-        (["steps=abc"], "could not be converted to Integer"),
-        (["content=file", "content.path=a b=[c.jpg"], "quoted twice"),
-        (["content=file", "content.path=/no/such.jpg", "hydra.run.dir={tmp}/a"], "error: content.path: no such file"),
-        (["layers.content=relu7_1", "hydra.run.dir={tmp}/b"], "error: embedded has no layer 'relu7_1'"),
-        (["hydra.run.dir=/dev/null/x"], "error: cannot write /dev/null"),
-        (["resume=/no/such/folder"], "error: resume=/no/such/folder: no such folder"),
-        (["resume={tmp}"], "there is no run in that folder"),
-        (["resume={tmp}", "steps=9"], "steps cannot be changed"),
-        (["experiment=[paper,nope]"], "error: experiment=nope is unknown; one of: alpha_beta"),
-        (["-m", "style=dots,swell", "--cfg", "job"], "error: -m and --cfg do not go together"),
-    ],
-)
-def test_one_line_and_a_status_for_what_is_wrong(
-    arguments: list[str], message: str, command: Callable, tmp_path: Path
-) -> None:
-    done = command("src.train", *(each.format(tmp=tmp_path) for each in arguments), status=2)
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) <= 4

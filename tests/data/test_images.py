@@ -1,6 +1,9 @@
-"""What people's files look like, good and bad."""
+"""Image files as people have them, good and bad."""
 
 import io
+import logging
+import os
+import warnings
 import zlib
 from pathlib import Path
 
@@ -10,7 +13,16 @@ import torch
 from PIL import Image
 
 from src.common.errors import InputError
-from src.data.images import read_image, smallest_edge, to_tensor, working_size, write_png
+from src.data.images import (
+    FORMATS,
+    picture_size,
+    preview,
+    read_image,
+    smallest_edge,
+    to_tensor,
+    working_size,
+    write_png,
+)
 
 RED = (200, 30, 40)
 
@@ -65,7 +77,7 @@ def test_16_bit_grey_keeps_its_range(tmp_path: Path) -> None:
     assert np.abs(found[..., 0] - ramp / 257).max() <= 0.5 + 1e-6
 
 
-def test_the_content_decides_not_the_suffix(tmp_path: Path) -> None:
+def test_the_format_is_read_from_the_content(tmp_path: Path) -> None:
     path = tmp_path / "really a png.jpg"
     _picture().save(path, "PNG")
     assert read_image(path).size == (20, 12)
@@ -81,13 +93,13 @@ def _bytes(image: Image.Image, kind: str = "PNG") -> bytes:
     ("data", "message"),
     [
         (b"", "is empty"),
-        (b"hello, I am no image", "is not an image"),
+        (b"hello, I am no image", "is not an image of a known format; one of: JPEG"),
         (_bytes(_picture(size=(200, 200)), "JPEG")[:700], "damaged or truncated"),
         (_bytes(Image.effect_noise((200, 200), 50))[:4000], "damaged or truncated"),
         (_bytes(Image.new("RGB", (1, 1))), "1x1 px; each side must have at least 8"),
     ],
 )
-def test_what_cannot_be_read_is_one_clear_line(data: bytes, message: str, tmp_path: Path) -> None:
+def test_unreadable_files_are_errors_of_one_line(data: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.png"
     path.write_bytes(data)
     with pytest.raises(InputError, match=message) as caught:
@@ -102,7 +114,7 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         read_image(tmp_path)
 
 
-def test_an_absurd_size_is_refused_from_the_header(tmp_path: Path) -> None:
+def test_a_huge_size_is_refused_from_the_header(tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     data = bytearray(_bytes(_picture()))
     data[16:24] = (60_000).to_bytes(4, "big") * 2  # width and height in the header of a PNG
@@ -110,6 +122,130 @@ def test_an_absurd_size_is_refused_from_the_header(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"3600 megapixels; the limit is 100 \(raise it with max_megapixels=N\)"):
         read_image(path)
+
+
+EPS = """%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 40 40
+({written}) (w) file dup (written by a picture) writestring closefile
+0 0 40 40 rectfill
+showpage
+%%EOF
+"""
+
+
+@pytest.mark.parametrize("suffix", ["eps", "ps", "png"])
+def test_postscript_never_reaches_an_interpreter(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An EPS file that would create another one; a stand-in for `gs` shows whether it was called."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/called\n")
+    (tmp_path / "bin/gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
+    path = tmp_path / f"a.{suffix}"
+    path.write_text(EPS.format(written=tmp_path / "written"))
+    for read in (read_image, picture_size, preview):
+        with pytest.raises(InputError, match="is not an image of a known format"):
+            read(path)
+    assert not (tmp_path / "called").exists() and not (tmp_path / "written").exists()
+    with pytest.raises(OSError), Image.open(path) as image:  # what Pillow does by itself
+        image.load()
+    assert (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind not in ("PSD", "MPO", "AVIF")])
+def test_formats_are_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    _picture(size=(32, 32)).save(path, kind)
+    assert read_image(path).size == (32, 32) == picture_size(path)
+
+
+def test_an_mpo_of_a_phone(tmp_path: Path) -> None:
+    _picture().save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[_picture()])
+    assert read_image(tmp_path / "a.jpg").size == (20, 12)
+
+
+def test_fifos_dangling_links_and_devices_never_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    for name, message in (("fifo.png", "not a regular file"), ("link.png", "no such"), ("loop.png", "no such")):
+        for read in (read_image, picture_size):
+            with pytest.raises(InputError, match=message):
+                read(tmp_path / name)
+    with pytest.raises(InputError, match="not a regular file"):
+        read_image("/dev/zero")
+    with pytest.raises(InputError, match="File name too long"):
+        read_image(tmp_path / ("x" * 300))
+    with pytest.raises(InputError, match="there is no such user"):
+        read_image("~no_such_user_here/x.png")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite(value: float, tmp_path: Path) -> None:
+    values = np.full((12, 20), 0.5, np.float32)
+    values[3, 4] = value
+    Image.fromarray(values).save(tmp_path / "a.tiff")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError, match="not finite"):
+            read_image(tmp_path / "a.tiff")
+
+
+@pytest.mark.parametrize("top", [1.0, 65535.0])
+def test_float_images(top: float, tmp_path: Path) -> None:
+    ramp = np.linspace(0, top, 240, dtype=np.float32).reshape(12, 20)
+    found = _read(Image.fromarray(ramp), tmp_path / "a.tiff")
+    assert np.abs(found[..., 0] - ramp / top * 255).max() <= 0.5 + 1e-4
+
+
+def _logged(image: Image.Image, path: Path, caplog: pytest.LogCaptureFixture, **options: object) -> list[str]:
+    image.save(path, **options)  # type: ignore[arg-type]
+    with caplog.at_level(logging.INFO):
+        read_image(path)
+    return caplog.messages
+
+
+def test_what_is_lost_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert not _logged(_picture("RGBA"), tmp_path / "opaque.png", caplog), "nothing is lost of opaque alpha"
+    assert not _logged(_picture(), tmp_path / "a.jpg", caplog)
+    clear = _picture("RGBA")
+    clear.putpixel((3, 3), (0, 0, 0, 7))
+    frames = [clear, _picture("RGBA"), clear.rotate(90)]
+    [line] = _logged(frames[0], tmp_path / "b.png", caplog, save_all=True, append_images=frames[1:])
+    assert line == f"{tmp_path}/b.png: the first of 3 frames is used, transparent parts become white"
+    caplog.clear()
+    [line] = _logged(Image.fromarray(np.ones((12, 20), np.uint16)), tmp_path / "c.png", caplog)
+    assert line == f"{tmp_path}/c.png: values are reduced to 8 bits"
+
+
+def test_16_bit_colour_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A PNG of 16 bits a channel, which Pillow reads but does not write."""
+    rows = b"".join(b"\0" + bytes(range(96)) for _ in range(16))
+    chunks = [(b"IHDR", (16).to_bytes(4, "big") * 2 + bytes([16, 2, 0, 0, 0])), (b"IDAT", zlib.compress(rows))]
+    data = b"\x89PNG\r\n\x1a\n"
+    for name, body in [*chunks, (b"IEND", b"")]:
+        data += len(body).to_bytes(4, "big") + name + body + zlib.crc32(name + body).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(data)
+    with caplog.at_level(logging.INFO):
+        assert read_image(tmp_path / "a.png").size == (16, 16)
+    assert caplog.messages == [f"{tmp_path}/a.png: values are reduced to 8 bits"]
+
+
+def test_sizes_and_previews(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    _picture(size=(2000, 1000)).save(tmp_path / "a.jpg", exif=exif)
+    assert picture_size(tmp_path / "a.jpg") == (1000, 2000) == read_image(tmp_path / "a.jpg").size
+    assert preview(tmp_path / "a.jpg").size == (1600, 800)
+
+
+def test_images_are_read_without_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, src.data.images; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_working_sizes() -> None:

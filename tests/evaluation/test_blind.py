@@ -1,6 +1,7 @@
-"""Blind comparisons: the key says what the sheets do not, and the tally counts what the key says."""
+"""Blind comparisons: sheets that hide which image is whose, the key, and the tally of verdicts."""
 
 import csv
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,27 +13,24 @@ from PIL import Image
 from src import blind
 from src.common.errors import InputError
 from src.config.schema import RunConfig, plain
-from tests.support.examples import example_record
+from src.tracking.record import RunRecord
 
 CONTENTS, STYLES = ("astronaut", "cat"), ("dots", "swell", "brushwork")
 
 
 @pytest.fixture
 def sets(tmp_path: Path) -> tuple[Path, Path]:
-    """Runs in red, beside a folder of pictures in blue; each has a pair that the other has not."""
+    """Runs with red images, and a folder of blue images; each set has a pair that the other lacks."""
     ours, theirs = tmp_path / "sweep", tmp_path / "pictures"
     for content in CONTENTS:
         for style in STYLES:
-            record = example_record()
-            record.content, record.style, record.status = content, style, "finished"
             config = plain(RunConfig())
-            for kind in ("content", "style"):
+            for kind, name in (("content", content), ("style", style)):
                 path = tmp_path / f"{kind}.png"
                 Image.new("RGB", (40, 30), "green").save(path)
-                config[kind]["path"] = str(path)
-            record.config = config
+                config[kind] |= {"name": name, "path": str(path)}
             run = ours / f"{content}-{style}"
-            record.write(run)
+            RunRecord(status="finished", config=config).write(run)
             Image.new("RGB", (32, 24), "red").save(run / "image.png")
             (theirs / content).mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (32, 24), "blue").save(theirs / content / f"{style}.png")
@@ -46,7 +44,7 @@ def _verdicts(path: Path, better: dict[str, str]) -> Path:
     return path
 
 
-def test_sheets_hide_what_the_key_says_and_the_tally_counts_it(sets: tuple[Path, Path], tmp_path: Path) -> None:
+def test_only_the_key_says_which_is_which_and_the_tally_uses_it(sets: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "blind"
     assert blind.lay_out(*sets, out, seed=3) == 5
     with (out / blind.KEY).open(newline="") as file:
@@ -84,7 +82,7 @@ def test_wilson_interval() -> None:
     [
         (lambda v: v.popitem() and v, "4 verdicts on 4 pairs, .* has 5"),
         (lambda v: {**v, "cat--dots": "C"}, "neither A nor B: cat--dots"),
-        (lambda v: {**v, "cat--nothing": "A"}, "no pair of .*cat--nothing"),
+        (lambda v: {**v, "cat--nothing": "A"}, "not a pair of .*cat--nothing"),
     ],
 )
 def test_verdicts_that_do_not_fit_are_refused(
@@ -94,6 +92,18 @@ def test_verdicts_that_do_not_fit_are_refused(
     pairs = [path.stem for path in tmp_path.glob("*--*.png")]
     with pytest.raises(InputError, match=message):
         blind.tally(tmp_path / blind.KEY, _verdicts(tmp_path / "v.csv", change(dict.fromkeys(pairs, "A"))))
+
+
+def test_a_fifo_is_refused(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    """Reading one would block."""
+    blind.lay_out(*sets, tmp_path / "blind", seed=0)
+    os.mkfifo(tmp_path / "verdicts.csv")
+    with pytest.raises(InputError, match="not a regular file"):
+        blind.tally(tmp_path / "blind" / blind.KEY, tmp_path / "verdicts.csv")
+    (sets[1] / "cat" / "dots.png").unlink()
+    os.mkfifo(sets[1] / "cat" / "dots.png")
+    with pytest.raises(InputError, match="no such image file"):
+        blind.lay_out(*sets, tmp_path / "again", seed=0)
 
 
 def test_from_the_command_line(

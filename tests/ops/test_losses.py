@@ -1,11 +1,11 @@
-"""The mathematics against closed forms and independent computations."""
+"""Losses and feature statistics against closed forms and independent computations."""
 
 import numpy as np
 import pytest
 import torch
 
-from src.ops.gram import moments, squared_distance
-from src.ops.losses import LOSS_FORMS, LossForm, Statistics, content_equations, style_equations, total_variation
+from src.ops.gram import FeatureStatistics, moment_sums, squared_distance
+from src.ops.losses import LOSS_FORMS, LossForm, content_equations, style_equations, total_variation
 
 
 def _convolved(seed: int, height: int = 5, width: int = 7) -> torch.Tensor:
@@ -14,17 +14,17 @@ def _convolved(seed: int, height: int = 5, width: int = 7) -> torch.Tensor:
 
 
 def _content(form: LossForm, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    return form.content(target) * squared_distance(features, target)
+    return form.content_factor(target) * squared_distance(features, target)
 
 
 def _style(form: LossForm, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    return form.style(Statistics.of(features), Statistics.of(target))
+    return form.style(FeatureStatistics.of(features), FeatureStatistics.of(target))
 
 
 def test_gram_matrix_equals_numpy() -> None:
     features = np.random.default_rng(0).normal(size=(3, 4, 5, 6))
     expected = np.stack([[[sum(f[i].ravel() * f[j].ravel()) for j in range(4)] for i in range(4)] for f in features])
-    np.testing.assert_allclose(moments(torch.from_numpy(features))[0].numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(moment_sums(torch.from_numpy(features))[0].numpy(), expected, rtol=1e-12)
 
 
 def test_content_gradient_is_equation_2() -> None:
@@ -41,7 +41,7 @@ def test_style_gradient_is_equation_6() -> None:
     """At equal sizes, dE/dF before the ReLU is 1/(N^2 M^2) F^T (G - A) where F > 0, else 0."""
     convolved, style = _convolved(0).requires_grad_(), _convolved(1).relu()
     features = convolved.relu()
-    style_equations(Statistics.of(features), Statistics.of(style)).sum().backward()
+    style_equations(FeatureStatistics.of(features), FeatureStatistics.of(style)).sum().backward()
     channels, positions = 4, 35
     flat = features.detach()[0].flatten(1)
     difference = flat @ flat.T - style[0].flatten(1) @ style[0].flatten(1).T
@@ -52,21 +52,23 @@ def test_style_gradient_is_equation_6() -> None:
 
 def test_style_equation_4_at_equal_sizes() -> None:
     features, style = _convolved(2), _convolved(3)
-    gram, target = moments(features)[0][0], moments(style)[0][0]
+    gram, target = moment_sums(features)[0][0], moment_sums(style)[0][0]
     expected = ((gram - target) ** 2).sum() / (4 * 4**2 * 35**2)
-    torch.testing.assert_close(style_equations(Statistics.of(features), Statistics.of(style))[0], expected)
+    torch.testing.assert_close(
+        style_equations(FeatureStatistics.of(features), FeatureStatistics.of(style))[0], expected
+    )
 
 
 @pytest.mark.parametrize("form", ["equations", "normalized", "moments"])
-def test_a_tiled_style_is_the_same_style(form: str) -> None:
-    """Grams are divided by their own number of positions: a style image twice as large weighs the same."""
+def test_style_loss_does_not_depend_on_the_size_of_the_style(form: str) -> None:
+    """Each Gram matrix is divided by its own number of positions: a style repeated twice gives the same loss."""
     features, style = _convolved(0), _convolved(1)
     tiled = style.repeat(1, 1, 2, 1)
     once = _style(LOSS_FORMS[form], features, style)
     torch.testing.assert_close(_style(LOSS_FORMS[form], features, tiled), once)
 
 
-def test_moments_equal_numpy() -> None:
+def test_moments_loss_equals_numpy() -> None:
     features, style = _convolved(4), _convolved(5, 6, 6)
     mine, theirs = (each[0].flatten(1).numpy() for each in (features, style))
     expected = 0.5 * (
@@ -77,7 +79,7 @@ def test_moments_equal_numpy() -> None:
 
 
 @pytest.mark.parametrize("name", ["normalized", "moments"])
-def test_relative_forms_are_one_at_nothing_and_independent_of_scale(name: str) -> None:
+def test_relative_forms_are_one_for_zero_features_and_independent_of_scale(name: str) -> None:
     form = LOSS_FORMS[name]
     features, target = _convolved(0), _convolved(1)
     zero = torch.zeros_like(features)
@@ -88,7 +90,7 @@ def test_relative_forms_are_one_at_nothing_and_independent_of_scale(name: str) -
 
 
 @pytest.mark.parametrize("form", LOSS_FORMS)
-def test_zero_at_the_target_and_finite_for_a_black_one(form: str) -> None:
+def test_loss_is_zero_at_the_target_and_finite_for_a_target_of_zeros(form: str) -> None:
     target = _convolved(1)
     assert _content(LOSS_FORMS[form], target, target).item() == 0
     assert _style(LOSS_FORMS[form], target, target).item() == 0
@@ -98,7 +100,7 @@ def test_zero_at_the_target_and_finite_for_a_black_one(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", LOSS_FORMS)
-def test_a_batch_of_two_equals_two_singles(form: str) -> None:
+def test_a_batch_of_two_equals_two_single_samples(form: str) -> None:
     batch = torch.cat([_convolved(0), _convolved(1)])
     targets = torch.cat([_convolved(2), _convolved(3)])
     together = _content(LOSS_FORMS[form], batch, targets), _style(LOSS_FORMS[form], batch, targets)
@@ -109,46 +111,46 @@ def test_a_batch_of_two_equals_two_singles(form: str) -> None:
 
 
 def test_total_variation_of_a_ramp() -> None:
-    """A ramp of slope s along one axis has squared differences s^2 there and none along the other."""
+    """A ramp of slope s along one axis has squared differences s^2 along that axis and 0 along the other."""
     ramp = (torch.arange(6.0) * 0.1).view(1, 1, 1, 6).expand(2, 3, 4, 6)
     torch.testing.assert_close(total_variation(ramp), torch.full((2,), 0.01))
 
 
-def test_the_gradient_of_the_squared_distance_is_that_of_its_definition() -> None:
+def test_squared_distance_and_its_gradient_equal_the_definition() -> None:
     features, target = _convolved(0).requires_grad_(), _convolved(1)
     assert torch.autograd.gradcheck(squared_distance, (features, target))
     torch.testing.assert_close(squared_distance(features, target), (features - target).square().sum((1, 2, 3)))
 
 
-def test_sums_of_parts_add_up() -> None:
-    """What makes it right to measure a large picture in bands of rows."""
+def test_sums_over_bands_add_up_to_the_whole() -> None:
+    """Large images are measured in bands of rows."""
     features, target = _convolved(0, 8), _convolved(1, 8)
-    whole, parts = moments(features), [moments(part) for part in features.split(3, 2)]
+    whole, parts = moment_sums(features), [moment_sums(part) for part in features.split(3, 2)]
     torch.testing.assert_close(whole[0], sum(gram for gram, _ in parts))
-    rows = [part.shape[2] / 8 for part in features.split(3, 2)]
-    torch.testing.assert_close(whole[1], sum(share * mean for share, (_, mean) in zip(rows, parts, strict=True)))
+    torch.testing.assert_close(whole[1], sum(total for _, total in parts))
     distances = map(squared_distance, features.split(3, 2), target.split(3, 2))
     torch.testing.assert_close(squared_distance(features, target), sum(distances))
 
 
-def test_the_gradient_of_the_moments_is_that_of_their_definition() -> None:
+def test_moment_sums_and_their_gradients_equal_the_definition() -> None:
     features = _convolved(0).requires_grad_()
-    assert torch.autograd.gradcheck(moments, features)
-    gram, mean = moments(features)
-    torch.testing.assert_close(mean, features.flatten(2).mean(2))
+    assert torch.autograd.gradcheck(moment_sums, features)
+    gram, total = moment_sums(features)
+    torch.testing.assert_close(total, features.flatten(2).sum(2))
     torch.testing.assert_close(gram, features.flatten(2) @ features.flatten(2).mT)
 
 
 @pytest.mark.parametrize("form", sorted(LOSS_FORMS))
-def test_joined_targets_of_styles_of_two_sizes_are_each_sample_s_own(form: str) -> None:
+def test_joined_targets_of_different_sizes_give_each_sample_its_own_loss(form: str) -> None:
     image = torch.cat([_convolved(1), _convolved(2)])
-    targets = [Statistics.of(_convolved(3, 6, 4)), Statistics.of(_convolved(4, 9, 8))]
-    found = LOSS_FORMS[form].style(Statistics.of(image), Statistics.joined(targets))
+    targets = [FeatureStatistics.of(_convolved(3, 6, 4)), FeatureStatistics.of(_convolved(4, 9, 8))]
+    found = LOSS_FORMS[form].style(FeatureStatistics.of(image), FeatureStatistics.joined(targets))
     alone = [
-        LOSS_FORMS[form].style(Statistics.of(one), target) for one, target in zip(image.split(1), targets, strict=True)
+        LOSS_FORMS[form].style(FeatureStatistics.of(one), target)
+        for one, target in zip(image.split(1), targets, strict=True)
     ]
     torch.testing.assert_close(found, torch.cat(alone))
     content = [_convolved(5), 3 * _convolved(6)]
-    factors = [torch.as_tensor(LOSS_FORMS[form].content(each)).expand(1) for each in content]
-    joined = torch.as_tensor(LOSS_FORMS[form].content(torch.cat(content))).expand(2)
+    factors = [torch.as_tensor(LOSS_FORMS[form].content_factor(each)).expand(1) for each in content]
+    joined = torch.as_tensor(LOSS_FORMS[form].content_factor(torch.cat(content))).expand(2)
     torch.testing.assert_close(joined, torch.cat(factors))

@@ -1,11 +1,12 @@
-"""The start in patches of the style: what it does to pictures."""
+"""The patchwork start: which content it keeps, which patches it uses, and that threads do not change it."""
 
 import pytest
 import torch
 
 from src.ops.kernels import build
-from src.ops.patchwork import SEARCHED, _contrast, _rounds, levels, match_colors, patchwork
+from src.ops.patchwork import SEARCH_EDGE, _contrast, _iterations, patchwork, pyramid_levels
 from tests.support.pictures import smooth_image
+from tests.support.threads import with_threads
 
 
 def _patchwork(
@@ -14,27 +15,8 @@ def _patchwork(
     return patchwork(content, style, hold, edges, blend, torch.Generator().manual_seed(0))
 
 
-def test_colours_get_the_other_picture_s_mean_and_covariance() -> None:
-    own, other = smooth_image(0, 40, 50) * 0.3 + 0.3, smooth_image(1, 30, 20) * 0.2 + 0.4
-    matched = match_colors(own, other)
-    assert matched.shape == own.shape
-    torch.testing.assert_close(matched[0].mean((1, 2)), other[0].mean((1, 2)), atol=1e-3, rtol=0)
-    torch.testing.assert_close(matched[0].flatten(1).cov(), other[0].flatten(1).cov(), atol=1e-3, rtol=0)
-    torch.testing.assert_close(match_colors(own, own), own, atol=1e-3, rtol=0)
-
-
-def test_a_muted_picture_stays_muted_beside_itself_and_grey_grain_is_not_blown_up() -> None:
-    grey = smooth_image(0, 40, 50).mean(1, keepdim=True) * 0.6 + 0.2
-    muted = grey + 0.05 * (smooth_image(1, 40, 50) - 0.5)
-    torch.testing.assert_close(match_colors(muted, muted), muted, atol=0.02, rtol=0)
-    grain = grey + (torch.rand(1, 3, 40, 50, generator=torch.Generator().manual_seed(2)) - 0.5) / 127
-    matched = match_colors(grain, smooth_image(3, 30, 20))[0]
-    tint = matched - matched.mean(0)  # what is left once a tint of the whole is taken away is grain
-    assert (tint - tint.mean((1, 2), keepdim=True)).std(dim=0).mean() < 0.15
-
-
 @pytest.mark.parametrize("ground", [0.5, 0.7231, 0.8, 0.95, 1.0])
-def test_blank_ground_is_not_held(ground: float) -> None:
+def test_blank_areas_have_no_contrast(ground: float) -> None:
     scene = torch.full((1, 3, 90, 90), ground)
     scene[..., 40:46, 40:46] = 0.2
     contrast = _contrast(scene)
@@ -42,17 +24,17 @@ def test_blank_ground_is_not_held(ground: float) -> None:
     assert contrast[..., :30, :].max() < 0.05
 
 
-def test_flat_content_gets_what_is_rare_in_the_style(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flat_content_uses_rare_patches_of_the_style(monkeypatch: pytest.MonkeyPatch) -> None:
     style = torch.full((1, 3, 96, 96), 0.5)
     style[:, :, 40:56, 40:56] = torch.tensor([0.9, 0.1, 0.1]).view(1, 3, 1, 1)
     grey = torch.full((1, 3, 96, 96), 0.5)
     red = _patchwork(grey, style, hold=1.0)[:, 0] > 0.75
     assert 0.01 < red.float().mean() < 0.5, "the square covers 0.028 of the style"
-    monkeypatch.setattr("src.ops.exemplar.RELUCTANCE", 1e6)  # plain distances
+    monkeypatch.setattr("src.ops.exemplar.DIVERSITY_OFFSET", 1e6)  # distances are not scaled
     assert not (_patchwork(grey, style, hold=1.0)[:, 0] > 0.6).any()
 
 
-def test_edges_of_the_content_are_held() -> None:
+def test_edges_of_the_content_are_kept() -> None:
     content = torch.zeros(1, 3, 96, 96)
     content[..., 48:] = 1
     style = smooth_image(3, 96, 96)
@@ -72,7 +54,7 @@ def test_edges_of_the_content_are_held() -> None:
     assert likeness(3.0, flat) < likeness(3.0, edge) and likeness(3.0, flat) < likeness(0.0, flat) + 0.01
 
 
-def test_what_no_patch_can_draw_is_laid_over_them() -> None:
+def test_blend_adds_a_line_that_no_patch_has() -> None:
     content = torch.full((1, 3, 96, 96), 0.5)
     content[..., 47:49] = 0.0
     style = torch.full((1, 3, 96, 96), 0.5)
@@ -83,11 +65,11 @@ def test_what_no_patch_can_draw_is_laid_over_them() -> None:
     torch.testing.assert_close(whole[..., :24], without[..., :24], atol=0.02, rtol=0)
 
 
-def test_what_stands_out_at_a_coarse_level_is_held_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contrast_of_a_coarse_level_counts_at_all_finer_levels(monkeypatch: pytest.MonkeyPatch) -> None:
     content, style = smooth_image(0, 96, 80), smooth_image(1, 90, 96)
 
     def laid(high: int, **weight: float) -> torch.Tensor:
-        """Lay a patchwork with high contrast at so many levels, from the coarsest on."""
+        """Return the patchwork with contrast 1 at the `high` coarsest levels, and 0 at the others."""
         levels_seen = iter(range(9))
         monkeypatch.setattr(
             "src.ops.patchwork._contrast", lambda scene: torch.full_like(scene[:, :1], next(levels_seen) < high)
@@ -99,7 +81,7 @@ def test_what_stands_out_at_a_coarse_level_is_held_at_all(monkeypatch: pytest.Mo
         assert not torch.allclose(laid(1, **weight), laid(0, **weight), atol=0.05)
 
 
-def test_the_content_is_held_in_the_style_s_colours() -> None:
+def test_content_is_kept_in_the_colours_of_the_style() -> None:
     content = torch.full((1, 3, 64, 64), 0.45)
     content[..., 32:] = 0.55
     style = torch.zeros(1, 3, 64, 64)
@@ -113,36 +95,31 @@ def test_the_content_is_held_in_the_style_s_colours() -> None:
 @pytest.mark.parametrize(
     ("content", "style"), [((96, 64), (50, 96)), ((8, 8), (8, 13)), ((301, 200), (64, 301)), ((8, 30), (30, 8))]
 )
-def test_any_size_and_shape(content: tuple[int, int], style: tuple[int, int]) -> None:
+def test_result_has_the_size_of_the_content_and_is_in_range(content: tuple[int, int], style: tuple[int, int]) -> None:
     laid = _patchwork(smooth_image(0, *content), smooth_image(1, *style), 0.15, 1.0)
     assert laid.shape == (1, 3, *content)
     assert laid.min() >= 0 and laid.max() <= 1 and laid.isfinite().all()
 
 
-def test_one_colour_is_no_obstacle() -> None:
+def test_images_of_one_colour_give_finite_results() -> None:
     grey, black = torch.full((1, 3, 48, 48), 0.5), torch.zeros(1, 3, 48, 48)
     torch.testing.assert_close(_patchwork(grey, black, 0.15, 1.0), black, atol=1e-3, rtol=0)
     assert _patchwork(black, smooth_image(0, 48, 48), 0.15, 1.0).isfinite().all()
 
 
-def test_levels_grow_to_the_image_but_search_no_more_than_a_search_can_bear() -> None:
-    assert levels(356) == ([44, 63, 89, 126, 178], [356])
-    assert levels(1024) == ([45, 64, 91, 128, 181], [256, 512, 1024])
-    assert levels(4000)[0][-1] <= SEARCHED
-    assert levels(64) == ([32], [64])
-    assert levels(384)[0] == [48, 68, 96, 136, 192]
-    for longest, rounds in ((356, [6, 6, 6, 4, 2]), (384, [6, 6, 6, 4, 2]), (272, [6, 6, 6, 4]), (64, [6])):
-        assert [_rounds(size) for size in levels(longest)[0]] == rounds
+def test_levels_grow_to_the_size_of_the_image_and_the_search_stops_at_its_limit() -> None:
+    assert pyramid_levels(356) == ([44, 63, 89, 126, 178], [356])
+    assert pyramid_levels(1024) == ([45, 64, 91, 128, 181], [256, 512, 1024])
+    assert pyramid_levels(4000)[0][-1] <= SEARCH_EDGE
+    assert pyramid_levels(64) == ([32], [64])
+    assert pyramid_levels(384)[0] == [48, 68, 96, 136, 192]
+    for longest, iterations in ((356, [6, 6, 6, 4, 2]), (384, [6, 6, 6, 4, 2]), (272, [6, 6, 6, 4]), (64, [6])):
+        assert [_iterations(edge) for edge in pyramid_levels(longest)[0]] == iterations
 
 
 @pytest.mark.skipif(build.find_compiler() is None, reason="no C compiler")
-def test_any_number_of_threads_makes_the_same() -> None:
-    """A start that one thread made ahead is the one that a batch, or a run that goes on, makes by all."""
-    before, made = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            made.append(_patchwork(smooth_image(0, 150, 210), smooth_image(1, 160, 140), 1.0, 0.5, 0.5))
-    finally:
-        torch.set_num_threads(before)
-    assert torch.equal(made[0], made[1]) and torch.equal(made[0], made[2])
+def test_result_does_not_depend_on_the_number_of_threads() -> None:
+    one, two, three = with_threads(
+        lambda: _patchwork(smooth_image(0, 150, 210), smooth_image(1, 160, 140), 1.0, 0.5, 0.5)
+    )
+    assert torch.equal(one, two) and torch.equal(one, three)

@@ -1,7 +1,6 @@
-"""The report's page in a real browser, of a real sweep: two contents, three styles, two layer sets, one job fails."""
+"""The report's page in a real browser: a sweep of pairs, layer sets and ratios; some runs did not finish."""
 
 import dataclasses
-import itertools
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -10,52 +9,43 @@ from typing import Any
 
 import pytest
 
-from src.common.errors import InputError
 from src.config.composition import compose
 from src.config.identity import identity
-from src.config.schema import typed
-from src.report import __main__ as report
 from src.report.reproduction import overrides
-from src.run import run
+from src.report.runs import gather
+from src.report.writing import write
 from src.tracking import record as records
-from tests.conftest import SMALL
+from tests.report.runs import write_run, write_sweep
 from tests.support.browser import Seen, chromium, opened
 
-# Each would run, were it taken for markup or script anywhere.
+# Would run if any part of the page took it for markup or script.
 HOSTILE = '</script><img src=x onerror="window.hacked=1">&lt;b&gt; \u2028 {{title}} "\' `${1}`'
 SHOWN = " ".join(HOSTILE.split())
-FIGURES = ("grid.png", "layers.png", "loss.png", "ssim.png", "trade_off.png", "throughput.png")
-SHEETS = ("figure2.png", "figure2-2.png")  # thirteen runs have pictures, a sheet has room for twelve
+FIGURES = ("grid.jpg", "sweep.jpg", "loss.png", "ssim.png", "trade_off.png", "throughput.png")
+SHEETS = ("figure2.jpg", "figure2-2.jpg")  # eighteen runs have images, a sheet has room for twelve
+RUNS = 19
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of the sweep; beside its twelve jobs, one whose process is gone, and one with names of ill will."""
-    sweep = tmp_path_factory.mktemp("sweep")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("HOME", "STYLE_CACHE", "XDG_CACHE_HOME"):
-            patch.setenv(name, str(tmp_path_factory.mktemp("home")))
-        jobs = [*itertools.product(("cat", "coffee"), ("brushwork", "dots", "swell"), ("a", "b"))]
-        for content, style, layers in jobs:
-            edge = 1 if (content, style, layers) == jobs[-1] else 48
-            options = (f"content={content}", f"style={style}", f"layers={layers}", f"edge={edge}", "init=content")
-            config = compose([*SMALL, *options, "logger=csv"])
-            folder = sweep / f"{content}-{style}-{layers}"
-            if edge == 1:
-                with pytest.raises(InputError):
-                    run(config, folder)
-            else:
-                run(config, folder)
-        first = sweep / "cat-brushwork-a"
-        record = records.read(first)
-        assert record
-        for name, changes in {
-            "gone": {"status": "running", "seed": 7},
-            "hostile": {"content": HOSTILE, "style": HOSTILE, "layers": HOSTILE, "status": "failed", "error": HOSTILE},
-        }.items():
-            shutil.copytree(first, sweep / name)
-            dataclasses.replace(record, **changes).write(sweep / name)
-        (path, *_) = report.write(report.gather([sweep]), sweep / "report", SHOWN)
+    """The page of a sweep of sixteen runs, one that failed, one whose process is gone, and one with hostile names."""
+    sweep = tmp_path_factory.mktemp("data") / "sweep"
+    write_sweep(sweep)
+    failed = {"captures": (), "status": "failed", "error": "use edge=12 or more"}
+    write_run(sweep / "failed", content="coffee", style="swell", options={"edge": 1}, **failed)
+    first = sweep / "cat-dots-a-3"
+    record = records.read(first)
+    assert record
+    hostile = {**record.config, "layers": {**record.config["layers"], "name": HOSTILE}}
+    for kind in ("content", "style"):
+        hostile[kind] = {**record.config[kind], "name": HOSTILE}
+    for name, changes in {
+        "gone": {"status": "running", "config": {**record.config, "seed": 7}},
+        "hostile": {"config": hostile, "status": "failed", "error": HOSTILE},
+    }.items():
+        shutil.copytree(first, sweep / name)
+        dataclasses.replace(record, **changes).write(sweep / name)
+    (path, *_) = write(gather([sweep]), sweep / "report", [Path(HOSTILE.replace("/", "∕"))])
     return path
 
 
@@ -77,58 +67,81 @@ def seen(browser: Any, page: Path) -> Iterator[Seen]:
 
 def names(seen: Seen) -> list[str]:
     """Return the pairs of the cards, in order."""
-    return seen.page.locator("#cards .pair").all_inner_texts()
+    return seen.page.locator("#cards .pair").all_text_contents()
 
 
 def test_every_figure_is_there_and_every_image_loads(seen: Seen) -> None:
     shown = seen.page.locator("#figures img")
     assert [each.get_attribute("src") for each in shown.all()] == [*FIGURES, *SHEETS]
-    assert seen.page.locator(".card img").count() == 13, "eleven finished, one gone, one hostile"
+    assert seen.page.locator(".card img").count() == RUNS - 1, "all but the one that failed"
     for image in seen.page.locator("img:visible").all():
         image.scroll_into_view_if_needed()
         image.evaluate("image => image.decode()")
         assert image.evaluate("image => image.naturalWidth") > 40
 
 
-def test_what_did_not_finish_is_listed_with_its_reason(seen: Seen) -> None:
+def test_links_to_sections_land_where_they_lead(seen: Seen) -> None:
+    """Also before the images have loaded: their sizes are in the page."""
+    seen.page.locator('nav a[href="#tables"]').click()
+    seen.page.wait_for_timeout(300)
+    seen.page.locator("#figures img").last.evaluate("image => image.decode()")
+    top = seen.page.locator("#tables").bounding_box()["y"]
+    bottom = seen.page.evaluate("document.documentElement.scrollHeight - scrollY - innerHeight")
+    assert abs(top) < 60 or bottom < 2
+
+
+def test_the_title_and_the_results_say_what_was_swept(seen: Seen) -> None:
+    assert seen.page.locator("h1").inner_text().startswith("Layers × α/β × edge × seed")
+    heads = seen.page.locator("#results h3").all_inner_texts()
+    assert heads[0] == "Means by swept values" and "Mean SSIM: layers against α/β" in heads
+    assert "compare only within a style" in seen.page.locator("#results").inner_text()
+
+
+def test_unfinished_runs_are_listed_with_their_reason(seen: Seen) -> None:
     lines = seen.page.locator("#unfinished-list li").all_inner_texts()
     (failed,) = [line for line in lines if "coffee × swell" in line]
     (gone,) = [line for line in lines if "running" in line]
     assert len(lines) == 3 and "failed" in failed and "edge=12 or more" in failed
-    assert "no process is at work" in gone
+    assert "no process holds its folder" in gone
 
 
 def test_filters_and_order(seen: Seen) -> None:
     page = seen.page
     count = page.locator("#count")
-    assert count.inner_text() == "14 runs"
+    assert count.inner_text() == f"{RUNS} runs"
     page.select_option("#filter-content", "coffee")
-    assert count.inner_text() == "6 of 14 runs" and set(names(seen)) == {
-        "coffee × brushwork", "coffee × dots", "coffee × swell"
-    }  # fmt: skip
-    page.select_option("#filter-layers", "a")
-    assert names(seen) == ["coffee × brushwork", "coffee × dots", "coffee × swell"]
+    assert count.inner_text() == f"9 of {RUNS} runs" and set(names(seen)) == {"coffee × dots", "coffee × swell"}
+    page.select_option('[id="filter-layers.name"]', "a")
+    page.select_option('[id="filter-alpha/beta"]', "1/30")
+    assert names(seen) == ["coffee × dots", "coffee × swell"]
     page.click("#reset")
-    page.wait_for_function("document.getElementById('count').textContent === '14 runs'")
+    page.get_by_text(f"{RUNS} runs", exact=True).wait_for()
+    page.select_option("#filter-status", "failed")
+    assert count.inner_text() == f"2 of {RUNS} runs"
+    page.click("#reset")
+    page.get_by_text(f"{RUNS} runs", exact=True).wait_for()
     page.select_option("#sort", "ssim")
     similar = page.evaluate("visible.map((run) => run.ssim)")
-    assert similar[:-1] == sorted(similar[:-1]) and similar[-1] is None, "what has no SSIM comes last"
+    assert similar[:-1] == sorted(similar[:-1]) and similar[-1] is None, "a run without SSIM comes last"
     page.click("#direction")
     assert page.evaluate("visible.map((run) => run.ssim)")[:-1] == sorted(similar[:-1], reverse=True)
+    page.select_option("#sort", "alpha/beta")
+    assert page.evaluate("visible[0].settings['alpha/beta']") == "1/30", "the ratio by value, largest first"
     bound = sorted(similar[:-1])[6]
     page.fill("#ssim-low", repr(bound))
     assert page.locator(".card").count() == sum(each >= bound for each in similar[:-1])
     page.fill("#ssim-low", "0.999")
-    assert names(seen) == [] and count.inner_text() == "0 of 14 runs"
+    assert names(seen) == [] and count.inner_text() == f"0 of {RUNS} runs"
 
 
-def test_a_run_looked_at_closely(seen: Seen, page: Path) -> None:
-    folder = page.parent.parent / "coffee-dots-b"
+def test_a_run_in_the_dialog(seen: Seen, page: Path) -> None:
+    folder = page.parent.parent / "coffee-dots-b-30"
     record = records.read(folder)
     assert record
-    seen.page.locator('.card[aria-label^="coffee × dots, layers b"]').click()
+    seen.page.locator('.card[aria-label^="coffee × dots, layers b, α/β = 1/30"]').click()
     dialog = seen.page.locator("#detail")
-    assert dialog.is_visible() and dialog.locator("#detail-head").inner_text().startswith("coffee × dots · layers b")
+    head = dialog.locator("#detail-head").inner_text()
+    assert dialog.is_visible() and head.startswith("coffee × dots · layers b · α/β = 1/30")
     for side in ("before", "after"):
         assert dialog.locator(f"#{side}").evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     assert dialog.locator("#befores button").all_inner_texts() == ["coffee\ncontent", "dots\nstyle"]
@@ -137,17 +150,19 @@ def test_a_run_looked_at_closely(seen: Seen, page: Path) -> None:
     made = dialog.locator("#after").get_attribute("src")
     strip.first.click()
     assert dialog.locator("#after").get_attribute("src") != made, "another capture"
-    assert dialog.locator("#curve polyline").count() == 3, "total and two layers"
+    assert dialog.locator("#curve polyline").count() == 5, "total, content, style, patches, one layer"
     dialog.locator("#by-seconds").click()
     assert dialog.locator("#curve > svg").get_attribute("aria-label").startswith("Loss against seconds")
     assert shlex.split(dialog.locator("#command").inner_text())[3:] == overrides(record)
     dialog.locator("summary").click()  # the configuration
-    assert "edge: 48" in dialog.locator("#config").inner_text()
+    assert "edge: 64\n" in dialog.locator("#config").inner_text()
+    assert "style:\n  - relu1_1\n  - relu2_1\n" in dialog.locator("#config").inner_text()
     numbers = dict(line.split("\n") for line in dialog.locator("#numbers div").all_inner_texts())
-    assert record.ssim and numbers["SSIM"] == f"{record.ssim:#.4g}" and numbers["size"] == "48 × 32"
+    assert record.ssim and numbers["SSIM"] == f"{record.ssim:#.4g}" and numbers["size"] == "64 × 48"
+    assert "Gram distance (judge: vgg16 random)" in numbers
 
 
-def test_the_slider_parts_before_and_after(seen: Seen) -> None:
+def test_the_slider_moves_the_edge_between_the_images(seen: Seen) -> None:
     seen.page.locator(".card").first.click()
     box = seen.page.locator("#compare").bounding_box()
     clip = "getComputedStyle(document.getElementById('after')).clipPath"
@@ -163,7 +178,7 @@ def test_the_slider_parts_before_and_after(seen: Seen) -> None:
     seen.page.locator("#slider").focus()
     seen.page.keyboard.press("End")
     assert seen.page.evaluate(clip) == "inset(0px 0px 0px 100%)"
-    assert seen.page.locator("#detail").is_visible(), "the arrows of the slider are its own"
+    assert seen.page.locator("#detail").is_visible(), "arrow keys on the slider move the slider"
 
 
 def test_with_the_keyboard_alone(seen: Seen) -> None:
@@ -184,23 +199,23 @@ def test_with_the_keyboard_alone(seen: Seen) -> None:
     after = title.inner_text()
     assert before != after
     page.keyboard.press("Escape")
-    page.wait_for_function("!document.getElementById('detail').open")
-    assert after.split(" · ")[0] in page.evaluate("document.activeElement.getAttribute('aria-label')"), "where it went"
+    title.wait_for(state="hidden")
+    assert after.split(" · ")[0] in page.evaluate("document.activeElement.getAttribute('aria-label')"), "the last run"
     page.keyboard.press("Enter")
     page.go_back()
-    page.wait_for_function("!document.getElementById('detail').open")
+    title.wait_for(state="hidden")
 
 
-def test_names_of_ill_will_stay_text(seen: Seen) -> None:
+def test_hostile_names_stay_text(seen: Seen) -> None:
     page = seen.page
-    assert page.locator("h1").inner_text() == SHOWN
+    assert SHOWN.replace("/", "∕") in page.locator("header").inner_text()
     page.locator(".card").filter(has_text="onerror").click()
     assert SHOWN in page.locator("#detail-head").inner_text()
     assert page.locator("#detail-state").inner_text() == f"failed: {SHOWN}"
     page.keyboard.press("Escape")
     page.locator("#table summary").click()
-    page.locator("#table tbody tr").first.wait_for()  # it is filled once it is open
-    assert page.locator("#table tbody tr").count() == 14
+    page.locator("#table tbody tr").first.wait_for()  # it is filled when it opens
+    assert page.locator("#table tbody tr").count() == RUNS
     assert page.locator("#table tbody tr").filter(has_text="onerror").count() == 1
     assert page.evaluate("window.hacked") is None and page.locator("img[src='x']").count() == 0
 
@@ -226,17 +241,19 @@ LIGHTNESS = """() => {
 }"""
 
 
-def test_the_map_opens_runs(seen: Seen) -> None:
+def test_the_map_names_its_dots_and_opens_runs(seen: Seen) -> None:
     seen.page.locator("#map summary").click()
-    assert seen.page.locator("#map circle").count() == 13, "gone and hostile have all numbers, the failed one none"
+    assert seen.page.locator("#map circle").count() == RUNS - 1, "the failed run has no numbers"
+    names = seen.page.locator("#map text.name").all_text_contents()
+    assert any(name.startswith("coffee × dots, layers b, α/β = 1/30") for name in names)
     seen.page.select_option("#filter-content", "coffee")
-    assert seen.page.locator("#map circle.out").count() == 8, "five of coffee are left"
+    assert seen.page.locator("#map circle.out").count() == RUNS - 1 - 8, "eight of coffee are left"
     seen.page.locator("#map circle:not(.out)").first.click()
     assert "coffee" in seen.page.locator("#detail-head").inner_text()
 
 
-def test_the_command_shown_makes_the_very_run_again(page: Path) -> None:
-    runs = [record for _, record in report.gather([page.parent.parent]) if record.content != HOSTILE]
-    assert len(runs) == 13
+def test_the_command_shown_repeats_the_run(page: Path) -> None:
+    runs = [run.record for run in gather([page.parent.parent]) if run.content != SHOWN]
+    assert len(runs) == RUNS - 1
     for record in runs:
-        assert identity(compose(overrides(record))) == identity(typed(record.config))
+        assert identity(compose(overrides(record))) == identity(record.options)

@@ -1,13 +1,15 @@
-"""Reports from records: tables to the last digit, a figure that shows something, the published record beside ours."""
+"""Reports from records: tables to the last digit, figures, the comparison with the published record."""
 
 import csv
 import hashlib
 import html
 import io
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,60 +18,35 @@ import pytest
 from PIL import Image
 
 from src.common import tables
-from src.config.schema import RunConfig, plain
 from src.report import __main__ as report
-from src.report import comparison, figures
+from src.report import comparison
+from src.report.runs import Run, alike, gather, varying
 from src.report.sheet import CELL, GAP, LINE, MARGIN
-from src.tracking.record import Capture, RunRecord
+from src.tracking.record import RunRecord
+from tests.conftest import ROOT
+from tests.report.runs import MEASURED, configuration, write_image, write_run, write_sweep
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 AWKWARD = "my | <b>picture</b> $x"
-SETTINGS: dict[str, Any] = {
-    "layers": "a", "style_layers": ["relu1_1", "relu2_1"], "content_layer": "relu4_1", "loss": "normalized",
-    "alpha": 1.0, "beta": 20.0, "tv": 0.0, "backbone": "vgg19", "weights": "random", "pool": "max", "init": "content",
-    "optimizer": "adam", "lr": 0.02, "edge": 64, "fit": "keep", "steps": 9, "seed": 0, "precision": "32",
+PUBLISHED = {
+    "layers.name": "e", "layers.content": "conv5_1", "loss.name": "published", "loss.beta": 0.01, "loss.content_tap":
+    "conv5_1", "loss.substitute": {"relu5_1": "conv5_1"}, "backbone.name": "vgg19", "backbone.pool": "max",
+    "init.name": "content", "optimizer.lr": 0.001, "optimizer.betas": [0.9, 0.999], "optimizer.rise": 0,
+    "optimizer.decay": 0.0, "canvas.space": "normalized", "canvas.clamp": False, "edge": 356, "fit": "squash",
+    "steps": 6000, "captures": [0.333333, 0.666667, 1.0],
 }  # fmt: skip
-MEASURED: dict[str, Any] = {
-    "initial_loss": 1 / 3, "loss_decay": 7.1, "ssim": 0.1 + 0.2, "ssim_published": 2 / 3, "it_per_s": 1e-17,
-    "seconds": 12.345678901234567, "peak_mib": 984.796875,
-}  # fmt: skip
-PUBLISHED: dict[str, Any] = {
-    "content": "beach", "style": "udnie", "layers": "e", "content_layer": "conv5_1", "loss": "published",
-    "beta": 0.01, "lr": 0.001, "edge": 356, "fit": "squash", "steps": 6000,
-}  # fmt: skip
-
-
-def picture(path: Path, size: tuple[int, int] = (64, 48), color: str = "orange") -> Path:
-    """Make a picture of one colour."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, color).save(path)
-    return path
 
 
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunRecord]:
-    """Write a run into `tmp_path/sweep/NAME`, as a run does, and return its record."""
+    """Write a run into `tmp_path/sweep/NAME` and return its record."""
     monkeypatch.setenv("STYLE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("STYLE_MIRROR", raising=False)
+    return lambda name, *given, **more: write_run(tmp_path / "sweep" / name, *given, **more)
 
-    def make(name: str, captures: tuple[int, ...] = (3, 6, 9), status: str = "finished", **more: Any) -> RunRecord:
-        folder = tmp_path / "sweep" / name
-        values: dict[str, Any] = {"content": AWKWARD, "style": "dots", **SETTINGS, **(MEASURED if captures else {})}
-        values |= {"width": 64, "height": 48, "step": max(captures, default=0), **more}
-        if "config" not in values:
-            config = plain(RunConfig())
-            for kind, color in (("content", "green"), ("style", "purple")):
-                config[kind]["path"] = str(picture(tmp_path / f"{kind} of ours.png", color=color))
-            values["config"] = config
-        record = RunRecord(status=status, **values)
-        for step in captures:
-            file = f"captures/step_{step:06d}.png"
-            picture(folder / file)
-            record.add_capture(Capture(step, 1 / (step + 1), 0.1 * step, None, file, ssim=1 / (step + 3)))
-        record.write(folder)
-        return record
 
-    return make
+def runs_below(folder: Path) -> dict[str, Run]:
+    """Return the runs below a folder by the names of theirs."""
+    return {run.folder.name: run for run in gather([folder])}
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -91,36 +68,41 @@ def pixels(path: Path) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def share(image: np.ndarray, color: tuple[int, int, int]) -> float:
-    """Return the share of pixels of a colour."""
-    return float((image == color).all(-1).mean())
+def share(image: np.ndarray, color: tuple[int, int, int], tolerance: int = 8) -> float:
+    """Return the share of pixels that have a colour, but for what JPEG changes."""
+    return float((np.abs(image.astype(int) - color) <= tolerance).all(-1).mean())
 
 
 def test_csv_holds_the_record_to_the_last_digit(make: Callable[..., RunRecord], tmp_path: Path) -> None:
-    """Every number that is read back is the record's; captures a run has not are empty."""
-    made = {"one": make("one"), "two": make("two", captures=(9,), layers="b")}
-    made["zero"] = make("zero", captures=(), layers="c")
+    """Numbers read back are the record's; every option has a column; captures that a run lacks are empty."""
+    options = {"layers.name": "a", "layers.weights": [0.1 + 0.2], "loss.beta": 1 / 3}
+    made = {"one": make("one", content=AWKWARD, options=options)}
+    made["two"] = make("two", captures=(9,), content=AWKWARD, options={"layers.name": "b"})
+    made["zero"] = make("zero", captures=(), content=AWKWARD, options={"layers.name": "e"})
     assert report.main([str(tmp_path / "sweep")]) == 0
     rows = rows_of(tmp_path / "sweep" / "report" / "runs.csv")
     assert [Path(row["folder"]).name for row in rows] == list(made)
     text = (tmp_path / "sweep" / "report" / "runs.md").read_text()
     exact = {row["folder"]: line for row, line in zip(rows, text.splitlines()[2:], strict=True)}
     for row, record in zip(rows, made.values(), strict=True):
-        assert (row["content"], row["layers"], row["style_layers"]) == (AWKWARD, record.layers, "relu1_1 relu2_1")
+        assert row["content"] == AWKWARD
+        assert row["layers.name"] == record.options.layers.name
+        assert row["layers.style"] == " ".join(record.options.layers.style)
+        assert row["alpha/beta"] == f"1.0 {record.options.loss.beta!r}"
         for name in MEASURED:
             expected = getattr(record, name)
             assert row[name] == ("" if expected is None else repr(expected)), name
-        losses = [float(row[f"capture_{at}_loss_total"]) for at in (1, 2, 3) if row[f"capture_{at}_loss_total"]]
-        assert losses == [each.loss_total for each in record.captures]
-        for name in MEASURED:
             assert f" {row[name]} |" in exact[row["folder"]], "the Markdown has all digits too"
+        losses = [float(row[f"capture_{at}_loss/total"]) for at in (1, 2, 3) if row[f"capture_{at}_loss/total"]]
+        assert losses == [each.losses["total"] for each in record.captures]
         steps = [int(row[f"capture_{at}_step"]) for at in (1, 2, 3) if row[f"capture_{at}_step"]]
         assert steps == [each.step for each in record.captures]
+    assert rows[0]["layers.weights"] == repr(0.1 + 0.2)
 
 
 def test_markdown_lists_every_run_rounded_and_escaped(make: Callable[..., RunRecord], tmp_path: Path) -> None:
     """Finished and unfinished runs have a row each; an error of several lines with Markdown in it stays one line."""
-    make("with space", beta=100.0)
+    make("with space", content=AWKWARD, options={"loss.beta": 100.0})
     make("stopped", captures=(3,), status="interrupted", error="signal 2")
     make("broken", captures=(), status="failed", error="a | b\n<script>")
     make("working", captures=(3, 6), status="running")
@@ -128,7 +110,9 @@ def test_markdown_lists_every_run_rounded_and_escaped(make: Callable[..., RunRec
     text = (tmp_path / "sweep" / "report" / "report.md").read_text()
     row = table_row(text, "with%20space")
     assert row["content"] == "my \0 &lt;b&gt;picture&lt;/b&gt; \\$x"
-    assert [row[name] for name in ("status", "β", "steps taken", "initial loss")] == ["finished", "100", "9", "0.3333"]
+    assert [row[name] for name in ("status", "α/β", "steps taken", "initial loss")] == [
+        *("finished", "1/100", "9", "0.3333")
+    ]
     assert [row[f"loss, {place} %"] for place in (33, 67, 100)] == ["0.2500", "0.1429", "0.1000"]
     assert [row[name] for name in ("SSIM", "SSIM (published convention)")] == ["0.3000", "0.6667"]
     assert table_row(text, "stopped")["loss, 67 %"] == table_row(text, "broken")["initial loss"] == "–"
@@ -141,7 +125,7 @@ def test_markdown_lists_every_run_rounded_and_escaped(make: Callable[..., RunRec
 
 
 def test_captures_at_other_places_say_where(make: Callable[..., RunRecord], tmp_path: Path) -> None:
-    """A run that stopped early shifts no number under a head that is not its own."""
+    """No loss of a run that stopped early stands under another run's place."""
     make("whole")
     make("early", captures=(3, 4), stopped="loss reached")
     assert report.main([str(tmp_path / "sweep")]) == 0
@@ -149,91 +133,219 @@ def test_captures_at_other_places_say_where(make: Callable[..., RunRecord], tmp_
     assert [row[name] for name in ("loss, 33 %", "loss, capture 2")] == ["0.2500", "0.2000 (44 %)"]
 
 
-def test_figure_shows_pictures_and_text(make: Callable[..., RunRecord], tmp_path: Path) -> None:
-    """Twelve rows to a figure; the colours of content, style and captures are there, on white, and dark text."""
+def test_figure_2_shows_pictures_and_text(make: Callable[..., RunRecord], tmp_path: Path) -> None:
+    """Twelve rows to a sheet, with the colours of content, style and captures on white, and dark text."""
     for number in range(13):
-        make(f"run {number:02}", layers="ab"[number % 2])
+        make(f"run {number:02}", options={"layers.name": "ab"[number % 2]})
     make("without captures", captures=(), status="failed", error="no")
     assert report.main([str(tmp_path / "sweep"), "--out", str(tmp_path / "an out")]) == 0
-    first, second = (pixels(tmp_path / "an out" / name) for name in ("figure2.png", "figure2-2.png"))
-    assert not (tmp_path / "an out" / "figure2-3.png").exists()
+    first, second = (pixels(tmp_path / "an out" / name) for name in ("figure2.jpg", "figure2-2.jpg"))
+    assert not (tmp_path / "an out" / "figure2-3.jpg").exists()
     assert first.shape[1] == second.shape[1] > 5 * CELL
     assert first.shape[0] > 12 * CELL * 48 / 64 > second.shape[0] > CELL * 48 / 64
     cells = second.shape[0] * second.shape[1] / (CELL * CELL * 48 / 64)
     for color, count in (((255, 165, 0), 3), ((0, 128, 0), 1), ((128, 0, 128), 1)):
-        assert share(second, color) * cells == pytest.approx(count, rel=0.02)
+        assert share(second, color) * cells == pytest.approx(count, rel=0.05)
     assert 0.001 < (second.max(-1) < 100).mean() < 0.05  # the text
-    assert (second[[0, -1]] == 255).all() and (second[:, [0, -1]] == 255).all()  # nothing is cut off
+    assert (second[[0, -1]] > 250).all() and (second[:, [0, -1]] > 250).all()  # nothing is cut off
+
+
+def test_the_sheets_of_24_small_runs_stay_small(make: Callable[..., RunRecord], tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (12, 16, 3), dtype=np.uint8)
+    for number in range(24):
+        record = make(f"run {number:02}", options={"seed": number})
+        for capture in record.captures:
+            rough = Image.fromarray(noise).resize((64, 48), Image.Resampling.BICUBIC)
+            rough.save(tmp_path / "sweep" / f"run {number:02}" / capture.file)
+    assert report.main([str(tmp_path / "sweep")]) == 0
+    written = list((tmp_path / "sweep" / "report").glob("*.*"))
+    assert max(path.stat().st_size for path in written) < 1.5e6
 
 
 def test_grid_has_contents_down_and_styles_across(make: Callable[..., RunRecord], tmp_path: Path) -> None:
     colors = {("one", "dots"): (255, 0, 0), ("one", "swell"): (0, 0, 255), ("two", "dots"): (0, 128, 128)}
     for (content, style), color in colors.items():
-        record = make(f"{content} {style}", content=content, style=style)
-        Image.new("RGB", (64, 48), color).save(tmp_path / "sweep" / f"{content} {style}" / record.captures[-1].file)
+        make(f"{content} {style}", content=content, style=style, color=color)
     assert report.main([str(tmp_path / "sweep")]) == 0
     folder = tmp_path / "sweep" / "report"
-    assert "](grid.png)" in (folder / "report.md").read_text()
-    grid = pixels(folder / "grid.png")
-    cells = grid.shape[0] * grid.shape[1] / (CELL * CELL * 48 / 64)
-    for color, count in (((0, 128, 0), 2), ((128, 0, 128), 2), *((color, 1) for color in colors.values())):
-        assert share(grid, color) * cells == pytest.approx(count, rel=0.02)
+    assert "](grid.jpg)" in (folder / "report.md").read_text()
+    grid = pixels(folder / "grid.jpg").astype(int)
     across = [MARGIN + at * (CELL + GAP) + CELL // 2 for at in range(3)]
-    down = [MARGIN + CELL * 3 // 8 + at * (CELL * 3 // 4 + 2 * LINE) for at in range(3)]
+    rows = [CELL * 3 // 4 + 2 * LINE, CELL * 3 // 4 + 2 * LINE]
+    down = [MARGIN + CELL * 3 // 8 + sum(rows[:at]) for at in range(3)]
     white, content, style = (255, 255, 255), (0, 128, 0), (128, 0, 128)
     expected = [[white, style, style], [content, *list(colors.values())[:2]], [content, (0, 128, 128), white]]
-    assert [[tuple(grid[y, x]) for x in across] for y in down] == expected
-    assert (grid[-1] == 255).all() and (grid[:, -1] == 255).all()
-    make("two swell", content="two", style="swell", seed=1)
+    for y, wanted in zip(down, expected, strict=True):
+        assert [tuple(grid[y, x]) for x in across] == [pytest.approx(color, abs=8) for color in wanted]
+    assert (grid[-1] > 250).all() and (grid[:, -1] > 250).all()
+    make("two swell", content="two", style="swell", options={"loss.palette": 0.5})
     assert report.main([str(tmp_path / "sweep"), "--out", str(tmp_path / "unlike")]) == 0
-    assert (pixels(tmp_path / "unlike" / "grid.png") == grid).all(), "what differs in more than its pair is left out"
-    assert "styles across; runs of seed 0." in (tmp_path / "unlike" / "report.md").read_text()
+    assert (pixels(tmp_path / "unlike" / "grid.jpg") == grid).all(), (
+        "a run that differs in more than its pair is left out"
+    )
+    text = (tmp_path / "unlike" / "report.md").read_text()
+    assert "styles across; the 3 of 4 runs with loss palette 1." in text
     make("two swell", content="two", style="swell", status="interrupted")
     assert report.main([str(tmp_path / "sweep"), "--out", str(tmp_path / "whole")]) == 0
-    whole = pixels(tmp_path / "whole" / "grid.png")
-    assert (whole[down[2] + CELL * 3 // 8 :, across[2] - 60 : across[2] + 60] < 100).any(), "interrupted, it says"
-    assert (grid[down[2] + CELL * 3 // 8 :, across[2] - 60 : across[2] + 60] == 255).all()
+    whole = pixels(tmp_path / "whole" / "grid.jpg")
+    assert (whole[down[2] + CELL * 3 // 8 :, across[2] - 60 : across[2] + 60] < 100).any(), "(interrupted)"
+    assert (grid[down[2] + CELL * 3 // 8 :, across[2] - 60 : across[2] + 60] > 240).all()
     make("one dots again", content="one", style="dots")
     assert report.main([str(tmp_path / "sweep"), "--out", str(tmp_path / "twice")]) == 0
-    assert not (tmp_path / "twice" / "grid.png").exists(), "which of the two would it show?"
+    assert not (tmp_path / "twice" / "grid.jpg").exists(), "two runs for one cell"
 
 
-def test_labels_say_what_varies(make: Callable[..., RunRecord]) -> None:
-    """What is the same in all runs is not said."""
-    one, two = make("one", layers="a", beta=5.0), make("two", layers="b", beta=5.5, status="interrupted")
-    names = figures.varying([one, two])
-    assert figures.label(one, names) == ["layers a", "β = 5"]
-    assert figures.label(two, names) == ["layers b", "β = 5.5", "(interrupted)"]
-    assert figures.label(one, figures.varying([one])) == []
+def test_the_sweep_figure_has_one_option_down_and_one_across(tmp_path: Path) -> None:
+    """Every run has its own cell; those that differ in a third option are left out, and the caption says so."""
+    colors = {("a", 3.0): (255, 0, 0), ("a", 30.0): (0, 0, 255), ("b", 3.0): (0, 128, 128), ("b", 30.0): (128, 128, 0)}
+    for (layers, beta), color in colors.items():
+        options = {"layers.name": layers, "loss.beta": beta}
+        write_run(tmp_path / "sweep" / f"{layers}{beta}", options=options, color=color)
+    options = {"layers.name": "a", "loss.beta": 3.0, "schedule.sizes": 3}
+    write_run(tmp_path / "sweep" / "other", options=options, color=(9, 9, 9))
+    assert report.main([str(tmp_path / "sweep")]) == 0
+    image = pixels(tmp_path / "sweep" / "report" / "sweep.jpg").astype(int)
+    places = {}
+    for key, color in colors.items():
+        found = np.argwhere((np.abs(image - color) <= 8).all(-1))
+        assert len(found) == pytest.approx(CELL * CELL * 48 / 64, rel=0.05)
+        places[key] = tuple(found.mean(0))
+    assert places["a", 3.0][0] == pytest.approx(places["a", 30.0][0], abs=2) and places["a", 3.0] < places["b", 3.0]
+    assert places["a", 3.0][1] < places["a", 30.0][1] == pytest.approx(places["b", 30.0][1], abs=2)
+    assert share(image, (9, 9, 9)) < 0.01
+    text = (tmp_path / "sweep" / "report" / "report.md").read_text()
+    assert "Layers against α/β; the 4 of 5 runs with schedule sizes 1." in text
 
 
-@pytest.mark.parametrize("why", ["moved", "changed", "not an image", "not in the cache", "no such option"])
+def test_labels_say_what_varies(make: Callable[..., RunRecord], tmp_path: Path) -> None:
+    """What is the same in all runs is not said, nor what follows from a name that is said, as taps from a layer set."""
+    make("one", options={"layers.name": "a", "loss.beta": 5.0})
+    make("two", options={"layers.name": "b", "loss.beta": 5.5}, status="interrupted")
+    runs = runs_below(tmp_path / "sweep")
+    names = varying(runs.values())
+    assert runs["one"].label(names) == ["layers a", "α/β = 1/5"]
+    assert runs["two"].label(names) == ["layers b", "α/β = 1/5.5", "(interrupted)"]
+    assert varying([runs["one"]]) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "label"),
+    [
+        ({"loss.palette": 0.5}, "loss palette 0.5"),
+        ({"schedule.sizes": 3}, "schedule sizes 3"),
+        ({"layers.weights": [0.2, 0.8]}, "weights 0.2 0.8"),
+        ({"layers.style": ["relu1_1"]}, "layers style relu1_1"),
+        ({"init.hold": 0.3}, "init hold 0.3"),
+        ({"optimizer.betas": [0.9, 0.999]}, "optimizer betas 0.9 0.999"),
+        ({"optimizer.lr": 0.0125000001}, "lr 0.0125000001"),
+        ({"canvas.clamp": False}, "canvas clamp False"),
+        ({"stop_at_loss": 0.5}, "stop at loss 0.5"),
+        ({"loss.of_another_version": 7}, "loss of another version 7"),
+    ],
+)
+def test_every_option_that_differs_is_told_and_keeps_runs_apart(
+    options: dict[str, Any], label: str, make: Callable[..., RunRecord], tmp_path: Path
+) -> None:
+    make("one")
+    make("two", options=options)
+    runs = runs_below(tmp_path / "sweep")
+    names = varying(runs.values())
+    assert runs["two"].label(names) == [label] and len(names) == 1
+    assert len(alike(runs.values(), ())) == 1 and len(alike(runs.values(), names)) == 2
+
+
+def test_options_that_change_no_image_keep_runs_alike(make: Callable[..., RunRecord], tmp_path: Path) -> None:
+    make("one")
+    make("two", options={"trainer.threads": 1, "log_every": 3, "logger.project": "mine"})
+    runs = runs_below(tmp_path / "sweep").values()
+    assert varying(runs) == [] and len(alike(runs, ())) == 2
+
+
+def test_a_run_that_failed_early_adds_no_precision_to_the_labels(
+    make: Callable[..., RunRecord], tmp_path: Path
+) -> None:
+    make("one", options={"precision": "auto"})
+    make("two", captures=(), status="failed", error="no", options={"precision": "auto"})
+    assert varying(runs_below(tmp_path / "sweep").values()) == []
+
+
+def test_different_images_of_one_name_have_different_names(tmp_path: Path) -> None:
+    for name in ("here", "there"):
+        config = configuration(tmp_path, {}, content="file")
+        config["content"]["path"] = str(write_image(tmp_path / name / "photo.png"))
+        write_run(tmp_path / "sweep" / name, config=config, content_sha256=name * 10)
+    assert {run.content for run in runs_below(tmp_path / "sweep").values()} == {"photo (herehe)", "photo (theret)"}
+
+
+def test_titles_and_means_say_what_was_swept(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "sweep")
+    assert report.main([str(tmp_path / "sweep")]) == 0
+    text = (tmp_path / "sweep" / "report" / "report.md").read_text()
+    page = (tmp_path / "sweep" / "report" / "index.html").read_text()
+    assert text.startswith("# Layers × α/β, 2 contents × 2 styles\n") and "<h1>Layers × α/β, 2 contents" in page
+    assert "Swept: content (cat, coffee); style (dots, swell); layers (a, b); α/β (1/3, 1/30)." in text
+    # the SSIM of the sixteen runs rises by 0.02 each, in the order content, style, layers, ratio
+    table = text.partition("## Mean SSIM: layers against α/β")[2].splitlines()[2:6]
+    assert table == ["| layers ↓  α/β → | 1/3 | 1/30 |", "| --- | --- | --- |", "| a | 0.420 | 0.440 |",
+                     "| b | 0.460 | 0.480 |"]  # fmt: skip
+    assert "| layers | a | 8 | 0.430 |" in text and "| style | swell | 8 | 0.490 |" in text
+    assert "compare only within a style" in text
+    assert "Gram distance (judge: vgg16 random)" in text
+
+
+def test_trials_have_number_front_options_and_command(make: Callable[..., RunRecord], tmp_path: Path) -> None:
+    results = {0: (0.5, 0.20), 1: (0.4, 0.10), 2: (0.4, 0.20), 3: (0.6, 0.30)}  # 2 is beaten by 0 and by 1
+    for trial, (ssim, distance) in results.items():
+        options = {"study": "s", "trial": trial, "loss.beta": 1.5 + trial, "layers.name": "b"}
+        options |= {"layers.weights": [0.1 * trial, 0.9]}
+        make(f"trial-{trial:04d}", options=options, ssim=ssim, patch_distance=distance)
+    assert report.main([str(tmp_path / "sweep")]) == 0
+    runs = runs_below(tmp_path / "sweep")
+    assert [run.on_front for run in runs.values()] == [True, True, False, True]
+    text = (tmp_path / "sweep" / "report" / "report.md").read_text().partition("## Trials")[2]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:8]]
+    assert rows[0][:8] == ["trial", "front", "status", "SSIM", "patch distance", "score", "α/β", "layer weights"]
+    assert [row[:2] for row in rows[2:]] == [["0", "yes"], ["1", "yes"], ["3", "yes"], ["2", ""]]
+    assert rows[3][6:8] == ["1/2.5", "0.1 0.9"] and "loss.beta=2.5" in rows[3][8]
+
+
+def test_only_one_judges_gram_distances_share_a_column(make: Callable[..., RunRecord], tmp_path: Path) -> None:
+    make("one", gram_distance=0.25, judge="vgg16 random")
+    make("two", gram_distance=0.75, judge="embedded trained", options={"seed": 1})
+    assert report.main([str(tmp_path / "sweep")]) == 0
+    row = table_row((tmp_path / "sweep" / "report" / "report.md").read_text(), "two")
+    assert row["Gram distance (judge: vgg16 random)"] == "–"
+    assert row["Gram distance (judge: embedded trained)"] == "0.7500"
+
+
+@pytest.mark.parametrize("why", ["moved", "changed", "not an image", "a FIFO", "EPS", "not in the cache"])
 def test_a_picture_that_cannot_be_had_is_a_card(
     why: str, make: Callable[..., RunRecord], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The report is written, with one warning for all rows; nothing is downloaded."""
-    file = picture(tmp_path / "content.png", color="green")
-    config, more = plain(RunConfig()), {}
-    config["style"]["path"] = str(picture(tmp_path / "style.png", color="purple"))
-    config["content"]["path"] = str(file)
+    config, more = configuration(tmp_path, {}), {}
+    file = tmp_path / "green.png"
     if why == "moved":
         file.unlink()
     elif why == "changed":
         more["content_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
-        picture(file, color="red")
+        write_image(file, color="red")
     elif why == "not an image":
         file.write_text("no picture")
-    elif why == "not in the cache":
-        config["content"] |= {"path": None, "url": "http://127.0.0.1:9/somewhere/green%20one.png"}
+    elif why == "a FIFO":
+        file.unlink()
+        os.mkfifo(file)
+    elif why == "EPS":  # Pillow would hand it to Ghostscript
+        file.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n%%EndComments\n{} loop\n")
     else:
-        config["content"]["unheard_of"] = 1
+        config["content"] |= {"path": None, "url": "http://127.0.0.1:9/somewhere/green%20one.png"}
     for name in ("one", "two"):
         make(name, config=config, **more)
     assert report.main([str(tmp_path / "sweep")]) == 0
     warnings = capsys.readouterr().err.splitlines()
     contents = [line for line in warnings if "the content image" in line]
     assert len(contents) == 1 and "is not shown" in contents[0]
-    image = pixels(tmp_path / "sweep" / "report" / "figure2.png")
+    image = pixels(tmp_path / "sweep" / "report" / "figure2.jpg")
     assert share(image, (0xEC, 0xEC, 0xEC)) > 0.05
     assert share(image, (0, 128, 0)) == share(image, (255, 0, 0)) == 0
 
@@ -244,55 +356,55 @@ def test_pictures_come_from_the_cache_and_the_mirror(
     """A known picture is found where a run has put it, also when the mirror of that time is gone."""
     address = "http://127.0.0.1:9/somewhere/green%20one.png"
     cached = f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-green one.png"
-    picture(tmp_path / "cache" / "content" / cached, color="green")
-    picture(tmp_path / "mirror" / "style" / "purple.png", color="purple")
-    config = plain(RunConfig())
-    config["content"]["url"] = address
-    config["style"]["url"] = "http://127.0.0.1:9/purple.png"
+    write_image(tmp_path / "cache" / "content" / cached, color="green")
+    write_image(tmp_path / "mirror" / "style" / "purple.png", color="purple")
+    config = configuration(tmp_path, {})
+    config["content"] |= {"path": None, "url": address}
+    config["style"] |= {"path": None, "url": "http://127.0.0.1:9/purple.png"}
     config["mirror"] = str(tmp_path / "mirror")
     make("one", config=config)
-    two = {**config, "style": {**config["style"], "url": None, "path": str(picture(tmp_path / "red.png", color="red"))}}
-    make("two", config={**two, "mirror": str(tmp_path / "gone")}, layers="b")
+    red = {"url": None, "path": str(write_image(tmp_path / "red.png", color="red"))}
+    make("two", config={**config, "style": {**config["style"], **red}, "mirror": str(tmp_path / "gone"), "seed": 1})
     assert report.main([str(tmp_path / "sweep")]) == 0
     assert capsys.readouterr().err == ""
-    image = pixels(tmp_path / "sweep" / "report" / "figure2.png")
+    image = pixels(tmp_path / "sweep" / "report" / "figure2.jpg")
     green, purple, red = (share(image, color) for color in ((0, 128, 0), (128, 0, 128), (255, 0, 0)))
-    assert purple == red == pytest.approx(green / 2, rel=0.02) and green > 0.1
+    assert purple == pytest.approx(red, rel=0.02) == pytest.approx(green / 2, rel=0.02) and green > 0.1
 
 
 def test_the_published_record_beside_ours(make: Callable[..., RunRecord], tmp_path: Path) -> None:
-    """Losses by their iteration, each SSIM under its own name; what is no pair of the record is not compared."""
-    ours = make("pair", captures=(2000, 4000, 6000), **PUBLISHED)
-    make("short", captures=(1000,), **(PUBLISHED | {"weights": "trained", "steps": 1000}))
-    make("no pair", **(PUBLISHED | {"content": "astronaut"}))
-    make("other loss", **(PUBLISHED | {"loss": "normalized"}))
-    make("not begun", captures=(), status="failed", error="no", **PUBLISHED)
+    """Losses by iteration, each SSIM under its own name; runs of other losses and pairs are not compared."""
+    publish = partial(make, content="beach", style="udnie")
+    ours = publish("pair", captures=(2000, 4000, 6000), options=PUBLISHED | {"backbone.weights": "random"})
+    publish("short", captures=(1000,), options=PUBLISHED | {"steps": 1000})
+    make("no pair", content="astronaut", options=PUBLISHED)
+    publish("other loss", options=PUBLISHED | {"loss.name": "normalized"})
+    publish("not begun", captures=(), status="failed", error="no", options=PUBLISHED)
     assert report.main([str(tmp_path / "sweep")]) == 0
     whole = rows_of(tmp_path / "sweep" / "report" / "published.csv")
     rows = [row for row in whole if row["folder"]]
     assert len({(row["content"], row["style"]) for row in whole}) == 126, "those without a run of ours are there too"
     with comparison.PUBLISHED.open(newline="") as file:
         (theirs,) = [x for x in csv.DictReader(file) if (x["content"], x["style"]) == ("beach", "udnie")]
-    assert [Path(row["folder"]).name for row in rows] == ["pair", "short"], "random before trained"
+    assert [Path(row["folder"]).name for row in rows] == ["pair", "short"]
     pair, short = rows
     for name, value in theirs.items():
         if name not in ("content", "style"):
             assert float(pair[f"published_{name}"]) == float(short[f"published_{name}"]) == float(value)
     assert float(pair["our_loss_at_0"]) == ours.initial_loss
-    assert float(pair["our_loss_at_2000"]) == ours.captures[0].loss_total
-    assert float(pair["our_loss_at_4000"]) == ours.captures[1].loss_total
+    assert float(pair["our_loss_at_2000"]) == ours.captures[0].losses["total"]
+    assert float(pair["our_loss_at_4000"]) == ours.captures[1].losses["total"]
     assert (float(pair["our_ssim_published"]), float(pair["our_ssim"])) == (ours.ssim_published, ours.ssim)
     assert float(pair["relative_difference_ssim"]) == (2 / 3 - 0.72) / 0.72
     assert short["our_loss_at_2000"] == short["relative_difference_loss_at_2000"] == ""
-    assert pair["not_as_published"].startswith("weights random; space split")
-    assert short["not_as_published"].startswith("steps 1000; space split")
+    assert (pair["not_as_published"], short["not_as_published"]) == ("weights random", "steps 1000")
     text = (tmp_path / "sweep" / "report" / "report.md").read_text()
     assert "**Random weights, not ImageNet's, in 1 of 2 runs: not comparable.**" in text
     assert "| 0.7200 | 0.6667 (-7.4 %) |" in text
     assert "| SSIM | SSIM (published convention) | 2 | -7.4 % | -7.4 % | -7.4 % |" in text
-    assert "1 of its 126 rows have a run of ours" in text
+    assert "1 of the 126 published rows have a run of ours" in text
     page = (tmp_path / "sweep" / "report" / "index.html").read_text()
-    for sentence in comparison.CORRECTIONS:
+    for sentence in comparison.corrections():
         assert f"- {sentence}\n" in text + "\n" and f"<li>{html.escape(sentence)}</li>" in page
 
 
@@ -302,7 +414,7 @@ def test_corrections_agree_with_the_published_record() -> None:
         rows = list(csv.DictReader(file))
     speeds = sorted(float(row["iterations_per_second"]) for row in rows)
     similar = sorted(float(row["ssim"]) for row in rows)
-    said = " ".join(comparison.CORRECTIONS)
+    said = " ".join(comparison.corrections())
     assert f"{len(rows)} runs of {len({row['content'] for row in rows})} contents" in said
     assert f"from {similar[0]:.2f} to {similar[-1]:.2f};" in said
     assert f"made {speeds[3]} to {speeds[-1]} it/s" in said
@@ -316,12 +428,24 @@ def test_a_damaged_record_is_left_out(
     make("good")
     damaged = tmp_path / "sweep" / "damaged" / "record.json"
     damaged.parent.mkdir()
-    damaged.write_text('{"schema": 1, "status": "fini')
+    damaged.write_text(json.dumps({"schema": 2, "status": "finished", "config": {}, "ssim": "high"}))
     assert report.main([str(tmp_path / "sweep")]) == 0
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and str(damaged) in error
     assert len(rows_of(tmp_path / "sweep" / "report" / "runs.csv")) == 1
     assert report.main([str(damaged.parent)]) == 2
+
+
+def test_strange_records_of_the_right_types_are_reported(make: Callable[..., RunRecord], tmp_path: Path) -> None:
+    make("large", width=2**62, height=1, it_per_s=1e308, ssim=-1e308, patch_distance=1e308, seconds=-1.0)
+    make("negative", width=-5, height=-5, batch=-3, patch_distance=-1.0, gram_distance=0.0, judge="")
+    make("empty", content="", style="", status="", options={"layers.name": "e", "layers.style": [], "steps": 0})
+    make("above", content="../..", style="/", options={"layers.weights": [], "loss.alpha": 0.0, "loss.beta": 0.0})
+    outside = make("outside", options={"seed": 2})
+    outside.captures[-1].file = "../../../../../../etc/hostname"
+    outside.write(tmp_path / "sweep" / "outside")
+    assert report.main([str(tmp_path / "sweep")]) == 0
+    assert len(rows_of(tmp_path / "sweep" / "report" / "runs.csv")) == 5
 
 
 def test_a_folder_without_records_is_one_line_and_status_2(
@@ -334,7 +458,7 @@ def test_a_folder_without_records_is_one_line_and_status_2(
     for arguments, message in (
         (["sweep", "missing"], "error: no such folder: missing\n"),
         (["empty", "sweep"], "error: empty holds no run record (record.json) that can be read\n"),
-        ([], "error: no run record below multirun/; make a run, or give a folder\n"),
+        ([], "error: no run record below multirun/; start a run, or name a folder\n"),
     ):
         assert report.main(arguments) == 2
         assert capsys.readouterr() == ("", message)
@@ -344,7 +468,7 @@ def test_a_folder_without_records_is_one_line_and_status_2(
 def test_without_a_folder_the_newest_sweep_is_reported(
     make: Callable[..., RunRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The newest is the one whose record changed last, whatever its name."""
+    """The newest by its records, whatever its name; one in which nothing finished is passed over."""
     monkeypatch.chdir(tmp_path)
     for age, name in enumerate(("2026-01-02/10-00-00", "2026-01-01/12-00-00")):
         for run in ("one", "two"):
@@ -353,27 +477,42 @@ def test_without_a_folder_the_newest_sweep_is_reported(
             os.utime(tmp_path / "multirun" / name / run / "record.json", (changed, changed))
     newest = Path("multirun", "2026-01-01", "12-00-00")
     os.utime(newest / "two" / "record.json")
+    make("../multirun/2026-01-03/01-00-00/broken", captures=(), status="failed", error="loss.alpha and beta are 0")
     assert report.main([]) == 0
     printed = [Path(line) for line in capsys.readouterr().out.splitlines()]
-    texts, drawn = ("index.html", "runs.csv", "runs.md", "report.md"), ("loss.png", "ssim.png", "throughput.png")
-    assert printed == [newest / "report" / name for name in (*texts, *drawn, "figure2.png")]
+    texts, drawn = ("index.html", "runs.csv", "runs.md", "report.md"), ("loss.png", "ssim.png", "trade_off.png")
+    assert printed == [newest / "report" / name for name in (*texts, *drawn, "throughput.png", "figure2.jpg")]
     assert all(path.is_file() for path in printed)
     assert len(rows_of(printed[1])) == 2
 
 
 def test_a_run_given_twice_is_listed_once(make: Callable[..., RunRecord], tmp_path: Path) -> None:
-    """A sweep and one of its runs: two folders, no doublet."""
+    """And the report of several folders overwrites that of none of them."""
     make("one")
     make("two")
+    assert report.main([str(tmp_path / "sweep")]) == 0
+    own = (tmp_path / "sweep" / "report" / "index.html").read_bytes()
     assert report.main([str(tmp_path / "sweep" / "two"), str(tmp_path / "sweep")]) == 0
-    rows = rows_of(tmp_path / "sweep" / "two" / "report" / "runs.csv")
-    assert sorted(Path(row["folder"]).name for row in rows) == ["one", "two"]
+    (together,) = tmp_path.glob("report-*/runs.csv")
+    assert sorted(Path(row["folder"]).name for row in rows_of(together)) == ["one", "two"]
+    assert (tmp_path / "sweep" / "report" / "index.html").read_bytes() == own
+
+
+def test_images_have_their_sizes_in_the_page(make: Callable[..., RunRecord], tmp_path: Path) -> None:
+    make("one")
+    assert report.main([str(tmp_path / "sweep")]) == 0
+    folder = tmp_path / "sweep" / "report"
+    page = (folder / "index.html").read_text()
+    for name in ("figure2.jpg", "loss.png"):
+        with Image.open(folder / name) as image:
+            assert f'<img src="{name}" width="{image.width}" height="{image.height}"' in page
 
 
 def test_help_loads_nothing_heavy() -> None:
-    """What takes long to import waits until there is something to draw."""
-    code = "import sys, src.report; print([x for x in ('torch', 'matplotlib', 'hydra', 'PIL') if x in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    """Slow libraries are imported when there is something to draw."""
+    heavy = ("torch", "matplotlib", "hydra", "PIL")
+    code = f"import sys, src.report.__main__; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 

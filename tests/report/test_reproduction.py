@@ -1,9 +1,8 @@
-"""The command of a record: what it says composes to the run that the record is of."""
+"""The command of a record composes to the configuration of the record."""
 
 import shlex
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -11,8 +10,8 @@ from src.common.errors import InputError
 from src.config.composition import compose
 from src.config.identity import identity
 from src.config.schema import plain
-from src.report import reproduction
-from src.report.reproduction import command, overrides
+from src.report.options import options_of
+from src.report.reproduction import command, implied_options, overrides
 from src.tracking.record import RunRecord
 
 AWKWARD = "a, b=[c] {d} 'e' \"f\" $g `h` \\ ~i+.png"
@@ -29,8 +28,8 @@ CASES = [
 
 
 def recorded(*options: str) -> RunRecord:
-    """Return what of a record a command is made of."""
-    return cast(RunRecord, SimpleNamespace(config=plain(compose(options))))
+    """Return the record of a run with these overrides."""
+    return RunRecord(status="finished", config=plain(compose(options)))
 
 
 @pytest.mark.parametrize("options", CASES, ids=" ".join)
@@ -41,23 +40,28 @@ def test_the_command_composes_to_the_run(options: tuple[str, ...]) -> None:
     assert identity(compose(words[3:])) == identity(compose(options))
 
 
-def test_it_says_only_what_is_not_the_default() -> None:
+def test_it_names_only_what_is_not_the_default() -> None:
     assert overrides(recorded("content=cat", "style=dots")) == ["content=cat", "style=dots"]
     assert overrides(recorded("content=cat", "style=dots", "layers=b", "logger=none")) == [
         *("content=cat", "style=dots", "layers=b")
     ]
 
 
-def test_a_run_of_an_older_version_says_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_that_an_older_version_lacks_are_at_their_defaults() -> None:
     options = ("content=cat", "style=dots", "schedule=pyramid", "schedule.sizes=3", "seed=5")
     old = recorded(*options)
     del old.config["trial"], old.config["schedule"]["carry"]
-    with monkeypatch.context() as patch:  # to check a thousand of them takes a minute
-        patch.setattr(reproduction, "typed", None)
-        assert overrides(old) == list(options)
+    assert overrides(old) == list(options)
     old.config["schedule"]["unheard"] = 1
     with pytest.raises(InputError, match="unheard"):
         overrides(old)
+
+
+def test_options_that_follow_from_a_name_are_implied() -> None:
+    record = recorded("layers=a", "loss=published", "loss.beta=5", "optimizer.lr=0.0125")
+    implied = implied_options(record, options_of(record))
+    assert {"layers.style", "loss.substitute", "layers.content", "optimizer.lr"} <= implied
+    assert not implied & {"layers.name", "loss.name", "alpha/beta"}
 
 
 @pytest.mark.parametrize("name", [AWKWARD, "null", "true", "1e3", "end\\"])
@@ -66,6 +70,6 @@ def test_files_by_any_name(name: str, tmp_path: Path) -> None:
     config = plain(compose(["content=file", "content.path=there", "style=dots"]))
     for path in (str(tmp_path / name), name):
         config["content"]["path"] = path
-        record = cast(RunRecord, SimpleNamespace(config=config))
+        record = RunRecord(status="finished", config=config)
         again: Any = compose(shlex.split(command(record))[3:])
         assert again.content.path == path and again.style.name == "dots"

@@ -1,4 +1,4 @@
-"""A search goes on through kills and failures, measures every trial by the same yardstick, and tells its front."""
+"""Tests of the search: its space, its study through failures, interruptions and kills, and its front."""
 
 import csv
 import dataclasses
@@ -16,7 +16,7 @@ from src.config.composition import compose
 from src.config.identity import identity
 from src.config.schema import RunConfig, typed
 from src.search import space, study
-from src.search.config import SearchConfig, Space, base_run, check, study_name
+from src.search.config import SearchConfig, Space, base_run, check, register, study_name
 from src.search.front import FRONT, Point, front_csv, front_table
 from src.tracking import names as keys
 from src.tracking import record as records
@@ -37,9 +37,10 @@ def compose_search(*overrides: str) -> SearchConfig:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from src.config.composition import register
+    from src.config.composition import register as register_run
     from src.config.schema import CONF
 
+    register_run()
     register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -47,7 +48,7 @@ def compose_search(*overrides: str) -> SearchConfig:
 
 
 class Painter:
-    """In the place of `run`: made-up pictures, nearer to the style the larger beta is, and what goes wrong."""
+    """Stands in for `run`: invented measurements, closer to the style the larger beta is, and errors to raise."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.record = example_record()
@@ -80,37 +81,35 @@ def _states(folder: Path) -> list[str]:
     return [trial.state.name for trial in _load(folder).trials]
 
 
-def test_the_run_it_starts_from_is_that_of_the_command() -> None:
+def test_a_search_starts_from_the_run_of_the_same_options() -> None:
     overrides = ["content=cat", "style=dots", "layers=c", "edge=96"]
     assert base_run(compose_search(*overrides)) == compose(overrides)
     assert identity(base_run(compose_search("experiment=demo"))) == identity(compose(["experiment=demo"]))
 
 
-def test_a_choice_is_a_run(config: SearchConfig) -> None:
+def test_a_point_of_the_space_is_a_run(config: SearchConfig) -> None:
     taps = config.layers.style
     assert list(space.ranges(config)) == [
-        "loss.alpha", "loss.beta", "optimizer.lr", *(f"layers.weights/{tap}" for tap in taps)
-    ]  # fmt: skip
-    choice = space.as_given(config)
-    given = space.options(config, choice)
+        "loss.beta", "optimizer.lr", *(f"layers.weights/{tap}" for tap in taps)
+    ], "loss.alpha is fixed: only its ratio to loss.beta matters"  # fmt: skip
+    point = space.default_point(config)
+    given = space.options(config, point)
     assert given.pop("layers.weights") == pytest.approx([0.2] * 5)
-    assert given == {"loss.alpha": 1.0, "loss.beta": 10.0, "optimizer.lr": 0.0125}, (
-        "the first trial is the run as given"
-    )
-    choice |= {"loss.beta": 3.5, "layers.weights/relu1_1": 4.0}
-    found = space.trial_run(config, space.options(config, choice), "mine", 7)
-    assert found.layers.weights == pytest.approx([0.5, *[0.125] * 4]), "the sum is that of before"
+    assert given == {"loss.beta": 10.0, "optimizer.lr": 0.0125}, "the first trial is the run as given"
+    point |= {"loss.beta": 3.5, "layers.weights/relu1_1": 4.0}
+    found = space.trial_run(config, space.options(config, point), "mine", 7)
+    assert found.layers.weights == pytest.approx([0.5, *[0.125] * 4]), "the sum of the weights stays"
     assert (found.loss.beta, found.loss.alpha, found.study, found.trial) == (3.5, 1.0, "mine", 7)
     assert identity(found) == identity(compose(["loss.beta=3.5", f"layers.weights={found.layers.weights}"]))
 
-    one = compose_search("layers=a", "space.alpha=null", "space.lr=[0.1,0.2]")
+    one = compose_search("layers=a", "space.lr=[0.1,0.2]")
     assert list(space.ranges(one)) == ["loss.beta", "optimizer.lr"]
-    assert space.as_given(one) is None, "0.01 is no learning rate of this space"
+    assert space.default_point(one) is None, "the learning rate lies outside its range"
     published = compose_search("loss=published", "backbone=vgg19", "space.beta=[0.001,1]")
-    assert sum(space.options(published, space.as_given(published))["layers.weights"]) == pytest.approx(5)
+    assert sum(space.options(published, space.default_point(published))["layers.weights"]) == pytest.approx(5)
 
 
-def test_trials_are_counted_and_a_front_is_told(config: SearchConfig, painter: Painter, tmp_path: Path) -> None:
+def test_trials_are_counted_and_the_front_is_written(config: SearchConfig, painter: Painter, tmp_path: Path) -> None:
     config.trials = 4
     points = study.search(config, tmp_path)
     assert painter.betas[0] == 10.0 and len(set(painter.betas)) == 4
@@ -119,19 +118,19 @@ def test_trials_are_counted_and_a_front_is_told(config: SearchConfig, painter: P
     with (tmp_path / FRONT).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row[keys.PATCH_DISTANCE]) for row in rows] == [1 / (1 + float(row["loss.beta"])) for row in rows]
-    assert len(rows) == 4 and float(rows[0]["loss.beta"]) == max(painter.betas), "to the last digit"
+    assert len(rows) == 4 and float(rows[0]["loss.beta"]) == max(painter.betas), "all digits are written"
 
     study.search(config, tmp_path)
-    assert len(painter.runs) == 4, "it is done"
+    assert len(painter.runs) == 4, "the study is complete"
     config.trials = 5
     study.search(config, tmp_path)
     assert len(painter.runs) == 5
 
 
-def test_a_study_that_goes_on_chooses_as_one_that_never_stopped(
+def test_a_continued_study_proposes_the_same_trials_as_an_uninterrupted_one(
     config: SearchConfig, painter: Painter, tmp_path: Path
 ) -> None:
-    config.trials = 13  # beyond the first ten, which are of chance
+    config.trials = 13  # more than the first ten, which are drawn at random
     study.search(config, tmp_path / "whole")
     whole, painter.runs = painter.betas, []
     for config.trials in (5, 12, 13):
@@ -139,7 +138,7 @@ def test_a_study_that_goes_on_chooses_as_one_that_never_stopped(
     assert painter.betas == whole
 
 
-def test_failures_count_and_do_not_stop_it(config: SearchConfig, painter: Painter, tmp_path: Path) -> None:
+def test_failed_trials_count_and_do_not_stop_the_study(config: SearchConfig, painter: Painter, tmp_path: Path) -> None:
     painter.errors = {1: NonFiniteLoss("the loss was not finite"), 2: InputError("the disk is full")}
     config.trials = 4
     points = study.search(config, tmp_path)
@@ -150,14 +149,14 @@ def test_failures_count_and_do_not_stop_it(config: SearchConfig, painter: Painte
     with pytest.raises(SweepFailed, match="none of 4 trials finished; the last: no"):
         study.search(config, tmp_path / "other")
     painter.runs, painter.errors = [], {0: InputError("no such file")}
-    with pytest.raises(InputError, match="no such file"):  # in all of them: told once, and not counted
+    with pytest.raises(InputError, match="no such file"):  # would fail every trial: reported at once, not counted
         study.search(config, tmp_path / "third")
     assert len(painter.runs) == 1
     study.search(config, tmp_path / "third")
     assert len(painter.runs) == 5 and painter.betas[:2] == [10.0, 10.0]
 
 
-def test_an_interrupted_trial_goes_on_and_does_not_count(
+def test_an_interrupted_trial_is_continued_and_does_not_count(
     config: SearchConfig, painter: Painter, tmp_path: Path
 ) -> None:
     config.trials = 3
@@ -171,17 +170,17 @@ def test_an_interrupted_trial_goes_on_and_does_not_count(
     assert _states(tmp_path) == ["COMPLETE", "FAIL", "FAIL", "COMPLETE", "COMPLETE"]
     folders = [folder.name for _, folder in painter.runs]
     assert folders == ["trial-0000", "trial-0001", "trial-0001", "trial-0001", "trial-0004"]
-    assert painter.betas[1] == painter.betas[2] == painter.betas[3], "where its checkpoint is"
+    assert painter.betas[1] == painter.betas[2] == painter.betas[3], "the run that its checkpoint belongs to"
 
 
 def _killed(config: SearchConfig, folder: Path) -> None:
-    """Leave a trial as a kill does: chosen, and nothing told."""
+    """Leave a trial behind as a kill does: proposed, without a result."""
     trial = _load(folder).ask()
     for name, bounds in space.ranges(config).items():
         trial.suggest_float(name, *bounds, log=True)
 
 
-def test_what_is_killed_twice_is_given_up(config: SearchConfig, painter: Painter, tmp_path: Path) -> None:
+def test_a_trial_that_is_killed_twice_is_not_run_again(config: SearchConfig, painter: Painter, tmp_path: Path) -> None:
     config.trials = 1
     study.search(config, tmp_path)
     _killed(config, tmp_path)
@@ -189,7 +188,7 @@ def test_what_is_killed_twice_is_given_up(config: SearchConfig, painter: Painter
     painter.errors = {1: KeyboardInterrupt()}
     with pytest.raises(KeyboardInterrupt):
         study.search(config, tmp_path)
-    assert painter.runs[1][1].name == "trial-0001", "once more"
+    assert painter.runs[1][1].name == "trial-0001", "continued after the first kill"
     _killed(config, tmp_path)
     study.search(config, tmp_path)
     assert [folder.name for _, folder in painter.runs[2:]] == ["trial-0004", "trial-0005"]
@@ -204,11 +203,11 @@ def test_another_study_in_the_same_folder_is_refused(config: SearchConfig, paint
         study.search(config, tmp_path)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / study.DATABASE).write_text("no database, however long it is" * 99)
-    with pytest.raises(InputError, match="cannot be used as the file of a study"):
+    with pytest.raises(InputError, match="cannot be used as the database of a study"):
         study.search(config, tmp_path / "broken")
 
 
-def test_names_of_studies(config: SearchConfig) -> None:
+def test_the_name_of_a_study_depends_on_its_run_and_ranges(config: SearchConfig) -> None:
     name = study_name(config)
     assert name.startswith("astronaut-brushwork-e-")
     config.trials, config.logger.name = 99, "none"
@@ -226,7 +225,7 @@ def test_names_of_studies(config: SearchConfig) -> None:
         (["space.beta=[3,1]"], r"space.beta takes a lowest and a highest value above 0, as in \[0.1,10\], not"),
         (["space.lr=[0,1]"], "space.lr takes a lowest"),
         ([f"space.{name}=null" for name in vars(Space())], "nothing to search"),
-        (["resume=last"], "no resume="),
+        (["resume=last"], "takes no resume="),
         (["study=a/b"], "without /"),
         (["edge=0"], "edge must be positive"),
     ],
@@ -236,16 +235,16 @@ def test_bad_options_are_refused(overrides: list[str], message: str) -> None:
         check(compose_search(*overrides))
 
 
-def test_the_front_for_reading() -> None:
-    aims = {keys.PATCH_DISTANCE: 0.123456789, keys.SSIM: 0.5}
-    points = [Point(3, Path("x/trial-0003"), {"loss.beta": 12.3456, "layers.weights": [0.25, 0.75]}, aims)]
+def test_the_table_of_the_front() -> None:
+    objectives = {keys.PATCH_DISTANCE: 0.123456789, keys.SSIM: 0.5}
+    points = [Point(3, Path("x/trial-0003"), {"loss.beta": 12.3456, "layers.weights": [0.25, 0.75]}, objectives)]
     head, line = front_table(points).splitlines()
     assert head.split() == ["trial", "patch", "distance", "SSIM", "loss.beta", "layers.weights", "folder"]
     assert line.split() == ["3", "0.123", "0.500", "12.3", "[0.250,0.750]", "trial-0003"]
     assert front_csv(points).splitlines()[1] == '3,0.123456789,0.5,12.3456,"[0.25,0.75]",trial-0003'
 
 
-def test_help_and_what_is_wrong_are_told(
+def test_help_and_errors_of_the_command(
     command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     shown = command("src.search", "--help").stdout
@@ -257,7 +256,7 @@ def test_help_and_what_is_wrong_are_told(
 
 
 @pytest.mark.slow
-def test_killed_interrupted_and_started_again(
+def test_a_killed_and_interrupted_study_is_continued_by_the_same_command(
     command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     folder = tmp_path / "mine"
@@ -274,21 +273,21 @@ def test_killed_interrupted_and_started_again(
         output = process.communicate()[0]
     assert process.returncode == 130, output
     assert "interrupted; the same command goes on" in output and "Traceback" not in output
-    assert _states(folder) == ["FAIL", "FAIL", "WAITING"], "neither counts"
+    assert _states(folder) == ["FAIL", "FAIL", "WAITING"], "neither trial counts"
 
     output = command("src.search", *arguments).stdout
     assert "[1/2] trial 0" in output and "[2/2] trial 3" in output
     assert _states(folder) == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"]
     runs = {path.name: record for path, record in records.scan(folder)}
     assert sorted(runs) == ["trial-0000", "trial-0003"]
-    assert all(record.status == "finished" and record.study == "mine" for record in runs.values())
-    assert [runs[name].trial for name in sorted(runs)] == [0, 3]
+    assert all(record.status == "finished" and record.options.study == "mine" for record in runs.values())
+    assert [runs[name].options.trial for name in sorted(runs)] == [0, 3]
     with (folder / FRONT).open(newline="") as file:
         front = list(csv.DictReader(file))
     assert front and all(row["folder"] in output for row in front)
     for row in front:
         record = runs[row["folder"]]
         assert [float(row[name]) for name in (keys.PATCH_DISTANCE, keys.SSIM, "loss.beta", "optimizer.lr")] == [
-            record.patch_distance, record.ssim, record.beta, record.lr
+            record.patch_distance, record.ssim, record.options.loss.beta, record.options.optimizer.lr
         ]  # fmt: skip
     assert runs["trial-0003"].config["layers"]["weights"] is not None

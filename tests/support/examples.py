@@ -2,7 +2,7 @@
 
 from src.config.schema import RunConfig
 from src.tracking.record import RunRecord
-from src.training.session import new_record
+from src.training.context import new_record
 
 
 def example_record() -> RunRecord:

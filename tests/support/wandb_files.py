@@ -1,7 +1,7 @@
-"""Read what `wandb` wrote to disk: the `.wandb` file of an offline run (or of an online one).
+"""Read the `.wandb` file of an offline run (or of an online one).
 
 The file is a LevelDB log (a 7-byte header, then 32 KiB blocks of records with checksum, length and type) of
-protobuf messages. A last record that was cut by a killed process ends the reading without an error.
+protobuf messages. An incomplete last record, left by a killed process, is skipped.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class OfflineRun:
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
-    exit_code: int | None = None  # None: the run did not come to its end
+    exit_code: int | None = None  # None: the run did not finish
 
 
 def find_runs(folder: str | Path) -> list[Path]:
-    """The run directories of wandb below a folder, oldest first."""
+    """Return the run directories of wandb below a folder, oldest first."""
     found = {file.parent for file in Path(folder).rglob("run-*.wandb") if not file.parent.is_symlink()}
     return sorted(found, key=lambda path: (path.name.removeprefix("offline-"), path))
 
@@ -75,9 +75,9 @@ def _update(values: dict[str, Any], change: Any) -> None:
 
 
 def _records(path: Path) -> Iterator[Any]:
-    from wandb.proto import wandb_internal_pb2  # here, as importing wandb takes a second
+    from wandb.proto import wandb_internal_pb2  # imported late: it takes a second
 
-    messages: Any = wandb_internal_pb2  # it chooses among generated modules: no types to be had
+    messages: Any = wandb_internal_pb2  # untyped: it chooses among generated modules
     for message in _messages(path.read_bytes()):
         record = messages.Record()
         record.ParseFromString(message)
@@ -85,7 +85,7 @@ def _records(path: Path) -> Iterator[Any]:
 
 
 def _messages(data: bytes) -> Iterator[bytes]:
-    """The payloads of the complete records."""
+    """Yield the payloads of the complete records."""
     if data[:4] != b":W&B":
         if len(data) >= HEADER:
             raise ValueError("not a .wandb file")

@@ -1,7 +1,7 @@
-"""A loopback stand-in for the W&B server, so that tests can use the real `wandb` without any network.
+"""A loopback stand-in for the W&B server, for tests with the real `wandb` and no network.
 
-It answers the few GraphQL queries that `wandb.init(mode="online")`, `run.log`, `run.finish()` and
-`wandb sync` make, keeps what was sent, and can be made to fail (`fail_with`) or to die (`kill`).
+It answers the few GraphQL queries of `wandb.init(mode="online")`, `run.log`, `run.finish()` and `wandb sync`, keeps
+what was sent, and can give faulty answers (`fail_with`, `nonsense`, `drip`) or die (`kill`).
 
     with WandbServer() as server:
         subprocess.run([...], env={**os.environ, **server.environment()})
@@ -18,6 +18,7 @@ import json
 import re
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
@@ -26,7 +27,7 @@ HISTORY = "wandb-history.jsonl"
 
 
 class _Run:
-    """What the server knows of one run."""
+    """What the server received of one run."""
 
     def __init__(self) -> None:
         self.lines: dict[str, dict[int, str]] = {}  # file -> offset -> line, as the real server keeps them
@@ -41,7 +42,7 @@ class _Run:
 
 
 class _Server(ThreadingHTTPServer):
-    """Remembers its open connections: a server that is killed must not leave them answering."""
+    """Track open connections, so that `kill` can close them."""
 
     daemon_threads = True
     owner: WandbServer
@@ -59,7 +60,27 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that hang up, or are hung up on by `kill`, are no news."""
+        """Print nothing when a connection breaks."""
+
+
+class _Dripping:
+    """Write to a socket one byte at a time, with a pause after each."""
+
+    def __init__(self, file: Any, pause: float) -> None:
+        self.file, self.pause = file, pause
+
+    def write(self, data: bytes) -> None:
+        for byte in data:
+            self.file.write(bytes([byte]))
+            time.sleep(self.pause)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+def _operation_name(query: str) -> str:
+    """Return the name of a GraphQL operation in lower case."""
+    return query.split("(")[0].split("{")[0].split()[-1].lower()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -67,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, format: str, *args: Any) -> None:
-        """No access log."""
+        """Write no access log."""
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") == "chunked":
@@ -82,14 +103,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         body = self._body()  # read in any case: the connection is kept alive
+        asked = self.path
+        if asked.startswith("/graphql"):
+            asked += " " + _operation_name(json.loads(body)["query"])
         owner = self.server.owner
-        status = owner.fail_with if owner.fail_with and owner.fail_on in self.path else 200
-        answer: dict[str, Any] = {"error": "made to fail"}
+        faulty = owner.fail_on in asked
+        status = owner.fail_with if owner.fail_with and faulty else 200
+        data = b'{"error": "made to fail"}'
         with owner.lock:
-            owner.requests.append(f"{self.command} {self.path}")
-            if status == 200:
-                answer = owner.answer(self.command, self.path, body)
-        data = json.dumps(answer).encode()
+            owner.requests.append(f"{self.command} {asked}")
+            if faulty and owner.nonsense is not None:
+                data = owner.nonsense
+            elif status == 200:
+                data = json.dumps(owner.answer(self.command, self.path, body)).encode()
+        if faulty and owner.drip:
+            self.wfile = _Dripping(self.wfile, owner.drip)
+            self.close_connection = True
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -100,21 +129,27 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class WandbServer:
-    """The stand-in server: started by `with`, or by `start` and ended by `kill`."""
+    """The stand-in server: used with `with`, or by `start` and `kill`."""
 
-    def __init__(self, fail_with: int | None = None, fail_on: str = "") -> None:
-        """`fail_with`: an HTTP status that answers every request whose path holds `fail_on`.
+    def __init__(
+        self, fail_with: int | None = None, fail_on: str = "", nonsense: bytes | None = None, drip: float = 0.0
+    ) -> None:
+        """Prepare a server and, if wanted, its faults; all may be changed at any time.
 
-        Both may be changed at any time. Of the paths, "/graphql" is what starts a run, "file_stream" takes
-        the rows, and "/upload/" the files. wandb tries again for long after a 500, but not after a 403.
+        Args:
+            fail_with: HTTP status of the faulty answers. wandb retries for long after a 500, but not after a 403.
+            fail_on: answers are faulty where the request holds this: a path, for GraphQL followed by a blank and the
+                operation. "/graphql upsertbucket" starts a run, "file_stream" takes rows, "/upload/" takes files.
+            nonsense: body of the faulty answers.
+            drip: seconds between two bytes of the faulty answers, headers included.
         """
-        self.fail_with, self.fail_on = fail_with, fail_on
+        self.fail_with, self.fail_on, self.nonsense, self.drip = fail_with, fail_on, nonsense, drip
         self.lock = threading.Lock()
         self.requests: list[str] = []
         self.runs: dict[str, _Run] = {}
-        self.views: dict[str, dict[str, Any]] = {}  # reports and workspace views, by the id they are given here
+        self.views: dict[str, dict[str, Any]] = {}  # reports and workspace views, by id
         self.sweeps: dict[str, str] = {}  # id -> its configuration, YAML
-        self.commands: list[dict[str, Any]] = []  # what the agents of sweeps are told, one an asking
+        self.commands: list[dict[str, Any]] = []  # for the agents of sweeps, one each time they ask
         self._server = _Server()  # bound here, so the address is known before the start
         self._server.owner = self
         self._thread: threading.Thread | None = None
@@ -126,7 +161,7 @@ class WandbServer:
         return self
 
     def kill(self) -> None:
-        """Die as a process does: close the port and drop every open connection. May be called twice."""
+        """Close the port and drop every open connection, as a dying process does. May be called twice."""
         if self._thread is not None:
             self._server.shutdown()
             self._thread.join()
@@ -143,18 +178,18 @@ class WandbServer:
         self.kill()
 
     def environment(self) -> dict[str, str]:
-        """The variables that make `wandb` use this server."""
+        """Return the variables that make `wandb` use this server."""
         return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": "0" * 40}
 
     # What arrived
 
     def history_rows(self, run_id: str) -> list[dict[str, Any]]:
-        """Rows of `run.log`, by the line offset that the client gave: a line sent twice counts once."""
+        """Return the rows of `run.log`, by the line offset that the client gave: a line sent twice counts once."""
         with self.lock:
             return [json.loads(line) for line in self.run(run_id).text_lines(HISTORY)]
 
     def files(self, run_id: str) -> list[str]:
-        """Names of the uploaded files (media, config.yaml, output.log ...)."""
+        """Return the names of the uploaded files (media, config.yaml, output.log ...)."""
         with self.lock:
             return sorted(self.run(run_id).uploads)
 
@@ -164,7 +199,7 @@ class WandbServer:
     # Answers (called with the lock held)
 
     def answer(self, method: str, path: str, body: bytes) -> dict[str, Any]:
-        """The JSON answer to one request."""
+        """Return the JSON answer to one request."""
         if method == "PUT":
             _, _, run_id, name = path.split("/", 3)  # the address given by _create_run_files
             self.run(unquote(run_id)).uploads[unquote(name)] = body
@@ -188,7 +223,7 @@ class WandbServer:
             run.exit_code = sent.get("exitcode")
 
     def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        name = query.split("(")[0].split("{")[0].split()[-1].lower()
+        name = _operation_name(query)
         if name == "upsertbucket":
             return self._upsert_bucket(variables)
         if name == "createrunfiles":
@@ -231,7 +266,7 @@ class WandbServer:
         if "serverInfo" in query:
             versions = {"max_cli_version": "9.9.9"}
             return {"serverInfo": {"cliVersionInfo": versions, "latestLocalVersionInfo": None, "features": []}}
-        if "__type" in query:  # questions about the schema: "unknown" makes the client use its oldest ways
+        if "__type" in query:  # queries of the schema: null makes the client use its oldest API
             return dict.fromkeys(re.findall(r"(\w+):\s*__type", query), None) | {"__type": None}
         return {}
 

@@ -1,4 +1,4 @@
-"""Dashboards name what runs log, and nothing else."""
+"""Dashboards show metrics and options that runs log, under the names they log."""
 
 import json
 import os
@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from src import dashboard
-from src.run import run
+from src.tracking import dashboards
 from src.tracking import names as keys
+from tests.conftest import ROOT, SMALL
 from tests.support import wandb_files
 from tests.support.wandb_server import WandbServer
 
@@ -22,9 +23,9 @@ OF_EVERY_RUN = {"run:displayName", "run:state", "run:group"}
 
 @pytest.fixture(scope="module")
 def offline(tmp_path_factory: pytest.TempPathFactory) -> wandb_files.OfflineRun:
-    """What W&B's own file of a real run holds."""
+    """The W&B file of a real offline run."""
     from src.config.composition import compose
-    from tests.conftest import SMALL
+    from src.run import run
 
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
@@ -35,7 +36,7 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> wandb_files.OfflineRun:
 
 
 def _values(node: Any, *names: str) -> Iterator[Any]:
-    """Every value that stands under one of the names, at any depth."""
+    """Yield every value under one of the names, at any depth."""
     if isinstance(node, dict):
         for name, value in node.items():
             if name in names:
@@ -47,7 +48,7 @@ def _values(node: Any, *names: str) -> Iterator[Any]:
 
 
 def _missing(specification: dict[str, Any], seen: wandb_files.OfflineRun) -> set[str]:
-    """What the panels and the run tables name and the run has not."""
+    """Return the names in panels and run tables that the run did not log."""
     logged = set().union(*seen.history)
     lists = [each for each in _values(specification, "panels") if isinstance(each, list)]
     panel_configs = [panel["config"] for panels_of_one in lists for panel in panels_of_one]
@@ -86,7 +87,7 @@ def _missing(specification: dict[str, Any], seen: wandb_files.OfflineRun) -> set
 
 
 def test_every_name_is_logged_by_a_run(offline: wandb_files.OfflineRun) -> None:
-    assert _missing(dashboard.specification("me", "mine"), offline) == set()
+    assert _missing(dashboards.specification("me", "mine"), offline) == set()
 
 
 @pytest.mark.parametrize(
@@ -98,14 +99,14 @@ def test_every_name_is_logged_by_a_run(offline: wandb_files.OfflineRun) -> None:
         ("SCORE", "merit", "summary:merit"),
     ],
 )
-def test_a_renamed_metric_is_missed(
+def test_a_renamed_metric_is_reported_missing(
     name: str, value: str, missed: str, offline: wandb_files.OfflineRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keys, name, value)
-    assert missed in _missing(dashboard.specification("me", "mine"), offline)
+    assert missed in _missing(dashboards.specification("me", "mine"), offline)
 
 
-def test_the_last_point_and_the_summary_have_the_score(offline: wandb_files.OfflineRun) -> None:
+def test_the_last_row_and_the_summary_have_the_score(offline: wandb_files.OfflineRun) -> None:
     last = offline.history[-1]
     for key in (keys.SCORE, keys.PATCH_DISTANCE, keys.GRAM_DISTANCE, keys.GRADIENT_SSIM):
         assert last[key] == offline.summary[key]
@@ -113,7 +114,7 @@ def test_the_last_point_and_the_summary_have_the_score(offline: wandb_files.Offl
     score = offline.config["score"]
     beyond = max(0.0, last[keys.PATCH_DISTANCE] - score["bound"])
     assert last[keys.SCORE] == pytest.approx(last[keys.SSIM] - score["penalty"] * beyond)
-    assert last["capture._type"] == "image-file" and last["_step"] == last["step"], "one row, as ever"
+    assert last["capture._type"] == "image-file" and last["_step"] == last["step"], "one row a step"
 
 
 def test_dry_run_prints_the_specification(command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
@@ -122,13 +123,13 @@ def test_dry_run_prints_the_specification(command: Callable[..., subprocess.Comp
     titles = set(_values(shown, "chartTitle"))
     assert titles >= {
         *("Total loss", "Style loss of each layer", "SSIM against beta", "Style distance (patches) against SSIM"),
-        *("Evaluations per second", "The picture on its way"),
+        *("Evaluations per second", "Captures by step"),
     }
     for part in shown.values():
         kinds = set(_values(part, "viewType"))
         assert {"Run History Line Plot", "Scatter Plot", "Media Browser", "Parallel Coordinates Plot"} <= kinds
     grouped = [each for each in _values(shown["report"], "grouping") if each]
-    assert grouped == [[{"section": "run", "name": "group"}]], "one table, by sweep; no curve is a mean of runs"
+    assert grouped == [[{"section": "run", "name": "group"}]], "only the run table is grouped, by sweep"
 
 
 def _without_ids(node: Any) -> Any:
@@ -137,27 +138,42 @@ def _without_ids(node: Any) -> Any:
     return [_without_ids(each) for each in node] if isinstance(node, list) else node
 
 
-def test_what_is_saved_is_what_was_shown(command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_saved_dashboards_equal_the_dry_run(command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     with WandbServer() as server:
         printed = command("src.dashboard", "me/mine", environment=server.environment()).stdout.split()
         assert [line.startswith(f"{server.url}/me/mine") for line in printed] == [True, True]
         kept = {view["type"]: json.loads(view["spec"]) for view in server.views.values()}
         again = command("src.dashboard", "me/mine", environment=server.environment()).stdout.split()
-        assert again[1] == printed[1], "the report is brought up to date"
+        assert again[1] == printed[1], "the report is updated"
         assert sorted(view["type"] for view in server.views.values()) == ["project-view", "project-view", "runs"]
-    shown = dashboard.specification("me", "mine")
+    shown = dashboards.specification("me", "mine")
     assert _without_ids(kept["project-view"]) == _without_ids(shown["workspace"]["spec"])
     assert _without_ids(kept["runs"]) == _without_ids(shown["report"]["spec"])
 
 
-def test_what_is_missing_is_told_in_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert dashboard.main(["me/mine"]) == 2
     assert re.fullmatch(r"error: no dashboard can be saved.*no API key.*wandb login.*--dry-run.*\n", _stderr(capsys))
     assert dashboard.main(["mine"]) == 2
     assert _stderr(capsys) == "error: mine: write ENTITY/PROJECT, the user or team and the project's name\n"
-    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
-    assert dashboard.main(["me/mine", "--dry-run"]) == 2
-    assert "pip install wandb-workspaces" in _stderr(capsys)
+
+
+def test_an_unknown_wandb_mode_is_an_error_of_one_line(
+    command: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = command("src.dashboard", "me/mine", status=2, environment={"WANDB_MODE": "maybe"})
+    assert done.stderr == "error: WANDB_MODE=maybe is unknown; set it to online, offline or disabled\n"
+
+
+def test_a_missing_package_is_an_error_of_one_line() -> None:
+    code = (
+        "import sys; sys.modules['wandb_workspaces.reports.v2'] = None; from src.dashboard import main; "
+        "sys.exit(main(['me/mine', '--dry-run']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr == (
+        "error: dashboards need wandb_workspaces.reports.v2; pip install wandb-workspaces\n"
+    )
 
 
 def _stderr(capsys: pytest.CaptureFixture[str]) -> str:
@@ -166,14 +182,13 @@ def _stderr(capsys: pytest.CaptureFixture[str]) -> str:
 
 @pytest.mark.slow
 def test_a_wandb_sweep_starts_runs_of_the_same_command(tmp_path: Path) -> None:
-    """With wandb's own `sweep` and `agent`, as its server would tell them."""
+    """Wandb's own `sweep` and `agent`, with the commands that its server would give them."""
     import yaml
     from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
     from src.config.composition import compose
     from src.config.identity import identity
     from src.tracking import record as records
-    from tests.conftest import ROOT, SMALL
 
     written = yaml.safe_load((ROOT / "conf/wandb_sweep.yaml").read_text())
     assert written["metric"] == {"name": keys.SCORE, "goal": "maximize"}
@@ -199,8 +214,9 @@ def test_a_wandb_sweep_starts_runs_of_the_same_command(tmp_path: Path) -> None:
         server.commands = [{"type": "run", "run_id": "first", "program": written["program"], "args": filled}]
         wandb("agent", "--count", "1", f"me/{written['project']}/{sweep}")
         record = records.read(tmp_path / "run")
-        assert record.status == "finished" and (record.alpha, record.beta, record.layers) == (0.5, 33.25, "b")
-        assert (record.content, record.style) == ("coffee", "brushwork")
+        options = record.options
+        assert record.status == "finished" and (options.loss.alpha, options.loss.beta) == (0.5, 33.25)
+        assert (options.layers.name, options.content.name, options.style.name) == ("b", "coffee", "brushwork")
         seen = server.runs["first"]
         assert record.wandb_id == "first" and seen.fields["groupName"] == sweep
         assert seen.summary[keys.SCORE] == record.score and seen.exit_code == 0

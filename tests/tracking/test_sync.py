@@ -1,9 +1,10 @@
-"""Uploading offline runs with the real `wandb`, to a server on this machine that only pretends."""
+"""Upload offline runs with the real `wandb` to a stand-in server on this machine."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from src.sync import HEADER, complete_length, find_unsynced, main, problems
+from src.sync import main
+from src.tracking.sync import HEADER, complete_length, find_unsynced, problems
 from tests.support.wandb_files import find_runs, load
 from tests.support.wandb_server import WandbServer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# One run that ends well, and one in two parts whose process is killed in the second.
+# One run that finishes, and one in two parts whose process is killed during the second.
 WRITE_RUNS = """
 import os, signal, sys, time
 from pathlib import Path
@@ -52,14 +54,14 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def clean_environment(home: Path, **more: str) -> dict[str, str]:
-    """The environment without what this machine knows about W&B."""
+    """Return the environment without this machine's W&B settings."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "NETRC"))}
     places = {f"WANDB_{kind}_DIR": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
     return {**kept, "HOME": str(home), **places, "WANDB_ERROR_REPORTING": "false", **more}
 
 
 def sync(*folders: Path, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`python -m src.sync FOLDER ...`, at most one minute long."""
+    """Run `python -m src.sync FOLDER ...` for at most a minute."""
     return subprocess.run(
         [sys.executable, "-m", "src.sync", *map(str, folders)],
         cwd=REPOSITORY,
@@ -75,7 +77,7 @@ def sync(*folders: Path, home: Path, **environment: str) -> subprocess.Completed
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the runs `whole` and `broken`, written once."""
+    """The folder of the runs `whole` and `broken`, written once for all tests."""
     folder, home = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("home")
     done = subprocess.run(
         [sys.executable, "-c", WRITE_RUNS, str(folder)],
@@ -93,7 +95,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def runs(written: Path, tmp_path: Path) -> Path:
-    """A fresh copy of them, in which the first part of `broken` ends in the middle of a row."""
+    """A copy of these runs, in which the first part of `broken` ends inside a row."""
     shutil.copytree(written, tmp_path / "runs", symlinks=True)
     first = part_files(tmp_path / "runs", "broken")[0]
     whole_rows = complete_length(first.read_bytes()[: first.stat().st_size * 2 // 3])
@@ -110,7 +112,7 @@ def markers(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*.synced") if not path.parent.is_symlink()]
 
 
-# What the files hold
+# Contents of the files
 
 
 @pytest.mark.slow
@@ -134,7 +136,7 @@ def test_complete_length_at_every_cut(runs: Path) -> None:
     assert complete_length(data) == len(data)
     ends = {complete_length(data[:size]) for size in range(len(data) + 1)}
     assert all(complete_length(data[:end]) == end for end in ends if end > HEADER)
-    assert complete_length(data + bytes(500)) == len(data)  # as a machine leaves it that lost its power
+    assert complete_length(data + bytes(500)) == len(data)  # as after a power cut
     assert complete_length(b"") == complete_length(data[:20]) == HEADER
 
 
@@ -152,7 +154,7 @@ def test_complete_length_in_blocks() -> None:
     assert complete_length(whole[:-1]) == 7 + 1007
 
 
-# What is found
+# Search
 
 
 @pytest.mark.slow
@@ -163,13 +165,45 @@ def test_find_unsynced(runs: Path) -> None:
     first, second = found["broken"]
     first.with_name(first.name + ".synced").touch()
     assert find_unsynced([runs])["broken"] == [second]
-    os.truncate(second, 30)  # killed before its first record was on disk
+    os.truncate(second, 30)  # killed before the first record was written
     assert "broken" not in find_unsynced([runs])
 
 
 def test_nothing_to_sync(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 0
     assert capsys.readouterr().out == "nothing to sync\n"
+
+
+def test_files_that_are_no_runs_are_left_out_in_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def part(name: str) -> Path:
+        folder = tmp_path / f"offline-run-20260101_00000{name}"
+        folder.mkdir()
+        return folder / f"run-{name}.wandb"
+
+    os.mkfifo(part("1"))
+    part("2").mkdir()
+    part("3").write_bytes(os.urandom(5000))
+    part("4").symlink_to(tmp_path / "offline-run-20260101_000001" / "run-gone.wandb")
+    part("5").write_bytes(b"")  # killed at its start: nothing to upload
+    assert main([str(tmp_path)]) == 1
+    *left_out, summary = capsys.readouterr().out.splitlines()
+    names = ["run-1.wandb", "run-2.wandb", "run-3.wandb", "run-gone.wandb"]
+    assert sorted(Path(line.split(": ")[0]).name for line in left_out) == names
+    assert all(re.fullmatch(r"left out /.*: not a W&B file; delete it", line) for line in left_out)
+    assert summary == "nothing to sync"
+
+
+@pytest.mark.slow
+def test_damaged_records_are_reported_by_wandb(runs: Path, tmp_path: Path) -> None:
+    file = part_files(runs, "whole")[0]
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)
+    file.write_bytes(data)
+    with WandbServer() as server:
+        done = sync(runs / "whole", home=tmp_path, **server.environment())
+    failure, summary = done.stdout.splitlines()
+    assert failure.startswith("FAILED whole: ") and "checksum mismatch" in failure and summary == "1 failed"
+    assert done.returncode == 1 and not markers(runs)
 
 
 def test_missing_folder_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,7 +224,7 @@ def test_live_run_is_left_alone(
         return ""
 
     monkeypatch.setattr("src.sync.sync_run", no_upload)
-    (runs / "whole" / "run.lock").touch()  # left behind by a run that is over
+    (runs / "whole" / "run.lock").touch()  # left behind by a finished run
     with (runs / "broken" / "run.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert main([str(runs), "--project", "other", "-e", "team"]) == 0
@@ -202,7 +236,7 @@ def test_live_run_is_left_alone(
     ]
 
 
-# What wandb says
+# Output of wandb
 
 
 @pytest.mark.parametrize(
@@ -269,7 +303,7 @@ def test_server_that_does_not_work(runs: Path, tmp_path: Path, fault: str) -> No
 
 @pytest.mark.slow
 def test_what_the_server_refuses_stays_unsynced(runs: Path, tmp_path: Path) -> None:
-    """`wandb sync` exits with 0 and marks the run in both cases."""
+    """`wandb sync` alone exits with 0 and marks the run in both cases."""
     with WandbServer(fail_with=403, fail_on="file_stream") as server:
         done = sync(runs / "whole", home=tmp_path, **server.environment())
         assert "FAILED whole: [style/whole] Fatal error while uploading data." in done.stdout

@@ -12,21 +12,19 @@ from typing import Any
 import pytest
 import torch
 
-from src.batch import loop, module
-from src.batch.grouping import grouped
-from src.batch.objective import descend
-from src.batch.run import run_together
 from src.common.errors import InputError, NonFiniteLoss
-from src.config.schema import RunConfig
-from src.data.sources import find_files
-from src.run import resume, run
+from src.config.schedule import Stage
+from src.config.schema import RunConfig, picture_name
+from src.run import resume, run, run_batch
 from src.tracking import record as records
 from src.tracking.record import RunRecord
-from src.training.callbacks import CHECKPOINT
+from src.training import callbacks, loop, setup
+from src.training.checkpoints import CHECKPOINT
+from src.training.context import RunContext
+from src.training.grouping import grouped
 from src.training.loop import find_device
-from src.training.preparation import Preparation
-from src.training.session import new_record
-from src.transfer.canvas import Canvas
+from src.training.module import StyleTransferModule
+from src.training.setup import PreparedRun
 from tests.conftest import SMALL
 from tests.support import wandb_files
 from tests.support.pictures import write_smooth_picture
@@ -43,7 +41,11 @@ QUICK += ("optimizer.lr=0.01",)  # which does not make much of a rounding error
 
 
 def _together(configs: Sequence[RunConfig], folder: Path) -> list[RunRecord | BaseException]:
-    return run_together([(config, folder / str(number)) for number, config in enumerate(configs)])
+    return run_batch([(config, folder / str(number)) for number, config in enumerate(configs)])
+
+
+def _names(record: RunRecord) -> tuple[str, str]:
+    return picture_name(record.options.content), picture_name(record.options.style)
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:
@@ -62,7 +64,7 @@ def _same(one: Path, other: Path) -> None:
     assert first and second
     for name in ("status", "stopped", "error", "step", "evaluations", "initial_loss", "ssim", "gram_distance"):
         assert getattr(first, name) == getattr(second, name), name
-    for name in ("step", "loss_total", "loss_content", "loss_style", "ssim", "layers"):
+    for name in ("step", "losses", "ssim"):
         assert [getattr(each, name) for each in first.captures] == [getattr(each, name) for each in second.captures]
     if (one / "metrics.csv").exists() and (other / "metrics.csv").exists():
         curves = [
@@ -77,10 +79,11 @@ def _same(one: Path, other: Path) -> None:
     if (one / CHECKPOINT).exists():
         states = [torch.load(each / CHECKPOINT, weights_only=True) for each in (one, other)]
         assert states[0].keys() == states[1].keys()
-        for name in ("step", "evaluations", "initial_loss"):
+        assert states[0]["step"] == states[1]["step"]
+        for name in ("evaluations", "initial_loss"):
             assert states[0]["counters"][name] == states[1]["counters"][name]
         tensors = [
-            [*state["state_dict"].values(), *state["matches"].values()]
+            [*state["state_dict"].values(), *(each for taps in state["search"].values() for each in taps.values())]
             + [value for part in state["optimizer_states"][0]["state"].values() for value in part.values()]
             for state in states
         ]
@@ -100,7 +103,7 @@ def test_a_batch_evaluated_as_one_equals_single_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """What a GPU does, which evaluates all samples together. In float64 nothing is left to blame on rounding."""
-    monkeypatch.setattr(loop, "AT_ONCE", 8)
+    monkeypatch.setattr(loop, "default_at_once", lambda device, pairs: 8)
     space = "canvas.space=normalized" if loss == "published" else "canvas.space=split"
     configs = [
         small(*QUICK, f"loss={loss}", space, *pair, f"steps={steps}", f"precision={precision}") for pair in PAIRS
@@ -113,14 +116,14 @@ def test_a_batch_evaluated_as_one_equals_single_runs(
         assert record.status == "finished" and record.evaluations == alone.evaluations == steps
         for mine, theirs in zip(record.captures, alone.captures, strict=True):
             assert mine.step == theirs.step
-            assert mine.loss_total == pytest.approx(theirs.loss_total, rel=tolerance)
-            assert mine.loss_content == pytest.approx(
-                theirs.loss_content, rel=max(1e-6, 10 * tolerance)
+            assert mine.losses["total"] == pytest.approx(theirs.losses["total"], rel=tolerance)
+            assert mine.losses["content"] == pytest.approx(
+                theirs.losses["content"], rel=max(1e-6, 10 * tolerance)
             )  # patches may all but tie
         mine, theirs = _rows(tmp_path / str(number)), _rows(tmp_path / f"alone{number}")
         assert [row["step"] for row in mine] == [row["step"] for row in theirs]
         assert mine[0].keys() == theirs[0].keys(), "the columns are those of its own weights"
-    assert len({record.captures[-1].loss_total for record in together}) == 3
+    assert len({record.captures[-1].losses["total"] for record in together}) == 3
 
 
 def test_on_a_cpu_a_pair_is_what_it_would_be_alone_to_the_bit(small: Callable, tmp_path: Path) -> None:
@@ -134,17 +137,17 @@ def test_on_a_cpu_a_pair_is_what_it_would_be_alone_to_the_bit(small: Callable, t
 
 
 def _explode(monkeypatch: pytest.MonkeyPatch, sample: int) -> None:
-    """Let the gradient of a batch's sample be NaN at the third step."""
-    steps = itertools.count()
+    """Make the gradient of one sample NaN at the third step."""
+    steps, evaluate = itertools.count(), StyleTransferModule._forward_backward
 
-    def exploding(canvas: Canvas, *rest: Any) -> object:
-        found = descend(canvas, *rest)
+    def exploding(self: StyleTransferModule) -> Any:
+        found = evaluate(self)
         if next(steps) == 2:
-            for part in canvas.parts:
-                part.grad[sample] = math.nan
+            for parameter in self.image.parameters():
+                parameter.grad[sample] = math.nan
         return found
 
-    monkeypatch.setattr(module, "descend", exploding)
+    monkeypatch.setattr(StyleTransferModule, "_forward_backward", exploding)
 
 
 @pytest.mark.parametrize("at_once", [1, 8])
@@ -152,9 +155,9 @@ def test_those_that_end_leave_the_others_as_they_would_be_alone(
     at_once: int, small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One goes non-finite, one reaches its loss, one has no picture, one's disk is full; two go on to the end."""
-    monkeypatch.setattr(loop, "AT_ONCE", at_once)
+    monkeypatch.setattr(loop, "default_at_once", lambda device, pairs: at_once)
     base = (*QUICK, "loss=equations", "steps=12", "captures=[6,12]")
-    reached = run(small(*base, "style=swell"), tmp_path / "whole").captures[0].loss_total * 1.0001
+    reached = run(small(*base, "style=swell"), tmp_path / "whole").captures[0].losses["total"] * 1.0001
     missing = ("content=file", f"content.path={tmp_path}/missing.png")
     jobs = [
         small(*base, "style=dots"),
@@ -164,31 +167,30 @@ def test_those_that_end_leave_the_others_as_they_would_be_alone(
         small(*base, "style=tesserae", "loss.beta=1"),
         small(*base, "style=tesserae"),
     ]
-    from src.training.callbacks import Captures
+    capture = callbacks.capture
 
-    capture = Captures.capture
-
-    def full(self: Captures, member: object) -> None:
-        if self.folder.name == "5":
+    def full(module: StyleTransferModule, sample: int, run: PreparedRun) -> None:
+        if run.context.folder.name == "5":
             raise InputError("cannot write: No space left on device")
-        capture(self, member)  # type: ignore[arg-type]
+        capture(module, sample, run)
 
-    monkeypatch.setattr(Captures, "capture", full)
+    monkeypatch.setattr(callbacks, "capture", full)
     _explode(monkeypatch, sample=1)
     found = _together(jobs, tmp_path)
     assert [type(each) for each in found] == [RunRecord, NonFiniteLoss, RunRecord, InputError, RunRecord, InputError]
-    assert "not finite at step 3; kept the picture of step 2" in str(found[1])
+    assert "not finite at step 3; the picture of step 2 is kept" in str(found[1])
     assert "no such file" in str(found[3]) and "No space left" in str(found[5])
     assert found[2].stopped == "loss reached" and found[2].step == found[2].evaluations < 12
-    statuses = [records.read(tmp_path / str(number)).status for number in range(6)]
-    assert statuses == ["finished", "failed", "finished", "failed", "finished", "failed"]
+    statuses = [records.read(tmp_path / str(number)).status for number in (0, 1, 2, 4, 5)]
+    assert statuses == ["finished", "failed", "finished", "finished", "failed"]
+    assert not (tmp_path / "3").exists(), "a missing file is reported before the folder exists"
     for number in (0, 2, 4):
         folder = tmp_path / f"alone{number}"
         run(jobs[number], folder)
         if at_once == 1:
             _same(tmp_path / str(number), folder)
         else:
-            losses = [records.read(each).captures[-1].loss_total for each in (tmp_path / str(number), folder)]
+            losses = [records.read(each).captures[-1].losses["total"] for each in (tmp_path / str(number), folder)]
             assert losses[0] == pytest.approx(losses[1], rel=1e-4) and math.isfinite(losses[0])
 
 
@@ -198,7 +200,7 @@ def test_sixteen_of_which_one_explodes_and_one_stops_early(
     base = (*QUICK, "steps=8", "captures=[4,8]")
     weights = [f"loss.beta={beta}" for beta in (1, 4, 16, 64)]
     pairs = list(itertools.product(("dots", "swell", "tesserae", "brushwork"), weights))
-    reached = run(small(*base, "style=swell", weights[3]), tmp_path / "whole").captures[0].loss_total * 1.0001
+    reached = run(small(*base, "style=swell", weights[3]), tmp_path / "whole").captures[0].losses["total"] * 1.0001
     jobs = [small(*base, f"style={style}", weight) for style, weight in pairs]
     jobs[7] = small(*base, "style=swell", weights[3], f"stop_at_loss={reached}")
     _explode(monkeypatch, sample=10)
@@ -214,33 +216,38 @@ def test_sixteen_of_which_one_explodes_and_one_stops_early(
 
 
 def test_a_start_is_made_once_for_those_that_begin_alike(
-    small: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     common = ("edge=32", "fit=squash", "init=patchwork", "canvas.space=pixel", "steps=3")
     own = (("style=dots", "loss.beta=1"), ("style=dots", "loss.beta=9"), ("style=swell",), ("style=dots", "seed=4"))
     jobs = [small(*common, *each) for each in own]
-    with caplog.at_level("INFO"):
-        found = run_together([(job, tmp_path / str(number)) for number, job in enumerate(jobs)], at_once=2)
-    assert len([line for line in caplog.messages if line.startswith("start: ")]) == 3
+    made: list[int] = []
+    start = setup.starting_image
+    monkeypatch.setattr(setup, "starting_image", lambda *args: (made.append(1), start(*args))[1])
+    found = run_batch([(job, tmp_path / str(number)) for number, job in enumerate(jobs)], at_once=2)
+    assert len(made) == 3
     for number, job in enumerate(jobs):
         assert isinstance(found[number], RunRecord)
         alone = run(job, tmp_path / f"alone{number}")
         assert found[number].initial_loss == pytest.approx(alone.initial_loss, rel=1e-5)
-        assert found[number].captures[-1].loss_total == pytest.approx(alone.captures[-1].loss_total, rel=1e-4)
+        assert found[number].captures[-1].losses["total"] == pytest.approx(alone.captures[-1].losses["total"], rel=1e-4)
 
 
-def test_targets_are_measured_once_for_each_picture(small: Callable) -> None:
+def test_targets_are_measured_once_for_each_picture(small: Callable, tmp_path: Path) -> None:
     configs = [small(*QUICK, *pair) for pair in (*PAIRS[:2], ("style=swell", "content=coffee", "loss.beta=1"))]
-    device = find_device(configs[0].trainer)
-    known, objectives = None, []
-    for config in configs:
-        known = Preparation(config, new_record(config), find_files(config), device, known)
-        objectives.append(known.at(32, None).objective)
-    first, second, third = objectives
-    assert first.content_target is second.content_target is not third.content_target
-    assert second.style_targets is third.style_targets is not first.style_targets
-    assert second.patches is third.patches and second.palette is third.palette
-    assert first.extractor is third.extractor
+    shared, objectives = None, []
+    for number, config in enumerate(configs):
+        context = RunContext(config, tmp_path / str(number))
+        context.check()
+        prepared = PreparedRun(context, find_device(config.trainer), shared)
+        shared = prepared.shared
+        prepared.enter(Stage(32, 0, 6), None, fresh=True)
+        objectives.append(prepared.pair.objective)
+    first, second, third = ({name: term.target for name, term in each.terms.items()} for each in objectives)
+    assert first["content"] is second["content"] is not third["content"]
+    for name in ("style", "patches", "palette"):
+        assert second[name] is third[name] is not first[name]
+    assert objectives[0].encoder is objectives[2].encoder
 
 
 def test_what_goes_together(small: Callable, tmp_path: Path) -> None:
@@ -284,23 +291,26 @@ def test_a_sweep_in_batches(command: Callable, small: Callable, tmp_path: Path) 
     assert "[1-2,5-6/8]" in done.stdout and "[7-8/8]" in done.stdout and "[3/8]" in done.stdout
     assert done.stderr.startswith("error: 2 of 8 jobs failed") and done.stderr.count("no such file") == 2
     runs = list(records.scan(folder))
-    assert [record.batch for _, record in runs if record.content == "a"] == [4, 4]
-    assert [record.batch for _, record in runs if record.content == "c"] == [2, 2]
+    assert [record.batch for _, record in runs if picture_name(record.options.content) == "a"] == [4, 4]
+    assert [record.batch for _, record in runs if picture_name(record.options.content) == "c"] == [2, 2]
+    assert len(runs) == 6, "a missing file leaves nothing that looks like a run"
     for path, record in runs:
         [offline] = wandb_files.find_runs(path)
         seen = wandb_files.load(offline)
         assert (seen.run_id, seen.name, seen.group) == (record.wandb_id, path.name, "sweep")
         assert (path / ".hydra" / "overrides.yaml").is_file()
         log = (path / "train.log").read_text()
-        if record.content == "missing":
-            assert record.status == "failed" and seen.exit_code == 1
-            continue
         assert record.status == "finished" and seen.exit_code == 0 and seen.config["batch"] == record.batch
         assert [row["step"] for row in seen.history] == [0, 2, 4, 6]
-        assert [row["loss/total"] for row in seen.history[1:]] == [each.loss_total for each in record.captures]
-        assert log.count(" in the style of ") == 1 and f"{record.content} in the style of {record.style}" in log
+        assert [row["loss/total"] for row in seen.history[1:]] == [each.losses["total"] for each in record.captures]
+        content, style = _names(record)
+        assert log.count(" in the style of ") == 1 and f"{content} in the style of {style}" in log
     alone = run(small("content=file", f"content.path={tmp_path}/b.png", "style=swell"), tmp_path / "alone")
-    [same] = [path for path, record in runs if (record.content, record.style) == ("b", "swell")]
+    [same] = [
+        path
+        for path, record in runs
+        if (picture_name(record.options.content), picture_name(record.options.style)) == ("b", "swell")
+    ]
     assert alone.status == "finished"
     _same(same, tmp_path / "alone")
     again = command("src.train", "-m", *sweep, *batch, status=1)
@@ -325,11 +335,11 @@ def test_kill_9_in_a_batch_and_each_goes_on_from_its_own_checkpoint(
         wait_for(lambda: len(list(tmp_path.glob(f"sweep/*/{CHECKPOINT}"))) == 3, process)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    folders = {record.style: path for path, record in records.scan(tmp_path / "sweep")}
+    folders = {picture_name(record.options.style): path for path, record in records.scan(tmp_path / "sweep")}
     assert {records.read(folder).status for folder in folders.values()} == {"running"}
     assert resume(folders["dots"]).batch == 1
     shown = command("src.train", *sweep).stdout
-    assert "already finished" in shown and "2 pairs go on at step" in shown
+    assert "already finished" in shown and shown.count("resuming at step") == 2
     assert records.read(folders["swell"]).batch == 2
     for style in ("dots", "swell"):
         _same(folders[style], _alone(small, style, tmp_path / style))
@@ -348,8 +358,8 @@ def test_ctrl_c_in_a_batch_keeps_all_and_the_same_command_goes_on(
     assert "Traceback" not in output
     for path, record in records.scan(tmp_path / "sweep"):
         assert record.status == "interrupted" and record.captures[-1].step == record.step < 120
-        assert torch.load(path / CHECKPOINT, weights_only=True)["counters"]["step"] == record.step
+        assert torch.load(path / CHECKPOINT, weights_only=True)["step"] == record.step
     shown = command("src.train", *sweep).stdout
-    assert "2 pairs go on at step" in shown and "[3/3]" in shown
-    folders = {record.style: path for path, record in records.scan(tmp_path / "sweep")}
+    assert shown.count("resuming at step") == 2 and "[3/3]" in shown
+    folders = {picture_name(record.options.style): path for path, record in records.scan(tmp_path / "sweep")}
     _same(folders["swell"], _alone(small, "swell", tmp_path / "swell"))

@@ -1,4 +1,4 @@
-"""What is kept follows what is free, and memory that runs out all the same is met with less."""
+"""Activation checkpointing follows the free memory, and a run that runs out of memory continues with less."""
 
 import logging
 from collections.abc import Callable
@@ -9,202 +9,293 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.batch import module as batch_module
-from src.batch.run import run_together
 from src.common.errors import InputError
-from src.encoders.recomputation import KEPT, Recomputation
-from src.encoders.registry import architecture
-from src.encoders.vgg import Extractor
-from src.run import run
+from src.config.schema import Canvas, Loss, Optimizer, RunConfig, Schedule
+from src.encoders.checkpointing import KEEP_ALL, Checkpointing
+from src.encoders.registry import VGGSpec, encoder_spec
+from src.encoders.vgg import VGG
+from src.run import run, run_batch
 from src.tracking import record as records
 from src.tracking.record import RunRecord
-from src.training import economy
-from src.training.economy import Economy, ladder, out_of_memory, sparingly
-from src.training.footprint import Footprint
+from src.training import memory
+from src.training.memory import (
+    SHARE,
+    MemoryBudget,
+    MemoryEstimate,
+    free_bytes,
+    out_of_memory,
+    retry_smaller,
+    strategies,
+)
+from src.training.module import StyleTransferModule
 
 CPU = torch.device("cpu")
 GIB = 2**30
-LARGE = Footprint(
-    size=(2160, 3840),
-    style=(2160, 3840),
-    network=architecture("vgg19"),
-    pool="blur",
-    style_taps=tuple(f"relu{block}_1" for block in range(1, 6)),
-    content_tap="relu3_1",
-    patches=True,
-    palette=True,
-    split=True,
-    average=False,
-    optimizer="adam",
-    history=20,
-    value=4,
-    feature=4,
-    tiled_filters=True,
-    patchwork=False,
-)
+HEIGHT, WIDTH = 2160, 3840
+PIXELS = HEIGHT * WIDTH
+WHOLE = "whole (all activations kept)"
+MEMINFO, CGROUP = "/proc/meminfo", "/sys/fs/cgroup"
+
+
+def _vgg19() -> VGG:
+    spec = encoder_spec("vgg19")
+    assert isinstance(spec, VGGSpec)
+    return VGG(spec, [f"relu{block}_1" for block in range(1, 6)], "blur")
+
+
+@pytest.fixture(scope="module")
+def large() -> MemoryEstimate:
+    """Return the estimate of a 4K picture with VGG-19 and the default options."""
+    return MemoryEstimate(RunConfig(), _vgg19(), (HEIGHT, WIDTH), (HEIGHT, WIDTH))
 
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Pretend that so many GiB are free."""
-    return lambda gib: monkeypatch.setattr(economy, "free_bytes", lambda device: gib * GIB)
+    """Set the free memory, GiB."""
+    return lambda gib: monkeypatch.setattr(memory, "free_bytes", lambda device: gib * GIB)
 
 
-def test_the_quickest_way_that_fits_is_taken(free: Callable) -> None:
-    needs = [economy.HEAP * LARGE.need(way) / GIB for way in ladder(5)]
+def _scaled(estimate: MemoryEstimate, factor: float) -> MemoryEstimate:
+    return replace(
+        estimate,
+        size=(int(HEIGHT * factor), int(WIDTH * factor)),
+        style_size=(int(HEIGHT * factor), int(WIDTH * factor)),
+    )
+
+
+def test_the_fastest_strategy_that_fits_is_chosen(free: Callable, large: MemoryEstimate) -> None:
+    peaks = [large.peak(each) / GIB for each in strategies(5)]
     for gib in (100.0, 40.0, 24.0, 16.0):
         free(gib)
-        chosen = Economy(LARGE, "auto", CPU).recomputed
-        fits = [need <= gib * economy.SHARE for need in needs]
-        assert chosen == (ladder(5)[fits.index(True)] if any(fits) else ladder(5)[-1])
+        chosen = MemoryBudget(large, "auto", CPU).checkpointing
+        fits = [peak <= gib * SHARE for peak in peaks]
+        assert chosen == (strategies(5)[fits.index(True)] if any(fits) else strategies(5)[-1])
     free(100)
-    assert Economy(LARGE, "auto", CPU).recomputed == KEPT
-    assert Economy(LARGE, "tiled", CPU).recomputed == Recomputation(1, True)
-    assert Economy(LARGE, "checkpointed", CPU).recomputed == Recomputation(1, False)
+    assert MemoryBudget(large, "auto", CPU).checkpointing == KEEP_ALL
+    assert MemoryBudget(large, "tiled", CPU).checkpointing == Checkpointing(1, True)
+    assert MemoryBudget(large, "checkpointed", CPU).checkpointing == Checkpointing(1, False)
     free(1)
-    assert Economy(LARGE, "whole", CPU).recomputed == KEPT, "as asked"
-    assert Economy(LARGE, "tiled", CPU).recomputed == Recomputation(5, True), "the least that can be"
+    assert MemoryBudget(large, "whole", CPU).checkpointing == KEEP_ALL, "an explicit choice is kept"
+    assert MemoryBudget(large, "tiled", CPU).checkpointing == Checkpointing(5, True), "the smallest there is"
 
 
-def test_one_line_before_the_start(free: Callable, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_budget_is_announced_in_one_line(
+    free: Callable, large: MemoryEstimate, caplog: pytest.LogCaptureFixture
+) -> None:
     free(16)
     with caplog.at_level(logging.INFO):
-        made = Economy(LARGE, "auto", CPU)
-        made.announce()
-    assert caplog.messages == [
-        f"memory: about {made.estimate / GIB:.1f} GiB at the peak, {(made.held + 16 * GIB) / GIB:.1f} GiB are free: "
-        f"{made.recomputed.described()}"
-    ]
+        budget = MemoryBudget(large, "auto", CPU)
+        budget.announce()
+    told = f"{budget.expected / GIB:.1f} GiB expected, {(budget.held + 16 * GIB) / GIB:.1f} GiB free"
+    assert caplog.messages[0] == f"memory: {told}: {budget.checkpointing.describe()}"
     caplog.clear()
     free(1)
-    Economy(LARGE, "auto", CPU).announce()
+    MemoryBudget(large, "auto", CPU).announce()
     [warning] = caplog.messages
-    edge = int(warning.split("edge=")[1].split(" ")[0])
-    needed = [economy.HEAP * LARGE.scaled(each / 3840).need(Recomputation(5, True)) for each in (edge, edge / 0.9)]
-    assert needed[0] <= GIB < needed[1]
+    edge = int(warning.split("edge=")[1])
+    peaks = [_scaled(large, each / WIDTH).peak(Checkpointing(5, True)) for each in (edge, edge / 0.9)]
+    assert peaks[0] <= GIB < peaks[1]
 
 
-def test_every_step_down_needs_less(free: Callable) -> None:
+def test_every_step_down_needs_less_memory(free: Callable, large: MemoryEstimate) -> None:
     free(100)
-    made = Economy(LARGE, "auto", CPU)
-    needs = [LARGE.evaluation(made.recomputed)]
-    with pytest.raises(InputError, match="memory ran out with the least kept"):
-        while made.step_down(MemoryError()):
-            needs.append(LARGE.evaluation(made.recomputed))
-    assert made.recomputed.banded and len(needs) > 2 and needs[-1] < 0.5 * needs[0]
+    budget = MemoryBudget(large, "auto", CPU)
+    needs = [large.evaluation(budget.checkpointing)]
+    with pytest.raises(InputError, match="out of memory even with tiled"):
+        while budget.step_down(MemoryError()):
+            needs.append(large.evaluation(budget.checkpointing))
+    assert budget.checkpointing.banded and len(needs) > 2 and needs[-1] < 0.5 * needs[0]
     assert needs == sorted(needs, reverse=True)
-    assert made.noted()["stepped_down"][0] == "whole, every layer kept"
-    again = Economy(LARGE, "auto", CPU, made.noted())
-    assert again.recomputed == made.recomputed and again.stepped_down == made.stepped_down, "a resumed run keeps to it"
-    assert Economy(LARGE, "whole", CPU, made.noted()).recomputed == KEPT, "unless it is told otherwise"
+    assert budget.noted()["stepped_down"][0] == WHOLE
+    again = MemoryBudget(large, "auto", CPU, budget.noted())
+    assert again.checkpointing == budget.checkpointing, "a resumed run keeps its strategy"
+    assert again.stepped_down == budget.stepped_down
+    assert MemoryBudget(large, "whole", CPU, budget.noted()).checkpointing == KEEP_ALL, "unless another is asked for"
 
 
-def test_what_says_that_memory_ran_out() -> None:
+def test_out_of_memory_errors_are_recognised() -> None:
     with pytest.raises(RuntimeError) as failed:
         torch.empty(2**60, dtype=torch.uint8)
-    assert out_of_memory(failed.value), "what the allocator of this machine says"
+    assert out_of_memory(failed.value), "the message of this machine's allocator"
     assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory.")) and out_of_memory(MemoryError())
     assert not out_of_memory(RuntimeError("shapes do not match")) and not out_of_memory(ValueError("not enough memory"))
 
 
-def test_other_errors_pass() -> None:
-    def fail() -> None:
-        raise RuntimeError("shapes do not match")
+def test_an_attempt_is_repeated_only_where_less_memory_helps() -> None:
+    failures: list[Exception] = [MemoryError(), MemoryError()]
 
+    def attempt() -> str:
+        if failures:
+            raise failures.pop()
+        return "done"
+
+    assert retry_smaller(attempt, out_of_memory, CPU) == "done"
+    failures.append(RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes"):
-        sparingly(fail, lambda error: False)
+        retry_smaller(attempt, out_of_memory, CPU)
 
 
-def _be_scarce(monkeypatch: pytest.MonkeyPatch, at_once: bool) -> None:
-    """Let memory run out wherever the first block is kept; or for the very first that is computed, and no other."""
-    block, seen = Extractor.block, 0
+def _set_files(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
+    """Replace the files about memory; those that are not given do not exist."""
+    read_text = Path.read_text
 
-    def scarce(self: Extractor, number: int, values: Tensor, taps: object, last: bool) -> object:
+    def fake(self: Path, *arguments: object, **more: object) -> str:
+        path = str(self)
+        if path in files:
+            return files[path]
+        if path.startswith((MEMINFO, CGROUP)):
+            raise FileNotFoundError(path)
+        return read_text(self, *arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "read_text", fake)
+
+
+def _group(limit: str, used: int, inactive_file: int) -> dict[str, str]:
+    return {
+        f"{CGROUP}/memory.max": f"{limit}\n",
+        f"{CGROUP}/memory.current": f"{used}\n",
+        f"{CGROUP}/memory.stat": f"anon {used - inactive_file}\nfile {inactive_file}\ninactive_file {inactive_file}\n",
+    }
+
+
+MACHINE = {MEMINFO: f"MemTotal: {64 * 2**20} kB\nMemFree: {2 * 2**20} kB\nMemAvailable: {32 * 2**20} kB\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "gib"),
+    [
+        (MACHINE, 32),
+        (MACHINE | _group(str(8 * GIB), 6 * GIB, 5 * GIB), 7),  # of 6 GiB in use, 5 are page cache
+        (MACHINE | _group(str(8 * GIB), 6 * GIB, 0), 2),
+        (MACHINE | _group("max", 6 * GIB, 5 * GIB), 32),  # a container without a limit
+        (MACHINE | _group(str(128 * GIB), 6 * GIB, 5 * GIB), 32),  # a limit above what the machine has
+    ],
+)
+def test_free_memory_is_that_of_the_container_and_the_page_cache_counts_as_free(
+    files: dict[str, str], gib: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _set_files(monkeypatch, files)
+    assert free_bytes(CPU) == gib * GIB
+
+
+def test_free_memory_is_known_without_linux_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set_files(monkeypatch, {})
+    assert free_bytes(CPU) > 0
+
+
+def _let_memory_run_out(monkeypatch: pytest.MonkeyPatch, once: bool) -> None:
+    """Fail where the activations of block 1 are kept for the gradient; or at the first block computed, and no other."""
+    run_block, seen = VGG.run_block, 0
+
+    def scarce(self: VGG, block: int, values: Tensor, taps: object, last: bool) -> object:
         nonlocal seen
         seen += 1
-        # a block is computed for its gradient from a leaf when it is recomputed, from the canvas when it is kept
-        kept = number == 1 and values.grad_fn is not None
-        if (at_once and seen == 1) or (not at_once and kept):
+        # A recomputed block begins at a leaf; a block whose activations are kept is part of the image's graph.
+        kept = block == 1 and values.grad_fn is not None
+        if (once and seen == 1) or (not once and kept):
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 6442450944 bytes.")
-        return block(self, number, values, taps, last)  # type: ignore[arg-type]
+        return run_block(self, block, values, taps, last)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Extractor, "block", scarce)
+    monkeypatch.setattr(VGG, "run_block", scarce)
 
 
-@pytest.mark.parametrize("when", ["at the start", "on the way"])
-def test_a_run_that_runs_out_of_memory_goes_on_with_less(
+@pytest.mark.parametrize("when", ["while targets are measured", "during the optimisation"])
+def test_a_run_that_runs_out_of_memory_continues_with_less(
     when: str, monkeypatch: pytest.MonkeyPatch, small: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = run(small("init=content"), tmp_path / "enough")
     assert expected.memory["48"]["strategy"] == "whole" and expected.memory["48"]["stepped_down"] == []
-    _be_scarce(monkeypatch, at_once=when == "at the start")
+    _let_memory_run_out(monkeypatch, once=when == "while targets are measured")
     with caplog.at_level(logging.WARNING):
         record = run(small("init=content"), tmp_path / "scarce")
     assert record.status == "finished"
     assert [line for line in caplog.messages if line.startswith("out of memory")] == [
-        f"out of memory with whole, every layer kept; going on with {Recomputation(1).described()}"
+        f"out of memory with {WHOLE}; continuing with {Checkpointing(1).describe()}"
     ]
-    noted = records.read(tmp_path / "scarce").memory["48"]
+    written = records.read(tmp_path / "scarce")
+    assert written
+    noted = written.memory["48"]
     assert (noted["strategy"], noted["blocks"]) == ("checkpointed", 1) and len(noted["stepped_down"]) == 1
-    assert record.captures[-1].loss_total == pytest.approx(expected.captures[-1].loss_total, rel=1e-4)
+    assert record.captures[-1].losses["total"] == pytest.approx(expected.captures[-1].losses["total"], rel=1e-4)
 
 
-@pytest.mark.parametrize("memory", ["tiled", "auto"])
-def test_a_batch_keeps_what_each_of_its_pairs_would_keep_alone(
-    memory: str, monkeypatch: pytest.MonkeyPatch, small: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def _fail_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    forward_backward, failures = StyleTransferModule._forward_backward, [MemoryError()]
+
+    def scarce(self: StyleTransferModule) -> object:
+        if failures:
+            raise failures.pop()
+        return forward_backward(self)
+
+    monkeypatch.setattr(StyleTransferModule, "_forward_backward", scarce)
+
+
+@pytest.mark.parametrize("strategy", ["tiled", "auto"])
+def test_the_pairs_of_a_batch_have_the_strategy_that_each_would_have_alone(
+    strategy: str, monkeypatch: pytest.MonkeyPatch, small: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    configs = [small("init=content", f"style={style}", f"trainer.memory={memory}") for style in ("dots", "swell")]
-    if memory == "auto":  # memory runs out for a single pair, once
-        descend, failures = batch_module.descend, [MemoryError()]
-
-        def scarce(*arguments: object) -> object:
-            if failures:
-                raise failures.pop()
-            return descend(*arguments)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(batch_module, "descend", scarce)
+    configs = [small("init=content", f"style={style}", f"trainer.memory={strategy}") for style in ("dots", "swell")]
+    if strategy == "auto":
+        _fail_once(monkeypatch)
     with caplog.at_level(logging.WARNING):
-        together = run_together([(config, tmp_path / str(number)) for number, config in enumerate(configs)])
+        together = run_batch([(config, tmp_path / str(number)) for number, config in enumerate(configs)])
     for number, config in enumerate(configs):
         alone = run(config, tmp_path / f"alone{number}")
         batched = together[number]
         assert isinstance(batched, RunRecord) and batched.status == "finished" and batched.batch == 2
-        losses = [each.captures[-1].loss_total for each in (batched, alone)]
-        if memory == "tiled":
+        losses = [each.captures[-1].losses["total"] for each in (batched, alone)]
+        if strategy == "tiled":
             assert batched.memory["48"]["strategy"] == alone.memory["48"]["strategy"] == "tiled"
             assert losses[0] == losses[1]
         else:
             assert batched.memory["48"]["strategy"] == "checkpointed" and alone.memory["48"]["strategy"] == "whole"
-            assert batched.memory["48"]["stepped_down"] == ["whole, every layer kept"]
+            assert batched.memory["48"]["stepped_down"] == [WHOLE]
             assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-    assert len([line for line in caplog.messages if line.startswith("out of memory")]) == 2 * (memory == "auto")
+    assert len([line for line in caplog.messages if line.startswith("out of memory")]) == 2 * (strategy == "auto")
+
+
+def test_a_batch_that_runs_out_of_memory_first_evaluates_fewer_pairs_at_once(
+    monkeypatch: pytest.MonkeyPatch, small: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _fail_once(monkeypatch)
+    jobs = [(small("init=content", f"style={style}"), tmp_path / style) for style in ("dots", "swell")]
+    with caplog.at_level(logging.WARNING):
+        found = run_batch(jobs, at_once=2)
+    assert [line for line in caplog.messages if line.startswith("out of memory")] == [
+        "out of memory; evaluating 1 pairs at once from here on"
+    ]
+    for record in found:
+        assert isinstance(record, RunRecord) and record.status == "finished"
+        assert record.memory["48"]["stepped_down"] == []
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_every_strategy_makes_the_same_picture(optimizer: str, small: Callable, tmp_path: Path) -> None:
     losses = {}
-    for memory in ("whole", "checkpointed", "tiled"):
-        options = ("init=content", f"optimizer={optimizer}", f"trainer.memory={memory}")
-        record = run(small(*options), tmp_path / memory)
-        assert record.memory["48"]["strategy"] == memory
-        losses[memory] = record.captures[-1].loss_total
+    for strategy in ("whole", "checkpointed", "tiled"):
+        options = ("init=content", f"optimizer={optimizer}", f"trainer.memory={strategy}")
+        record = run(small(*options), tmp_path / strategy)
+        assert record.memory["48"]["strategy"] == strategy
+        losses[strategy] = record.captures[-1].losses["total"]
     assert losses["checkpointed"] == pytest.approx(losses["whole"], rel=1e-4)
     assert losses["tiled"] == pytest.approx(losses["whole"], rel=1e-4)
 
 
-def test_the_need_follows_the_size_and_what_is_asked_for() -> None:
-    def need(way: Recomputation = KEPT, **changes: object) -> float:
-        return replace(LARGE, **changes).need(way)  # type: ignore[arg-type]
+def test_the_estimate_follows_the_size_and_the_options(large: MemoryEstimate) -> None:
+    def peak(checkpointing: Checkpointing = KEEP_ALL, **options: object) -> float:
+        return replace(large, config=RunConfig(**options)).peak(checkpointing, on_cpu=False)  # type: ignore[arg-type]
 
-    def grows(pixels: float) -> float:
-        return LARGE.scaled(pixels**0.5).need(KEPT)
+    def at(pixels: float) -> float:
+        return _scaled(large, pixels**0.5).peak(KEEP_ALL)
 
-    assert grows(3) - grows(2) == pytest.approx(grows(2) - grows(1), rel=0.01), "with the pixels"
-    pairs = 8_294_400 * (1 + 3 / 16) * 4 * 2
-    assert need(optimizer="lbfgs", history=30) - need(optimizer="lbfgs", history=20) == pytest.approx(10 * pairs)
-    assert (
-        need(feature=2) < need() < need(split=False) and need(palette=False) < need() and need(patches=False) < need()
-    )
-    assert need(average=True) - need() == pytest.approx(9 * 8_294_400 * 4)
-    first = 2 * 64 * 8_294_400 * 4  # two layers of the first block, kept or not
-    assert need() - need(Recomputation(2, True)) > first
+    assert at(3) - at(2) == pytest.approx(at(2) - at(1), rel=0.01), "linear in the pixels"
+    pair = 2 * PIXELS * (1 + 3 / 16) * 4
+    histories = [peak(optimizer=Optimizer("lbfgs", history=history)) for history in (20, 30)]
+    assert histories[1] - histories[0] == pytest.approx(10 * pair)
+    encoder = _vgg19()
+    encoder.compute_in(torch.bfloat16)
+    assert replace(large, encoder=encoder).peak(KEEP_ALL, on_cpu=False) < peak() < peak(canvas=Canvas("pixel"))
+    assert peak(loss=Loss(palette=0)) < peak() and peak(loss=Loss(patches=0)) < peak()
+    assert peak(schedule=Schedule(average=0.5)) - peak() == pytest.approx(9 * PIXELS * 4)
+    two_layers = 2 * 64 * PIXELS * 4  # of block 1, kept or recomputed
+    assert peak() - peak(Checkpointing(2, True)) > two_layers

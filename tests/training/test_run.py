@@ -6,18 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from src.common.errors import InputError
 from src.common.files import atomic_file, sole_writer, write_atomically
-from src.data.sources import find_files
 from src.run import resume, run
 from src.tracking import record as records
-from src.training.preparation import Preparation
-from src.training.session import new_record
+from src.training.context import new_record
 
 FIELDS = """
-schema status error content style layers loss alpha beta backbone weights edge steps evaluations seed precision
+schema status error config evaluations precision kernels
 initial_loss captures loss_decay ssim ssim_published it_per_s seconds peak_mib wandb_id content_sha256 style_sha256
 weights_sha256 versions commit command
 """.split()  # noqa: SIM905
@@ -27,10 +24,11 @@ def test_a_finished_run_leaves_everything(small: Callable, tmp_path: Path) -> No
     record = run(small("logger=csv"), tmp_path)
     data = json.loads((tmp_path / "record.json").read_text())
     assert set(data) >= set(FIELDS)
-    assert (data["status"], data["layers"]) == ("finished", "b")
-    assert (data["content"], data["style"]) == ("astronaut", "brushwork")
-    assert (data["weights"], data["backbone"], data["pool"]) == ("trained", "embedded", "blur")
-    assert data["steps"] == data["step"] == data["evaluations"] == 6
+    config = data["config"]
+    assert (data["status"], config["layers"]["name"]) == ("finished", "b")
+    assert (config["content"]["name"], config["style"]["name"]) == ("astronaut", "brushwork")
+    assert [config["backbone"][name] for name in ("weights", "name", "pool")] == ["trained", "embedded", "blur"]
+    assert config["steps"] == data["step"] == data["evaluations"] == 6
     assert [capture["step"] for capture in data["captures"]] == [2, 4, 6]
     assert all((tmp_path / capture["file"]).is_file() for capture in data["captures"])
     assert 0 < data["ssim"] < 1 and data["it_per_s"] > 0 and data["seconds"] > 0 and data["peak_mib"] > 50
@@ -59,13 +57,12 @@ def test_a_folder_with_another_run_is_refused(small: Callable, tmp_path: Path) -
     assert (tmp_path / "record.json").read_bytes() == before
 
 
-def test_a_failed_run_says_why_and_can_be_mended(small: Callable, tmp_path: Path) -> None:
+def test_a_file_that_is_missing_is_reported_before_the_folder_exists(small: Callable, tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     config = small("content=file", f"content.path={path}")
     with pytest.raises(InputError, match="no such file"):
         run(config, tmp_path / "run")
-    record = records.read(tmp_path / "run")
-    assert record.status == "failed" and "no such file" in record.error and record.content == "photo"
+    assert not (tmp_path / "run").exists()
     from PIL import Image
 
     Image.effect_mandelbrot((64, 48), (-2, -1, 1, 1), 50).save(path)
@@ -100,10 +97,10 @@ def test_a_run_with_another_file_under_the_same_name_is_refused(small: Callable,
         (["edge=100000"], r"10000 megapixels; the limit is 100 \(raise it with max_megapixels=N\)"),
         (["max_megapixels=0.1"], r"the limit is 0.1 \(raise it with max_megapixels=N\)"),
         (["trainer=gpu"], "trainer.accelerator=gpu cannot be used"),
-        (["backbone.weights=/no/such/file.pth"], "neither trained, nor random, nor a file"),
+        (["backbone.weights=/no/such/file.pth"], "no such file; use trained, random"),
     ],
 )
-def test_bad_input_leaves_a_record_and_no_picture(
+def test_bad_input_leaves_nothing_that_looks_like_a_run(
     overrides: list[str], message: str, small: Callable, tmp_path: Path
 ) -> None:
     import torch
@@ -111,9 +108,8 @@ def test_bad_input_leaves_a_record_and_no_picture(
     if "trainer=gpu" in overrides and torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises(InputError, match=message):
-        run(small(*overrides), tmp_path)
-    assert records.read(tmp_path).status == "failed"
-    assert not (tmp_path / "image.png").exists() and not (tmp_path / "captures").exists()
+        run(small(*overrides), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_two_processes_do_not_share_a_folder(small: Callable, tmp_path: Path) -> None:
@@ -146,7 +142,7 @@ def test_a_full_disk_is_said_in_a_line(small: Callable, tmp_path: Path, monkeypa
     def full(path: Path, *_: object) -> None:
         raise InputError(f"cannot write {path}: No space left on device")
 
-    monkeypatch.setattr(src.callbacks, "write_png", full)
+    monkeypatch.setattr(src.training.callbacks, "write_png", full)
     with pytest.raises(InputError, match="No space left on device"):
         run(small(), tmp_path)
     assert records.read(tmp_path).status == "failed"
@@ -163,9 +159,7 @@ def test_the_newest_unfinished_run(small: Callable, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no unfinished run"):
         records.newest_unfinished(tmp_path)
     for number, status in enumerate(["running", "interrupted", "failed", "finished", "running"]):
-        with pytest.raises(InputError):
-            run(small("edge=1"), tmp_path / str(number))
-        record = records.read(tmp_path / str(number))
+        record = new_record(small())
         record.status = status
         record.write(tmp_path / str(number))
     with sole_writer(tmp_path / "4"):
@@ -173,32 +167,3 @@ def test_the_newest_unfinished_run(small: Callable, tmp_path: Path) -> None:
     (tmp_path / "2" / "last.ckpt").touch()
     with sole_writer(tmp_path / "4"):
         assert records.newest_unfinished(tmp_path) == tmp_path / "2", "a failure after a checkpoint can go on"
-
-
-@pytest.mark.skipif(torch.get_num_threads() < 2 or torch.accelerator.is_available(), reason="one core, or a GPU")
-def test_a_start_is_made_while_libraries_load_and_is_the_same(small: Callable, tmp_path: Path) -> None:
-    from src.training.ahead import made_ahead
-    from src.training.starts import Starts
-
-    config, threads = small("trainer.threads=2"), torch.get_num_threads()
-    files, starts = find_files(config), Starts()
-    with made_ahead(starts, config, files):
-        pass
-    assert torch.get_num_threads() == threads
-    device = torch.device("cpu")
-    [(kept, _)] = starts._kept.values()
-    ahead = Preparation(config, new_record(config), files, device, starts=starts).at(config.edge, None)
-    assert not starts._kept, "it was taken"
-    later = Preparation(config, new_record(config), files, device).at(config.edge, None)
-    assert torch.equal(ahead.canvas.picture(), later.canvas.picture())
-    assert kept.shape == later.content.shape
-    picture = tmp_path / "no-picture.png"
-    picture.write_text("no picture")
-    for unusable in (
-        small("init=content"),
-        small("trainer.threads=1"),
-        small("content=file", f"content.path={picture}"),
-    ):
-        with made_ahead(starts, unusable, find_files(unusable)):
-            pass
-        assert not starts._kept

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from src.common.errors import InputError
+from src.config.schema import picture_name
 from src.run import resume, run
 from src.tracking import record as records
-from src.training.callbacks import CHECKPOINT
+from src.training.checkpoints import CHECKPOINT
 from tests.conftest import ROOT, SMALL
 from tests.support.processes import started, wait_for
 
@@ -27,9 +28,9 @@ def _same_end(folder: Path, reference: Path) -> None:
     one, two = (torch.load(each / CHECKPOINT, weights_only=True) for each in (folder, reference))
     assert one["state_dict"].keys() == two["state_dict"].keys()
     assert all(torch.equal(value, two["state_dict"][name]) for name, value in one["state_dict"].items())
-    assert all(one["counters"][key] == two["counters"][key] for key in ("step", "evaluations"))
+    assert one["step"] == two["step"] and one["counters"]["evaluations"] == two["counters"]["evaluations"]
     first, second = records.read(folder), records.read(reference)
-    for name in ("step", "loss_total", "loss_content", "loss_style", "ssim"):
+    for name in ("step", "losses", "ssim"):
         values = [[getattr(each, name) for each in record.captures] for record in (first, second)]
         assert values[0] == values[1]
     assert first.status == second.status == "finished"
@@ -52,11 +53,11 @@ def test_kill_9_and_resume_end_bit_identical(
     assert json.loads((folder / "record.json").read_text())["status"] == "running"
     if optimizer == "adam":
         shown = command("src.train", f"resume={folder}").stdout
-        assert "going on at step" in shown
+        assert "resuming at step" in shown
         assert not (ROOT / "outputs").exists()
     else:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("src.training.preparation.starting_image", None)  # it would be made for nothing
+            patch.setattr("src.training.setup.starting_image", None)  # a resumed run needs no starting image
             resume(folder)
     run(small(*overrides), tmp_path / "whole")
     _same_end(folder, tmp_path / "whole")
@@ -89,7 +90,7 @@ def test_sigterm_keeps_picture_and_checkpoint(small: Callable, command: Callable
     assert record.status == "interrupted" and record.error == "signal 15"
     assert 7 <= record.step < 160 and record.captures[-1].step == record.step
     assert (folder / record.captures[-1].file).read_bytes() == (folder / "image.png").read_bytes()
-    assert torch.load(folder / CHECKPOINT, weights_only=True)["counters"]["step"] == record.step
+    assert torch.load(folder / CHECKPOINT, weights_only=True)["step"] == record.step
     assert f"resume={folder}" in output and "Traceback" not in output
     resume(folder)
     run(small(*LONG), tmp_path / "whole")
@@ -110,26 +111,26 @@ def test_ctrl_c_in_a_sweep_lists_the_rest_and_the_same_command_goes_on(command: 
     assert "[2/3]" in output
     rest = output.partition("not run:")[2]
     assert "style=tesserae" in rest and "style=dots" not in rest
-    statuses = {record.style: record.status for _, record in records.scan(tmp_path)}
+    statuses = {picture_name(record.options.style): record.status for _, record in records.scan(tmp_path)}
     assert statuses == {"dots": "finished", "swell": "interrupted"}
-    finished = next(folder for folder, record in records.scan(tmp_path) if record.style == "dots")
+    finished = next(folder for folder, record in records.scan(tmp_path) if picture_name(record.options.style) == "dots")
     before = (finished / "record.json").read_bytes()
 
     shown = command("src.train", "-m", *sweep).stdout
-    assert "already finished" in shown and "going on at step" in shown
-    assert {record.style: record.status for _, record in records.scan(tmp_path)} == {
+    assert "already finished" in shown and "resuming at step" in shown
+    assert {picture_name(record.options.style): record.status for _, record in records.scan(tmp_path)} == {
         "dots": "finished", "swell": "finished", "tesserae": "finished",
     }  # fmt: skip
     assert (finished / "record.json").read_bytes() == before
 
 
-def test_a_checkpoint_of_another_version_is_one_line(small: Callable, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_size_is_refused_in_one_line(small: Callable, tmp_path: Path) -> None:
     run(small("steps=3", "stop_at_loss=1e-9"), tmp_path)
     state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
-    state["state_dict"]["canvas.parts.0"] = state["state_dict"]["canvas.parts.0"][..., 1:-1, 1:-1]
-    state["counters"]["step"] = 2
+    state["state_dict"]["image.brightness"] = state["state_dict"]["image.brightness"][..., 1:-1, 1:-1]
+    state["step"] = 2
     torch.save(state, tmp_path / CHECKPOINT)
     record = json.loads((tmp_path / "record.json").read_text())
     (tmp_path / "record.json").write_text(json.dumps({**record, "status": "running", "step": 2}))
-    with pytest.raises(InputError, match=r"last.ckpt is of another version of this program; delete it"):
+    with pytest.raises(InputError, match=r"last.ckpt cannot be used \(.*another version.*\); delete it"):
         resume(tmp_path)

@@ -1,4 +1,4 @@
-"""Compiling: the same numbers, decided once, and only where it can be done and repays its cost."""
+"""torch.compile: used where it is possible and saves time, decided once a run, without changing the result."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,77 +8,88 @@ import torch
 
 from src.common.errors import InputError
 from src.run import resume, run
-from src.transfer import compilation as compiling
+from src.tracking import record as records
+from src.transfer import compilation
+from tests.support.runs import run_until
 
 ON_CPU = torch.zeros(1, 3, 8, 8)
 
 
 @pytest.fixture
 def takes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Pretend that an evaluation takes so many seconds, on a machine with a compiler."""
+    """Replace the time of an evaluation, s, and the obstacle to compiling."""
 
     def pretend(seconds: float, reason: str = "") -> None:
-        monkeypatch.setattr(compiling, "_seconds", lambda objective, image: seconds)
-        monkeypatch.setattr(compiling, "obstacle", lambda device: reason)
+        monkeypatch.setattr(compilation, "_seconds", lambda objective, image: seconds)
+        monkeypatch.setattr(compilation, "obstacle", lambda device: reason)
 
     return pretend
 
 
 def _decide(asked: str, precision: str, steps: int, sizes: int = 1) -> bool:
-    return compiling.decide(asked, None, ON_CPU, precision, steps, sizes)  # type: ignore[arg-type]
+    return compilation.decide(asked, None, ON_CPU, precision, steps, sizes)  # type: ignore[arg-type]
 
 
-def test_a_long_run_compiles_by_itself_where_that_repays_its_cost(takes: Callable) -> None:
+def test_auto_compiles_a_run_long_enough_to_save_more_than_it_costs(takes: Callable) -> None:
     takes(1.0)
-    least = round(compiling.MARGIN * compiling.WARM_UP / compiling.SAVED["bf16"])
+    least = round(compilation.MARGIN * compilation.COMPILE_SECONDS / compilation.SAVED_ON_CPU["bf16"])
     assert _decide("auto", "bf16", 2 * least) and not _decide("auto", "bf16", least // 2)
-    assert not _decide("auto", "bf16", 2 * least, sizes=3), "each size is compiled for itself"
-    assert not _decide("auto", "32", 10**6), "measured: no gain"
+    assert not _decide("auto", "bf16", 2 * least, sizes=3), "each size is compiled separately"
+    assert not _decide("auto", "32", 10**6), "float32 gains nothing on a CPU"
     assert _decide("always", "32", 1) and not _decide("never", "bf16", 10**6)
 
 
-def test_without_a_compiler_it_is_left_out_or_told(takes: Callable, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_compiler_auto_runs_eagerly_and_always_is_an_error(
+    takes: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
     takes(1.0, "there is no C++ compiler")
     with caplog.at_level("INFO"):
         assert not _decide("auto", "bf16", 10**6)
     assert [record.message for record in caplog.records] == ["not compiled: there is no C++ compiler"]
-    with pytest.raises(InputError, match=r"trainer\.compile=always: there is no C"):
+    with pytest.raises(InputError, match=r"trainer\.compile=always is not possible: there is no C"):
         _decide("always", "32", 1)
 
 
-def test_a_compiler_that_is_not_there_is_noticed() -> None:
+def test_a_missing_compiler_is_detected() -> None:
     from torch._inductor import config
 
     with config.patch({"cpp.cxx": ("no-such-compiler",)}):
-        assert compiling.obstacle(torch.device("cpu")) == "there is no C++ compiler"
+        assert compilation.obstacle(torch.device("cpu")) == "there is no C++ compiler"
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(compiling.obstacle(torch.device("cpu"))), reason="no C++ compiler")
+@pytest.mark.skipif(bool(compilation.obstacle(torch.device("cpu"))), reason="no C++ compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
-def test_a_compiled_run_makes_the_same_picture_and_is_resumed_as_it_was(small: Callable, tmp_path: Path) -> None:
-    more = ("backbone.pool=blur", "loss.rematch=4", "init=content")
-    plain = run(small("trainer.compile=never", *more), tmp_path / "plain")
-    fast = run(small("trainer.compile=always", *more), tmp_path / "fast")
-    assert (plain.compiled, fast.compiled) == (False, True)
-    assert fast.captures[-1].loss_total == pytest.approx(plain.captures[-1].loss_total, rel=1e-4)
-    again = resume(tmp_path / "fast", {"trainer": {"compile": "never"}})
-    assert again.compiled, "finished, it stays as it was"
+def test_a_compiled_run_ends_as_an_eager_one_and_resumes_compiled(
+    small: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The compiled run is interrupted at step 4 and resumed, although the resume asks for trainer.compile=never."""
+    options = ("backbone.pool=blur", "loss.rematch=4", "init=content")
+    eager = run(small("trainer.compile=never", *options), tmp_path / "eager")
+    with caplog.at_level("INFO"):
+        run_until(4, small("trainer.compile=always", *options), tmp_path / "compiled")
+        stopped = records.read(tmp_path / "compiled")
+        assert stopped and (stopped.status, stopped.step, stopped.compiled) == ("interrupted", 4, True)
+        assert caplog.text.count("compiled in ") == 1
+        resumed = resume(tmp_path / "compiled", {"trainer": {"compile": "never"}})
+    assert caplog.text.count("compiled in ") == 2
+    assert (eager.compiled, resumed.compiled, resumed.status) == (False, True, "finished")
+    assert resumed.captures[-1].losses["total"] == pytest.approx(eager.captures[-1].losses["total"], rel=1e-4)
 
 
-def test_a_compiler_that_fails_leaves_the_run_as_it_is(
+def test_a_run_continues_eagerly_where_the_compiler_fails(
     monkeypatch: pytest.MonkeyPatch, small: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object, **__: object) -> Callable:
-        def fail(normalized: torch.Tensor) -> None:
+        def fail(image: torch.Tensor) -> None:
             raise RuntimeError("the compiler has crashed\nin detail")
 
         return fail
 
-    monkeypatch.setattr(compiling.torch, "compile", broken)
+    monkeypatch.setattr(compilation.torch, "compile", broken)
     with caplog.at_level("INFO"):
         record = run(small("trainer.compile=always", "init=content"), tmp_path / "broken")
     assert record.status == "finished" and "not compiled: the compiler has crashed" in caplog.text
     assert caplog.text.count("not compiled") == 1
     plain = run(small("trainer.compile=never", "init=content"), tmp_path / "plain")
-    assert record.captures[-1].loss_total == plain.captures[-1].loss_total
+    assert record.captures[-1].losses == plain.captures[-1].losses

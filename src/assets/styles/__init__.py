@@ -1,1 +1,1 @@
-"""Style images of our own making (CC0), and the script that paints them."""
+"""Our own style images (CC0) and the script that generates them."""

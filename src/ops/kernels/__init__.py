@@ -1,1 +1,12 @@
-"""Loops in C that PyTorch has no operator for, built by the machine's own compiler when they are first needed."""
+"""Optional CPU kernels in C for what PyTorch has no operator for, compiled by the machine's C compiler on first use."""
+
+from src.ops.kernels.build import enabled, use
+
+__all__ = ["available", "enabled", "use"]
+
+
+def available() -> bool:
+    """Return whether the kernels are switched on and all of them could be compiled; compiles them if need be."""
+    from src.ops.kernels import products, winograd
+
+    return winograd.available() and products.available()

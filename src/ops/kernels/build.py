@@ -1,4 +1,4 @@
-"""Building a C file of this package into a library of the cache, and loading it."""
+"""Compile the C files of this package, keep the libraries in the cache, and load them."""
 
 import ctypes
 import hashlib
@@ -8,62 +8,105 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
+from torch import Tensor
+
+from src.common.errors import InputError
 from src.common.files import cache_folder, write_atomically
 from src.common.platform import INSTRUCTIONS, cpu_entry
 
 log = logging.getLogger(__name__)
 
 COMPILERS = ("cc", "gcc", "clang")
-# Not -ffast-math: it would hide a NaN, and change how the whole process rounds the smallest numbers.
+# Without -ffast-math, which would hide NaN and change how the whole process rounds subnormal numbers.
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fPIC", "-fopenmp")
-LINK = ("-shared", "-nostdlib")  # its OpenMP is the one that PyTorch has loaded: a second one would double the threads
+LINK = ("-shared", "-nostdlib")  # uses the OpenMP that PyTorch has loaded: a second one would double the threads
 TIMEOUT_SECONDS = 60
+FALLBACK = "PyTorch's own operators are used, which are slower"
+
+_enabled = True
+_logged: set[str] = set()
+
+
+def enabled() -> bool:
+    """Return whether the kernels are switched on, as they are at first."""
+    return _enabled
+
+
+@contextmanager
+def use(on: bool) -> Iterator[None]:
+    """Switch the kernels on or off for the whole process until the block ends."""
+    global _enabled
+    before, _enabled = _enabled, on
+    try:
+        yield
+    finally:
+        _enabled = before
 
 
 @lru_cache
 def load(name: str) -> ctypes.CDLL | None:
-    """Return the library of `name`.c, built if the cache has none of this source, compiler and processor.
+    """Return the library of `name`.c, compiled if the cache has none of this source, compiler and processor.
 
-    None where there is no C compiler, or it fails: one line in the log says so.
+    Returns:
+        None if compiling or loading fails, which is logged once.
     """
-    source = Path(__file__).with_name(f"{name}.c")
     compiler = find_compiler()
     if compiler is None:
-        log.info("no C compiler (CC, %s): PyTorch's own convolutions, which are slower", ", ".join(COMPILERS))
+        _log_once("no C compiler found", f"(CC, {', '.join(COMPILERS)}): {FALLBACK}")
         return None
     try:
-        return ctypes.CDLL(str(_built(source, compiler)))
+        library = _compiled(Path(__file__).with_name(f"{name}.c"), compiler)
     except (OSError, subprocess.SubprocessError) as error:
-        words = getattr(error, "stderr", None) or str(error)
-        reason = words.strip().splitlines()[-1:] or [type(error).__name__]
-        log.info("%s could not be built (%s): PyTorch's own convolutions, which are slower", source.name, reason[0])
+        lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+        reason = lines[-1] if lines else type(error).__name__
+        _log_once("the C kernels could not be compiled", f"({reason}): {FALLBACK}")
         return None
+    library.space.restype = ctypes.c_size_t
+    return library
+
+
+def _log_once(fact: str, details: str) -> None:
+    """Log a fact once in the process, although it may be found for each kernel."""
+    if fact not in _logged:
+        _logged.add(fact)
+        log.info("%s %s", fact, details)
 
 
 def find_compiler() -> str | None:
-    """Return the C compiler: the environment's CC, else the first of the usual names that is there."""
+    """Return the path of the C compiler: the environment's CC, else the first of `COMPILERS` that is installed."""
     names = (os.environ["CC"],) if os.environ.get("CC") else COMPILERS
     return next((found for name in names if (found := shutil.which(name))), None)
 
 
-def _built(source: Path, compiler: str) -> Path:
-    # A home shared by the machines of a cluster has a library for each kind of processor.
+def address(tensor: Tensor | None) -> ctypes.c_void_p | None:
+    """Return the address of a tensor's data as an argument of a C function; NULL for None."""
+    return None if tensor is None else ctypes.c_void_p(tensor.data_ptr())
+
+
+def _compiled(source: Path, compiler: str) -> ctypes.CDLL:
+    # The processor is part of the name, because machines of a cluster may share a home folder.
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=TIMEOUT_SECONDS).stdout
     headers = (header.read_text() for header in sorted(source.parent.glob("*.h")))
     made_of = (source.read_text(), *headers, version, *FLAGS, *LINK, platform.machine(), cpu_entry(INSTRUCTIONS))
     digest = hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:16]
-    library = cache_folder() / "kernels" / f"{source.stem}-{digest}.so"
-    if not library.is_file():
-        with tempfile.TemporaryDirectory() as folder:
-            made, linked = Path(folder) / "made.o", Path(folder) / "made.so"
-            _call(compiler, *FLAGS, "-c", str(source), "-o", str(made))
-            _call(compiler, *LINK, str(made), "-o", str(linked))
-            write_atomically(library, linked.read_bytes())
-    return library
+    cached = cache_folder() / "kernels" / f"{source.stem}-{digest}.so"
+    if cached.is_file():
+        return ctypes.CDLL(str(cached))
+    with tempfile.TemporaryDirectory() as folder:  # a loaded library stays in memory when its file is deleted
+        compiled, linked = Path(folder) / "compiled.o", Path(folder) / "linked.so"
+        _run(compiler, *FLAGS, "-c", str(source), "-o", str(compiled))
+        _run(compiler, *LINK, str(compiled), "-o", str(linked))
+        try:
+            write_atomically(cached, linked.read_bytes())
+        except InputError:
+            _log_once("cannot write to", f"{cached.parent}: the C kernels are compiled for this process alone")
+        return ctypes.CDLL(str(linked))
 
 
-def _call(*command: str) -> None:
+def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)

@@ -1,7 +1,4 @@
-"""The largest or smallest of all products of two sets of rows, none of which is written down, on a CPU, in float32."""
-
-import ctypes
-from functools import lru_cache
+"""Fused matrix product and arg-max, or minimum, of its entries; the product is never materialised. CPU, float32."""
 
 import torch
 from torch import Tensor
@@ -9,43 +6,40 @@ from torch import Tensor
 from src.ops.kernels import build
 
 
+def available() -> bool:
+    """Return whether the kernels are switched on and could be compiled."""
+    return build.enabled() and build.load("products") is not None
+
+
 def usable(rows: Tensor, columns: Tensor) -> bool:
-    """Return whether what is asked of these (R, D) and (C, D) can be found here."""
+    """Return whether the kernels can be used for `rows` (R, D) and `columns` (C, D)."""
     suited = all(each.dtype == torch.float32 and each.device.type == "cpu" and len(each) for each in (rows, columns))
-    return suited and _library() is not None
+    return suited and available()
 
 
-def largest(rows: Tensor, columns: Tensor) -> Tensor:
-    """Return for each of `rows` (R, D) which of `columns` (C, D) it has the largest product with, the first of equal
-    ones: (R,).
+def argmax_products(rows: Tensor, columns: Tensor) -> Tensor:
+    """Find for each of `rows` (R, D) the index of the one of `columns` (C, D) with the largest dot product: (R,).
+
+    Of equal products the first counts.
     """
-    rows, columns = rows.contiguous(), columns.contiguous()
     threads, count = torch.get_num_threads(), len(rows)
     values = rows.new_empty(threads, count)
     found = torch.empty(threads, count, dtype=torch.int32)
-    _call("largest", rows, columns, values, found)
+    _call("argmax_products", rows, columns, values, found)
     return found[0].long()
 
 
-def smallest(rows: Tensor, columns: Tensor) -> Tensor:
-    """Return for each of `columns` (C, D) its smallest product with any of `rows` (R, D): (C,)."""
+def min_products(rows: Tensor, columns: Tensor) -> Tensor:
+    """Find for each of `columns` (C, D) its smallest dot product with any of `rows` (R, D): (C,)."""
     values = rows.new_empty(len(columns))
-    _call("smallest", rows.contiguous(), columns.contiguous(), values)
+    _call("min_products", rows, columns, values)
     return values
 
 
-@lru_cache
-def _library() -> ctypes.CDLL | None:
-    library = build.load("products")
-    if library is not None:
-        library.space.restype = ctypes.c_size_t
-    return library
-
-
 def _call(name: str, rows: Tensor, columns: Tensor, *results: Tensor) -> None:
-    library = _library()
+    library = build.load("products")
     assert library is not None
-    depth = rows.shape[1]
-    room = rows.new_empty(torch.get_num_threads() * library.space(depth))
-    addresses = (ctypes.c_void_p(each.data_ptr()) for each in (rows, columns, *results, room))
-    library[name](*addresses, len(rows), len(columns), depth)
+    threads, depth = torch.get_num_threads(), rows.shape[1]
+    space = rows.new_empty(threads * library.space(depth))
+    tensors = (rows.contiguous(), columns.contiguous(), *results, space)
+    library[name](*map(build.address, tensors), len(rows), len(columns), depth, threads)

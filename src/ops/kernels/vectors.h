@@ -1,8 +1,8 @@
-/* Vectors of the processor at hand, and how large a part of a matrix product stays in its registers. */
+/* SIMD vectors of the processor, and the size of the block of a matrix product that fits its registers. */
 #include <omp.h>
 #include <stddef.h>
 
-/* ROWS x PANEL sums of a product: two vectors across, and as many rows as there are registers for. */
+/* A block has ROWS x PANEL sums: two vectors wide, and as many rows as the registers allow. */
 #if defined(__AVX512F__)
 enum { WIDTH = 16, ROWS = 12 };
 #elif defined(__AVX__)
@@ -16,17 +16,19 @@ enum { PANEL = 2 * WIDTH };
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* Not all memory given is aligned to a vector's length. */
+/* aligned(4): tensors are not always aligned to a vector's length. */
 typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4)));
 typedef int integers __attribute__((vector_size(4 * WIDTH), aligned(4)));
 
 INLINE vector load(const float *from) { return *(const vector *)from; }
 INLINE void store(vector values, float *to) { *(vector *)to = values; }
-/* The values where a comparison holds, else 0; and else others. */
-INLINE vector where(integers chosen, vector values) { return (vector)(chosen & (integers)values); }
-INLINE vector either(integers chosen, vector values, vector others) {
+/* Return `values` where `chosen` is true, else 0. */
+INLINE vector mask(integers chosen, vector values) { return (vector)(chosen & (integers)values); }
+/* Return `values` where `chosen` is true, else `others`. */
+INLINE vector choose(integers chosen, vector values, vector others) {
     return (vector)((chosen & (integers)values) | (~chosen & (integers)others));
 }
 
-INLINE int least(int one, int other) { return one < other ? one : other; }
+INLINE int minimum(int one, int other) { return one < other ? one : other; }
+/* Return number / by, rounded up. */
 INLINE int ceiling(int number, int by) { return (number + by - 1) / by; }

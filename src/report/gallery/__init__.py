@@ -1,1 +1,1 @@
-"""The page of a report: one HTML file, its pictures beside it, nothing else needed to read it."""
+"""The page of a report: one HTML file, with the images beside it."""

@@ -1,16 +1,18 @@
 "use strict";
-// Drawings of numbers: the losses of a run, and style distance against SSIM of all runs.
+// Charts: the losses of a run, and patch distance against SSIM of all runs.
 
+const NAMED = 24; // dots that have room for their names
 const WIDE = 460, TALL = 240, LEFT = 52, RIGHT = 10, TOP = 8, LOW = 26;
 
-/** Where a number is on a logarithmic axis; the start, at 0, keeps a place of its own at the beginning. */
+/** Make a logarithmic scale; with `withZero`, 0 has a place of its own at the beginning. */
 function logarithmic(values, from, to, withZero = false) {
   const known = values.filter((value) => value > 0);
   let low = Math.log10(Math.min(...known)), high = Math.log10(Math.max(...known));
   if (!(high - low > 1e-6)) { low -= 0.2; high += 0.2; }
   const begin = withZero && values.includes(0) ? from + (to - from) * 0.12 : from;
   const scale = (value) => (value > 0 ? begin + ((Math.log10(value) - low) / (high - low)) * (to - begin) : from);
-  const steps = high - low > 2.2 ? [1] : high - low > 0.9 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 6, 7, 8];
+  const fine = Array.from({ length: 36 }, (_, at) => 1 + at / 4);
+  const steps = high - low > 2.2 ? [1] : high - low > 0.9 ? [1, 2, 5] : high - low > 0.35 ? [1, 1.5, 2, 3, 4, 5, 6, 7, 8] : fine;
   const every = Math.max(1, Math.ceil((high - low) / 5));
   scale.ticks = withZero && values.includes(0) ? [0] : [];
   for (let power = Math.floor(low); power <= high; power += 1) {
@@ -34,7 +36,7 @@ function linear(values, from, to) {
 
 const plain = (value) => (value !== 0 && (value < 1e-3 || value >= 1e5) ? written(value, 1) : String(value));
 
-/** Begin a drawing with its axes. */
+/** Make a chart with its axes. */
 function axes(x, y, label, wide = WIDE, tall = TALL) {
   const root = draw("svg", { viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": label });
   for (const tick of y.ticks) {
@@ -51,17 +53,17 @@ function axes(x, y, label, wide = WIDE, tall = TALL) {
   return root;
 }
 
-/** Draw the losses of a run against steps or seconds, with a legend that reads them off where the pointer is. */
+/** Draw the losses of a run against steps or seconds; the legend shows the values at the pointer. */
 function lossCurve(run, by) {
   const curve = run.curve, xs = curve[by];
-  const series = [["total", curve.total], ...Object.entries(curve.layers)];
+  const series = [["total", curve.total], ...Object.entries(curve.terms)];
   const x = logarithmic(xs.filter((each) => each !== null), LEFT, WIDE - RIGHT, true);
   const y = logarithmic(series.flatMap(([, values]) => values).filter((each) => each !== null), TALL - LOW, TOP);
   const first = curve.total[0], last = curve.total.at(-1);
   const label = `Loss against ${by === "step" ? "steps" : "seconds"}, logarithmic: total from ${written(first)} to ${written(last)}`;
   const root = axes(x, y, label), legend = make("div", { className: "legend" }), readings = [];
   series.forEach(([name, values], number) => {
-    const kind = `line c${number % 8}${number ? "" : " total"}`;
+    const kind = `line c${number % 8}${number ? "" : " total"}${number > 7 ? " dashed" : ""}`;
     const points = values.map((value, at) => (value > 0 && xs[at] !== null ? `${x(xs[at]).toFixed(1)},${y(value).toFixed(1)}` : ""));
     root.append(draw("polyline", { class: kind, points: points.join(" ").trim() }));
     const reading = make("span", {}, "");
@@ -93,23 +95,27 @@ function lossCurve(run, by) {
   return [root, legend];
 }
 
-/** Draw style distance against SSIM, a point a run that can be opened; return the points by run, null without any. */
+/** Draw patch distance against SSIM, a dot a run that opens it; return the dots by run, null without any. */
 function tradeOff(container, open) {
-  const runs = RUNS.filter((run) => run.ssim !== null && run.gram_distance > 0);
+  const runs = RUNS.filter((run) => run.ssim !== null && run.patch_distance > 0);
   if (!runs.length) return null;
-  const wide = 640, tall = 360, points = new Map();
+  const wide = 760, tall = 420, points = new Map();
   const x = linear(runs.map((run) => run.ssim), LEFT, wide - RIGHT);
-  const y = logarithmic(runs.map((run) => run.gram_distance), tall - LOW - 14, TOP + 14);
-  const root = axes(x, y, "Gram distance to the style against SSIM", wide, tall);
+  const y = logarithmic(runs.map((run) => run.patch_distance), tall - LOW - 14, TOP + 14);
+  const root = axes(x, y, "Patch distance to the style against SSIM", wide, tall);
   for (const run of runs) {
-    const said = `${pairOf(run)}${run.tells.length ? `, ${run.tells.join(", ")}` : ""}: SSIM ${written(run.ssim)}, Gram distance ${written(run.gram_distance)}`;
-    const point = draw("circle", { class: "run", cx: x(run.ssim), cy: y(run.gram_distance), r: 5.5 }, draw("title", {}, said));
+    const name = [pairOf(run), ...run.tells].join(", "), said = `${name}: SSIM ${written(run.ssim)}, patch distance ${written(run.patch_distance)}`;
+    const point = draw("circle", { class: "run", cx: x(run.ssim), cy: y(run.patch_distance), r: 5.5 }, draw("title", {}, said));
     point.addEventListener("click", () => open(run));
     points.set(run, point);
     root.append(point);
+    if (runs.length <= NAMED) {
+      const left = x(run.ssim) > wide / 2;
+      root.append(draw("text", { class: "name", x: x(run.ssim) + (left ? -8 : 8), y: y(run.patch_distance) + 3, "text-anchor": left ? "end" : "start" }, name));
+    }
   }
   root.append(draw("text", { x: wide - RIGHT, y: tall - LOW - 4, "text-anchor": "end" }, "SSIM →"));
-  root.append(draw("text", { x: LEFT + 6, y: TOP + 10 }, "Gram distance ↑"));
+  root.append(draw("text", { x: LEFT + 6, y: TOP + 10 }, "patch distance ↑"));
   container.replaceChildren(root);
   return points;
 }

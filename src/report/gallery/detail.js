@@ -1,15 +1,15 @@
 "use strict";
-// One run, looked at closely, in a dialog over the page.
+// One run in a dialog over the page.
 
 const dialog = byId("detail");
-const SHOWN = ["ssim", "gradient_ssim", "gram_distance", "patch_distance", "loss_decay", "it_per_s", "seconds", "peak_mib"];
+const SHOWN = ["ssim", "patch_distance", "gradient_ssim", "loss_decay", "it_per_s", "seconds", "peak_mib"];
 
 const detail = {
   run: null,
   opened: null,
-  /** The runs that the arrows go through. */
+  /** The runs that the arrow keys step through. */
   among: () => RUNS,
-  /** What happens when it is closed at another run than it was opened at. */
+  /** Called when the dialog closes at another run than it was opened at. */
   movedTo: () => {},
   axis: "step",
 };
@@ -19,10 +19,10 @@ function setSlider(percent) {
   byId("slider").setAttribute("aria-valuetext", `${percent} % of the width is before`);
 }
 
-/** Put a choice of pictures below the slider: buttons, one of them pressed. */
+/** Fill a strip of buttons that choose the image on one side of the slider. */
 function strip(container, image, choices, chosen) {
   const buttons = choices.map((choice) => {
-    const copy = printOf(choice.picture);
+    const copy = thumbnailOf(choice.picture);
     const button = make(
       "button",
       { type: "button", disabled: !copy, "aria-pressed": "false" },
@@ -34,14 +34,14 @@ function strip(container, image, choices, chosen) {
     return button;
   });
   function choose(choice, button) {
-    const copy = printOf(choice.picture);
+    const copy = thumbnailOf(choice.picture);
     image.src = copy.file;
     image.alt = choice.alt;
     image.className = choice.whole ? "whole" : "";
     for (const each of buttons) each.setAttribute("aria-pressed", String(each === button));
   }
   container.replaceChildren(...buttons);
-  const first = [chosen, ...choices.keys()].find((at) => printOf(choices[at]?.picture));
+  const first = [chosen, ...choices.keys()].find((at) => thumbnailOf(choices[at]?.picture));
   image.hidden = first === undefined;
   if (first !== undefined) choose(choices[first], buttons[first]);
 }
@@ -53,7 +53,7 @@ function showPictures(run) {
   byId("no-picture").hidden = Boolean(result);
   if (result) {
     box.style.aspectRatio = `${result.width} / ${result.height}`;
-    // a tower must leave room for what is below it
+    // a tall image must leave room for the strips below
     box.style.maxWidth = `calc(68vh * ${(result.width / result.height).toFixed(4)})`;
   }
   strip(
@@ -79,12 +79,13 @@ function showPictures(run) {
 function showNumbers(run) {
   const rows = [];
   const add = (name, text) => rows.push(make("div", {}, make("dt", {}, name), make("dd", {}, text)));
-  for (const tell of ["layers", "ratio", "backbone"]) add(nameOf(tell), run.settings[tell]);
+  for (const [key] of DATA.filters.slice(2)) if (key !== "status") add(nameOf(key), run.settings[key]);
   for (const key of SHOWN) if (run[key] !== null) add(nameOf(key), written(run[key], 4));
+  if (run.gram_distance !== null) add(`Gram distance (judge: ${run.judge || "unknown"})`, written(run.gram_distance, 4));
   if (run.initial_loss !== null) add("loss", `${written(run.initial_loss)} → ${written(run.captures.at(-1)?.loss)}`);
   if (run.width) add("size", `${run.width} × ${run.height}`);
   add("steps", run.step === run.steps ? String(run.steps) : `${run.step} of ${run.steps}`);
-  if (run.device) add("device", run.device);
+  if (run.device) add("device", run.batch > 1 ? `${run.device}, in a batch of ${run.batch}` : run.device);
   if (run.started) add("started", run.started.replace("T", " ").replace("+00:00", " UTC"));
   byId("numbers").replaceChildren(...rows);
 }
@@ -105,17 +106,16 @@ function showText(run) {
   const state = byId("detail-state");
   state.hidden = run.status === "finished";
   state.textContent = run.error ? `${run.status}: ${run.error}` : run.status;
-  byId("command").textContent = run.command || run.started_by || "";
+  byId("command").textContent = run.again || run.command || "";
   byId("command-section").hidden = !byId("command").textContent;
-  byId("copied").textContent = run.command ? "" : "As it was started: its options are of another version.";
-  const config = Object.entries(run.config).map(([name, at]) => [name, DATA.parts[name][at]]);
-  byId("config").textContent = yaml(Object.fromEntries(config));
-  const links = [["folder", "run folder"], ["picture", "picture as it was written"], ["metrics", "metrics.csv"]];
+  byId("copied").textContent = run.again ? "" : "The command it was started with: this version does not know all of its options.";
+  byId("config").textContent = run.config.map((part) => DATA.configs[part]).join("");
+  const links = [["folder", "run folder"], ["picture", "image file"], ["metrics", "metrics.csv"]];
   const made = links.filter(([key]) => run[key]).map(([key, text]) => make("a", { href: run[key] }, text));
   byId("links").replaceChildren(...made.flatMap((link, at) => (at ? [" · ", link] : [link])));
 }
 
-/** Show a run; the page's address says which, so that going back closes it. */
+/** Show a run in the dialog; the browser's back button closes it. */
 function showDetail(run) {
   detail.run = run;
   showText(run);
@@ -142,7 +142,7 @@ async function copyCommand() {
   const text = byId("command").textContent;
   try {
     await navigator.clipboard.writeText(text);
-  } catch { // not allowed from a file in some browsers: the old way
+  } catch { // some browsers forbid this to files
     const selection = getSelection();
     selection.selectAllChildren(byId("command"));
     if (!document.execCommand("copy")) {
@@ -171,11 +171,11 @@ dialog.addEventListener("keydown", (event) => {
   else if (event.key === "ArrowRight") step(1);
 });
 dialog.addEventListener("click", (event) => {
-  if (event.target === dialog) dialog.close(); // beside it
+  if (event.target === dialog) dialog.close(); // on the backdrop
 });
 dialog.addEventListener("close", () => {
   if (history.state?.run) history.back();
-  // focus goes back to where it was; having gone on to other runs, to the card of the last of them
+  // the browser returns the focus to the card that opened it; after stepping on, the last run's card gets it
   if (detail.run !== detail.opened) detail.movedTo(detail.run);
 });
 addEventListener("popstate", () => {

@@ -1,10 +1,8 @@
 "use strict";
-// The page itself: cards that can be filtered and sorted, what did not finish, the table.
+// The page: cards with filters and an order, unfinished runs, the table.
 
-const SORTS = [
-  ["", "pair"], ["ssim", "SSIM"], ["gram_distance", "Gram distance"], ["patch_distance", "patch distance"],
-  ["share", "β/α"], ["loss_decay", "loss decay"], ["it_per_s", "it/s"], ["seconds", "seconds"], ["started", "start"],
-];
+const MEASURES = ["ssim", "patch_distance", "loss_decay", "it_per_s", "seconds", "started"];
+const orders = new Map(DATA.filters.map(([key, , values]) => [key, new Map(values.map((value, at) => [value, at]))]));
 const selects = new Map();
 const cards = new Map();
 let visible = RUNS;
@@ -15,7 +13,7 @@ function makeCard(run) {
   const said = [pairOf(run), ...run.tells, run.ssim === null ? "" : `SSIM ${written(run.ssim)}`].filter(Boolean);
   if (run.status !== "finished") said.push(run.status);
   const picture = copy
-    // its source last: the picture of a card far below is not to be fetched
+    // src comes last, after loading="lazy": images far below are not fetched
     ? make("img", { alt: "", loading: "lazy", decoding: "async", width: copy.width, height: copy.height, src: copy.small })
     : make("div", { className: "none" }, "no picture");
   const button = make(
@@ -25,30 +23,25 @@ function makeCard(run) {
     make("span", { className: "pair" }, pairOf(run)),
     run.tells.length ? make("span", { className: "small", title: run.tells.join(" · ") }, run.tells.join(" · ")) : null,
     run.ssim === null ? null : make("span", { className: "small" }, `SSIM ${written(run.ssim)}`),
+    run.patch_distance === null ? null : make("span", { className: "small" }, `patch distance ${written(run.patch_distance)}`),
     run.status === "finished" ? null : make("span", { className: `small ${run.status}` }, run.status),
   );
   button.addEventListener("click", () => showDetail(run));
   return make("li", {}, button);
 }
 
-/** The values of a filter: layer sets and weights by what they are, names by the alphabet. */
-function valuesOf(key) {
-  const found = [...new Set(RUNS.map((run) => run.settings[key]))];
-  const share = (value) => RUNS.find((run) => run.settings[key] === value).share ?? Infinity;
-  return key === "ratio" ? found.sort((a, b) => share(a) - share(b)) : found.sort(new Intl.Collator(undefined, { numeric: true }).compare);
-}
-
 function makeFilters() {
   const form = byId("filters"), before = byId("ssim-range");
-  for (const key of DATA.filters) {
-    const values = valuesOf(key);
+  for (const [key, , values] of DATA.filters) {
     const options = values.map((value) => make("option", { value }, spaced(value)));
     if (values.length > 1) options.unshift(make("option", { value: "" }, "all"));
     const select = make("select", { id: `filter-${key}`, disabled: values.length < 2 }, ...options);
     form.insertBefore(make("label", {}, nameOf(key), select), before);
     if (values.length > 1) selects.set(key, select);
   }
-  byId("sort").append(...SORTS.filter(([key]) => !key || new Set(RUNS.map((run) => run[key])).size > 1).map(([value, name]) => make("option", { value }, name)));
+  const differ = MEASURES.filter((key) => new Set(RUNS.map((run) => run[key])).size > 1);
+  const keys = [...differ, ...DATA.filters.filter(([, , values]) => values.length > 1).map(([key]) => key)];
+  byId("sort").append(make("option", { value: "" }, "pair"), ...keys.map((value) => make("option", { value }, nameOf(value))));
   const known = RUNS.map((run) => run.ssim).filter((value) => value !== null);
   before.hidden = !known.length;
   if (known.length) {
@@ -66,12 +59,13 @@ function passes(run) {
 function ordered(runs) {
   const key = byId("sort").value, down = byId("direction").getAttribute("aria-pressed") === "true";
   if (!key) return down ? [...runs].reverse() : runs;
-  const known = runs.filter((run) => run[key] !== null), rest = runs.filter((run) => run[key] === null);
-  known.sort((a, b) => (a[key] < b[key] ? -1 : a[key] > b[key] ? 1 : 0) * (down ? -1 : 1));
+  const value = (run) => (key in run.settings ? orders.get(key).get(run.settings[key]) : run[key]);
+  const known = runs.filter((run) => value(run) !== null), rest = runs.filter((run) => value(run) === null);
+  known.sort((a, b) => (value(a) < value(b) ? -1 : value(a) > value(b) ? 1 : 0) * (down ? -1 : 1));
   return [...known, ...rest];
 }
 
-/** Show what passes the filters, in order; the page's address keeps the choice. */
+/** Show the runs that pass the filters, in order. */
 function update() {
   visible = ordered(RUNS.filter(passes));
   byId("cards").replaceChildren(...visible.map((run) => cards.get(run)));
@@ -84,7 +78,7 @@ function update() {
   }
 }
 
-/** Arrow keys move among the cards, up and down by rows as they are laid out. */
+/** Move between cards by arrow keys, up and down by the rows of the layout. */
 function move(event) {
   const buttons = [...byId("cards").querySelectorAll(".card")], at = buttons.indexOf(document.activeElement);
   if (at < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
@@ -113,10 +107,10 @@ function listUnfinished() {
   );
 }
 
-/** Fill the table when it is first opened: a page of a thousand runs need not wait for it. */
+/** Fill the table when it is first opened, which takes long for a thousand runs. */
 function fillTable() {
   if (byId("table-body").childElementCount) return;
-  const names = [...DATA.filters, "status", "ssim", "gradient_ssim", "gram_distance", "patch_distance", "initial_loss", "loss_decay", "it_per_s", "seconds", "peak_mib"];
+  const names = [...new Set([...DATA.filters.map(([key]) => key), "status", "ssim", "patch_distance", "gradient_ssim", "gram_distance", "judge", "initial_loss", "loss_decay", "it_per_s", "batch", "seconds", "peak_mib"])];
   byId("table-head").replaceChildren(make("th", { scope: "col" }, "run"), ...names.map((name) => make("th", { scope: "col" }, nameOf(name))));
   for (const run of RUNS) {
     const button = make("button", { type: "button" }, run.name);
@@ -137,7 +131,7 @@ byId("filters").addEventListener("input", update);
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
 byId("filters").addEventListener("reset", () => {
   byId("direction").setAttribute("aria-pressed", "false");
-  setTimeout(update); // once the browser has emptied the fields
+  setTimeout(update); // after the browser has emptied the fields
 });
 byId("direction").addEventListener("click", (event) => {
   event.target.setAttribute("aria-pressed", String(event.target.getAttribute("aria-pressed") !== "true"));

@@ -1,8 +1,9 @@
-"""`index.html`: the page's parts put into its template, with everything from outside escaped."""
+"""`index.html`: the parts of the page put into its template, with everything from outside escaped."""
 
 import base64
 import hashlib
 import html
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -10,26 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from src.common.tables import Table
+
 HERE = Path(__file__).resolve().parent
 SCRIPTS = ("words.js", "curve.js", "detail.js", "gallery.js")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the report: its file beside the page, its head, and what it shows."""
+    """A figure of the report: its file beside the page, heading, caption, and the PNG or JPEG itself."""
 
     file: str
     head: str
     caption: str
+    data: bytes
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The published record beside ours: the tables' heads and rows, and what there is to say."""
+class Published:
+    """The comparison with the published record: a warning, tables, and corrections of the record."""
 
-    plainly: str
-    summary: Sequence[Mapping[str, str]]
-    rows: Sequence[Mapping[str, str]]
+    warning: str
+    tables: Sequence[Table]
     corrections: Sequence[str]
 
 
@@ -38,18 +41,22 @@ def page(
     summary: str,
     data: Mapping[str, Any],
     figures: Sequence[Figure],
-    tables: Sequence[str],
-    comparison: Comparison | None,
+    results: Sequence[Table],
+    tables: Sequence[Table],
+    files: Sequence[str],
+    published: Published | None,
 ) -> str:
-    """Return the page. Nothing in a name can be read as anything but text, and nothing but its own scripts runs.
+    """Return the page. Names are only ever text, and only the page's own scripts may run.
 
     Args:
-        title: what was run.
-        summary: of all runs, a sentence or two.
-        data: what the scripts show, as `dossiers.compile_all` returns it.
+        title: what was swept.
+        summary: where the runs come from, how many they are, and the values swept.
+        data: what the scripts show, as `run_data.page_data` returns it.
         figures: in their order.
-        tables: files beside the page.
-        comparison: where there is anything to compare.
+        results: tables of what was swept, shown before the figures.
+        tables: further tables, folded.
+        files: names of the files beside the page to link to.
+        published: the comparison, if there is one.
     """
     style = "\n" + (HERE / "style.css").read_text()
     scripts = ["\n" + (HERE / name).read_text() for name in SCRIPTS]
@@ -61,52 +68,71 @@ def page(
         "style": style,
         "data": embedded(data),
         "figures": "\n".join(map(_figure, figures)),
-        "tables": " · ".join(f'<a href="{html.escape(name)}">{html.escape(name)}</a>' for name in tables),
-        "published_link": '<a href="#published">Published record</a>' if comparison else "",
-        "published": _published(comparison) if comparison else "",
+        "results": _section("results", "Results", results) if results else "",
+        "results_link": '<a href="#results">Results</a>' if results else "",
+        "tables": "\n".join(_folded(table) for table in tables),
+        "files": " · ".join(f'<a href="{html.escape(name)}">{html.escape(name)}</a>' for name in files),
+        "published_link": '<a href="#published">Published record</a>' if published else "",
+        "published": _published(published) if published else "",
         "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
     }
-    # in one go: what is put in is not looked at again
+    # in a single pass, so that {{...}} inside a part stays text
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], (HERE / "page.html").read_text())
 
 
 def embedded(data: Mapping[str, Any]) -> str:
-    """Return data as JSON that no HTML parser sees markup in."""
+    """Return data as JSON without any character that HTML gives a meaning."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
 
 
 def _digest(text: str) -> str:
-    """Return the source expression of a content security policy that allows this text alone."""
+    """Return the source expression by which a content security policy allows this very text."""
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"'sha256-{digest}'"
 
 
 def _figure(figure: Figure) -> str:
     file, head, caption = (html.escape(each) for each in (figure.file, figure.head, figure.caption))
+    width, height = _image_size(figure.data)
+    # with its size, an image that loads late moves nothing, and links to sections land where they should
     return (
-        f'<figure><h3>{head}</h3><a href="{file}"><img src="{file}" alt="{head}: {caption}" loading="lazy"></a>'
-        f"<figcaption>{caption}</figcaption></figure>"
+        f'<figure><h3>{head}</h3><a href="{file}"><img src="{file}" width="{width}" height="{height}" '
+        f'alt="{head}: {caption}" loading="lazy"></a><figcaption>{caption}</figcaption></figure>'
     )
 
 
-def _published(comparison: Comparison) -> str:
-    plainly = f'<p class="warning">{html.escape(comparison.plainly)}</p>' if comparison.plainly else ""
-    corrections = "".join(f"<li>{html.escape(each)}</li>" for each in comparison.corrections)
-    return f"""<section id="published" aria-labelledby="published-head">
-<h2 id="published-head">Beside the published record</h2>
-{plainly}
-{_table(comparison.summary, "Per figure, how far ours is from the published")}
-{_table(comparison.rows, "Per pair; in brackets how far ours is from the published")}
-<h3>What the record really holds</h3>
-<ul class="prose">{corrections}</ul>
-</section>"""
+def _image_size(data: bytes) -> tuple[int, int]:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+        return image.size
 
 
-def _table(rows: Sequence[Mapping[str, str]], caption: str) -> str:
-    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in rows[0])
-    body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row.values())}</tr>" for row in rows)
+def _published(published: Published) -> str:
+    warning = f'<p class="warning">{html.escape(published.warning)}</p>' if published.warning else ""
+    corrections = "".join(f"<li>{html.escape(each)}</li>" for each in published.corrections)
+    rest = f'<h3>What the published record holds</h3><ul class="prose">{corrections}</ul>'
+    return _section("published", "Comparison with the published record", published.tables, warning, rest)
+
+
+def _section(name: str, head: str, tables: Sequence[Table], before: str = "", after: str = "") -> str:
+    parts = [f'<h2 id="{name}-head">{head}</h2>', before]
+    parts += [f"<h3>{html.escape(table.head)}</h3>{_table(table)}" for table in tables]
+    return f'<section id="{name}" aria-labelledby="{name}-head">{"".join(parts)}{after}</section>'
+
+
+def _folded(table: Table) -> str:
+    return f"<details><summary>{html.escape(table.head)}</summary>{_table(table)}</details>"
+
+
+def _table(table: Table) -> str:
+    name, note = html.escape(table.head), html.escape(table.note)
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in table.rows[0])
+    body = "".join(
+        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row.values())}</tr>" for row in table.rows
+    )
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(caption)}"><table>'
-        f"<caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<p class="soft">{note}</p><div class="scroll" tabindex="0" role="region" aria-label="{name}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )

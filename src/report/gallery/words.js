@@ -1,18 +1,13 @@
 "use strict";
-// What the other scripts share: the data, elements, and how numbers and settings are written.
-// Text from outside only ever becomes text: no markup is made of strings anywhere.
+// Shared by the other scripts: the data, making elements, writing numbers.
+// Text from outside only ever becomes text content: no markup is made from strings.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const RUNS = DATA.runs;
 const byId = (id) => document.getElementById(id);
 
-const NAMES = {
-  content: "content", style: "style", layers: "layers", ratio: "α/β", backbone: "backbone", ssim: "SSIM",
-  gram_distance: "Gram distance", patch_distance: "patch distance", gradient_ssim: "gradient SSIM",
-  loss_decay: "loss decay", initial_loss: "initial loss", it_per_s: "it/s", seconds: "seconds", peak_mib: "peak MiB",
-  ssim_published: "SSIM (published)", content_layer: "content layer", lr: "learning rate", share: "β/α",
-};
-const nameOf = (key) => NAMES[key] || key.replaceAll("_", " ");
+const heads = new Map(DATA.filters.map(([key, head]) => [key, head]));
+const nameOf = (key) => heads.get(key) || DATA.heads[key] || key.replaceAll("_", " ");
 
 /** Make an element; properties beginning with "aria-" or "data-" become attributes. */
 function make(tag, properties = {}, ...children) {
@@ -25,7 +20,7 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** Make an element of a drawing. */
+/** Make an SVG element. */
 function draw(tag, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -33,7 +28,7 @@ function draw(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Write a measured number for reading: 0.0813, 5.40, 1235, 7.29×10⁷; a dash for none. */
+/** Round a measured number for reading: 0.0813, 5.40, 1235, 7.29×10⁷; a dash for null. */
 function written(value, digits = 3) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
@@ -47,24 +42,10 @@ function written(value, digits = 3) {
 const spaced = (name) => name.replaceAll("_", " ");
 const pairOf = (run) => `${spaced(run.content)} × ${spaced(run.style)}`;
 
-/** The copy of a picture beside the page; undefined where it could not be had. */
-function printOf(number) {
+/** The copy of an image beside the page; undefined where it could not be read. */
+function thumbnailOf(number) {
   if (number === null || number === undefined) return undefined;
   const [file, small, width, height] = DATA.pictures[number];
   return { file, small, width, height };
 }
-const resultOf = (run) => printOf(run.captures.at(-1)?.picture);
-
-/** Write a configuration as YAML. */
-function yaml(value, indent = "") {
-  const leaf = (each) => (typeof each === "string" && /^[A-Za-z_/][\w ./()-]*$/.test(each) ? each : JSON.stringify(each));
-  const lines = [];
-  for (const [key, each] of Object.entries(value)) {
-    if (each && typeof each === "object" && !Array.isArray(each) && Object.keys(each).length) {
-      lines.push(`${indent}${key}:`, yaml(each, `${indent}  `));
-    } else {
-      lines.push(`${indent}${key}: ${Array.isArray(each) ? `[${each.map(leaf).join(", ")}]` : leaf(each)}`);
-    }
-  }
-  return lines.join("\n");
-}
+const resultOf = (run) => thumbnailOf(run.captures.at(-1)?.picture);

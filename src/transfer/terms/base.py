@@ -93,15 +93,24 @@ class Term(ABC):
 
     @property
     def pending_taps(self) -> tuple[str, ...]:
-        """Return the taps whose whole feature maps `search` needs before the next evaluation."""
+        """Return the taps whose whole feature maps `search` has to see before they are read."""
         return ()
 
     def search(self, maps: Mapping[str, Tensor]) -> None:  # noqa: B027
-        """Search with the feature maps (B, C, H, W) of the present image; called without gradient."""
+        """Search in feature maps (B, C, H, W) of the present image, detached, at some of the pending taps."""
 
     def search_state(self) -> dict[str, Tensor]:
         """Return the results of the search by tap, (B, ...) each, for a checkpoint."""
         return {}
+
+    def search_fits(self, state: Mapping[str, Tensor], sizes: Mapping[str, tuple[int, int]]) -> bool:
+        """Return whether the results of a search may belong to this term.
+
+        Args:
+            state: as `search_state` returns for a single sample.
+            sizes: height and width of the feature map at each tap.
+        """
+        return not state
 
     def load_search_state(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027
         """Take the results of a search; without an entry for a tap, search anew at the next evaluation."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
-from src.ops.gram import squared_distance, widened
+from src.ops.gram import at_least_float32, squared_distance
 from src.ops.losses import LossForm
 from src.transfer.terms.base import Inputs, Measured, Term, TermValue
 
@@ -31,8 +31,8 @@ class ContentTerm(Term):
     def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
         """Keep the content image's features P, (1, C, H, W), and the loss form's scale for them."""
         (tap,) = self.taps
-        features = widened(feature_maps(encoder, inputs.content, self.taps, checkpointing)[tap])
-        self.target = features, self.form.content(features)
+        features = at_least_float32(feature_maps(encoder, inputs.content, self.taps, checkpointing)[tap])
+        self.target = features, self.form.content_factor(features)
 
     def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
         """Return the squared distance, (B,)."""
@@ -48,5 +48,5 @@ class ContentTerm(Term):
         """Return the term of a batch."""
         joined = cls(terms[0].taps[0], terms[0].form)
         features = torch.cat([term.target[0] for term in terms])
-        joined.target = features, joined.form.content(features)
+        joined.target = features, joined.form.content_factor(features)
         return joined

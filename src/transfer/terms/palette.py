@@ -29,7 +29,7 @@ class PaletteTerm(Term):
 
     def __call__(self, measured: Measured) -> TermValue:
         """Return the palette loss."""
-        return TermValue(self.target.loss(self.encoder.normalize(measured.image), sparing=measured.sparing))
+        return TermValue(self.target.loss(self.encoder.normalize(measured.image), recompute=measured.sparing))
 
     @classmethod
     def join(cls, terms: Sequence["PaletteTerm"]) -> "PaletteTerm":

@@ -1,5 +1,6 @@
 """The patch term: every 3 x 3 patch of features against the most similar patch of the style (Li and Wand 2016)."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -7,8 +8,8 @@ from torch import Tensor
 
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
-from src.ops.gram import squared_distance, widened
-from src.ops.patches import JoinedPatches, StylePatches
+from src.ops.gram import at_least_float32, squared_distance
+from src.ops.patches import JoinedPatches, StylePatches, grid_shape
 from src.transfer.terms.base import Inputs, Measured, Term, TermValue
 
 
@@ -35,24 +36,36 @@ class PatchTerm(Term):
         """Keep the style's patches at every tap."""
         maps = feature_maps(encoder, inputs.style, self.taps, checkpointing)
         dtype = encoder.compute_dtype or inputs.style.dtype
-        self.target = {tap: StylePatches(widened(maps.pop(tap)), dtype) for tap in self.taps}
+        self.target = {tap: StylePatches(at_least_float32(maps.pop(tap)), dtype) for tap in self.taps}
 
     @property
     def pending_taps(self) -> tuple[str, ...]:
         """Return the taps whose patches are to be searched or assembled."""
         return tuple(tap for tap in self.taps if tap not in self.assembled)
 
+    @torch.no_grad()
     def search(self, maps: Mapping[str, Tensor]) -> None:
         """Find the nearest style patches where they are unknown, and assemble them to feature maps."""
-        for tap in self.pending_taps:
-            features, patches = maps[tap], self.target[tap]
+        for tap, features in maps.items():
+            patches = self.target[tap]
             if tap not in self.nearest:
-                self.nearest[tap] = patches.nearest(widened(features))
-            self.assembled[tap] = patches.assembled(self.nearest[tap], features)
+                self.nearest[tap] = patches.nearest(at_least_float32(features))
+            self.assembled[tap] = patches.assemble(self.nearest[tap], features)
 
     def search_state(self) -> dict[str, Tensor]:
         """Return the numbers of the nearest patches by tap, (B, L)."""
         return dict(self.nearest)
+
+    def search_fits(self, state: Mapping[str, Tensor], sizes: Mapping[str, tuple[int, int]]) -> bool:
+        """Return whether the numbers belong to patches of the style, one for each place of the feature maps."""
+        return all(
+            tap in self.taps
+            and numbers.dtype == torch.int64
+            and numbers.shape == (1, math.prod(grid_shape(torch.empty(sizes[tap], device="meta"))))
+            and int(numbers.min()) >= 0
+            and int(numbers.max()) < len(self.target[tap].patches)
+            for tap, numbers in state.items()
+        )
 
     def load_search_state(self, state: Mapping[str, Tensor]) -> None:
         """Take the numbers of the nearest patches; search anew where there are none."""

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, accumulate
-from src.ops.gram import moment_sums
-from src.ops.losses import LossForm, Statistics
+from src.ops.gram import FeatureStatistics, moment_sums
+from src.ops.losses import LossForm
 from src.transfer.terms.base import Inputs, Measured, Term, TermValue
 
 
@@ -23,7 +23,7 @@ class StyleTerm(Term):
 
     name = "style"
     target_of = ("style",)
-    target: dict[str, Statistics]
+    target: dict[str, FeatureStatistics]
 
     def __init__(self, weights: Mapping[str, float | Tensor], form: LossForm) -> None:
         self.weights = weights
@@ -45,7 +45,7 @@ class StyleTerm(Term):
         parts = {}
         for tap in self.taps:
             sums = measured.sums[tap]
-            mine = Statistics.of_sums(sums["gram"], sums["total"], measured.positions[tap])
+            mine = FeatureStatistics.from_sums(sums["gram"], sums["total"], measured.positions[tap])
             parts[tap] = self.form.style(mine, self.target[tap])
         return TermValue(torch.stack([weight * parts[tap] for tap, weight in self.weights.items()]).sum(0), parts)
 
@@ -53,13 +53,13 @@ class StyleTerm(Term):
     def join(cls, terms: Sequence["StyleTerm"]) -> "StyleTerm":
         """Return the term of a batch."""
         joined = cls(join_weights([term.weights for term in terms], terms[0].target), terms[0].form)
-        joined.target = {tap: Statistics.joined([term.target[tap] for term in terms]) for tap in joined.taps}
+        joined.target = {tap: FeatureStatistics.joined([term.target[tap] for term in terms]) for tap in joined.taps}
         return joined
 
 
 def statistics(
     encoder: Encoder, image: Tensor, taps: Sequence[str], checkpointing: Checkpointing
-) -> dict[str, Statistics]:
+) -> dict[str, FeatureStatistics]:
     """Return the statistics of images (B, 3, H, W) in [0, 1] at taps."""
 
     def read(tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
@@ -67,10 +67,12 @@ def statistics(
 
     sums = accumulate(encoder, image, taps, read, checkpointing)
     positions = {tap: math.prod(encoder.feature_size(image.shape[2:], tap)) for tap in taps}
-    return {tap: Statistics.of_sums(**sums[tap], positions=positions[tap]) for tap in taps}
+    return {tap: FeatureStatistics.from_sums(**sums[tap], positions=positions[tap]) for tap in taps}
 
 
-def join_weights(weights: Sequence[Mapping[str, float | Tensor]], like: Mapping[str, Statistics]) -> dict[str, Tensor]:
+def join_weights(
+    weights: Sequence[Mapping[str, float | Tensor]], like: Mapping[str, FeatureStatistics]
+) -> dict[str, Tensor]:
     """Return the layer weights of a batch, (B,) by tap."""
     device = next(iter(like.values())).gram
     return {tap: device.new_tensor([each[tap] for each in weights]) for tap in weights[0]}

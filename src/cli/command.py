@@ -1,0 +1,70 @@
+"""Run a command that Hydra configures: help, arguments, schema, launcher, errors."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.cli.help import show
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def run_command(
+    name: str,
+    schema: type,
+    job: Callable[["DictConfig", Path], Any],
+    help_text: Callable[[], str],
+    folder: Callable[[Any], str] | None = None,
+) -> None:
+    """Show the help, resume a run, or let Hydra run the job, alone or in a sweep.
+
+    Args:
+        name: conf/NAME.yaml is the configuration to start from.
+        schema: its options.
+        job: called with the options and the folder of a job; what it returns is the job's status.
+        help_text: returns what `--help` shows.
+        folder: checks typed options and returns the name of their folder; what `${job_folder:}` in conf/ stands for.
+    """
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        show(help_text())
+        return
+
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf
+
+    from src.cli import launcher
+    from src.cli.arguments import prepared
+    from src.cli.errors import plain_errors
+    from src.cli.resume import resume_in_place, resume_request
+    from src.config import composition
+    from src.config.schema import CONF, RunConfig
+
+    tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
+
+    def run_job(options: "DictConfig") -> Any:
+        # the launcher reports the errors of a sweep's jobs; of a single job Hydra would print its own report
+        sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        with nullcontext() if sweep else plain_errors(schema, tracebacks):
+            return job(options, Path(HydraConfig.get().runtime.output_dir))
+
+    def folder_name(*, _root_: "DictConfig") -> str:
+        assert folder is not None
+        return folder(composition.run_options(_root_, schema))
+
+    with plain_errors(schema, tracebacks):
+        if schema is RunConfig and (request := resume_request(arguments)):
+            resume_in_place(*request)
+            return
+        sys.argv[1:] = prepared(arguments, schema)
+        composition.register(name, schema)
+        OmegaConf.register_new_resolver("job_folder", folder_name, replace=True)
+        launcher.register()
+        hydra.main(config_path=str(CONF), config_name=name, version_base="1.3")(run_job)()

@@ -1,0 +1,108 @@
+"""Writing a report: figures, tables, `report.md`, and the page."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from src.common.files import write_atomically
+from src.common.tables import exact_markdown, plain_text, to_csv
+from src.report import charts, comparison, curves, figures, summary
+from src.report.gallery import run_data
+from src.report.gallery.page import Figure, Published, page
+from src.report.runs import Run, values_of, varying, warn
+from src.report.thumbnails import Thumbnails
+
+PAGE, TEXT = "index.html", "report.md"
+SHEETS = 4  # of Figure 2 at most
+POINTS = 80  # of a curve at most: more are not seen
+LOSSES = (
+    "The total loss by run, and every term of the objective, against steps and seconds on logarithmic axes. Losses "
+    "compare only where images, size and objective are the same."
+)
+SSIM = "Contents down, styles across, with the means of rows and columns. A lower SSIM may mean more style."
+TRADE_OFF = "Distance to the style against SSIM to the content, a dot a run: neither says anything without the other."
+SPEED = "Speed against size, by network, device, precision and number of pairs in the batch, a dot a run."
+FIGURE_2 = "Content, style, and the captures of each run; below them the total loss, and at the end SSIM and it/s."
+
+
+def report_folder(folders: Sequence[Path]) -> Path:
+    """Return FOLDER/report, or for several folders report-DIGEST in their common parent, named after all of them."""
+    if len(folders) == 1:
+        return folders[0] / "report"
+    paths = sorted(str(folder.resolve()) for folder in folders)
+    digest = hashlib.sha256(os.fsencode("\n".join(paths))).hexdigest()[:8]
+    return Path(os.path.commonpath([Path(path).parent for path in paths])) / f"report-{digest}"
+
+
+def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]:
+    """Write the report of runs into a folder; return the files written, the page first.
+
+    Args:
+        runs: as `gather` returns them.
+        out: the folder to write to.
+        folders: where the runs come from, for the page to say.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    warn_once = cache(warn)
+    lines = {run.folder: curve for run in runs if (curve := curves.read(run, POINTS, warn_once))}
+    images = Thumbnails(out, runs, warn_once)
+    drawn = _draw(runs, lines, images)
+    for figure in drawn:
+        write_atomically(out / figure.file, figure.data)
+    rows = summary.exact_rows(runs)
+    files = {"runs.csv": to_csv(rows), "runs.md": exact_markdown(rows)}
+    results = [*summary.means(runs), *summary.trials(runs)]
+    tables = [*summary.last_losses(runs), *summary.speeds(runs)]
+    published, rest = None, ""
+    if compared := comparison.compare(runs):
+        every = comparison.with_unmatched(compared)
+        files |= {"published.csv": to_csv(every), "published.md": exact_markdown(every)}
+        published = Published(comparison.warning(compared), comparison.tables(compared), comparison.corrections())
+        rest = comparison.markdown(compared)
+    head = summary.headline(runs)
+    parts = [(figure.file, figure.head, figure.caption) for figure in drawn]
+    in_text = [*results, *tables, *(published.tables if published else ())]
+    files[TEXT] = summary.markdown(head, runs, out, parts, in_text, rest)
+    data = run_data.page_data(runs, lines, out, images)
+    said = f"{_named(folders)}. {summary.count(runs)}"
+    files[PAGE] = page(head, said, data, drawn, results, tables, list(files), published)
+    for name, text in files.items():  # after the figures and images that they link to
+        write_atomically(out / name, text.encode(errors="backslashreplace"))
+    return [out / name for name in (PAGE, *(name for name in files if name != PAGE), *(each.file for each in drawn))]
+
+
+def _draw(runs: Sequence[Run], lines: Mapping[Path, curves.Curve], images: Thumbnails) -> list[Figure]:
+    """Return the figures that the runs have something to draw for."""
+    pictured = [run for run in runs if run.record.captures]
+    names = varying(runs)
+    judge = charts.usual_judge(runs)
+    styles = f" {summary.STYLES_NOTE}" if len(values_of("style", runs)) > 1 else ""
+    judged = f" Gram distance only of runs judged by {judge}." if judge else ""
+    made = [
+        ("grid.jpg", "Contents and styles", *(figures.grid(pictured, images) or (None, ""))),
+        ("sweep.jpg", "Swept options", *(figures.sweep(pictured, images) or (None, ""))),
+        ("loss.png", "Losses", charts.losses(runs, lines), LOSSES),
+        ("ssim.png", "SSIM", charts.heat_map(runs), SSIM),
+        ("trade_off.png", "Trade-off", charts.trade_off(runs), TRADE_OFF + styles + judged),
+        ("throughput.png", "Throughput", charts.throughput(runs), SPEED),
+    ]
+    for at, start in enumerate(range(0, len(pictured), figures.ROWS)[:SHEETS], start=1):
+        some = pictured[start : start + figures.ROWS]
+        part = f" Runs {start + 1} to {start + len(some)} of {len(pictured)}." if len(pictured) > len(some) else ""
+        name, head = (f"figure2-{at}.jpg", f"Figure 2, sheet {at}") if start else ("figure2.jpg", "Figure 2")
+        made.append((name, head, figures.figure_2(some, names, images), FIGURE_2 + part))
+    return [Figure(name, head, plain_text(caption), data) for name, head, data, caption in made if data]
+
+
+def _named(folders: Sequence[Path]) -> str:
+    """Return the names of folders, those of sweeps as DAY/TIME."""
+    names = []
+    for folder in folders:
+        parts = folder.resolve().parts
+        dated = len(parts) > 2 and parts[-1][:1].isdigit() and parts[-2][:1].isdigit()
+        names.append("/".join(parts[-2:] if dated else parts[-1:]))
+    return plain_text(", ".join(names))

@@ -1,0 +1,175 @@
+"""Bad command lines end in one clear line and exit status 2, at once, and leave no folder behind."""
+
+import errno
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.cli.errors import explain, plain_errors
+from src.common.errors import InputError, Interrupted, NonFiniteLoss, SweepFailed
+from src.config.schema import CONF
+from src.train import main
+
+LONG = "x" * 100_000
+
+
+def _fails(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> str:
+    """Run the command in this process, expect status 2 and return what it printed on stderr."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    printed = capsys.readouterr()
+    assert stop.value.code == 2, printed
+    assert "Traceback" not in printed.err + printed.out
+    return printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["style=udni"], "style=udni is unknown; one of: brushwork, candy"),
+        (["edgee=3"], "there is no option edgee; did you mean edge?"),
+        (["loss.bta=3"], "there is no option loss.bta; did you mean loss.beta"),
+        (["+trainer.max_steps=5"], "there is no option trainer.max_steps; the options: trainer.accelerator"),
+        (["++stepps=5"], "there is no option stepps; did you mean steps?"),
+        (["~style"], "an option cannot be removed"),
+        (["steps=abc"], "steps=abc: a whole number is needed"),
+        (["steps"], "steps: write OPTION=VALUE"),
+        (["=5"], "=5: write OPTION=VALUE"),
+        (["content=null"], "null is not the name of a file"),
+        (["layers=null"], "null is not the name of a file"),
+        (["loss=null"], "null is not the name of a file"),
+        (["content=file", "content.path=a b=[c.jpg"], "quoted twice"),
+        (["content=file", "content.path=/no/such.jpg"], "content.path: no such file"),
+        (["content=file", "content.path=/dev/zero"], "content.path: not a regular file"),
+        (["content=file", "content.path=~nouser/x"], "~nouser/x: there is no such user"),
+        (["content=file", f"content.path={LONG}"], "content.path: cannot read"),
+        (["content=file", "content.url=nonsense"], "content.url=nonsense is no address"),
+        (["content=file", "content.url=file:///etc/passwd"], "content.url=file:///etc/passwd is no address"),
+        (["content=file", 'content.url="http://[x"'], "content.url=http://[x is no address"),
+        (["content=nophoto.jpg"], "content=nophoto.jpg: no such file; content=NAME takes one of: anna_hathaway"),
+        (["content=caf\udce9.jpg"], "is not UTF-8"),
+        (["mirror=~nouser"], "~nouser: there is no such user"),
+        (["layers.content=relu7_1"], "embedded has no layer 'relu7_1'"),
+        (["steps=99999999999999999999"], "steps must be in 0..10000000"),
+        (["loss.alpha=0", "loss.beta=0"], "there is nothing to optimise"),
+        (["style=dots,swell"], "style has several values (dots,swell): write -m to sweep them"),
+        (["-m", "seed=range(5,5)"], "seed=range(5,5) sweeps nothing"),
+        (["-m", "style=glob(x*)"], "style=glob(x*) matches no name; the names: brushwork, candy"),
+        (["-m", "hydra/launcher=batch", "hydra.launcher.size=1.5"], "hydra.launcher.size is a number of jobs"),
+        (["-m", "hydra/launcher=batch", "hydra.launcher.at_once=0"], "hydra.launcher.at_once is a number of jobs"),
+        (["-m", "hydra/launcher=nope"], "hydra/launcher=nope is unknown; one of: batch, sequential"),
+        (["-m", "style=dots,swell", "--cfg", "job"], "-m and --cfg do not go together"),
+        (["--resume"], "write resume=DIR or resume=last"),
+        (["--resume=last"], "write resume=DIR or resume=last"),
+        (["--nope"], "there is no flag --nope; options are written OPTION=VALUE"),
+        (["--cfg", "nope"], "invalid choice: 'nope'"),
+        (["--config-name=nope"], "Cannot find primary config 'nope'"),
+        (["experiment=[paper,nope]"], "experiment=nope is unknown; one of: alpha_beta"),
+        (["resume=/no/such/folder"], "resume=/no/such/folder: no such folder"),
+        (["resume=~nouser/x"], "there is no such user"),
+        (["resume={tmp}"], "there is no run in that folder"),
+        (["resume={tmp}", "steps=9"], "steps cannot be changed"),
+        (["resume={tmp}", "logger=nope"], "logger=nope is unknown; one of: csv"),
+        (["resume={tmp}", "trainer=nope"], "trainer=nope is unknown; one of: auto"),
+        (["resume={tmp}", "-m"], "it takes no flags and no sweep"),
+        ([LONG], "write OPTION=VALUE"),
+        ([f"{LONG}=3"], "there is no option xxx"),
+        ([f"steps={LONG}"], "a whole number is needed"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_bad_arguments_end_in_one_line(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    shown = _fails([each.format(tmp=tmp_path / "run") for each in arguments], monkeypatch, capsys)
+    [line] = shown.splitlines()
+    assert line.startswith("error: ") and message in line and len(line) <= 1010
+    left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert left in ([], ["train.log"]), "nothing half-written"
+
+
+@pytest.mark.parametrize("folder", ["/proc/x", "/dev/null/x", "{tmp}/file", "{tmp}/" + "x" * 300])
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+def test_a_run_folder_that_cannot_be_made(
+    folder: str, sweep: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    option = "hydra.sweep.dir" if sweep else "hydra.run.dir"
+    [line] = _fails([*sweep, f"{option}={folder.format(tmp=tmp_path)}"], monkeypatch, capsys).splitlines()
+    assert line.startswith("error: cannot write ") and len(line) < 1010
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["hydra.run.dir=/proc/x"], "error: cannot write /proc/x"),
+        (["style=dots,swell"], "write -m to sweep them"),
+        (["--resume"], "error: write resume=DIR or resume=last"),
+    ],
+)
+def test_real_processes_exit_with_status_2(arguments: list[str], message: str, command: Callable) -> None:
+    done = command("src.train", *arguments, status=2)
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1 and not done.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "shown"),
+    [
+        (InputError("wrong"), 2, "error: wrong\n"),
+        (NonFiniteLoss("NaN"), 1, "error: NaN\n"),
+        (SweepFailed("1 of 2"), 1, "error: 1 of 2\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: cannot write the run folder: No space left"),
+        (Interrupted(2, "python -m src.train resume=x"), 130, "interrupted; to resume: python -m src.train resume=x\n"),
+        (Interrupted(15, "x"), 143, "interrupted"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (ZeroDivisionError("a bug"), 1, "Traceback"),
+    ],
+)
+def test_exit_statuses(error: BaseException, status: int, shown: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stop, plain_errors():
+        raise error
+    assert stop.value.code == status
+    assert capsys.readouterr().err.startswith(shown)
+
+
+def test_tracebacks_on_request() -> None:
+    with pytest.raises(InputError), plain_errors(tracebacks=True):
+        raise InputError("wrong")
+
+
+def test_a_log_file_that_cannot_be_opened_is_no_bug() -> None:
+    try:
+        try:
+            open("/proc/none/train.log")  # noqa: PTH123, SIM115
+        except OSError as error:
+            raise ValueError("Unable to configure handler 'file'") from error
+    except ValueError as error:
+        assert explain(error) == "cannot write /proc/none/train.log: No such file or directory"
+    assert explain(ValueError("a bug")) is None
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_output_that_cannot_be_written_is_no_success(command: Callable) -> None:
+    import subprocess
+
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "src.train", "--help"], cwd=CONF.parent, stdout=full, env=environment, timeout=60
+        )
+    assert done.returncode == 120
+
+
+def test_help_marks_what_has_to_be_downloaded(command: Callable) -> None:
+    shown = command("src.train", "--help").stdout
+    [content] = re.findall(r"^  content: (.*)\n    downloaded when used: (.*)", shown, re.MULTILINE)
+    assert content[0] == "astronaut, cat, coffee, file, rocket" and content[1].startswith("anna_hathaway, beach")

@@ -1,0 +1,45 @@
+"""What a sweep logs: ranges, times, each message once."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from src.cli.launcher import Repeated, SweepLauncher, duration, ranges, time_left
+from src.common.errors import InputError
+from src.training.logs import CURRENT_RUN
+
+
+def test_indices_as_ranges() -> None:
+    assert ranges([0]) == "1"
+    assert ranges([0, 1, 2, 3, 5]) == "1-4,6"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (45, "45 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_time_left() -> None:
+    assert time_left([], 5) == ""
+    assert time_left([10, 14], 5) == " (about 1 min 0 s left)"
+
+
+def test_messages_of_other_jobs_are_dropped(tmp_path: Path) -> None:
+    shown = Repeated()
+
+    def passes(text: str) -> bool:
+        return shown.filter(logging.LogRecord("x", logging.INFO, "", 0, "W&B is %s", (text,), None))
+
+    assert passes("offline") and passes("offline"), "a job may repeat itself"
+    shown.job += 1
+    assert not passes("offline") and passes("online")
+    token = CURRENT_RUN.set(tmp_path)  # in a batch
+    assert not passes("online") and passes("new")
+    CURRENT_RUN.reset(token)
+
+
+@pytest.mark.parametrize("size", [0, 1.5, "x"])
+def test_batches_have_a_size(size: int) -> None:
+    with pytest.raises(InputError, match=r"hydra\.launcher\.size is a number of jobs"):
+        SweepLauncher(size=size)

@@ -1,0 +1,32 @@
+"""Runs in this process: stopping one midway, and reading what it logged."""
+
+import csv
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from src.common.errors import Interrupted
+from src.config.schema import RunConfig
+from src.run import run
+from src.training.pair import Pair
+
+
+def run_until(step: int, config: RunConfig, folder: Path) -> None:
+    """Run with a SIGTERM that arrives while the step before `step` is taken."""
+    observe = Pair.observe
+
+    def observe_and_signal(self: Pair, values: Mapping[str, float], now: int, last_stage: bool) -> bool:
+        if now == step - 1:
+            signal.raise_signal(signal.SIGTERM)
+        return observe(self, values, now, last_stage)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(Pair, "observe", observe_and_signal)
+        run(config, folder)
+
+
+def metric_rows(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of a run's metrics.csv."""
+    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))

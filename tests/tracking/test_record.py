@@ -1,0 +1,126 @@
+"""Records: what is written is read back, and what is damaged is refused in one line."""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.common.errors import InputError
+from src.config.schema import RunConfig, plain
+from src.tracking import record as records
+from src.tracking.record import Capture, RunRecord
+
+
+def example(**fields: Any) -> RunRecord:
+    """Return the record of a run of the default configuration."""
+    losses = {"total": 3.5, "content": 1.0, "style/relu1_1": 0.25}
+    captures = [Capture(20, losses, "captures/step_000020.png", ssim=0.5, seconds=1.5)]
+    return RunRecord(**{"status": "finished", "config": plain(RunConfig()), "captures": captures, **fields})
+
+
+def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Edit the record file of a folder as JSON."""
+    data = json.loads((folder / records.FILE).read_text())
+    edit(data)
+    (folder / records.FILE).write_text(json.dumps(data))
+
+
+def test_a_record_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    written = example(ssim=0.1 + 0.2, memory={"356": {"strategy": "whole"}}, judge="vgg16 random")
+    written.write(tmp_path)
+    found = records.read(tmp_path)
+    assert found == written and found is not None and found.options == RunConfig()
+    assert records.read(tmp_path / "elsewhere") is None
+
+
+def test_losses_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
+    record = example(initial_loss=math.inf)
+    record.captures[0].losses["total"] = math.nan
+    record.write(tmp_path)
+    found = records.read(tmp_path)
+    assert found and found.initial_loss is None
+    assert found.captures[0].losses == {"content": 1.0, "style/relu1_1": 0.25}
+
+
+def test_options_of_an_older_version_have_their_defaults(tmp_path: Path) -> None:
+    record = example()
+    del record.config["schedule"]["carry"], record.config["trial"]
+    record.config["loss"]["unheard"] = 1
+    record.write(tmp_path)
+    found = records.read(tmp_path)
+    assert found and found.options == RunConfig() and found.config["loss"]["unheard"] == 1
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (lambda data: data.update(step="x"), "step is 'x', not int"),
+        (lambda data: data.update(step=True), "step is True, not int"),
+        (lambda data: data.update(step=10**400), "step is 1000"),
+        (lambda data: data.update(ssim=[1]), r"ssim is \[1\], not float"),
+        (lambda data: data.update(ssim=10**400), "ssim is 1000"),
+        (lambda data: data.update(ssim=math.nan), "ssim is nan"),
+        (lambda data: data.update(status=None), "status is None, not str"),
+        (lambda data: data.pop("status"), "status"),
+        (lambda data: data.pop("schema"), "it has no 'schema'"),
+        (lambda data: data.update(captures={}), "captures is {}"),
+        (lambda data: data.update(captures=[7]), "not subscriptable"),
+        (lambda data: data["captures"][0].update(losses=[1]), "no attribute"),
+        (lambda data: data["captures"][0]["losses"].update(total="low"), r"captures\[0\].losses.total is 'low'"),
+        (lambda data: data["captures"][0].pop("file"), "file"),
+        (lambda data: data["captures"][0].update(file="a\0b"), "file is "),
+        (lambda data: data["captures"][0].update(file="\ud800"), "file is "),
+        (lambda data: data.update(config=None), "config is None"),
+        (lambda data: data["config"].update(loss="patches"), "config.loss is 'patches', not Loss"),
+        (lambda data: data["config"]["optimizer"].update(lr="fast"), "config.optimizer.lr is 'fast', not float"),
+        (lambda data: data["config"]["layers"].update(style=[1]), r"config.layers.style\[0\] is 1, not str"),
+        (lambda data: data["config"].update(captures=[[[[[[[[[[[[[1]]]]]]]]]]]]]), "nested too deep"),
+        (lambda data: data.update(schema=1), "schema 1; this version reads 2"),
+    ],
+)
+def test_a_damaged_record_is_refused_with_its_field(
+    edit: Callable[[dict[str, Any]], object], reason: str, tmp_path: Path
+) -> None:
+    example().write(tmp_path)
+    change(tmp_path, edit)
+    with pytest.raises(InputError, match=reason) as error:
+        records.read(tmp_path)
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", [b"[1]", b"7", b'"a"', b"{", b"", b"\xff\xfe", b"[" * 100_000, b'{"schema": 2}'])
+def test_a_file_that_is_no_record_is_refused(text: bytes, tmp_path: Path) -> None:
+    (tmp_path / records.FILE).write_bytes(text)
+    with pytest.raises(InputError, match=r"record\.json is not a run record"):
+        records.read(tmp_path)
+
+
+def test_a_scan_leaves_out_damaged_records_fifos_and_folders(tmp_path: Path) -> None:
+    example().write(tmp_path / "good")
+    for name in ("damaged", "pipe", "folder"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "damaged" / records.FILE).write_text("{}")
+    os.mkfifo(tmp_path / "pipe" / records.FILE)
+    (tmp_path / "folder" / records.FILE).mkdir()
+    (tmp_path / "dangling").mkdir()
+    (tmp_path / "dangling" / records.FILE).symlink_to(tmp_path / "nowhere")
+    said: list[str] = []
+    assert [folder.name for folder, _ in records.scan(tmp_path, said.append)] == ["good"]
+    assert [line.split("/")[-2] for line in said] == ["damaged", "folder", "pipe"]
+
+
+def test_the_newest_unfinished_run_is_one_that_can_be_resumed(tmp_path: Path) -> None:
+    for age, (name, status) in enumerate(
+        [("done", "finished"), ("broken", "failed"), ("stopped", "interrupted"), ("older", "running")]
+    ):
+        example(status=status).write(tmp_path / name)
+        os.utime(tmp_path / name / records.FILE, (1e9 - age, 1e9 - age))
+    assert records.newest_unfinished(tmp_path).name == "stopped"
+    (tmp_path / "broken" / "last.ckpt").touch()
+    assert records.newest_unfinished(tmp_path).name == "broken"
+    with pytest.raises(InputError, match="no unfinished run"):
+        records.newest_unfinished(tmp_path / "done")

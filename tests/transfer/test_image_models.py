@@ -1,0 +1,135 @@
+"""Image models: what their parameters render, and how images are clamped and averaged."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from src.config.schedule import Stage, Timetable
+from src.config.schema import Backbone, Canvas
+from src.encoders.base import Encoder
+from src.encoders.registry import encoder_spec
+from src.ops.ema import Average
+from src.training.module import StyleTransferModule
+from src.transfer.image_models.base import ImageModel
+from src.transfer.image_models.registry import IMAGE_MODELS
+from src.transfer.image_models.split import SplitImage
+from tests.support.pictures import smooth_image
+from tests.support.prepare import prepare
+
+SPACES = ("split", "pixel", "normalized")
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    """Return an encoder, whose statistics the normalised space uses."""
+    return encoder_spec("vgg19").build(Backbone(name="vgg19", weights="random"), ["relu1_1"], None)[0]
+
+
+def _model(space: str, start: torch.Tensor, encoder: Encoder, clamp: bool = True) -> ImageModel:
+    return IMAGE_MODELS[space].build(start, encoder, Canvas(space=space), clamp, 0.0)
+
+
+def _split(start: torch.Tensor) -> SplitImage:
+    return SplitImage(start, clamp=True, decay=0.0)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_only_the_image_is_learned(space: str, small: Callable) -> None:
+    config = small(f"canvas.space={space}")
+    prepared = prepare(config)
+    table, stage = Timetable(1, (1,), 1, 1), Stage(48, 0, 1)
+    module = StyleTransferModule(prepared.image, [prepared.run.pair], config.optimizer, table, stage)
+    learnable = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+    expected = ["image.brightness", "image.colors"] if space == "split" else ["image.values"]
+    assert learnable == expected == [name for name, _ in module.named_parameters()]
+    assert set(module.state_dict()) == {*expected, *(["image.start"] if space == "split" else [])}
+    assert not any(parameter.requires_grad for parameter in prepared.objective.parameters())
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_model_renders_its_start(space: str, encoder: Encoder) -> None:
+    start = smooth_image(0, 33, 46)
+    torch.testing.assert_close(_model(space, start, encoder).image(), start, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_images_are_clamped_in_every_space(space: str, encoder: Encoder) -> None:
+    start = smooth_image(0, 32, 48) * 3 - 1
+    image = _model(space, start, encoder)
+    assert image.image().min() < -0.1 and image.image().max() > 1.1
+    image.after_update()
+    assert image.image().min() >= -1e-6 and image.image().max() <= 1 + 1e-6
+    torch.testing.assert_close(image.image(), start.clamp(0, 1), rtol=0, atol=1e-6)
+    free = _model(space, start, encoder, clamp=False)
+    free.after_update()
+    assert free.image().max() > 1.1
+
+
+def test_lbfgs_never_clamps(small: Callable) -> None:
+    assert not prepare(small("optimizer=lbfgs")).image.clamp
+    assert prepare(small()).image.clamp
+
+
+def test_a_split_image_is_its_start_plus_brightness_plus_coarse_colours() -> None:
+    start = smooth_image(0, 33, 46) * 0.5 + 0.2
+    image = _split(start)
+    height, width = start.shape[2:]
+    assert image.brightness.shape == (1, 1, height + 2, width + 2)
+    assert image.colors.shape == (1, 3, -(-height // 4), -(-width // 4))
+    torch.testing.assert_close(image.image(), start, rtol=0, atol=0)
+    with torch.no_grad():
+        image.brightness.fill_(0.1)
+        image.colors.fill_(0.02)
+        image.colors[:, 0] = -0.05
+    torch.testing.assert_close(image.image()[:, 1:], start[:, 1:] + 0.12)
+    torch.testing.assert_close(image.image()[:, :1], start[:, :1] + 0.05)
+    before = image.image()[0, 0, 4:9, 5:10].clone()
+    with torch.no_grad():
+        image.brightness[0, 0, 7, 8] += 0.16  # spread over nine pixels by the binomial filter
+    spread = torch.tensor([[0, 0, 0, 0, 0], [0, 1, 2, 1, 0], [0, 2, 4, 2, 0], [0, 1, 2, 1, 0], [0, 0, 0, 0, 0]]) / 100
+    torch.testing.assert_close(image.image()[0, 0, 4:9, 5:10] - before, spread, atol=1e-6, rtol=0)
+
+
+def test_clamping_a_split_image_keeps_its_parameters() -> None:
+    """Adam's moments belong to the parameters, so clamping moves the start instead."""
+    image = _split(smooth_image(0, 33, 46))
+    with torch.no_grad():
+        for parameter in image.parameters():
+            parameter.normal_(0, 0.5, generator=torch.Generator().manual_seed(0))
+    rendered, before = image.image(), [parameter.clone() for parameter in image.parameters()]
+    assert rendered.min() < -0.1 and rendered.max() > 1.1
+    image.project()
+    torch.testing.assert_close(image.image(), rendered.clamp(0, 1))
+    assert all(torch.equal(*pair) for pair in zip(image.parameters(), before, strict=True))
+
+
+def test_starts_with_foreign_colours_use_free_pixels(small: Callable) -> None:
+    counts = {init: len(list(prepare(small(f"init={init}")).image.parameters())) for init in ("noise", "style")}
+    assert counts == {"noise": 1, "style": 1}
+    assert len(list(prepare(small("init=patchwork")).image.parameters())) == 2
+
+
+def test_samples_are_saved_restored_and_removed() -> None:
+    starts = [smooth_image(seed, 20, 24) for seed in range(3)]
+    image = SplitImage(torch.cat(starts), clamp=True, decay=0.5)
+    state = image.sample_state(1)
+    with torch.no_grad():
+        for parameter in image.parameters():
+            parameter.fill_(0.1)
+    image.load_sample_state(1, state)
+    torch.testing.assert_close(image.image()[1:2], starts[1], rtol=0, atol=0)
+    assert not torch.allclose(image.image()[0:1], starts[0])
+    kept = image.image()[[0, 2]]
+    image.keep_samples([0, 2], {})
+    torch.testing.assert_close(image.image(), kept, rtol=0, atol=0)
+
+
+def test_a_running_average_is_unbiased_by_its_empty_start() -> None:
+    images = torch.arange(5.0).reshape(5, 1, 1, 1, 1).expand(5, 1, 3, 2, 2)
+    average = Average(0.6, images[0])
+    for image in images:
+        average.add(image)
+    weights = torch.tensor([0.6**age for age in (4, 3, 2, 1, 0)])
+    expected = float((weights * torch.arange(5.0)).sum() / weights.sum())
+    torch.testing.assert_close(average.image(), torch.full((1, 3, 2, 2), expected))
