@@ -73,7 +73,7 @@ TABLES: dict[str, tuple[str, dict[str, Figure]]] = {
         },
     ),
     "batch": (
-        "Many pairs at once",
+        "Several pairs in a batch",
         {
             "it/s of each": _value("it_per_s"),
             "it/s of all": _value("pairs_it_per_s"),

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from src.common.errors import InputError
 from src.config.options import option
 from src.config.schema import Logger, Trainer
-from src.config.validation import CHOICES, check_ranges
+from src.config.validation import CHOICES, check_ranges, check_trainer
 
 # Options that may change between a training and its continuation.
 NON_IDENTITY_FIELDS = ("logger", "trainer", "log_every", "checkpoint_every")
 POSITIVE = ("steps", "batch_size", "edge", "lr", "clip", "log_every", "checkpoint_every")
-NOT_NEGATIVE = ("rotation", "jitter", "noise", "adversary", "texture", "diversity", "scene", "layout", "weight_decay")
+NOT_NEGATIVE = ("rotation", "jitter", "noise", "adversary", "weight_decay", "seed")
+LOSS_WEIGHTS = ("texture", "diversity", "scene", "layout")
+LARGEST = {"steps": 10_000_000, "batch_size": 100_000, "size": 10_000, "lr": 1000, "seed": 2**32 - 1}
 FRACTIONS = ("grey", "adversary_from", "warmup", "label_smoothing")
 SMALLEST_CROP = 32
-MAX_SEED, MAX_THREADS, MAX_RATE = 2**32 - 1, 1024, 1e6
 
 
 @dataclass
@@ -57,7 +58,8 @@ def check(config: PretrainConfig) -> None:
     """
     if config.images is None:
         raise InputError("images=FOLDER is needed: the folder of pictures to train on")
-    check_ranges(config, POSITIVE, NOT_NEGATIVE)
+    check_ranges(config, POSITIVE, (*NOT_NEGATIVE, *LOSS_WEIGHTS), LARGEST)
+    check_trainer(config.trainer, config.precision)
     for name in FRACTIONS:
         if not 0 <= getattr(config, name) <= 1:
             raise InputError(f"{name} must be in [0, 1], not {getattr(config, name)}")
@@ -71,13 +73,6 @@ def check(config: PretrainConfig) -> None:
         raise InputError(f"zoom must be two positive numbers, the smaller first, not {config.zoom}")
     if config.precision not in ("bf16", "32"):
         raise InputError(f"precision={config.precision} is unknown; one of: bf16, 32")
-    if config.lr > MAX_RATE:
-        raise InputError(f"lr must be at most {MAX_RATE:g}, not {config.lr}")
-    if not 0 <= config.seed <= MAX_SEED:
-        raise InputError(f"seed must be in 0..{MAX_SEED}, not {config.seed}")
-    if config.trainer.threads is not None and not 1 <= config.trainer.threads <= MAX_THREADS:
-        raise InputError(f"trainer.threads must be in 1..{MAX_THREADS}, not {config.trainer.threads}")
-    for name, value in (("logger", config.logger.name), ("trainer.accelerator", config.trainer.accelerator)):
-        choices = CHOICES.get(name) or CHOICES[f"{name}.name"]
-        if value not in choices:
-            raise InputError(f"{name}={value} is unknown; one of: {', '.join(choices)}")
+    for name, value in (("logger.name", config.logger.name), ("trainer.accelerator", config.trainer.accelerator)):
+        if value not in CHOICES[name]:
+            raise InputError(f"{name.removesuffix('.name')}={value} is unknown; one of: {', '.join(CHOICES[name])}")

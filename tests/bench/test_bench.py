@@ -258,7 +258,6 @@ def test_the_results_of_the_docs_can_be_read() -> None:
     assert found.sources(found.rows) == list(found.sessions), "every row has its session, and every session rows"
 
 
-@pytest.mark.skipif(not sections.DOCS.exists(), reason="written by make bench")
 def test_the_docs_show_the_results() -> None:
     text = sections.DOCS.read_text()
     assert tables.insert(text, results.read(sections.DATA)) == text, "python -m src.bench --table --docs"
