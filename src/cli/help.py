@@ -56,9 +56,9 @@ Options (OPTION=VALUE)
 SEARCH_HELP = """\
 python -m src.search [GROUP=NAME ...] [OPTION=VALUE ...]
 
-Search content weight, style weight, layer weights and learning rate of a run for the best trade-offs between closeness
-to the style (patch distance) and to the content (SSIM). Each trial is a run with a record in a folder of its own below
-the study's; the first is the run as given.
+Search style weight, layer weights and learning rate of a run for the best trade-offs between closeness to the style
+(patch distance) and to the content (SSIM). Each trial is a run with a record in a folder of its own below the study's;
+the first is the run as given.
 
   python -m src.search content=coffee style=brushwork trials=20
   python -m src.search content=cat style=dots layers=c space.lr=null space.beta=[3,300]

@@ -1,11 +1,11 @@
-"""`python -m src.search`: search settings that keep most of the content for the style they take. See --help."""
+"""`python -m src.search`: search for the best trade-offs between style and content. See --help."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.cli.command import run_command
 from src.cli.help import search_help
-from src.search.config import SearchConfig, check, own_options, study_name
+from src.search.config import SEARCH_OPTIONS, SearchConfig, check, study_name
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -23,7 +23,7 @@ def study_folder(config: SearchConfig) -> str:
     """Check a study and return the name of its folder.
 
     Raises:
-        InputError: with the bad value and the right ones.
+        InputError: names the bad value and what would be right.
     """
     check(config)
     return study_name(config)
@@ -31,7 +31,7 @@ def study_folder(config: SearchConfig) -> str:
 
 def main() -> None:
     """Run the command."""
-    run_command("search", SearchConfig, search, lambda: search_help(SearchConfig, own_options()), study_folder)
+    run_command("search", SearchConfig, search, lambda: search_help(SearchConfig, SEARCH_OPTIONS), study_folder)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The options of `python -m src.search`: those of a run, and between which values to look."""
+"""Options of `python -m src.search`: those of a run, and the ranges to search."""
 
 import dataclasses
 import math
@@ -14,63 +14,57 @@ from src.config.validation import check_ranges, validate
 
 @dataclass
 class Space:
-    """Lowest and highest value of what is searched, on a logarithmic scale; null leaves an option as it is."""
+    """Lowest and highest value of each searched option, on a logarithmic scale; null keeps the option fixed."""
 
-    alpha: list[float] | None = option(
-        [0.3, 3.0], "loss.alpha, lowest and highest (while loss.tv=0 only its ratio to loss.beta matters); null: fixed"
-    )
-    beta: list[float] | None = option([1.0, 100.0], "loss.beta, likewise")
+    beta: list[float] | None = option([1.0, 100.0], "lowest and highest loss.beta; loss.alpha stays fixed")
     weights: list[float] | None = option(
-        [0.1, 10.0], "layers.weights, likewise: factors of each tap's weight; the sum of the weights stays"
+        [0.1, 10.0], "lowest and highest factor on the weight of each style layer; the sum of the weights stays fixed"
     )
-    lr: list[float] | None = option([0.003, 0.03], "optimizer.lr, likewise")
+    lr: list[float] | None = option([0.003, 0.03], "lowest and highest optimizer.lr")
 
 
 @dataclass
 class SearchConfig(RunConfig):
-    """A study: a run to start from, what of it is varied, and how often."""
+    """A study: the run it starts from, what it varies, and the number of trials."""
 
-    trials: int = option(20, "runs that the study shall hold, finished or failed; the same command with more adds some")
-    space: Space = option(Space, "what is searched")
+    trials: int = option(20, "trials in the study, finished or failed; repeat the command with more to add some")
+    space: Space = option(Space, "ranges to search")
     study: str | None = option(None, "name of the study and of its folder; default: CONTENT-STYLE-LAYERS-DIGEST")
 
 
-def own_options() -> list[str]:
-    """Return the names of the options that a run has not, or that mean something else in it."""
-    known = {field.name for field in dataclasses.fields(RunConfig)} - {"study"}
-    return [field.name for field in dataclasses.fields(SearchConfig) if field.name not in known]
+RUN_OPTIONS = tuple(field.name for field in dataclasses.fields(RunConfig))
+SEARCH_OPTIONS = ("trials", "space", "study")
 
 
 def base_run(config: SearchConfig) -> RunConfig:
     """Return the run that a study starts from."""
-    names = [field.name for field in dataclasses.fields(RunConfig)]
-    return RunConfig(**{name: getattr(config, name) for name in names})
+    return RunConfig(**{name: getattr(config, name) for name in RUN_OPTIONS})
 
 
 def specification(config: SearchConfig) -> dict[str, Any]:
-    """Return what makes two studies the same study: the run they start from and the space, not how many trials."""
+    """Return what identifies a study: its run and its ranges, but not the number of trials."""
     return {**identity(base_run(config)), "space": dataclasses.asdict(config.space)}
 
 
 def study_name(config: SearchConfig) -> str:
-    """Return the name of a study: the one given, or one that is the same for the same study."""
+    """Return the given name of a study, or one derived from its specification."""
     return named(config, specification(config)) if config.study is None else config.study
 
 
 def check(config: SearchConfig) -> None:
-    """Check a search, and the run it starts from.
+    """Check the options of a search and of the run it starts from.
 
     Raises:
-        InputError: with the bad value and the right ones.
+        InputError: names the bad value and what would be right.
     """
     if config.resume is not None or config.trial is not None:
-        raise InputError("a search goes on by itself when the same command is given again: no resume=, no trial=")
+        raise InputError("a search takes no resume= and no trial=; repeat the same command to continue it")
     if config.study is not None and (not config.study.strip(" .") or "/" in config.study):
-        raise InputError(f"study={config.study!r}: the name of a folder is needed, without /")
+        raise InputError(f"study={config.study!r}: give the name of a folder, without /")
     check_ranges(config, ("trials",), ())
     ranges = {name: bounds for name, bounds in vars(config.space).items() if bounds is not None}
     if not ranges:
-        raise InputError("space: every range is null, so there is nothing to search; space.beta=[1,100] has one")
+        raise InputError("space: every range is null, so there is nothing to search; set one, as in space.beta=[1,100]")
     for name, bounds in ranges.items():
         if len(bounds) != 2 or not 0 < bounds[0] < bounds[1] < math.inf:
             raise InputError(f"space.{name} takes a lowest and a highest value above 0, as in [0.1,10], not {bounds}")

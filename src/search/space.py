@@ -35,7 +35,9 @@ def options(config: SearchConfig, point: dict[str, float]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {name: value for name, value in point.items() if name in OPTIONS.values()}
     if len(found) < len(point):
-        given = _layer_weights(config)
+        from src.transfer.objective import style_weights
+
+        given = list(style_weights(config).values())
         scaled = [weight * point[_factor(tap)] for weight, tap in zip(given, config.layers.style, strict=True)]
         found[WEIGHTS] = [weight * sum(given) / sum(scaled) for weight in scaled]
     return found
@@ -48,15 +50,6 @@ def trial_run(config: SearchConfig, found: dict[str, Any], study: str, trial: in
         group, _, field = option.partition(".")
         groups[group] = dataclasses.replace(groups.get(group, getattr(config, group)), **{field: value})
     return dataclasses.replace(base_run(config), **groups, study=study, trial=trial)
-
-
-def _layer_weights(config: SearchConfig) -> list[float]:
-    if config.layers.weights:
-        return config.layers.weights
-    from src.ops.losses import LOSS_FORMS
-
-    taps = len(config.layers.style)
-    return [1 / taps if LOSS_FORMS[config.loss.name].average_layers else 1.0] * taps
 
 
 def _factor(tap: str) -> str:

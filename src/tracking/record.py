@@ -27,7 +27,8 @@ FOUND: tuple[str, ...] = ("device", "threads", "compiled", "batch", "width", "he
 FOUND += ("content_sha256", "style_sha256", "weights_sha256")
 SUMMARY = (
     *("status", "error", "stopped", "initial_loss", "loss_decay", "ssim", "ssim_published", "it_per_s", "mpx_it_per_s"),
-    *("gradient_ssim", "patch_distance", "gram_distance", "score", "peak_mib", "memory", "seconds", "evaluations"),
+    *("gradient_ssim", "patch_distance", "gram_distance", "judge", "score"),
+    *("peak_mib", "memory", "seconds", "evaluations"),
 )
 
 

@@ -107,7 +107,7 @@ def test_one_judge_measures_runs_of_every_network_but_itself(picture: Tensor) ->
         record = example_record()
         record.ssim = 0.5
         values = quality.judge(record, RunConfig(backbone=backbone), picture.flip(-1), picture, 0.5 * picture)
-        assert record.judge == "vgg16, random weights, seed 0"
+        assert record.judge == record.summary()["judge"] == "vgg16, random weights, seed 0"
         assert values == {key: getattr(record, key) for key in values}
         found.append(record.gram_distance)
     assert found[0] is not None and found == [found[0]] * 3

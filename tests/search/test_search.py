@@ -16,7 +16,7 @@ from src.config.composition import compose
 from src.config.identity import identity
 from src.config.schema import RunConfig, typed
 from src.search import space, study
-from src.search.config import SearchConfig, Space, base_run, check, register, study_name
+from src.search.config import SearchConfig, Space, base_run, check, study_name
 from src.search.front import FRONT, Point, front_csv, front_table
 from src.tracking import names as keys
 from src.tracking import record as records
@@ -37,11 +37,10 @@ def compose_search(*overrides: str) -> SearchConfig:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from src.config.composition import register as register_run
+    from src.config.composition import register
     from src.config.schema import CONF
 
-    register_run()
-    register()
+    register("search", SearchConfig)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return typed(hydra_compose("search", list(overrides)), SearchConfig)
