@@ -16,7 +16,7 @@ from pathlib import Path
 from torch import Tensor
 
 from src.common.errors import InputError
-from src.common.files import cache_folder, write_atomically
+from src.common.files import cache_folder, chosen_cache, write_atomically
 from src.common.platform import INSTRUCTIONS, cpu_entry
 
 log = logging.getLogger(__name__)
@@ -94,9 +94,11 @@ def _compiled(source: Path, compiler: str) -> ctypes.CDLL:
     headers = (header.read_text() for header in sorted(source.parent.glob("*.h")))
     made_of = (source.read_text(), *headers, version, *FLAGS, *LINK, platform.machine(), cpu_entry(INSTRUCTIONS))
     digest = hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:16]
-    cached = cache_folder() / "kernels" / f"{source.stem}-{digest}.so"
-    if cached.is_file():
-        return ctypes.CDLL(str(cached))
+    name = f"kernels/{source.stem}-{digest}.so"
+    present = chosen_cache() / name
+    if present.is_file():
+        return ctypes.CDLL(str(present))
+    cached = cache_folder() / name  # elsewhere if the chosen cache is read-only
     with tempfile.TemporaryDirectory() as folder:  # a loaded library stays in memory when its file is deleted
         compiled, linked = Path(folder) / "compiled.o", Path(folder) / "linked.so"
         _run(compiler, *FLAGS, "-c", str(source), "-o", str(compiled))

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.config.schema import Backbone
-from src.encoders.weights import build_extractor
+from src.encoders.registry import encoder_spec
+from src.encoders.vgg import VGG
 from src.ops.kernels import build, use, winograd
 from tests.support.threads import with_threads
 
@@ -80,13 +81,14 @@ def test_the_operator_passes_opcheck() -> None:
 def test_a_network_has_the_same_taps_and_gradient_with_the_kernel(name: str) -> None:
     taps = ["relu1_1", "conv2_1", "relu3_2", "conv5_1"]
     weights = "trained" if name == "embedded" else "random"
-    extractor, _ = build_extractor(Backbone(name, weights=weights, pool="blur"), taps)
-    image = torch.randn(1, 3, 50, 67, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    plain = extractor(image)
+    encoder, _ = encoder_spec(name).build(Backbone(name, weights=weights, pool="blur"), taps, None)
+    assert isinstance(encoder, VGG)
+    image = torch.rand(1, 3, 50, 67, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    plain = encoder.features(image, taps)
     [plain_gradient] = torch.autograd.grad(sum(each.square().mean() for each in plain.values()), image)
-    extractor.to(memory_format=torch.channels_last).speed_up()
-    assert {"conv1_2", "conv2_1", "conv5_1"} <= set(extractor.fast) and "conv1_1" not in extractor.fast
-    fast = extractor(image)
+    assert encoder.to(memory_format=torch.channels_last).use_kernels()
+    assert {"conv1_2", "conv2_1", "conv5_1"} <= set(encoder.winograd) and "conv1_1" not in encoder.winograd
+    fast = encoder.features(image, taps)
     [fast_gradient] = torch.autograd.grad(sum(each.square().mean() for each in fast.values()), image)
     for tap in taps:
         assert (fast[tap] - plain[tap]).norm() < 2e-5 * plain[tap].norm()
