@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from src.common.errors import InputError, Interrupted, first_line
 from src.common.signals import Interrupts
@@ -128,7 +128,9 @@ def resume(folder: Path, replacements: Mapping[str, Any] | None = None) -> RunRe
     if record:
         config: Any = record.config
     elif (written := folder / ".hydra" / "config.yaml").is_file():  # killed before its first record
-        config = OmegaConf.to_container(OmegaConf.load(written))
+        from src.config.composition import load_composed
+
+        config = load_composed(written)
     else:
         raise InputError(f"resume={folder}: there is no run in that folder")
     merged = plain(typed(config))

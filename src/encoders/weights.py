@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.common.errors import InputError
+from src.common.files import expanded
 from src.config.schema import Backbone
 from src.data.sources import checked, fetch
 from src.encoders.pooling import POOLS
@@ -41,7 +42,7 @@ def build_vgg(spec: VGGSpec, backbone: Backbone, taps: list[str], mirror: str | 
         found = fetch(url, f"weights/{Path(spec.url).name}", backbone.sha256 or spec.sha256, mirror, OFFLINE_CHOICES)
         path, digest = found.path, found.sha256
     else:
-        path = Path(backbone.weights).expanduser()
+        path = expanded(backbone.weights)
         if not path.is_file():
             raise InputError(f"backbone.weights={backbone.weights}: no such file; use trained, random or a file's path")
         digest = checked(path, backbone.sha256)

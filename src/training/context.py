@@ -10,7 +10,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from src.common.errors import InputError, Interrupted, NonFiniteLoss
-from src.common.files import sole_writer, write_atomically
+from src.common.files import expanded, sole_writer, write_atomically
 from src.config.identity import identity
 from src.config.schema import RunConfig, plain, typed
 from src.config.validation import WEIGHTS, validate
@@ -86,7 +86,7 @@ class RunContext:
 
     def _check_unchanged(self) -> None:
         for kind, picture in (("content", self.config.content), ("style", self.config.style)):
-            path = Path(picture.path or "").expanduser()
+            path = expanded(picture.path or "")
             if picture.path and path.is_file() and sha256_of(path) != getattr(self.record, f"{kind}_sha256"):
                 raise InputError(f"{path} has changed since this run finished; choose another folder to run it again")
 
