@@ -93,7 +93,7 @@ def _same(one: Path, other: Path) -> None:
 @pytest.mark.parametrize(
     ("loss", "precision", "steps", "tolerance"),
     [
-        ("patches", "32", 50, 1e-4),
+        ("patches", "32", 20, 1e-4),
         ("patches", "64", 20, 1e-6),  # two of the style's patches may all but tie
         *((loss, "64", 20, 1e-8) for loss in ("moments", "normalized", "equations", "published")),
     ],
@@ -289,7 +289,7 @@ def test_a_sweep_in_batches(command: Callable, small: Callable, tmp_path: Path) 
     batch = ("hydra/launcher=batch", "hydra.launcher.size=4", f"hydra.sweep.dir={folder}")
     done = command("src.train", "-m", *sweep, *batch, status=1)
     assert "[1-2,5-6/8]" in done.stdout and "[7-8/8]" in done.stdout and "[3/8]" in done.stdout
-    assert done.stderr.startswith("error: 2 of 8 jobs failed") and done.stderr.count("no such file") == 2
+    assert done.stderr.startswith("error: 2 of 8 jobs failed") and done.stderr.count("no such file") == 1
     runs = list(records.scan(folder))
     assert [record.batch for _, record in runs if picture_name(record.options.content) == "a"] == [4, 4]
     assert [record.batch for _, record in runs if picture_name(record.options.content) == "c"] == [2, 2]
