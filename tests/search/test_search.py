@@ -162,7 +162,7 @@ def test_an_interrupted_trial_is_continued_and_does_not_count(
     painter.errors = {1: Interrupted(signal.SIGINT, "resume=..."), 2: KeyboardInterrupt()}
     with pytest.raises(Interrupted) as caught:
         study.search(config, tmp_path)
-    assert caught.value.goes_on == "the same command" and caught.value.exit_status == 130
+    assert caught.value.resume_hint == "the same command" and caught.value.exit_status == 130
     with pytest.raises(KeyboardInterrupt):
         study.search(config, tmp_path)
     study.search(config, tmp_path)
@@ -267,11 +267,11 @@ def test_a_killed_and_interrupted_study_is_continued_by_the_same_command(
         process.wait()
     assert _states(folder) == ["RUNNING"]
     with started(*arguments, module="src.search") as process:
-        wait_for(lambda: "going on at step" in (folder / "trial-0000/train.log").read_text(), process)
+        wait_for(lambda: "resuming at step" in (folder / "trial-0000/train.log").read_text(), process)
         process.send_signal(signal.SIGINT)
         output = process.communicate()[0]
     assert process.returncode == 130, output
-    assert "interrupted; the same command goes on" in output and "Traceback" not in output
+    assert "interrupted; to resume: the same command" in output and "Traceback" not in output
     assert _states(folder) == ["FAIL", "FAIL", "WAITING"], "neither trial counts"
 
     output = command("src.search", *arguments).stdout
