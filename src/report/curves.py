@@ -8,7 +8,7 @@ from pathlib import Path
 
 from src.report.runs import Run
 from src.tracking import names as keys
-from src.tracking.csv_logger import METRICS
+from src.tracking.names import METRICS
 
 PREFIX = "loss/"
 

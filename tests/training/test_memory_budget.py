@@ -91,7 +91,7 @@ def test_the_budget_is_announced_in_one_line(
     caplog.clear()
     free(1)
     MemoryBudget(large, "auto", CPU).announce()
-    [warning] = caplog.messages
+    [warning] = [each.message for each in caplog.records if each.levelno == logging.WARNING]
     edge = int(warning.split("edge=")[1])
     peaks = [_scaled(large, each / WIDTH).peak(Checkpointing(5, True)) for each in (edge, edge / 0.9)]
     assert peaks[0] <= GIB < peaks[1]

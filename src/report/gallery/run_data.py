@@ -16,7 +16,7 @@ from src.report.options import PAIR, RATIO, heading
 from src.report.reproduction import try_command
 from src.report.runs import Run, values_of, varying
 from src.report.thumbnails import Thumbnail, Thumbnails, shown
-from src.tracking.csv_logger import METRICS
+from src.tracking.names import METRICS
 
 # Filters of every page, besides the options that differ; then the measures and facts that the scripts show.
 FILTERS = (*PAIR, "layers.name", RATIO, "backbone.name")
