@@ -87,21 +87,24 @@ def run_batch(jobs: Sequence[tuple[RunConfig, Path]], at_once: int | None = None
 
 def _run_together(contexts: "Sequence[RunContext]", interrupts: Interrupts, at_once: int | None) -> None:
     log.info("loading PyTorch")
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it logs the building of a font cache
+    from src.common.platform import cpu_threads
+    from src.ops import kernels
     from src.training.loop import find_device, fit
     from src.training.setup import PreparedRun, Shared
 
     shared: Shared | None = None
     by_step: dict[tuple[int, bool | None], list[PreparedRun]] = {}
-    for context in contexts:
-        with context.guard():
-            prepared = PreparedRun(context, find_device(context.config.trainer), shared)
-            shared = prepared.shared
-            context.open()
-            prepared.announce()
-            by_step.setdefault((prepared.resume_step, context.record.compiled), []).append(prepared)
-    for group in by_step.values():
-        fit(group, interrupts, at_once)
+    trainer = contexts[0].config.trainer
+    with cpu_threads(trainer.threads), kernels.use(trainer.kernels == "auto"):
+        for context in contexts:
+            with context.guard():
+                prepared = PreparedRun(context, find_device(trainer), shared)
+                shared = prepared.shared
+                context.open()
+                prepared.announce()
+                by_step.setdefault((prepared.resume_step, context.record.compiled), []).append(prepared)
+        for group in by_step.values():
+            fit(group, interrupts, at_once)
 
 
 def _explained(error: Exception) -> Exception:

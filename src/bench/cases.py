@@ -9,7 +9,7 @@ from torch import Tensor
 from src.bench.plan import STRATEGIES, Plan, mode_overrides
 from src.bench.published import PublishedProgram
 from src.bench.results import Label
-from src.common.platform import has_bf16, use_threads
+from src.common.platform import allotted_threads, has_bf16
 from src.config.composition import compose
 from src.config.schedule import stages
 from src.config.schema import RunConfig
@@ -104,7 +104,7 @@ def open_device(plan: Plan) -> torch.device:
     Raises:
         InputError: this machine has no such device.
     """
-    use_threads(plan.threads)
+    torch.set_num_threads(allotted_threads(plan.threads) or torch.get_num_threads())
     return find_device(compose(plan.overrides).trainer)
 
 

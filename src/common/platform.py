@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -10,10 +12,15 @@ INSTRUCTIONS = ("flags", "Features")  # /proc/cpuinfo's entry of the instruction
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # bfloat16 products in hardware
 
 
-def use_threads(asked: int | None) -> None:
-    """Set the number of CPU threads: `asked`, else what Slurm allotted, else PyTorch's choice."""
-    if threads := allotted_threads(asked):
-        torch.set_num_threads(threads)
+@contextmanager
+def cpu_threads(asked: int | None) -> Iterator[None]:
+    """Set the number of CPU threads until the block ends: `asked`, else what Slurm allotted, else PyTorch's choice."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(allotted_threads(asked) or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def allotted_threads(asked: int | None) -> int | None:

@@ -18,7 +18,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from src.common.errors import InputError, Interrupted, NonFiniteLoss
 from src.common.files import atomic_file, sole_writer, write_atomically
-from src.common.platform import device_name, use_threads
+from src.common.platform import cpu_threads, device_name
 from src.common.signals import Interrupts
 from src.encoders.registry import VGGSpec, encoder_spec
 from src.pretrain import record as records
@@ -49,12 +49,11 @@ def pretrain(config: PretrainConfig, folder: Path) -> PretrainRecord:
         Interrupted: SIGINT or SIGTERM; the checkpoint is written.
     """
     check(config)
-    with Interrupts() as interrupts, sole_writer(folder):
+    with Interrupts() as interrupts, sole_writer(folder), cpu_threads(config.trainer.threads):
         record = _open_record(config, folder)
         if record.status == "finished":
             log.info("already finished: %s", folder)
             return record
-        use_threads(config.trainer.threads)
         record.device, record.threads = device_name(find_device(config.trainer)), torch.get_num_threads()
         paths = find_pictures(config.images or "")
         log.info("reading %d pictures", len(paths))

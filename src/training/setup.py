@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from src.common.errors import InputError
-from src.common.platform import device_name, has_bf16, use_threads
+from src.common.platform import device_name, has_bf16
 from src.config.schedule import Stage
 from src.config.schema import RunConfig, picture_name
 from src.data.images import SMALLEST_SIDE, interpolated, read_image, resize, smallest_edge, to_tensor, working_size
@@ -70,7 +70,6 @@ class PreparedRun:
     def __init__(self, context: RunContext, device: torch.device, shared: Shared | None = None) -> None:
         config, record = context.config, context.record
         self.context, self.device = context, device
-        use_threads(config.trainer.threads)
         reset_peak_memory(device)
         record.device, record.threads = device_name(device), torch.get_num_threads()
         if record.precision == "auto":  # a resumed run keeps the precision it began with
