@@ -57,7 +57,7 @@ class MemoryEstimate:
     SSIM = 240
     SORTING = 132
     SORTED = 150
-    HEAP = 1.3
+    HEAP = 1.05
 
     @property
     def pixels(self) -> int:
