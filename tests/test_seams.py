@@ -62,8 +62,8 @@ class MeanTerm(Term):
 def mean_term(monkeypatch: pytest.MonkeyPatch) -> None:
     """Add the toy term to every objective, with weight 5."""
 
-    def build(config: RunConfig, encoder: Encoder, inputs: Inputs) -> dict[str, tuple[float, Term]]:
-        return {"mean": (5.0, MeanTerm())}
+    def build(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[float, Term]]:
+        return [(5.0, MeanTerm())]
 
     monkeypatch.setattr(objective, "TERMS", [*objective.TERMS, build])
 

@@ -36,14 +36,17 @@ def stages(config: RunConfig) -> list[Stage]:
     options = config.schedule
     edges = [round(config.edge / options.factor**k) for k in range(options.sizes)]
     # No more stages than steps.
-    edges = [config.edge, *(edge for edge in edges[1:] if edge >= SMALLEST_EDGE)][: config.steps][::-1]
-    before = len(edges) - 1
-    share = 1 / len(edges) if options.last is None or not before else (1 - options.last) / before
-    # Every stage has at least one step.
-    ends = [sorted((k + 1, round(config.steps * share * (k + 1)), config.steps - before + k))[1] for k in range(before)]
-    return [
-        Stage(edge, first, last) for edge, first, last in zip(edges, [0, *ends], [*ends, config.steps], strict=True)
-    ]
+    edges = [config.edge, *(edge for edge in edges[1:] if edge >= SMALLEST_EDGE)][: config.steps]
+    smaller = len(edges) - 1
+    share = 1 / len(edges) if options.last is None or not smaller else (1 - options.last) / smaller
+    found, first = [], 0
+    for number, edge in enumerate(reversed(edges), 1):
+        # Every stage, and each of those that follow, has at least one step.
+        last = min(max(number, round(config.steps * share * number)), config.steps - len(edges) + number)
+        last = config.steps if number == len(edges) else last
+        found.append(Stage(edge, first, last))
+        first = last
+    return found
 
 
 def capture_steps(captures: Sequence[Any], steps: int) -> list[int]:

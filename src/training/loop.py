@@ -76,7 +76,7 @@ def fit(runs: Sequence[PreparedRun], interrupts: Interrupts, at_once: int | None
     """Run the stages of a batch to their end; every run is closed when this returns.
 
     Args:
-        runs: opened, of one size and one set of options but what `grouping` lets differ, all at the same step.
+        runs: opened, of one size, at the same step, with equal options except those that `grouping` lets differ.
         interrupts: asked after every step.
         at_once: pairs evaluated together; None is all on a GPU and one on a CPU.
     """
@@ -135,7 +135,8 @@ def fit(runs: Sequence[PreparedRun], interrupts: Interrupts, at_once: int | None
             )
             if resuming:
                 _check_fits(module, members)
-            # One endless epoch: the steps count, not the data.
+            # One endless epoch: the steps count, not the data. The path only tells Lightning to resume: PairCheckpoints
+            # hands over what `setup` has read.
             ticks = itertools.repeat(0)
             try:
                 trainer.fit(module, ticks, ckpt_path=CHECKPOINT if resuming else None, weights_only=True)
@@ -152,7 +153,7 @@ def fit(runs: Sequence[PreparedRun], interrupts: Interrupts, at_once: int | None
 
 
 def default_at_once(device: torch.device, pairs: int) -> int:
-    """Return how many pairs are evaluated together: all on a GPU; one on a CPU, where that changes no bit of a run."""
+    """Return how many pairs are evaluated together: all on a GPU; one on a CPU, where each run is as alone."""
     return 1 if device.type == "cpu" else pairs
 
 
@@ -173,7 +174,7 @@ def _begin(run: PreparedRun, timetable: Timetable, batch: int) -> None:
     context.record.batch = batch
     context.record.forget_after(run.resume_step, timetable.captures)
     context.record.write(context.folder)
-    context.loggers.begin(context.record, run.resume_step)
+    context.loggers.begin(context.record, run.resume_step, {kind: file.path for kind, file in context.files.items()})
     run.pair.loggers = context.loggers
     run.pair.logged_step = context.loggers.last_step
     if run.resume_step >= 0:

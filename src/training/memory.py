@@ -51,13 +51,12 @@ class MemoryEstimate:
     style_size: tuple[int, int]
     value_bytes: int = 4
 
-    # Measured, bytes: libraries and buffers that arrive after the estimate is made; SSIM's maps, per pixel; sorting for
-    # the palette term, per pixel, and what of it the gradient keeps; overhead of the heap over the tensors in it.
-    LATER = 0.25 * 2**30
-    SSIM = 240
-    SORTING = 132
-    SORTED = 150
-    HEAP = 1.05
+    # All measured.
+    LATER = 0.25 * 2**30  # bytes of libraries and buffers that arrive after the estimate is made
+    SSIM = 240  # bytes per pixel of the maps that SSIM computes
+    SORTING = 132  # bytes per pixel while the palette term sorts
+    SORTED = 150  # sorted values per four pixels that the gradient of the palette term keeps
+    HEAP = 1.05  # the heap's size over that of the tensors in it
 
     @property
     def pixels(self) -> int:
@@ -166,7 +165,7 @@ class MemoryBudget:
 
     Args:
         estimate: of the stage.
-        asked: auto | whole | checkpointed | tiled; of the last two with as few blocks as fit.
+        asked: auto | whole | checkpointed | tiled; the last two with as few recomputed blocks as fit.
         device: where the run takes place.
         before: what `noted` returned in an earlier process of the run; kept unless another strategy is asked for.
     """

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class Halt(Exception):
-    """Abort a step before the parameters are updated: the first evaluation of the step ends one of the pairs."""
+    """Abort a step before the parameters are updated, because a pair ended at its first evaluation."""
 
 
 class StyleTransferModule(LightningModule):
@@ -57,7 +57,7 @@ class StyleTransferModule(LightningModule):
         step_down: reduces the memory of an evaluation after an out-of-memory error; False where it cannot.
 
     Attributes:
-        restored: a checkpoint, where there is one, has been read and its training goes on.
+        restored: Lightning has restored the checkpoint, or there was none to restore.
     """
 
     def __init__(
@@ -327,7 +327,7 @@ class StyleTransferModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what each pair needs besides its image and optimiser state; see `checkpoints`."""
         step = self.step
-        # The cached evaluation is lost with the process and made again, unless a search was going to discard it.
+        # A resumed process repeats the cached evaluation, which must then not count twice. A search discards it anyway.
         repeated = int(self._cached.load() is not None and not self._search_due(step))
         checkpoint["pairs"] = []
         for sample, pair in enumerate(self.pairs):

@@ -99,7 +99,7 @@ class Pair:
         return self.stopped
 
     def _own(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Return the values without terms whose weight is zero for this pair, though not for all of its batch."""
+        """Return the values of the terms that carry weight for this pair; others of its batch may use more terms."""
         active = {names.TOTAL, *(names.loss_key(name) for name in self.objective.weighted)}
         return {
             key: value
@@ -120,4 +120,5 @@ class Pair:
             names.MPX_IT_PER_S: throughput.mpx_it_per_s,
             names.PEAK_MIB: peak_mib,
         }
-        self.loggers.log_point({**values, **counted, **values}, step, picture)  # losses in the first columns
+        # Losses come first in the columns, and a value that is given replaces the counted one.
+        self.loggers.log_point({**values, **counted, **values}, step, picture)

@@ -169,7 +169,7 @@ class PreparedRun:
         config, inputs = self.context.config, self.inputs
         height, width = inputs.content.shape[2:]
         if before is not None and config.init.name in DETAILED_STARTS:
-            # The change so far, enlarged, on the same start at this size: its fine detail is not lost on the way.
+            # Enlarge only the change so far and add it to the start at this size, which keeps the start's fine detail.
             smaller = self.load_inputs(max(before.shape[2:]))
             change = before - starting_image(config.init, smaller.content, smaller.style, config.seed, None)
             start = starting_image(config.init, inputs.content, inputs.style, config.seed, None)

@@ -176,16 +176,16 @@ def used_taps(config: RunConfig) -> list[str]:
     return list(dict.fromkeys([*style, content]))
 
 
-# Adds entries to the objective's table: given the configuration, the encoder and the inputs, weight and term by name.
-TermBuilder = Callable[[RunConfig, Encoder, Inputs], dict[str, tuple[float, Term]]]
+# Returns weights and terms for a configuration, an encoder and inputs.
+TermBuilder = Callable[[RunConfig, Encoder, Inputs], list[tuple[float, Term]]]
 
 
-def _content(config: RunConfig, encoder: Encoder, inputs: Inputs) -> dict[str, tuple[float, Term]]:
+def _content(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[float, Term]]:
     _, tap = taps(config)
-    return {"content": (config.loss.alpha, ContentTerm(tap, LOSS_FORMS[config.loss.name]))}
+    return [(config.loss.alpha, ContentTerm(tap, LOSS_FORMS[config.loss.name]))]
 
 
-def _style(config: RunConfig, encoder: Encoder, inputs: Inputs) -> dict[str, tuple[float, Term]]:
+def _style(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[float, Term]]:
     loss, weights = config.loss, style_weights(config)
     form = LOSS_FORMS[loss.name]
     # With a share s of patches, a layer's style loss is (1 - s) statistics + s patches.
@@ -196,20 +196,17 @@ def _style(config: RunConfig, encoder: Encoder, inputs: Inputs) -> dict[str, tup
         if share > 0 and encoder.taps[tap].stride > 1 and _has_room(encoder, inputs.style, tap)
     }
     rest = {tap: weight - patched.get(tap, 0.0) for tap, weight in weights.items()}
-    found: dict[str, tuple[float, Term]] = {"style": (loss.beta, StyleTerm(rest, form))}
-    if patched:
-        found["patches"] = loss.beta, PatchTerm(patched)
-    return found
+    return [(loss.beta, StyleTerm(rest, form)), *([(loss.beta, PatchTerm(patched))] if patched else [])]
 
 
-def _palette(config: RunConfig, encoder: Encoder, inputs: Inputs) -> dict[str, tuple[float, Term]]:
+def _palette(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[float, Term]]:
     loss = config.loss
     wanted = LOSS_FORMS[loss.name].with_patches and loss.palette > 0
-    return {"palette": (loss.beta * loss.palette, PaletteTerm(encoder))} if wanted else {}
+    return [(loss.beta * loss.palette, PaletteTerm(encoder))] if wanted else []
 
 
-def _tv(config: RunConfig, encoder: Encoder, inputs: Inputs) -> dict[str, tuple[float, Term]]:
-    return {"tv": (config.loss.tv, TotalVariationTerm())} if config.loss.tv > 0 else {}
+def _tv(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[float, Term]]:
+    return [(config.loss.tv, TotalVariationTerm())] if config.loss.tv > 0 else []
 
 
 TERMS: list[TermBuilder] = [_content, _style, _palette, _tv]
@@ -235,9 +232,9 @@ def build_objective(
         inputs: content and style image.
         checkpointing: which activations are recomputed.
         targets: keeps targets that runs of one batch share.
-        identities: what tells equal inputs, by name (`content`, `style`): the checksums of their files.
+        identities: checksums of the input files by name (`content`, `style`); equal ones share targets.
     """
-    table = {name: entry for build in TERMS for name, entry in build(config, encoder, inputs).items()}
+    table = {term.name: (weight, term) for build in TERMS for weight, term in build(config, encoder, inputs)}
     for name, (_, term) in table.items():
         kinds = {kind: (identities or {}).get(kind) for kind in term.target_of}
         shapes = inputs.content.shape, inputs.style.shape

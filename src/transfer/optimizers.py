@@ -47,8 +47,9 @@ def set_learning_rate(
     Adam's rate rises over the first steps of a stage and falls linearly to zero at the end of the run: its first steps
     are full-sized whatever the gradient, and overshoot while the moments are unknown.
 
-    L-BFGS knows no curvature at its first step. torch makes that step 1 long in the sum over all pixels, which is next
-    to nothing, and needs about five trials to grow it; here it changes the average value by `FIRST_CHANGE`.
+    L-BFGS knows no curvature at its first step. torch scales that step to a sum of 1 over all pixels, which changes
+    none of them visibly, and its line search needs about five trials to lengthen it. Here the first step changes the
+    average value by `FIRST_CHANGE`.
 
     Args:
         options: the rate, the steps in which it rises, and the fraction of all steps in which it falls.

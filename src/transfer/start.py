@@ -8,7 +8,7 @@ from src.config.schema import Init
 from src.ops.color import match_colors
 from src.ops.patchwork import patchwork
 
-# Starts that are as detailed at any size as the content is, and cheap to compute again at another.
+# Starts that have the content's detail at every size and are cheap to compute again.
 DETAILED_STARTS = ("content", "recolored")
 
 

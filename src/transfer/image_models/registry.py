@@ -23,7 +23,7 @@ def image_space(config: RunConfig) -> str:
 def build_image_model(config: RunConfig, start: Tensor, encoder: Encoder) -> ImageModel:
     """Return the model of a batch of images (B, 3, H, W) in [0, 1], on their device."""
     options = config.canvas
-    # Clamping after the update would give L-BFGS a gradient at another image than it learns its curvature from.
+    # L-BFGS must evaluate the image that its own step produced: clamping would move it.
     clamp = options.clamp and config.optimizer.name != "lbfgs"
     space = image_space(config)
     if space != options.space:

@@ -13,7 +13,7 @@ from src.encoders.checkpointing import Checkpointing
 
 @dataclass(frozen=True)
 class Inputs:
-    """What targets are measured of.
+    """The images that targets are measured on.
 
     Attributes:
         content: (1, 3, H, W) content image in [0, 1], at the size of the result.
@@ -53,8 +53,8 @@ class Term(ABC):
     """One summand of L_total = sum_k weight_k term_k(image). Its value is one number per sample, (B,).
 
     A term reads pixels, or features at `taps` through sums over positions, which are exact whether a feature map is
-    computed as a whole or in bands of rows. Adding a term takes one file with a subclass and a line in
-    `objective.TERMS`.
+    computed as a whole or in bands of rows. Adding a term takes one file with a subclass, its weight as an option, and
+    a builder in `objective.TERMS`.
 
     Attributes:
         name: its name in the objective's table, in metrics (`loss/NAME`) and in records.
