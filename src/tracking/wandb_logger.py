@@ -86,9 +86,7 @@ def open_logger(
     for attempt in dict.fromkeys(attempts):
         settings = wandb.Settings(
             init_timeout=INIT_SECONDS,
-            finish_timeout=FINISH_SECONDS
-            if attempt == "online"
-            else 0,  # 0: no limit, because a slow disk finishes in the end
+            finish_timeout=FINISH_SECONDS if attempt == "online" else 0,  # 0: no limit; a slow disk does finish
             finish_timeout_raises=True,
             x_transaction_log_flush_interval=1.0,  # s: a kill -9 loses no more than that
             reinit="create_new",  # the runs of a batch are open at the same time

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,11 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> wandb_files.OfflineRun:
         patch.setenv("WANDB_MODE", "offline")
         run(compose([*SMALL, "logger=wandb"]), folder)
     [found] = wandb_files.find_runs(folder)
-    return wandb_files.load(found)
+    end = time.monotonic() + 30
+    while (loaded := wandb_files.load(found)).exit_code is None:  # wandb's service flushes the file after `finish`
+        assert time.monotonic() < end, "the end of the run was never written"
+        time.sleep(0.1)
+    return loaded
 
 
 def _values(node: Any, *names: str) -> Iterator[Any]:
