@@ -8,7 +8,6 @@ from pathlib import Path
 from src.common.errors import InputError
 from src.common.tables import plain_text
 from src.report.runs import gather, newest_sweep
-from src.report.writing import report_folder, write
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         folders = args.folders or [newest_sweep(Path("multirun"))]
-        print(*write(gather(folders), args.out or report_folder(folders), folders), sep="\n")
+        runs = gather(folders)
+        from src.report.writing import report_folder, write  # slow: they import Matplotlib
+
+        print(*write(runs, args.out or report_folder(folders), folders), sep="\n")
     except InputError as error:
         print(f"error: {plain_text(error)}", file=sys.stderr)
         return 2

@@ -65,7 +65,7 @@ def with_unmatched(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
-    """Return the differences by published number, and by pair, for reading."""
+    """Return the differences by published number and by pair, for reading, and what the record holds."""
     by_number = []
     for name, our_name in COMPARED.items():
         known = [row[f"relative_difference_{name}"] for row in rows]
@@ -84,25 +84,19 @@ def tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
                 line[f"our {title(our_name)}"] += f" ({_percent(difference)})"
         line |= {"our SSIM": number(row["our_ssim"], 4), "not as published": row["not_as_published"] or "–"}
         by_pair.append(line)
+    random = sum(row["weights"] == "random" for row in rows)
+    warning = f"Random weights, not ImageNet's, in {random} of {len(rows)} runs: not comparable." if random else ""
     pairs = len({(row["content"], row["style"]) for row in rows})
     note = (
         f"In brackets the relative difference of ours. {pairs} of the {len(_published())} published rows have a run of "
         "ours; published.csv has all, with all digits."
     )
-    return [Table(f"{HEAD}, by number", "", by_number), Table(f"{HEAD}, by pair", note, by_pair)]
-
-
-def warning(rows: Sequence[dict[str, Any]]) -> str:
-    """Return why the runs do not compare with the record; an empty text if they do."""
-    random = sum(row["weights"] == "random" for row in rows)
-    return f"Random weights, not ImageNet's, in {random} of {len(rows)} runs: not comparable." if random else ""
-
-
-def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the end of report.md: the warning, and what the published record holds."""
-    parts = [f"**{text}**" for text in [warning(rows)] if text]
-    lines = "\n".join(f"- {sentence}" for sentence in corrections())
-    return "\n\n".join([*parts, "What the published record holds:", lines])
+    corrected = [{"where the study's text says otherwise": sentence} for sentence in corrections()]
+    return [
+        Table(f"{HEAD}, by number", warning, by_number),
+        Table(f"{HEAD}, by pair", note, by_pair),
+        Table("What the published record holds", "", corrected),
+    ]
 
 
 def corrections() -> list[str]:

@@ -2,9 +2,12 @@
 
 import csv
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from src.report.runs import Run
 from src.tracking import names as keys
@@ -35,7 +38,7 @@ def read(run: Run, most: int, warn: Callable[[str], None]) -> Curve | None:
             rows = _logged(path, most)
     except (OSError, ValueError, csv.Error) as error:
         warn(f"{path} is left out: {error}")
-    rows = rows or list(_captured(run))
+    rows = rows or _captured(run)
     if not rows:
         return None
     names = dict.fromkeys(name for row in rows for name in row if name.startswith(PREFIX) and name != keys.TOTAL)
@@ -54,41 +57,31 @@ def _logged(path: Path, most: int) -> list[dict[str, float]]:
         ValueError: the file is not text, or a step is not a whole number.
     """
     with path.open(newline="", encoding="utf-8") as file:
-        lines = csv.reader(file)
-        head = next(lines, [])
-        whole = [line for line in lines if len(line) == len(head)]
-    if whole and "step" not in head:
-        raise ValueError("it has no column step")
-    rows = [_numbers(head, whole[at]) for at in _spread(len(whole), most)]
+        lines = [line for line in csv.DictReader(file) if None not in line and None not in line.values()]
+    if len(lines) > most:
+        lines = [lines[at - 1] for at in np.unique(np.geomspace(1, len(lines), most).round().astype(int))]
+    rows = [_numbers(line) for line in lines]
     for row in rows:
         if not (0 <= row.get("step", math.nan) < 2**63 and row["step"] == int(row["step"])):
             raise ValueError("a step is not a whole number")
     return [row for row in rows if keys.TOTAL in row]
 
 
-def _spread(count: int, most: int) -> Iterable[int]:
-    """Return at most `most` indices below `count`, with growing gaps, both ends included."""
-    if count <= most:
-        return range(count)
-    return sorted({round(math.expm1(at * math.log1p(count - 1) / (most - 1))) for at in range(most)})
-
-
-def _numbers(head: Sequence[str], line: Sequence[str]) -> dict[str, float]:
+def _numbers(line: dict[str, str]) -> dict[str, float]:
     found = {}
-    for name, text in zip(head, line, strict=True):
-        try:
-            value = float(text)
-        except ValueError:  # empty: not measured at this step
-            continue
-        if math.isfinite(value):
-            found[name] = value
-    return found
+    for name, text in line.items():
+        with suppress(ValueError):  # empty where nothing was measured at a step
+            found[name] = float(text)
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def _captured(run: Run) -> Iterable[dict[str, float]]:
+def _captured(run: Run) -> list[dict[str, float]]:
     captures = [capture for capture in run.record.captures if "total" in capture.losses]
+    rows: list[dict[str, float]] = []
     if run.record.initial_loss is not None and all(capture.step for capture in captures):
-        yield {"step": 0, keys.TOTAL: run.record.initial_loss, keys.SECONDS: 0.0}
+        rows.append({"step": 0, keys.TOTAL: run.record.initial_loss, keys.SECONDS: 0.0})
     for capture in captures:
+        seconds = math.nan if capture.seconds is None else capture.seconds
         losses = {PREFIX + name: value for name, value in capture.losses.items()}
-        yield {"step": capture.step, keys.SECONDS: math.nan if capture.seconds is None else capture.seconds, **losses}
+        rows.append({"step": capture.step, keys.SECONDS: seconds, **losses})
+    return rows

@@ -1,41 +1,17 @@
 """Figures of images: the study's Figure 2, contents against styles, and the values of swept options side by side."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from src.common.tables import number
 from src.report.options import PAIR, heading, label_of
 from src.report.runs import Run, alike, shared_places, values_of, varying
-from src.report.sheet import CELL, DARK, GAP, HEAD, LINE, MARGIN, SOFT, TEXT, TITLE, Sheet, inside, shorten, width_of
+from src.report.sheet import CELL, Cell, Row, lay_out
 from src.report.thumbnails import Thumbnails, shown
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 ROWS = 12  # of a figure at most
 VALUES = 8  # of an option in a figure at most
-LABEL = 190  # room for the labels of a row, px
-LOWEST, HIGHEST = 0.5, 1.35  # height of a row, in cells
 LARGE = 2 * CELL  # size that the image of a cell is read at, px
-
-
-@dataclass
-class Cell:
-    """An image and the lines below it; a card with the name replaces an image that cannot be shown."""
-
-    image: "Image | None"
-    name: str
-    lines: list[str]
-
-
-@dataclass
-class Row:
-    """Cells of a row, None for an empty one, and the lines to the left of them."""
-
-    lines: list[str]
-    cells: list[Cell | None]
 
 
 def figure_2(runs: Sequence[Run], names: Sequence[str], images: Thumbnails) -> bytes:
@@ -129,7 +105,8 @@ def _source(kind: str, run: Run, images: Thumbnails) -> Cell:
     name, record = getattr(run, kind), run.record
     image = images.read(images.source(kind, run), LARGE)
     if image and kind == "content" and record.width and record.height:
-        image = image.resize(inside((record.width, record.height), LARGE, LARGE))
+        size = (record.width, record.height)
+        image = image.resize([max(1, round(LARGE * side / max(size))) for side in size])
     elif image and record.options.fit == "squash":
         image = image.resize((LARGE, LARGE))
     return Cell(image, name, [name.replace("_", " ")])
@@ -141,40 +118,3 @@ def _last(run: Run, images: Thumbnails, *, measured: bool) -> Cell:
     if measured and record.patch_distance is not None:
         lines.append(f"patch distance {number(record.patch_distance)}")
     return Cell(images.read(images.capture(run, capture), LARGE), capture.file, [*lines, *run.label(())])
-
-
-def lay_out(heads: Sequence[str], rows: Sequence[Row]) -> bytes:
-    """Return rows of cells under their heads as JPEG."""
-    labels = [[shorten(line, LABEL) for line in row.lines] for row in rows]
-    heights = [_height([cell for cell in row.cells[2:] + row.cells[:1] if cell]) for row in rows]
-    left = MARGIN + round(max((width_of(line) + 2 * GAP for lines in labels for line in lines), default=0))
-    below = [LINE * max((len(cell.lines) for cell in row.cells if cell), default=0) for row in rows]
-    deep = [
-        max(tall + under + LINE, (len(lines) + 1) * LINE)
-        for tall, under, lines in zip(heights, below, labels, strict=True)
-    ]
-    top = MARGIN + (HEAD if any(heads) else 0)
-    sheet = Sheet(left + len(heads) * (CELL + GAP) - GAP + MARGIN, top + sum(deep))
-    for at, head in enumerate(heads):
-        text = shorten(head, CELL * TEXT / TITLE)  # `shorten` measures at the size TEXT
-        sheet.write(left + at * (CELL + GAP) + CELL / 2, MARGIN + HEAD / 2, text, TITLE)
-    for row, lines, tall, step in zip(rows, labels, heights, deep, strict=True):
-        for at, line in enumerate(lines):
-            sheet.write(MARGIN, top + max(0, tall - len(lines) * LINE) / 2 + (at + 0.75) * LINE, line, ha="left")
-        for at, cell in enumerate(row.cells):
-            if cell:
-                _put(cell, sheet, left + at * (CELL + GAP), top, tall)
-        top += step
-    return sheet.jpeg()
-
-
-def _height(cells: Sequence[Cell]) -> int:
-    """Return the height of a row, px: that of its first image at the width of a cell, within bounds."""
-    sizes = [cell.image.size for cell in cells if cell.image]
-    return round(CELL * min(max(sizes[0][1] / sizes[0][0] if sizes else 1.0, LOWEST), HIGHEST))
-
-
-def _put(cell: Cell, sheet: Sheet, x: int, y: int, tall: int) -> None:
-    sheet.paste(cell.image, cell.name, x, y, CELL, tall)
-    for at, line in enumerate(cell.lines):
-        sheet.write(x + CELL / 2, y + tall + (at + 0.85) * LINE, shorten(line, CELL), color=DARK if at == 0 else SOFT)

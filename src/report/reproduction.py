@@ -19,26 +19,25 @@ _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
 _OTHERWISE = re.compile(r"null|true|false|yes|no|on|off|nan|inf", re.IGNORECASE)
 
 
-def command(record: RunRecord) -> str:
-    """Return the shell command that repeats a run, without its trainer and logger.
-
-    Raises:
-        InputError: the configuration has options that this version does not know.
-    """
-    return shlex.join(["python", "-m", "src.train", *overrides(record)])
-
-
-def try_command(record: RunRecord) -> str | None:
-    """Return the command that repeats a run, or None where its options are of another version."""
+def command(record: RunRecord) -> str | None:
+    """Return the shell command that repeats a run, without its trainer and logger; None if `overrides` raises."""
     try:
-        return command(record)
+        return shlex.join(["python", "-m", "src.train", *overrides(record)])
     except InputError:
         return None
 
 
 def overrides(record: RunRecord) -> list[str]:
-    """Return the Hydra overrides of a run: its pair, other groups, then single values; raises as `command`."""
-    config = _checked(record)
+    """Return the Hydra overrides of a run: its pair, other groups, then single values.
+
+    Options that the record lacks, being of an older version, have their defaults.
+
+    Raises:
+        InputError: it has options that this version does not know.
+    """
+    if unknown := unknown_options(record):
+        raise InputError(f"this version does not know the options {', '.join(unknown)}")
+    config = plain(record.options)
     base = _base(config)
     changes: dict[str, str] = {}
     for key in base:
@@ -49,8 +48,8 @@ def overrides(record: RunRecord) -> list[str]:
             group, _, leaf = follower.partition(".")
             changes[follower] = f"{follower}={_value(config[group][leaf])}"
     pair = [f"{kind}={base[kind]['name']}" for kind in PAIR]
-    groups = {group: _name(group, config, _default()[group]["name"]) for group in GROUPS}
-    chosen = [f"{group}={name}" for group, name in groups.items() if name != _default()[group]["name"]]
+    default = plain(RunConfig())
+    chosen = [f"{group}={name}" for group, name in _groups(config).items() if name != default[group]["name"]]
     return [*pair, *chosen, *changes.values()]
 
 
@@ -62,27 +61,21 @@ def implied_options(record: RunRecord, options: Mapping[str, Any]) -> frozenset[
     )
 
 
-@cache
-def _default() -> dict[str, Any]:
-    return plain(RunConfig())
-
-
-def _checked(record: RunRecord) -> dict[str, Any]:
-    """Return the whole configuration; options that it lacks, being of an older version, have their defaults.
-
-    Raises:
-        InputError: it has options that this version does not know.
-    """
-    if unknown := unknown_options(record):
-        raise InputError(f"this version does not know the options {', '.join(unknown)}")
-    return plain(record.options)
-
-
 def _base(config: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration that the names of a run's images and groups alone compose to."""
-    names = {group: _name(group, config, _default()[group]["name"]) for group in GROUPS}
     pictures = {kind: _picture(kind, _name(kind, config, "file")) for kind in PAIR}
-    return {**_composed(tuple(f"{group}={name}" for group, name in names.items())), **pictures}
+    return {**_composed(tuple(f"{group}={name}" for group, name in _groups(config).items())), **pictures}
+
+
+def _groups(config: dict[str, Any]) -> dict[str, str]:
+    default = plain(RunConfig())
+    return {group: _name(group, config, default[group]["name"]) for group in GROUPS}
+
+
+def _name(group: str, config: dict[str, Any], otherwise: str) -> str:
+    """Return the name of a group's file under conf/, or `otherwise` where the name has no file."""
+    name = config[group]["name"]
+    return name if name in group_names(group) else otherwise
 
 
 @cache
@@ -97,12 +90,6 @@ def _picture(kind: str, name: str) -> dict[str, Any]:
     from src.config.composition import known_picture
 
     return vars(known_picture(kind, name))
-
-
-def _name(group: str, config: dict[str, Any], otherwise: str) -> str:
-    """Return the name of a group's file under conf/, or `otherwise` where the name has no file."""
-    name = config[group]["name"]
-    return name if name in group_names(group) else otherwise
 
 
 def _changes(key: str, base: Any, wanted: Any) -> dict[str, str]:
@@ -120,6 +107,8 @@ def _changes(key: str, base: Any, wanted: Any) -> dict[str, str]:
 
 def _value(value: Any) -> str:
     """Return a value in Hydra's grammar."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
@@ -128,6 +117,4 @@ def _value(value: Any) -> str:
         return repr(value)
     if _PLAIN.fullmatch(value) and not _OTHERWISE.fullmatch(value):
         return value
-    # In quotes only a quote, and backslashes before one, are escaped.
-    quoted = re.sub(r"(\\*)(\"|$)", lambda found: 2 * found[1] + (r"\"" if found[2] else ""), value)
-    return f'"{quoted}"'
+    return str(QuotedString(value, Quote.double).with_quotes())

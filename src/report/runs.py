@@ -2,11 +2,12 @@
 
 import hashlib
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from src.common.errors import InputError
@@ -130,18 +131,11 @@ def _picture_names(found: Sequence[RunRecord], kind: str) -> list[str]:
     sources = [repr((each.path, each.package, each.url, each.sha256)) for each in pictures]
     measured = [getattr(record, f"{kind}_sha256") for record in found]
     known = {source: sha256 for source, sha256 in zip(sources, measured, strict=True) if sha256}
-    digests = [
-        sha256 or known.get(source) or hashlib.sha256(source.encode(errors="surrogateescape")).hexdigest()
-        for source, sha256 in zip(sources, measured, strict=True)
-    ]
+    guessed = {source: hashlib.sha256(source.encode(errors="surrogateescape")).hexdigest() for source in sources}
+    digests = [own or known.get(source, guessed[source]) for own, source in zip(measured, sources, strict=True)]
     names = [plain_text(picture_name(each)) for each in pictures]
-    of_name = defaultdict(set)
-    for name, digest in zip(names, digests, strict=True):
-        of_name[name].add(digest)
-    return [
-        name if len(of_name[name]) == 1 else f"{name} ({digest[:6]})"
-        for name, digest in zip(names, digests, strict=True)
-    ]
+    images = Counter(name for name, _ in set(zip(names, digests, strict=True)))
+    return [f"{name} ({digest[:6]})" if images[name] > 1 else name for name, digest in zip(names, digests, strict=True)]
 
 
 def _texts(options: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
@@ -149,14 +143,15 @@ def _texts(options: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     found: list[dict[str, str]] = [{} for _ in options]
     for name in dict.fromkeys(name for each in options for name in each):
         values = {repr(each[name]): each[name] for each in options if name in each}
-        rounded = {key: words.written(name, value) for key, value in values.items()}
-        if len(set(rounded.values())) < len(values):
-            rounded = {key: words.written(name, value, 17) for key, value in values.items()}
-        if len(set(rounded.values())) < len(values):
-            rounded = {key: plain_text(key) for key in values}
-        for each, texts in zip(options, found, strict=True):
+        for digits in (4, 17):
+            texts = {key: words.written(name, value, digits) for key, value in values.items()}
+            if len(set(texts.values())) == len(values):
+                break
+        else:
+            texts = {key: plain_text(key) for key in values}
+        for each, text in zip(options, found, strict=True):
             if name in each:
-                texts[name] = rounded[repr(each[name])]
+                text[name] = texts[repr(each[name])]
     return found
 
 
@@ -195,6 +190,21 @@ def _is_finished(path: Path) -> bool:
     except InputError:
         return False
     return record is not None and record.status == "finished"
+
+
+def means_by(runs: Iterable[Run], names: Sequence[str], measure: str) -> dict[tuple[str, ...], float]:
+    """Return the mean of a measure over the finished runs with each combination of values of options or attributes."""
+    found: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for run in runs:
+        if run.finished and (value := getattr(run.record, measure)) is not None:
+            found[tuple(map(run.value_of, names))].append(value)
+    return {values: fmean(some) for values, some in found.items()}
+
+
+def swept(runs: Iterable[Run]) -> list[str]:
+    """Return what differs between runs: content, style, and the options that `varying` returns."""
+    runs = list(runs)
+    return [*(kind for kind in words.PAIR if len({run.value_of(kind) for run in runs}) > 1), *varying(runs)]
 
 
 def varying(runs: Iterable[Run]) -> list[str]:

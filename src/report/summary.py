@@ -2,8 +2,8 @@
 
 import os
 import urllib.parse
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean, median
@@ -12,8 +12,8 @@ from typing import Any
 from src.common.tables import Table, cell, number, plain_text, title, to_markdown
 from src.report.charts import speed_group
 from src.report.options import PAIR, TRIAL, heading
-from src.report.reproduction import try_command
-from src.report.runs import Run, shared_places, values_of, varying
+from src.report.reproduction import command
+from src.report.runs import Run, means_by, shared_places, swept, values_of, varying
 from src.tracking.record import RunRecord
 
 RESULT = ("ssim", "patch_distance", "gradient_ssim", "ssim_published", "loss_decay", "it_per_s", "seconds", "peak_mib")
@@ -29,6 +29,11 @@ MEASURES_NOTE = (
     "style's values (0: alike). A high SSIM alone may mean a weak style."
 )
 STYLES_NOTE = "Patch and Gram distances compare only within a style: each style has its own scale."
+FINDINGS_NOTE = (
+    "Means of the finished runs, over all pairs and other options. SSIM is to the content: higher keeps more of it. "
+    "Patch distance is to the style: lower takes more of it. α/β is loss.alpha/loss.beta, the weight of the content "
+    "over that of the style. In brackets: in how many pairs that value is the highest or lowest too."
+)
 EXACT_NOTE = "`runs.csv` and `runs.md` hold all digits and all options."
 
 
@@ -58,14 +63,9 @@ def count(runs: Sequence[Run]) -> str:
     """Return the number of runs by status, and what was swept: "8 runs: 8 finished. Swept: layers (a, e)."."""
     counts = sorted(Counter(run.record.status for run in runs).items(), key=lambda each: (-each[1], each[0]))
     total = f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}"
-    swept = [f"{heading(name)} ({_listed(values_of(name, runs))})" for name in swept_names(runs)]
+    names = [f"{heading(name)} ({_listed(values_of(name, runs))})" for name in swept(runs)]
     text = f"{total}: {', '.join(f'{number} {status}' for status, number in counts)}."
-    return plain_text(f"{text} Swept: {'; '.join(swept)}." if swept else text)
-
-
-def swept_names(runs: Sequence[Run]) -> list[str]:
-    """Return what differs between runs: content, style and options."""
-    return [*(kind for kind in PAIR if len(values_of(kind, runs)) > 1), *varying(runs)]
+    return plain_text(f"{text} Swept: {'; '.join(names)}." if names else text)
 
 
 def _listed(values: Sequence[str]) -> str:
@@ -74,16 +74,10 @@ def _listed(values: Sequence[str]) -> str:
 
 def headline(runs: Sequence[Run]) -> str:
     """Return a title that names what was swept: "Layers × α/β, 2 contents × 3 styles", or the pair of a single one."""
-    options = [heading(name) for name in varying(runs)]
-    pairs = [values_of(kind, runs) for kind in PAIR]
-    if all(len(names) == 1 for names in pairs):
-        images = " × ".join(names[0].replace("_", " ") for names in pairs)
-    else:
-        images = " × ".join(
-            names[0].replace("_", " ") if len(names) == 1 else f"{len(names)} {kind}s"
-            for kind, names in zip(PAIR, pairs, strict=True)
-        )
-    text = ", ".join(each for each in (" × ".join(options[:4]), images) if each)
+    images = {kind: values_of(kind, runs) for kind in PAIR}
+    pair = [each[0].replace("_", " ") if len(each) == 1 else f"{len(each)} {kind}s" for kind, each in images.items()]
+    options = [heading(name) for name in varying(runs)][:4]
+    text = ", ".join(" × ".join(some) for some in (options, pair) if some)
     return plain_text(text[0].upper() + text[1:])
 
 
@@ -100,40 +94,66 @@ def _measures(run: Run, names: Iterable[str], judges: Iterable[str]) -> dict[str
     return found
 
 
+def findings(runs: Sequence[Run]) -> list[Table]:
+    """Return which values of each swept option keep the most content, and which take the most style."""
+    rows = [
+        {
+            "option": heading(name),
+            "most content: highest mean SSIM": _extreme(runs, name, "ssim", max),
+            "lowest": _extreme(runs, name, "ssim", min),
+            "most style: lowest mean patch distance": _extreme(runs, name, "patch_distance", min),
+            "highest": _extreme(runs, name, "patch_distance", max),
+        }
+        for name in _compared(runs)
+        if name not in PAIR
+    ]
+    return [Table("What the swept options change", FINDINGS_NOTE, rows)] if rows else []
+
+
+def _extreme(runs: Sequence[Run], name: str, measure: str, best: Callable[..., Any]) -> str:
+    """Return the values of an option with the highest or lowest mean, that mean, and of how many pairs this is true."""
+    means = means_by(runs, [name], measure)
+    if not means:
+        return "–"
+    text = number(best(means.values()))
+    values = [value for (value,), mean in means.items() if number(mean) == text]
+    by_pair: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
+    for (*pair, value), mean in means_by(runs, [*PAIR, name], measure).items():
+        by_pair[tuple(pair)][value] = mean
+    pairs = [each for each in by_pair.values() if len(each) > 1]
+    agree = sum(best(each, key=each.__getitem__) in values for each in pairs)
+    return f"{', '.join(values)}: {text}" + (f" (in {agree} of {len(pairs)} pairs)" if len(pairs) > 1 else "")
+
+
+def _compared(runs: Sequence[Run]) -> list[str]:
+    """Return what was swept over a few values among the finished runs."""
+    finished = [run for run in runs if run.finished]
+    return [name for name in swept(finished) if name != TRIAL and 1 < len(values_of(name, finished)) <= VALUES]
+
+
 def means(runs: Sequence[Run]) -> list[Table]:
     """Return the means of the finished runs by each value of what was swept, and by pairs of swept options."""
-    finished = [run for run in runs if run.finished]
-    names = [name for name in swept_names(finished) if name != TRIAL and 1 < len(values_of(name, finished)) <= VALUES]
+    finished, names = [run for run in runs if run.finished], _compared(runs)
     judges = gram_columns(finished)
     rows = []
     for name in names:
         for value in values_of(name, finished):
-            some = [run for run in finished if run.value_of(name) == value]
-            columns = [_measures(run, MEANS, judges) for run in some]
-            row = {"option": heading(name), "value": value, "runs": str(len(some))}
-            rows.append(row | {head: number(_mean(each[head] for each in columns)) for head in columns[0]})
+            measured = [_measures(run, MEANS, judges) for run in finished if run.value_of(name) == value]
+            row = {"option": heading(name), "value": value, "runs": str(len(measured))}
+            rows.append(row | {head: number(_mean(each[head] for each in measured)) for head in measured[0]})
     note = "Of the finished runs, over all values of the other options. "
     note += STYLES_NOTE if len(values_of("style", finished)) > 1 else ""
     tables = [Table("Means by swept values", note, rows)] if rows else []
-    options = [name for name in names if name not in PAIR]
-    for down, across in list(combinations(options, 2))[:3]:
+    for down, across in list(combinations([name for name in names if name not in PAIR], 2))[:3]:
         for measure in ("ssim", "patch_distance"):
+            cells = means_by(finished, (down, across), measure)
+            corner = f"{heading(down)} ↓  {heading(across)} →"
             rows = [
-                {f"{heading(down)} ↓  {heading(across)} →": value}
-                | {
-                    column: number(
-                        _mean(
-                            getattr(run.record, measure)
-                            for run in finished
-                            if (run.value_of(down), run.value_of(across)) == (value, column)
-                        )
-                    )
-                    for column in values_of(across, finished)
-                }
+                {corner: value} | {head: number(cells.get((value, head))) for head in values_of(across, finished)}
                 for value in values_of(down, finished)
             ]
-            words = f"Mean {title(measure)}: {heading(down)} against {heading(across)}"
-            tables.append(Table(words, "Of the finished runs of all pairs.", rows))
+            head = f"Mean {title(measure)}: {heading(down)} against {heading(across)}"
+            tables.append(Table(head, "Of the finished runs of all pairs.", rows))
     return tables
 
 
@@ -152,7 +172,7 @@ def trials(runs: Sequence[Run]) -> list[Table]:
         {"trial": run.texts[TRIAL], "front": "yes" if run.on_front else "", "status": run.record.status}
         | {title(name): number(getattr(run.record, name), 4) for name in ("ssim", "patch_distance", "score")}
         | {heading(name): run.value_of(name) for name in names if name != TRIAL}
-        | {"command": try_command(run.record) or "–"}
+        | {"command": command(run.record) or "–"}
         for run in sorted(found, key=lambda run: (not run.on_front, run.options[TRIAL]))
     ]
     note = "Front: no other trial of the search has both a higher SSIM and a lower patch distance."
@@ -176,11 +196,11 @@ def last_losses(runs: Sequence[Run]) -> list[Table]:
 
 def speeds(runs: Sequence[Run]) -> list[Table]:
     """Return the speeds by size, network, device, precision and batch."""
-    found: dict[tuple[int, int, str], list[float]] = {}
+    found: dict[tuple[int, int, str], list[float]] = defaultdict(list)
     for run in runs:
         record = run.record
         if record.it_per_s and record.width and record.height:
-            found.setdefault((record.width, record.height, speed_group(run)), []).append(record.it_per_s)
+            found[record.width, record.height, speed_group(run)].append(record.it_per_s)
     rows = [
         {
             "size": f"{width} × {height}", "network, device, precision": group, "runs": str(len(values)),
@@ -189,11 +209,8 @@ def speeds(runs: Sequence[Run]) -> list[Table]:
         }
         for (width, height, group), values in sorted(found.items())
     ]  # fmt: skip
-    return (
-        [Table("Speeds", "Evaluations per second; those of a batch are of all its pairs together.", rows)]
-        if rows
-        else []
-    )
+    note = "Evaluations per second; those of a batch are of all its pairs together."
+    return [Table("Speeds", note, rows)] if rows else []
 
 
 def _runs_section(runs: Sequence[Run], out: Path) -> str:
@@ -227,35 +244,19 @@ def _link(folder: Path, out: Path) -> str:
     return f"[{cell(folder.resolve().name)}]({urllib.parse.quote(os.fsencode(relative))})"
 
 
-def markdown_table(table: Table) -> str:
-    """Return a table as a section of report.md."""
-    rows = [{head: cell(value) for head, value in row.items()} for row in table.rows]
-    return "\n\n".join(each for each in (f"## {table.head}", to_markdown(rows), table.note) if each)
-
-
 def markdown(
-    title_text: str,
-    runs: Sequence[Run],
-    out: Path,
-    figures: Sequence[tuple[str, str, str]],
-    tables: Sequence[Table],
-    rest: str,
+    title_text: str, runs: Sequence[Run], out: Path, figures: Sequence[tuple[str, str, str]], tables: Sequence[Table]
 ) -> str:
-    """Return report.md.
-
-    Args:
-        title_text: its title.
-        runs: in their order.
-        out: its folder.
-        figures: file, heading and caption of each.
-        tables: after the table of runs.
-        rest: Markdown that follows.
-    """
-    parts = [f"# {cell(title_text)}", cell(count(runs)), _runs_section(runs, out)]
+    """Return report.md: `findings`, the runs, figures (file, heading and caption of each), and further tables."""
+    parts = [f"# {cell(title_text)}", cell(count(runs)), *map(_section, findings(runs)), _runs_section(runs, out)]
     unfinished = [(run, [run.status, run.reason()]) for run in runs if not run.finished]
-    lines = [f"- {_link(run.folder, out)}: {cell(': '.join(filter(None, why)))}" for run, why in unfinished]
-    if lines:
+    if unfinished:
+        lines = [f"- {_link(run.folder, out)}: {cell(': '.join(filter(None, why)))}" for run, why in unfinished]
         parts.append("## Not finished\n\n" + "\n".join(lines))
     parts += [f"## {head}\n\n![{head}]({file})\n\n{cell(caption)}" for file, head, caption in figures]
-    parts += [markdown_table(table) for table in tables]
-    return "\n\n".join([*parts, *filter(None, [rest])]) + "\n"
+    return "\n\n".join([*parts, *map(_section, tables)]) + "\n"
+
+
+def _section(table: Table) -> str:
+    rows = [{head: cell(value) for head, value in row.items()} for row in table.rows]
+    return "\n\n".join(filter(None, (f"## {table.head}", to_markdown(rows), cell(table.note) if table.note else "")))

@@ -1,6 +1,6 @@
 """JPEG copies of the images of runs, in a folder beside the page; figures are drawn from them too.
 
-Nothing is downloaded. Pillow is imported when an image is read.
+Nothing is downloaded.
 """
 
 import dataclasses
@@ -8,20 +8,19 @@ import hashlib
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from src.common.errors import InputError
 from src.common.files import write_error
+from src.data.sources import find_picture
+from src.report.options import PAIR
 from src.report.runs import Run
 from src.tracking.record import Capture
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 FOLDER = "images"
 LARGE, SMALL = 1024, 400  # px, the long side
@@ -60,39 +59,37 @@ class Thumbnails:
     """
 
     def __init__(self, out: Path, runs: Iterable[Run], warn: Callable[[str], None]) -> None:
-        self._out, self._folder, self._warn = out, out / FOLDER, warn
+        self._out, self._warn = out, warn
         self._sources: dict[tuple[str, ...], Path | None] = {}
         files: dict[Path, str] = {}
         for run in runs:
-            for kind in ("content", "style"):
-                if file := self._find(kind, run):
-                    files[file] = f"the {kind} image {getattr(run, kind)}"
+            sources = {self._find(kind, run): f"the {kind} image {getattr(run, kind)}" for kind in PAIR}
+            files |= {file: what for file, what in sources.items() if file}
             files |= {run.folder / capture.file: f"the capture {run.folder / capture.file}" for capture in shown(run)}
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            (out / FOLDER).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise write_error(self._folder, error) from error
-        with _no_size_warning(), ThreadPoolExecutor(os.cpu_count()) as pool:
-            copies = zip(files, pool.map(self._copy, files, files.values()), strict=True)
-            self._made = {file: copy for file, copy in copies if copy}
-        kept = {Path(name).name for copy in self._made.values() for name in (copy.file, copy.small)}
-        for path in self._folder.iterdir():
-            if _OURS.fullmatch(path.name) and path.name not in kept:
+            raise write_error(out / FOLDER, error) from error
+        with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+            warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # the runs have accepted them
+            copies = dict(zip(files, pool.map(self._copy, files, files.values()), strict=True))
+        self._made = {file: copy for file, copy in copies.items() if copy}
+        kept = {name for copy in self._made.values() for name in (copy.file, copy.small)}
+        for path in (out / FOLDER).iterdir():
+            if _OURS.fullmatch(path.name) and f"{FOLDER}/{path.name}" not in kept:
                 path.unlink()
 
     def source(self, kind: str, run: Run) -> Thumbnail | None:
         """Return the copy of a run's content or style image (`kind`)."""
-        file = self._sources[_source_key(kind, run)]
+        file = self._find(kind, run)
         return self._made.get(file) if file else None
 
     def capture(self, run: Run, capture: Capture) -> Thumbnail | None:
         """Return the copy of one of the captures that `shown` gives."""
         return self._made.get(run.folder / capture.file)
 
-    def read(self, copy: Thumbnail | None, limit: int) -> "Image | None":
+    def read(self, copy: Thumbnail | None, limit: int) -> Image.Image | None:
         """Return the large copy as an image of at least `limit` px, unless it is smaller; None for None."""
-        from PIL import Image
-
         if copy is None:
             return None
         with Image.open(self._out / copy.file, formats=("JPEG",)) as image:
@@ -102,13 +99,11 @@ class Thumbnails:
 
     def _find(self, kind: str, run: Run) -> Path | None:
         """Return the file of a content or style image; None, with a warning, without the file that the run used."""
-        from src.data.sources import find_picture
-
-        key = _source_key(kind, run)
+        options, sha256 = run.record.options, getattr(run.record, f"{kind}_sha256")
+        picture = getattr(options, kind)
+        key = (kind, repr(picture), str(sha256))
         if key not in self._sources:
-            options = run.record.options
-            picture = getattr(options, kind)
-            picture = dataclasses.replace(picture, sha256=getattr(run.record, f"{kind}_sha256") or picture.sha256)
+            picture = dataclasses.replace(picture, sha256=sha256 or picture.sha256)
             # the run's mirror may be gone; STYLE_MIRROR may have the file
             mirror = options.mirror if options.mirror and Path(options.mirror).expanduser().is_dir() else None
             try:
@@ -120,47 +115,26 @@ class Thumbnails:
 
     def _copy(self, source: Path, what: str) -> Thumbnail | None:
         """Write the copies of an image unless they are there, as new as the image."""
-        from PIL import Image
-
-        name = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:16]
-        large = self._folder / f"{name}.jpg"
+        name = f"{FOLDER}/{hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:16]}"
+        large, small = self._out / f"{name}.jpg", self._out / f"{name}-small.jpg"
         try:
-            times = source.stat()
-            if large.is_file() and large.stat().st_mtime_ns == times.st_mtime_ns:
-                with Image.open(large, formats=("JPEG",)) as held:
-                    copy = self._named(name, held.size)
-                if (self._out / copy.small).is_file():
-                    return copy
-            image = read(source, LARGE)
-            copy = self._named(name, image.size)
-            # full colour resolution: the detail of a style is in its colours too
-            image.save(large, "JPEG", quality=90, subsampling=0)
-            if copy.small != copy.file:
+            modified = source.stat().st_mtime_ns
+            if not (large.is_file() and small.is_file() and large.stat().st_mtime_ns == modified):
+                image = read(source, LARGE)
+                # full colour resolution: the detail of a style is in its colours too
+                image.save(large, "JPEG", quality=90, subsampling=0)
                 image.thumbnail((SMALL, SMALL))
-                image.save(self._out / copy.small, "JPEG", quality=85)
-            os.utime(large, ns=(times.st_atime_ns, times.st_mtime_ns))  # last, so that an interrupted copy is redone
-            return copy
+                image.save(small, "JPEG", quality=85)
+                os.utime(large, ns=(modified, modified))  # last, so that an interrupted copy is redone
+            with Image.open(large, formats=("JPEG",)) as held:
+                return Thumbnail(f"{name}.jpg", f"{name}-small.jpg", *held.size)
         except Exception as error:  # Pillow's decoders raise many kinds; one image must not stop the report
             self._warn(f"{what} is not shown: {error}")
             return None
 
-    @staticmethod
-    def _named(name: str, size: tuple[int, int]) -> Thumbnail:
-        small = f"{name}-small.jpg" if max(size) > SMALL else f"{name}.jpg"
-        return Thumbnail(f"{FOLDER}/{name}.jpg", f"{FOLDER}/{small}", *size)
 
-
-def _source_key(kind: str, run: Run) -> tuple[str, ...]:
-    return kind, repr(getattr(run.record.options, kind)), str(getattr(run.record, f"{kind}_sha256"))
-
-
-def read(path: Path, limit: int) -> "Image":
-    """Return an image file as RGB, upright, at most `limit` px on its long side.
-
-    Raises whatever Pillow's decoders do.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
+def read(path: Path, limit: int) -> Image.Image:
+    """Return an image file as RGB, upright, at most `limit` px on its long side; raises what Pillow's decoders do."""
     if not path.is_file():  # a FIFO would block
         raise InputError(f"{path} is not a regular file")
     try:
@@ -177,11 +151,3 @@ def read(path: Path, limit: int) -> "Image":
         picture = read_image(path)
     picture.thumbnail((limit, limit))
     return picture
-
-
-@contextmanager
-def _no_size_warning() -> Iterator[None]:
-    """Silence Pillow's warning of large images: the runs have accepted them."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
-        yield

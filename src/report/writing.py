@@ -10,7 +10,7 @@ from src.common.files import write_atomically
 from src.common.tables import exact_markdown, plain_text, to_csv
 from src.report import charts, comparison, curves, figures, summary
 from src.report.gallery import run_data
-from src.report.gallery.page import Figure, Published, page
+from src.report.gallery.page import Figure, page
 from src.report.runs import Run, values_of, varying, warn
 from src.report.thumbnails import Thumbnails
 
@@ -53,23 +53,28 @@ def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]
     drawn = _draw(runs, lines, images)
     for figure in drawn:
         write_atomically(out / figure.file, figure.data)
-    rows = summary.exact_rows(runs)
+    rows, compared = summary.exact_rows(runs), comparison.compare(runs)
     files = {"runs.csv": to_csv(rows), "runs.md": exact_markdown(rows)}
-    results = [*summary.means(runs), *summary.trials(runs)]
-    tables = [*summary.last_losses(runs), *summary.speeds(runs)]
-    published, rest = None, ""
-    if compared := comparison.compare(runs):
+    if compared:
         every = comparison.with_unmatched(compared)
         files |= {"published.csv": to_csv(every), "published.md": exact_markdown(every)}
-        published = Published(comparison.warning(compared), comparison.tables(compared), comparison.corrections())
-        rest = comparison.markdown(compared)
+    means = [*summary.means(runs), *summary.trials(runs)]
+    tables = [*summary.last_losses(runs), *summary.speeds(runs)]
+    published = comparison.tables(compared) if compared else []
     head = summary.headline(runs)
     parts = [(figure.file, figure.head, figure.caption) for figure in drawn]
-    in_text = [*results, *tables, *(published.tables if published else ())]
-    files[TEXT] = summary.markdown(head, runs, out, parts, in_text, rest)
-    data = run_data.page_data(runs, lines, out, images)
-    said = f"{_named(folders)}. {summary.count(runs)}"
-    files[PAGE] = page(head, said, data, drawn, results, tables, list(files), published)
+    files[TEXT] = summary.markdown(head, runs, out, parts, [*means, *tables, *published])
+    files[PAGE] = page(
+        run_data.page_data(runs, lines, out, images),
+        title=head,
+        summary=f"{_named(folders)}. {summary.count(runs)}",
+        findings=summary.findings(runs),
+        means=means,
+        figures=drawn,
+        tables=tables,
+        published=published,
+        files=list(files),
+    )
     for name, text in files.items():  # after the figures and images that they link to
         write_atomically(out / name, text.encode(errors="backslashreplace"))
     return [out / name for name in (PAGE, *(name for name in files if name != PAGE), *(each.file for each in drawn))]

@@ -92,9 +92,21 @@ def test_links_to_sections_land_where_they_lead(seen: Seen) -> None:
 
 def test_the_title_and_the_results_say_what_was_swept(seen: Seen) -> None:
     assert seen.page.locator("h1").inner_text().startswith("Layers × α/β × edge × seed")
-    heads = seen.page.locator("#results h3").all_inner_texts()
+    heads = seen.page.locator("#means h3").all_inner_texts()
     assert heads[0] == "Means by swept values" and "Mean SSIM: layers against α/β" in heads
-    assert "compare only within a style" in seen.page.locator("#results").inner_text()
+    assert "compare only within a style" in seen.page.locator("#means").inner_text()
+
+
+def test_the_page_begins_with_what_the_swept_options_change(seen: Seen) -> None:
+    """Without scrolling: which values keep the content and which take the style, and in how many pairs."""
+    rows = seen.page.locator("#findings tbody tr")
+    assert rows.first.bounding_box()["y"] + rows.first.bounding_box()["height"] < 800
+    layers, ratio = (rows.nth(at).locator("td").all_inner_texts() for at in (0, 1))
+    # SSIM rises and patch distance falls over the runs, in the order pair, layers, ratio
+    assert layers == ["layers", "b: 0.470 (in 4 of 4 pairs)", "a: 0.430 (in 4 of 4 pairs)",
+                      "b: 0.215 (in 4 of 4 pairs)", "a: 0.235 (in 4 of 4 pairs)"]  # fmt: skip
+    assert ratio[0] == "α/β" and ratio[1].startswith("1/30: ") and ratio[4].startswith("1/3: ")
+    assert "loss.alpha/loss.beta" in seen.page.locator("#findings").inner_text()
 
 
 def test_unfinished_runs_are_listed_with_their_reason(seen: Seen) -> None:

@@ -13,7 +13,7 @@ import yaml
 from src.common.tables import TITLES, plain_text
 from src.report.curves import Curve
 from src.report.options import PAIR, RATIO, heading
-from src.report.reproduction import try_command
+from src.report.reproduction import command
 from src.report.runs import Run, values_of, varying
 from src.report.thumbnails import Thumbnail, Thumbnails, shown
 from src.tracking.names import METRICS
@@ -62,7 +62,7 @@ def page_data(runs: Sequence[Run], curves: Mapping[Path, Curve], out: Path, imag
             ],
             "curve": _curve(curves.get(run.folder)),
             "config": [numbers[repr(item)] for item in run.record.config.items()],
-            "again": try_command(run.record),
+            "again": command(run.record),
             "folder": link(run.folder, out),
             "metrics": link(run.folder / METRICS, out) if (run.folder / METRICS).is_file() else None,
             "picture": link(run.folder / run.record.captures[-1].file, out) if run.record.captures else None,
