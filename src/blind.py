@@ -21,7 +21,7 @@ from src.common.errors import InputError
 from src.common.files import write_atomically
 from src.common.tables import to_csv, to_markdown
 from src.config.composition import compose
-from src.config.schema import Picture, picture_name
+from src.config.schema import picture_name
 from src.data.images import read_image
 from src.data.sources import find_picture
 from src.tracking import record as records
@@ -46,9 +46,8 @@ def collect(folder: Path) -> dict[Pair, Path]:
         if record.status == "finished":
             pair = (picture_name(record.options.content), picture_name(record.options.style))
             if pair in found:
-                raise InputError(
-                    f"{folder} holds two finished runs of {' in '.join(pair)}; give a set with one run a pair"
-                )
+                twice = " in ".join(pair)
+                raise InputError(f"{folder} holds two finished runs of {twice}; give a set with one run a pair")
             found[pair] = run / "image.png"
     found = found or {(path.parent.name, path.stem): path for path in sorted(folder.glob("*/*.png"))}
     if not found:
@@ -71,24 +70,17 @@ def lay_out(ours: Path, theirs: Path, out: Path, seed: int) -> int:
     for content, style in pairs:
         sides = ["ours", "theirs"]
         order.shuffle(sides)
-        name = f"{content}--{style}"
-        files = [find_picture(kind, picture).path for kind, picture in _sources(sets["ours"], content, style).items()]
-        files += [sets[side][content, style] for side in sides]
-        images = [_read_image(file) for file in files]
-        write_atomically(out / f"{name}.png", _sheet(dict(zip(("content", "style", "A", "B"), images, strict=True))))
-        rows.append({"pair": name, "A": sides[0], "B": sides[1]})
+        record = records.read(sets["ours"][content, style].parent)
+        config = record.options if record else compose([f"content={content}", f"style={style}"])
+        files = {kind: find_picture(kind, getattr(config, kind)).path for kind in ("content", "style")}
+        files |= {name: sets[side][content, style] for name, side in zip("AB", sides, strict=True)}
+        write_atomically(out / f"{content}--{style}.png", _sheet({name: _image(file) for name, file in files.items()}))
+        rows.append({"pair": f"{content}--{style}", "A": sides[0], "B": sides[1]})
     write_atomically(out / KEY, to_csv(rows).encode())
     return len(rows)
 
 
-def _sources(ours: Mapping[Pair, Path], content: str, style: str) -> dict[str, Picture]:
-    """Return the content and style image of a pair: as our run has them, or by their names."""
-    record = records.read(ours[content, style].parent)
-    config = record.options if record else compose([f"content={content}", f"style={style}"])
-    return {"content": config.content, "style": config.style}
-
-
-def _read_image(path: Path) -> Image.Image:
+def _image(path: Path) -> Image.Image:
     if not path.is_file():  # a FIFO would block
         raise InputError(f"no such image file: {path}")
     return read_image(path)
@@ -149,26 +141,20 @@ def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
 
 def wilson(won: int, of: int) -> tuple[float, float]:
     """Return the 95 % confidence interval of a proportion (Wilson 1927)."""
-    z = 1.96
-    share = won / of
+    share, z = won / of, 1.96
     middle = share + z * z / (2 * of)
     spread = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    scale = 1 + z * z / of
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+    low, high = ((middle + sign * spread) / (1 + z * z / of) for sign in (-1, 1))
+    return max(0.0, low), min(1.0, high)
 
 
 def main() -> None:
     """Read the command line; exit with one line on bad input."""
     parser = argparse.ArgumentParser(prog="python -m src.blind", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "sets", nargs="*", type=Path, metavar="FOLDER", help="two sets: folders of a sweep, or of CONTENT/STYLE.png"
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("multirun/blind"),
-        help="folder of sheets and key (default: %(default)s)",
-    )
+    what = "two sets: folders of a sweep, or of CONTENT/STYLE.png"
+    parser.add_argument("sets", nargs="*", type=Path, metavar="FOLDER", help=what)
+    where = "folder of sheets and key (default: %(default)s)"
+    parser.add_argument("--out", type=Path, default=Path("multirun/blind"), help=where)
     parser.add_argument("--seed", type=int, default=0, help="seed of the order of A and B (default: %(default)s)")
     parser.add_argument("--tally", type=Path, metavar="VERDICTS", help="count a CSV of verdicts by the key in --out")
     options = parser.parse_args()

@@ -15,13 +15,7 @@ LARGE = 2 * CELL  # size that the image of a cell is read at, px
 
 
 def figure_2(runs: Sequence[Run], names: Sequence[str], images: Thumbnails) -> bytes:
-    """Return the study's Figure 2 as JPEG: a row a run, with content, style, and the captures.
-
-    Args:
-        runs: at most `ROWS` runs, each with captures.
-        names: the options that label a row.
-        images: of all runs.
-    """
+    """Return the study's Figure 2 as JPEG: a row a run, labelled by options, with content, style, and captures."""
     places = shared_places([[run.place(each) for each in shown(run)] for run in runs])
     heads = [*PAIR, *(place or f"capture {at}" for at, place in enumerate(places, start=1))]
     return lay_out(heads, [Row(run.label(names), _on_its_way(run, places, images)) for run in runs])

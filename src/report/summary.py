@@ -11,6 +11,7 @@ from typing import Any
 
 from src.common.tables import Table, cell, number, plain_text, title, to_markdown
 from src.report.charts import speed_group
+from src.report.gallery.page import Figure
 from src.report.options import PAIR, TRIAL, heading
 from src.report.reproduction import command
 from src.report.runs import Run, means_by, shared_places, swept, values_of, varying
@@ -42,11 +43,11 @@ def exact_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     most = max(len(run.record.captures) for run in runs)
     losses = dict.fromkeys(name for run in runs for each in run.record.captures for name in each.losses)
     options = dict.fromkeys(name for run in runs for name in run.options)
+    fields = [name for name in RunRecord.__dataclass_fields__ if name not in ("captures", "versions", "config")]
     rows = []
     for run in runs:
-        fields = {name: getattr(run.record, name) for name in RunRecord.__dataclass_fields__}
         row = {"content": run.content, "style": run.style, **{name: _flat(run.options.get(name)) for name in options}}
-        row |= {name: value for name, value in fields.items() if name not in ("captures", "versions", "config")}
+        row |= {name: getattr(run.record, name) for name in fields}
         for at in range(most):
             capture = run.record.captures[at] if at < len(run.record.captures) else None
             row |= {f"capture_{at + 1}_{name}": getattr(capture, name, None) for name in ("step", "ssim")}
@@ -245,15 +246,15 @@ def _link(folder: Path, out: Path) -> str:
 
 
 def markdown(
-    title_text: str, runs: Sequence[Run], out: Path, figures: Sequence[tuple[str, str, str]], tables: Sequence[Table]
+    title_text: str, runs: Sequence[Run], out: Path, figures: Sequence[Figure], tables: Sequence[Table]
 ) -> str:
-    """Return report.md: `findings`, the runs, figures (file, heading and caption of each), and further tables."""
+    """Return report.md: `findings`, the runs, figures, and further tables."""
     parts = [f"# {cell(title_text)}", cell(count(runs)), *map(_section, findings(runs)), _runs_section(runs, out)]
     unfinished = [(run, [run.status, run.reason()]) for run in runs if not run.finished]
     if unfinished:
         lines = [f"- {_link(run.folder, out)}: {cell(': '.join(filter(None, why)))}" for run, why in unfinished]
         parts.append("## Not finished\n\n" + "\n".join(lines))
-    parts += [f"## {head}\n\n![{head}]({file})\n\n{cell(caption)}" for file, head, caption in figures]
+    parts += [f"## {each.head}\n\n![{each.head}]({each.file})\n\n{cell(each.caption)}" for each in figures]
     return "\n\n".join([*parts, *map(_section, tables)]) + "\n"
 
 

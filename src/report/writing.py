@@ -37,12 +37,7 @@ def report_folder(folders: Sequence[Path]) -> Path:
 
 
 def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]:
-    """Write the report of runs into a folder; return the files written, the page first.
-
-    Args:
-        runs: as `gather` returns them.
-        out: the folder to write to.
-        folders: where the runs come from, for the page to say.
+    """Write the report of runs from `folders` into the folder `out`; return the files written, the page first.
 
     Raises:
         InputError: the folder cannot be written to.
@@ -62,12 +57,12 @@ def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]
     tables = [*summary.last_losses(runs), *summary.speeds(runs)]
     published = comparison.tables(compared) if compared else []
     head = summary.headline(runs)
-    parts = [(figure.file, figure.head, figure.caption) for figure in drawn]
-    files[TEXT] = summary.markdown(head, runs, out, parts, [*means, *tables, *published])
+    sources = ["/".join(folder.resolve().parts[-2:]) for folder in folders]  # of sweeps: DAY/TIME
+    files[TEXT] = summary.markdown(head, runs, out, drawn, [*means, *tables, *published])
     files[PAGE] = page(
         run_data.page_data(runs, lines, out, images),
         title=head,
-        summary=f"{_named(folders)}. {summary.count(runs)}",
+        summary=f"{plain_text(', '.join(sources))}. {summary.count(runs)}",
         findings=summary.findings(runs),
         means=means,
         figures=drawn,
@@ -101,13 +96,3 @@ def _draw(runs: Sequence[Run], lines: Mapping[Path, curves.Curve], images: Thumb
         name, head = (f"figure2-{at}.jpg", f"Figure 2, sheet {at}") if start else ("figure2.jpg", "Figure 2")
         made.append((name, head, figures.figure_2(some, names, images), FIGURE_2 + part))
     return [Figure(name, head, plain_text(caption), data) for name, head, data, caption in made if data]
-
-
-def _named(folders: Sequence[Path]) -> str:
-    """Return the names of folders, those of sweeps as DAY/TIME."""
-    names = []
-    for folder in folders:
-        parts = folder.resolve().parts
-        dated = len(parts) > 2 and parts[-1][:1].isdigit() and parts[-2][:1].isdigit()
-        names.append("/".join(parts[-2:] if dated else parts[-1:]))
-    return plain_text(", ".join(names))

@@ -12,14 +12,7 @@ FRONT = "front.csv"
 
 @dataclass(frozen=True)
 class Point:
-    """A finished trial.
-
-    Attributes:
-        trial: its number, as in the record of its run.
-        folder: of its run.
-        options: the searched options by name.
-        objectives: the measured values by metric name.
-    """
+    """A finished trial: its number, the folder of its run, the searched options, and what was measured, by name."""
 
     trial: int
     folder: Path

@@ -2,13 +2,14 @@
 
 import logging
 import math
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from src.common.errors import InputError, Interrupted, SweepFailed, first_line
-from src.common.files import sole_writer, write_atomically
+from src.common.files import sole_writer, write_atomically, write_error
 from src.run import run
 from src.search import space
 from src.search.config import SearchConfig, check, specification
@@ -36,11 +37,7 @@ def search(config: SearchConfig, folder: Path) -> list[Point]:
     """Run trials until the study holds `config.trials`; return its Pareto front, smallest patch distance first.
 
     A trial whose run fails counts, and the study continues. A trial that was killed or interrupted does not count: the
-    next call continues it from its checkpoint.
-
-    Args:
-        config: the search.
-        folder: of the study, which is continued if it exists. The run of a trial is in its subfolder `trial-NUMBER`.
+    next call continues it from its checkpoint. The run of a trial is in the study's subfolder `trial-NUMBER`.
 
     Raises:
         InputError: an option cannot be used, or the folder holds a different study.
@@ -59,6 +56,7 @@ def search(config: SearchConfig, folder: Path) -> list[Point]:
         write_atomically(folder / FRONT, front_csv(points).encode())
         log.info("%s", front_table(points))
         log.info("Pareto front: %d of %d finished trials, in %s", len(points), outcomes.count(None), folder / FRONT)
+        log.info("report: python -m src.report %s", shlex.quote(str(folder)))
         return points
 
 
@@ -86,12 +84,8 @@ def _open(storage: "RDBStorage", config: SearchConfig, folder: Path) -> "Study":
     import optuna
 
     names = optuna.study.get_all_study_names(storage)  # not the folder's name, which may have changed
-    study = optuna.create_study(
-        storage=storage,
-        study_name=names[0] if names else folder.name,
-        directions=list(OBJECTIVES.values()),
-        load_if_exists=True,
-    )
+    name, directions = names[0] if names else folder.name, list(OBJECTIVES.values())
+    study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
     wanted = specification(config)
     held = study.user_attrs.get(SPECIFICATION)
     if held is None:
@@ -99,10 +93,8 @@ def _open(storage: "RDBStorage", config: SearchConfig, folder: Path) -> "Study":
         if (point := space.default_point(config)) is not None:
             study.enqueue_trial(point)
     elif held != wanted:
-        differing = sorted(key for key in wanted.keys() | held.keys() if wanted.get(key) != held.get(key))
-        raise InputError(
-            f"{folder} holds another study (it differs in {', '.join(differing)}); study=NAME starts a new one"
-        )
+        differ = ", ".join(sorted(key for key in wanted.keys() | held.keys() if wanted.get(key) != held.get(key)))
+        raise InputError(f"{folder} holds another study (it differs in {differ}); study=NAME starts a new one")
     log.info("%d of %d trials done in %s", len(_outcomes(study)), config.trials, folder)
     return study
 
@@ -186,7 +178,7 @@ def _trial_log(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(folder / "train.log")
     except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+        raise write_error(folder / "train.log", error) from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
@@ -198,13 +190,8 @@ def _trial_log(folder: Path) -> Iterator[None]:
 
 
 def _front(study: "Study", config: SearchConfig, folder: Path) -> list[Point]:
-    points = [
-        Point(
-            _number(trial),
-            _folder(folder, _number(trial)),
-            space.options(config, trial.params),
-            dict(zip(OBJECTIVES, trial.values, strict=True)),
-        )
-        for trial in study.best_trials
-    ]
+    points = []
+    for trial in study.best_trials:
+        number, values = _number(trial), dict(zip(OBJECTIVES, trial.values, strict=True))
+        points.append(Point(number, _folder(folder, number), space.options(config, trial.params), values))
     return sorted(points, key=lambda point: list(point.objectives.values()))

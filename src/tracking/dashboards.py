@@ -26,7 +26,6 @@ COLUMNS = (
     *("config:layer_set.value", "config:loss.value.alpha", "config:loss.value.beta"),
     *(f"summary:{key}" for key in (keys.SSIM, keys.PATCH_DISTANCE, keys.GRAM_DISTANCE, keys.SCORE, keys.IT_PER_S)),
 )
-ORDER = (("Group", True), ("CreatedTimestamp", False))  # of the run table; True: ascending
 INTRODUCTION = """\
 One line or point is one run. Losses are comparable only between runs of the same pictures, size and objective. Read \
 SSIM to the content together with a distance to the style: a high SSIM alone may mean a weak style."""
@@ -52,8 +51,8 @@ def sections() -> dict[str, list[Any]]:
         ],
         "Trade-off": [
             scatter("SSIM against beta", option(BETA), keys.SSIM, log_x=True),
-            scatter("Style distance (patches) against SSIM", measured(keys.SSIM), keys.PATCH_DISTANCE),
-            scatter("Style distance (Gram) against SSIM", measured(keys.SSIM), keys.GRAM_DISTANCE, log_y=True),
+            scatter("Patch distance to the style against SSIM", measured(keys.SSIM), keys.PATCH_DISTANCE),
+            scatter("Gram distance to the style against SSIM", measured(keys.SSIM), keys.GRAM_DISTANCE, log_y=True),
             wr.ParallelCoordinatesPlot(
                 title="Options and results",
                 columns=[wr.ParallelCoordinatesPlotColumn(metric=metric, log=log) for metric, log in columns],
@@ -73,21 +72,17 @@ def sections() -> dict[str, list[Any]]:
 
 def workspace(entity: str, project: str) -> ws.Workspace:
     """Return the workspace view of a project, its run table ordered by sweep."""
+    shown = []
+    for title, panels in sections().items():
+        layout = ws.SectionLayoutSettings(columns=min(3, len(panels)), rows=-(-len(panels) // 3))
+        shown.append(ws.Section(name=title, panels=panels, is_open=True, layout_settings=layout))
     return ws.Workspace(
         entity=entity,
         project=project,
         name=TITLE,
-        sections=[
-            # the run table stays ungrouped: panels follow it, and a point would be the mean of a whole sweep
-            ws.Section(
-                name=title,
-                panels=panels,
-                is_open=True,
-                layout_settings=ws.SectionLayoutSettings(columns=min(3, len(panels)), rows=-(-len(panels) // 3)),
-            )
-            for title, panels in sections().items()
-        ],
+        sections=shown,
         settings=ws.WorkspaceSettings(x_axis=STEP, max_runs=100),
+        # the run table stays ungrouped: panels follow it, and a point would be the mean of a whole sweep
         runset_settings=ws.RunsetSettings(
             order=[
                 expr.Ordering(expr.Metric("Group")),
@@ -116,23 +111,17 @@ def report(entity: str, project: str) -> wr.Report:
 
 def specification(entity: str, project: str) -> dict[str, Any]:
     """Return workspace and report as the JSON values that W&B stores; their ids are random."""
-    # wandb-workspaces has no public name for these values
     built: dict[str, Any] = {"workspace": workspace(entity, project), "report": report(entity, project)}
-    return {
-        name: each._to_model().model_dump(mode="json", by_alias=True, exclude_none=True) for name, each in built.items()
-    }
+    # wandb-workspaces has no public name for these values
+    models = {name: each._to_model() for name, each in built.items()}
+    return {name: each.model_dump(mode="json", by_alias=True, exclude_none=True) for name, each in models.items()}
 
 
 def save(entity: str, project: str, view: str | None = None) -> list[str]:
     """Save workspace and report; return their addresses.
 
-    A report of the same title is updated. A new workspace view is made unless `view` names one to update: the library
-    finds views by address only.
-
-    Args:
-        entity: W&B user or team.
-        project: its project, created where it is missing.
-        view: address of a saved view.
+    A report of the same title is updated. A new workspace view is made unless `view` is the address of one to update:
+    the library finds views by address only.
 
     Raises:
         InputError: there is no API key, or the server does not answer or refuses.

@@ -108,9 +108,13 @@ def test_a_point_of_the_space_is_a_run(config: SearchConfig) -> None:
     assert sum(space.options(published, space.default_point(published))["layers.weights"]) == pytest.approx(5)
 
 
-def test_trials_are_counted_and_the_front_is_written(config: SearchConfig, painter: Painter, tmp_path: Path) -> None:
+def test_trials_are_counted_and_the_front_is_written(
+    config: SearchConfig, painter: Painter, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config.trials = 4
-    points = study.search(config, tmp_path)
+    with caplog.at_level("INFO"):
+        points = study.search(config, tmp_path)
+    assert caplog.messages[-1] == f"report: python -m src.report {tmp_path}"
     assert painter.betas[0] == 10.0 and len(set(painter.betas)) == 4
     assert [folder.name for _, folder in painter.runs] == [f"trial-{number:04d}" for number in range(4)]
     assert [point.options["loss.beta"] for point in points] == sorted(painter.betas, reverse=True)

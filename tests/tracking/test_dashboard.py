@@ -127,7 +127,7 @@ def test_dry_run_prints_the_specification(command: Callable[..., subprocess.Comp
     assert (shown["workspace"]["entity"], shown["report"]["project"]["name"]) == ("me", "mine")
     titles = set(_values(shown, "chartTitle"))
     assert titles >= {
-        *("Total loss", "Style loss of each layer", "SSIM against beta", "Style distance (patches) against SSIM"),
+        *("Total loss", "Style loss of each layer", "SSIM against beta", "Patch distance to the style against SSIM"),
         *("Evaluations per second", "Captures by step"),
     }
     for part in shown.values():

@@ -26,14 +26,7 @@ FACTS = ("device", "batch", "judge", "started", "command", "step", "width", "hei
 
 
 def page_data(runs: Sequence[Run], curves: Mapping[Path, Curve], out: Path, images: Thumbnails) -> dict[str, Any]:
-    """Return what the page shows.
-
-    Args:
-        runs: in the order of the page.
-        curves: by run folder.
-        out: the folder of the page.
-        images: of the runs.
-    """
+    """Return what the page in the folder `out` shows of runs, with their curves by run folder, and their images."""
     names = varying(runs)
     filters = list(dict.fromkeys([*FILTERS, *names, *(["status"] if any(not run.finished for run in runs) else [])]))
     # kept once each and referred to by number: the runs of a sweep share most of theirs
@@ -89,16 +82,12 @@ def _number(copy: Thumbnail | None, numbers: dict[Thumbnail, int]) -> int | None
 
 
 def _curve(curve: Curve | None) -> dict[str, Any] | None:
+    """Return a curve with the five digits that a drawing shows, and None for NaN."""
     if curve is None:
         return None
-    return {
-        "step": curve.steps,
-        "seconds": _rounded(curve.seconds),
-        "total": _rounded(curve.total),
-        "terms": {name: _rounded(values) for name, values in curve.terms.items()},
+    rounded = {
+        name: [None if math.isnan(value) else float(f"{value:.5g}") for value in values]
+        for name, values in {"seconds": curve.seconds, "total": curve.total, **curve.terms}.items()
     }
-
-
-def _rounded(values: Sequence[float]) -> list[float | None]:
-    """Return numbers rounded to the five digits that a drawing shows; None for NaN."""
-    return [None if math.isnan(value) else float(f"{value:.5g}") for value in values]
+    seconds, total = rounded.pop("seconds"), rounded.pop("total")
+    return {"step": curve.steps, "seconds": seconds, "total": total, "terms": rounded}
