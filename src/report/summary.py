@@ -31,9 +31,9 @@ MEASURES_NOTE = (
 )
 STYLES_NOTE = "Patch and Gram distances compare only within a style: each style has its own scale."
 FINDINGS_NOTE = (
-    "Means of the finished runs, over all pairs and other options. SSIM is to the content: higher keeps more of it. "
-    "Patch distance is to the style: lower takes more of it. α/β is loss.alpha/loss.beta, the weight of the content "
-    "over that of the style. In brackets: in how many pairs that value is the highest or lowest too."
+    "Means over the pairs and other options with which every value of the option has finished. SSIM is to the content: "
+    "higher keeps more of it. Patch distance is to the style: lower takes more of it. α/β is loss.alpha/loss.beta, the "
+    "weight of the content over that of the style. In brackets: in how many pairs that value is the highest or lowest."
 )
 EXACT_NOTE = "`runs.csv` and `runs.md` hold all digits and all options."
 
@@ -97,18 +97,25 @@ def _measures(run: Run, names: Iterable[str], judges: Iterable[str]) -> dict[str
 
 def findings(runs: Sequence[Run]) -> list[Table]:
     """Return which values of each swept option keep the most content, and which take the most style."""
-    rows = [
-        {
-            "option": heading(name),
-            "most content: highest mean SSIM": _extreme(runs, name, "ssim", max),
-            "lowest": _extreme(runs, name, "ssim", min),
-            "most style: lowest mean patch distance": _extreme(runs, name, "patch_distance", min),
-            "highest": _extreme(runs, name, "patch_distance", max),
-        }
-        for name in _compared(runs)
-        if name not in PAIR
-    ]
+    rows = []
+    for name in _compared(runs):
+        if name not in PAIR and (some := _balanced(runs, name)):
+            row = {"option": heading(name), "runs": str(len(some))}
+            row |= {"most content: highest mean SSIM": _extreme(some, name, "ssim", max)}
+            row |= {"lowest": _extreme(some, name, "ssim", min)}
+            row |= {"most style: lowest mean patch distance": _extreme(some, name, "patch_distance", min)}
+            rows.append(row | {"highest": _extreme(some, name, "patch_distance", max)})
     return [Table("What the swept options change", FINDINGS_NOTE, rows)] if rows else []
+
+
+def _balanced(runs: Sequence[Run], name: str) -> list[Run]:
+    """Return the finished runs whose pair and other swept options have a finished run of every value of an option."""
+    finished = [run for run in runs if run.finished]
+    others = [other for other in swept(finished) if other != name]
+    groups: dict[tuple[str, ...], list[Run]] = defaultdict(list)
+    for run in finished:
+        groups[tuple(map(run.value_of, others))].append(run)
+    return [run for some in groups.values() if values_of(name, some) == values_of(name, finished) for run in some]
 
 
 def _extreme(runs: Sequence[Run], name: str, measure: str, best: Callable[..., Any]) -> str:

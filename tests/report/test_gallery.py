@@ -103,9 +103,9 @@ def test_the_page_begins_with_what_the_swept_options_change(seen: Seen) -> None:
     assert rows.first.bounding_box()["y"] + rows.first.bounding_box()["height"] < 800
     layers, ratio = (rows.nth(at).locator("td").all_inner_texts() for at in (0, 1))
     # SSIM rises and patch distance falls over the runs, in the order pair, layers, ratio
-    assert layers == ["layers", "b: 0.470 (in 4 of 4 pairs)", "a: 0.430 (in 4 of 4 pairs)",
+    assert layers == ["layers", "16", "b: 0.470 (in 4 of 4 pairs)", "a: 0.430 (in 4 of 4 pairs)",
                       "b: 0.215 (in 4 of 4 pairs)", "a: 0.235 (in 4 of 4 pairs)"]  # fmt: skip
-    assert ratio[0] == "α/β" and ratio[1].startswith("1/30: ") and ratio[4].startswith("1/3: ")
+    assert ratio[0] == "α/β" and ratio[2].startswith("1/30: ") and ratio[5].startswith("1/3: ")
     assert "loss.alpha/loss.beta" in seen.page.locator("#findings").inner_text()
 
 

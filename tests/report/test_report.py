@@ -22,6 +22,7 @@ from src.report import __main__ as report
 from src.report import comparison
 from src.report.runs import Run, alike, gather, varying
 from src.report.sheet import CELL, GAP, LINE, MARGIN
+from src.report.summary import findings
 from src.tracking.record import RunRecord
 from tests.conftest import ROOT
 from tests.report.runs import MEASURED, configuration, write_image, write_run, write_sweep
@@ -291,6 +292,20 @@ def test_titles_and_means_say_what_was_swept(tmp_path: Path) -> None:
     assert "| layers | a | 8 | 0.430 |" in text and "| style | swell | 8 | 0.490 |" in text
     assert "compare only within a style" in text
     assert "Gram distance (judge: vgg16 random)" in text
+
+
+def test_findings_compare_only_what_every_value_has_finished(make: Callable[..., RunRecord], tmp_path: Path) -> None:
+    """A pair that only one layer set has finished would move that set's mean by the difference between the pairs."""
+    make("cat a", options={"layers.name": "a"}, ssim=0.5, patch_distance=0.2)
+    make("cat b", options={"layers.name": "b"}, ssim=0.4, patch_distance=0.1)
+    make("coffee b", content="coffee", options={"layers.name": "b"}, ssim=0.9, patch_distance=0.9)
+    make("coffee a", content="coffee", options={"layers.name": "a"}, captures=(3,), status="failed", error="no")
+    (table,) = findings(gather([tmp_path / "sweep"]))
+    assert [list(row.values()) for row in table.rows] == [
+        ["layers", "2", "a: 0.500", "b: 0.400", "b: 0.100", "a: 0.200"]
+    ]
+    make("cat b", options={"layers.name": "b"}, captures=(3,), status="failed", error="no")
+    assert findings(gather([tmp_path / "sweep"])) == [], "nothing is comparable"
 
 
 def test_trials_have_number_front_options_and_command(make: Callable[..., RunRecord], tmp_path: Path) -> None:
