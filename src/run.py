@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from src.common.errors import InputError, Interrupted, first_line
 from src.common.signals import Interrupts
+from src.config.identity import identity
 from src.config.schema import RunConfig, plain, typed
 from src.tracking import record as records
 from src.tracking.record import RunRecord
@@ -118,14 +119,20 @@ def _explained(error: Exception) -> Exception:
 
 
 def resume(folder: Path, replacements: Mapping[str, Any] | None = None) -> RunRecord:
-    """Go on with the run of a folder, with the configuration it was started with.
+    """Go on with the run of a folder, or continue it beyond its last step in a new folder; see `resumed`."""
+    return run(*resumed(folder, replacements))
+
+
+def resumed(folder: Path, replacements: Mapping[str, Any] | None = None) -> tuple[RunConfig, Path]:
+    """Return the options and the folder with which the run of a folder goes on.
 
     Args:
         folder: a run folder.
-        replacements: options that do not change the run (logger, trainer, mirror, ...).
+        replacements: options that do not change the run (logger, trainer, mirror, ...), for the same folder; with other
+            `steps` the run continues in the folder that `training.continuation` creates.
 
     Raises:
-        InputError: the folder holds no run; otherwise as `run`.
+        InputError: the folder holds no run, or the run cannot be continued with these options.
     """
     record = records.read(folder)
     if record:
@@ -136,7 +143,15 @@ def resume(folder: Path, replacements: Mapping[str, Any] | None = None) -> RunRe
         config = load_composed(written)
     else:
         raise InputError(f"resume={folder}: there is no run in that folder")
-    merged = plain(typed(config))
+    before = typed(config)
+    merged = plain(before)
     for key, value in (replacements or {}).items():
         merged[key] = {**merged[key], **value} if isinstance(value, dict) else value
-    return run(merged, folder)
+    after = typed(merged)
+    if identity(after) == identity(before):
+        return after, folder
+    if record is None:
+        raise InputError(f"resume={folder}: the run was stopped before it began; resume it with its own options first")
+    from src.training.continuation import continue_run
+
+    return after, continue_run(folder, record, after)

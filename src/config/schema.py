@@ -181,7 +181,9 @@ class RunConfig:
     checkpoint_every: int = option(50, "steps between checkpoints")
     max_megapixels: float = option(100.0, "largest image accepted, as a file and at working size")
     mirror: str | None = option(None, "folder to take known images and weights from instead of downloading them")
-    resume: str | None = option(None, "DIR or last: resume an interrupted run in its folder")
+    resume: str | None = option(
+        None, "DIR or last: resume an interrupted run; with more steps, continue a finished one"
+    )
     study: str | None = option(None, "name of the search that the run is a trial of; set by python -m src.search")
     trial: int | None = option(None, "number of the trial")
 

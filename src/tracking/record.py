@@ -24,7 +24,7 @@ FILE = "record.json"
 UNFINISHED = ("running", "interrupted")
 DEEPEST = 12  # levels of nesting in a record file; ours have five
 FOUND: tuple[str, ...] = ("device", "threads", "compiled", "batch", "width", "height")
-FOUND += ("content_sha256", "style_sha256", "weights_sha256")
+FOUND += ("content_sha256", "style_sha256", "weights_sha256", "continued_from", "continued_step")
 SUMMARY = (
     *("status", "error", "stopped", "initial_loss", "loss_decay", "ssim", "ssim_published", "it_per_s", "mpx_it_per_s"),
     *("gradient_ssim", "patch_distance", "gram_distance", "judge", "score"),
@@ -69,6 +69,7 @@ class RunRecord:
         peak_mib: allocated memory on a GPU, resident memory of the process on a CPU.
         memory: by edge, px: the checkpointing strategy of each stage and its estimated peak.
         batch: number of pairs in the run's batch.
+        continued_from, continued_step: the folder and step of the run that this one continues beyond its end.
     """
 
     schema: int = SCHEMA
@@ -109,6 +110,8 @@ class RunRecord:
     versions: dict[str, str] = field(default_factory=dict)
     commit: str | None = None
     command: str | None = None
+    continued_from: str | None = None
+    continued_step: int = -1
     started: str | None = None
     ended: str | None = None
 
@@ -257,10 +260,14 @@ def scan(root: Path, damaged: Callable[[str], object] = log.warning) -> Iterator
             yield path.parent, record
 
 
-def newest_unfinished(root: Path) -> Path:
-    """Return the run folder with the latest record among the runs that can be resumed.
+def newest(root: Path, finished: bool = False) -> Path:
+    """Return the run folder with the latest record among the runs that can go on and in which no process is at work.
 
-    These were interrupted or killed, or failed after a checkpoint, and no process holds their lock.
+    These were interrupted or killed, or failed after a checkpoint.
+
+    Args:
+        root: searched with all folders below it.
+        finished: include finished runs.
 
     Raises:
         InputError: there is none.
@@ -268,9 +275,13 @@ def newest_unfinished(root: Path) -> Path:
     found = [
         folder
         for folder, record in scan(root)
-        if (record.status in UNFINISHED or (record.status == "failed" and list(folder.glob("*.ckpt"))))
+        if (
+            record.status in UNFINISHED
+            or (record.status == "failed" and list(folder.glob("*.ckpt")))
+            or (finished and record.status == "finished")
+        )
         and not is_locked(folder)
     ]
     if not found:
-        raise InputError(f"resume=last: no unfinished run below {root}/")
+        raise InputError(f"resume=last: no {'run' if finished else 'unfinished run'} below {root}/")
     return max(found, key=lambda folder: (folder / FILE).stat().st_mtime_ns)

@@ -174,9 +174,13 @@ def _begin(run: PreparedRun, timetable: Timetable, batch: int) -> None:
     context.record.batch = batch
     context.record.forget_after(run.resume_step, timetable.captures)
     context.record.write(context.folder)
-    context.loggers.begin(context.record, run.resume_step, {kind: file.path for kind, file in context.files.items()})
+    begins = run.resume_step <= context.record.continued_step  # rows up to that step are another run's
+    pictures = {kind: file.path for kind, file in context.files.items()} if begins else {}
+    context.loggers.begin(context.record, run.resume_step, pictures)
     run.pair.loggers = context.loggers
     run.pair.logged_step = context.loggers.last_step
+    if begins and run.resume_step >= 0:
+        log.info("continues %s", context.record.continued_from)
     if run.resume_step >= 0:
         log.info("resuming at step %d of %d in %s", run.resume_step, timetable.steps, context.folder)
 
