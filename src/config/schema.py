@@ -60,6 +60,7 @@ class Loss:
     alpha: float = option(1.0, "content weight; 0: style only")
     beta: float = option(10.0, "style weight; 0: content only")
     tv: float = option(0.0, "total variation weight")
+    jump: float = option(1.5, "adam: halve an update that makes the loss more than this many times higher; 0: never")
     content_tap: str = option("relu3_1", "the content tap that layers.content defaults to")
     substitute: dict[str, str] = option({}, "taps that this loss reads elsewhere (published: relu5_1 at conv5_1)")
 

@@ -26,7 +26,18 @@ DEEPEST = 12  # levels of nesting in a record file; ours have five
 FOUND: tuple[str, ...] = ("device", "threads", "compiled", "batch", "width", "height")
 FOUND += ("content_sha256", "style_sha256", "weights_sha256", "continued_from", "continued_step")
 SUMMARY = (
-    *("status", "error", "stopped", "initial_loss", "loss_decay", "ssim", "ssim_published", "it_per_s", "mpx_it_per_s"),
+    *(
+        "status",
+        "error",
+        "stopped",
+        "warning",
+        "initial_loss",
+        "loss_decay",
+        "ssim",
+        "ssim_published",
+        "it_per_s",
+        "mpx_it_per_s",
+    ),
     *("gradient_ssim", "patch_distance", "gram_distance", "judge", "score"),
     *("peak_mib", "memory", "seconds", "evaluations"),
 )
@@ -64,6 +75,7 @@ class RunRecord:
         width, height: of the result, px.
         ssim: of the clamped image, data range 1; `ssim_published` follows the published program's convention.
         gram_distance: measured by the network that `judge` names.
+        warning: a loss that ended above its start, or jumped.
         it_per_s, mpx_it_per_s: evaluations per second; megapixels times that. Of the whole batch for a run of a batch.
         seconds: wall time of the loop over all resumes.
         peak_mib: allocated memory on a GPU, resident memory of the process on a CPU.
@@ -86,6 +98,7 @@ class RunRecord:
     captures: list[Capture] = field(default_factory=list)
     loss_decay: float | None = None
     stopped: str | None = None
+    warning: str | None = None
     ssim: float | None = None
     ssim_published: float | None = None
     gradient_ssim: float | None = None

@@ -114,6 +114,7 @@ def fit(runs: Sequence[PreparedRun], interrupts: Interrupts, at_once: int | None
                     timetable,
                     stage,
                     rematch=config.loss.rematch,
+                    jump=config.loss.jump,
                     at_once=None if compiling else min(len(members), at_once or default_at_once(device, len(members))),
                     compiler=compiled if compiling else None,
                     stop_requested=interrupts.requested,
@@ -234,8 +235,11 @@ def _check_fits(module: StyleTransferModule, runs: Sequence[PreparedRun]) -> Non
     for run in runs:
         found = run.checkpoint
         assert found is not None
+        states = [found["state_dict"]]
+        if "before" in found:
+            states.append({f"image.{name}": value for name, value in found["before"]["image"].items()})
         if not (
-            {name: (tuple(value.shape), value.dtype) for name, value in found["state_dict"].items()} == state
+            all({name: (tuple(value.shape), value.dtype) for name, value in each.items()} == state for each in states)
             and state_fits(optimizer, found["optimizer_states"][0])
             and run.pair.objective.search_fits(found["search"], module.image.size)
             and found["step"] - found["global_step"] == module.stage.first
