@@ -144,7 +144,8 @@ class RunRecord:
     def found(self) -> dict[str, Any]:
         """Return what is known once a run is set up, for the trackers."""
         # a W&B sweep over layers=... replaces the `layers` of W&B's configuration by the bare name
-        return {"layer_set": self.options.layers.name, **{key: getattr(self, key) for key in FOUND}}
+        used = {"layer_set": self.options.layers.name, "precision_used": self.precision, "kernels_used": self.kernels}
+        return used | {key: getattr(self, key) for key in FOUND}
 
     def summary(self) -> dict[str, Any]:
         """Return the results of the run, for the trackers; the losses are those of the last capture."""

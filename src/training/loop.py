@@ -72,13 +72,16 @@ def build_trainer(options: TrainerOptions, **more: Any) -> Trainer:
         raise InputError(f"trainer.accelerator={options.accelerator} cannot be used: {error}") from None
 
 
-def fit(runs: Sequence[PreparedRun], interrupts: Interrupts, at_once: int | None = None) -> None:
+def fit(
+    runs: Sequence[PreparedRun], interrupts: Interrupts, at_once: int | None = None, bar: bool | None = None
+) -> None:
     """Run the stages of a batch to their end; every run is closed when this returns.
 
     Args:
         runs: opened, of one size, at the same step, with equal options except those that `grouping` lets differ.
         interrupts: asked after every step.
         at_once: pairs evaluated together; None is all on a GPU and one on a CPU.
+        bar: show a progress bar; None does so on a terminal.
     """
     first = runs[0]
     config, device, resume_step = first.context.config, first.device, first.resume_step
@@ -87,7 +90,7 @@ def fit(runs: Sequence[PreparedRun], interrupts: Interrupts, at_once: int | None
         with run.context.guard():
             _begin(run, timetable, len(runs))
     module: StyleTransferModule | None = None
-    progress = Progress(config.steps, max(0, resume_step), lambda: module.status() if module else (0, ""))
+    progress = Progress(config.steps, max(0, resume_step), lambda: module.status() if module else (0, ""), bar)
     try:
         for stage in stages(config):
             if stage.last < resume_step:
