@@ -42,7 +42,11 @@ $(VENV)/.ready: requirements.lock
 	"$$uv" venv --quiet --allow-existing --python "$(PYTHON)" $(VENV); \
 	echo "installing the packages of requirements.lock (once, about 6 GB on disk)"; \
 	"$$uv" pip sync --quiet --python $(VENV)/bin/python --require-hashes requirements.lock
+	@$(MAKE) --no-print-directory path
 	@touch $@
+
+path: # let the environment's Python find this checkout from any folder
+	@pwd > "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/neural-style-lightning.pth"
 
 demo: setup ## stylise one picture in about a minute, without network, account or GPU
 	@$(RUN) src.train experiment=demo $(ARGS)
@@ -89,4 +93,4 @@ clean: ## remove the environment and caches; keep the runs under multirun/
 	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup demo train sweep search paper report bench dashboard sync test lint type lock clean
+.PHONY: help setup path demo train sweep search paper report bench dashboard sync test lint type lock clean

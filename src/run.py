@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from src.common.errors import InputError, Interrupted, first_line
 from src.common.signals import Interrupts
+from src.config.identity import identity
 from src.config.schema import RunConfig, plain, typed
 from src.tracking import record as records
 from src.tracking.record import RunRecord
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def run(config: RunConfig | DictConfig | dict[str, Any], output_dir: Path | str) -> RunRecord:
+def run(
+    config: RunConfig | DictConfig | dict[str, Any], output_dir: Path | str, progress: bool | None = None
+) -> RunRecord:
     """Optimise one picture and write everything about it into `output_dir`.
 
     A folder that already holds this run is not run again: a finished run is returned as it is, an unfinished one
@@ -36,6 +39,7 @@ def run(config: RunConfig | DictConfig | dict[str, Any], output_dir: Path | str)
     Args:
         config: the options; a dict or DictConfig is checked against `RunConfig`.
         output_dir: the run folder; created where it is missing.
+        progress: show a progress bar on stderr; None does so on a terminal.
 
     Returns:
         The record, as `record.json` holds it.
@@ -45,13 +49,15 @@ def run(config: RunConfig | DictConfig | dict[str, Any], output_dir: Path | str)
         NonFiniteLoss: the loss became NaN or infinite; `image.png` is the last finite picture.
         Interrupted: SIGINT or SIGTERM; picture and checkpoint are written.
     """
-    (result,) = run_batch([(typed(config), Path(output_dir))])
+    (result,) = run_batch([(typed(config), Path(output_dir))], progress=progress)
     if isinstance(result, BaseException):
         raise result
     return result
 
 
-def run_batch(jobs: Sequence[tuple[RunConfig, Path]], at_once: int | None = None) -> list[RunRecord | BaseException]:
+def run_batch(
+    jobs: Sequence[tuple[RunConfig, Path]], at_once: int | None = None, progress: bool | None = None
+) -> list[RunRecord | BaseException]:
     """Optimise several pictures in one batch; what `run` says of a folder holds for each of them.
 
     Runs that resume from different steps form a batch per step.
@@ -59,6 +65,7 @@ def run_batch(jobs: Sequence[tuple[RunConfig, Path]], at_once: int | None = None
     Args:
         jobs: options and folder of each run, which differ as `training.grouping` permits; no folder twice.
         at_once: pairs evaluated together; None is all on a GPU and one on a CPU.
+        progress: as for `run`.
 
     Returns:
         For each job its record, or the exception that ended it.
@@ -72,7 +79,7 @@ def run_batch(jobs: Sequence[tuple[RunConfig, Path]], at_once: int | None = None
                 context.check()
         if waiting := [context for context in contexts if not context.ended]:
             try:
-                _run_together(waiting, interrupts, at_once)
+                _run_together(waiting, interrupts, at_once, progress)
             except Exception as error:  # of the batch as a whole
                 for context in waiting:
                     context.close(_explained(error))
@@ -85,7 +92,9 @@ def run_batch(jobs: Sequence[tuple[RunConfig, Path]], at_once: int | None = None
     return [context.error or context.record for context in contexts]
 
 
-def _run_together(contexts: "Sequence[RunContext]", interrupts: Interrupts, at_once: int | None) -> None:
+def _run_together(
+    contexts: "Sequence[RunContext]", interrupts: Interrupts, at_once: int | None, progress: bool | None
+) -> None:
     log.info("loading PyTorch")
     from src.common.platform import cpu_threads
     from src.ops import kernels
@@ -104,7 +113,7 @@ def _run_together(contexts: "Sequence[RunContext]", interrupts: Interrupts, at_o
                 prepared.announce()
                 by_step.setdefault((prepared.resume_step, context.record.compiled), []).append(prepared)
         for group in by_step.values():
-            fit(group, interrupts, at_once)
+            fit(group, interrupts, at_once, progress)
 
 
 def _explained(error: Exception) -> Exception:
@@ -118,14 +127,20 @@ def _explained(error: Exception) -> Exception:
 
 
 def resume(folder: Path, replacements: Mapping[str, Any] | None = None) -> RunRecord:
-    """Go on with the run of a folder, with the configuration it was started with.
+    """Go on with the run of a folder, or continue it beyond its last step in a new folder; see `resumed`."""
+    return run(*resumed(folder, replacements))
+
+
+def resumed(folder: Path, replacements: Mapping[str, Any] | None = None) -> tuple[RunConfig, Path]:
+    """Return the options and the folder with which the run of a folder goes on.
 
     Args:
         folder: a run folder.
-        replacements: options that do not change the run (logger, trainer, mirror, ...).
+        replacements: options that do not change the run (logger, trainer, mirror, ...), for the same folder; with other
+            `steps` the run continues in the folder that `training.continuation` creates.
 
     Raises:
-        InputError: the folder holds no run; otherwise as `run`.
+        InputError: the folder holds no run, or the run cannot be continued with these options.
     """
     record = records.read(folder)
     if record:
@@ -136,7 +151,15 @@ def resume(folder: Path, replacements: Mapping[str, Any] | None = None) -> RunRe
         config = load_composed(written)
     else:
         raise InputError(f"resume={folder}: there is no run in that folder")
-    merged = plain(typed(config))
+    before = typed(config)
+    merged = plain(before)
     for key, value in (replacements or {}).items():
         merged[key] = {**merged[key], **value} if isinstance(value, dict) else value
-    return run(merged, folder)
+    after = typed(merged)
+    if identity(after) == identity(before):
+        return after, folder
+    if record is None:
+        raise InputError(f"resume={folder}: the run was stopped before it began; resume it with its own options first")
+    from src.training.continuation import continue_run
+
+    return after, continue_run(folder, record, after)

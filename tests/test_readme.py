@@ -6,6 +6,7 @@ checked without being run.
 
 import argparse
 import importlib
+import os
 import re
 import shlex
 import shutil
@@ -166,12 +167,29 @@ def test_commands_that_are_not_python_exist() -> None:
     subprocess.run(["make", "--dry-run", f"PYTHON={sys.executable}", *targets], cwd=ROOT, check=True)
 
 
-def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_example_runs_in_another_folder_and_shows_progress(tmp_path: Path) -> None:
     [code] = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    exec(compile(code.replace("steps=20", "steps=2"), "README.md", "exec"), {})
+    for name, source in (("a", "swell"), ("b", "dots")):
+        shutil.copy(ROOT / f"src/assets/styles/{source}.jpg", tmp_path / f"{name}.jpg")
+    environment = {**os.environ, "WANDB_MODE": "disabled", "PYTHONPATH": str(ROOT)}
+    code = code.replace('"steps": 20', '"steps": 2')
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
     assert (tmp_path / "multirun/from-python/image.png").is_file()
+    assert re.search(r"step 0/2 .*step 1/2 .*loss ", done.stderr, re.DOTALL), "a bar, although stderr is no terminal"
+
+
+def test_setup_puts_the_checkout_on_the_path_of_its_environment(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    subprocess.run(["make", "--silent", "path", f"VENV={tmp_path / 'venv'}"], cwd=ROOT, check=True)
+    code = "import src.common.errors; print(src.common.errors.__file__)"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [tmp_path / "venv/bin/python", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert Path(done.stdout.strip()) == ROOT / "src/common/errors.py"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

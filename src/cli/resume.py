@@ -1,4 +1,4 @@
-"""`resume=DIR` and `resume=last`: resume an interrupted run in its own folder."""
+"""`resume=DIR` and `resume=last`: go on with a run in its own folder, or beyond its end in a new one."""
 
 import logging.config
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 
 from src.common.errors import InputError
 from src.common.files import expanded
-from src.config.identity import NON_IDENTITY_FIELDS
+from src.config.identity import EXTENDED_FIELDS, NON_IDENTITY_FIELDS
 from src.config.schema import CONF, group_names
-from src.run import resume
+from src.run import resumed, run
 from src.tracking import record as records
 
 # Groups that may be chosen anew, and the option that their file sets.
@@ -30,32 +30,34 @@ def resume_request(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]] | No
         return None
     if len(values) + 1 < len(arguments):
         raise InputError("resume=DIR resumes one run: it takes no flags and no sweep")
-    changeable = [name for name in NON_IDENTITY_FIELDS if name != "resume"]
+    changeable = [*EXTENDED_FIELDS, *(name for name in NON_IDENTITY_FIELDS if name != "resume")]
     for key, value in values.items():
         if key.partition(".")[0] not in changeable:
             raise InputError(
-                f"resume=DIR takes the options of the run from its folder; {key} cannot be changed. These can: "
-                f"{', '.join(changeable)}"
+                f"resume=DIR takes the options of the run from its folder; {key} cannot be changed, only "
+                f"{', '.join(changeable)}. To start from its picture instead: init=file init.path=DIR/image.png"
             )
         if key in GROUPS and value not in group_names(key):
             raise InputError(f"{key}={value} is unknown; one of: {', '.join(group_names(key))}")
     others: Any = OmegaConf.to_container(
         OmegaConf.from_dotlist([f"{GROUPS.get(key, key)}={value}" for key, value in values.items()])
     )
-    return records.newest_unfinished(Path("multirun")) if asked == "last" else expanded(asked), others
+    further = not values.keys().isdisjoint(EXTENDED_FIELDS)
+    return records.newest(Path("multirun"), finished=further) if asked == "last" else expanded(asked), others
 
 
 def resume_in_place(folder: Path, options: dict[str, Any]) -> None:
-    """Resume the run of a folder with the same log file.
+    """Go on with the run of a folder, with a log file in the folder of the run that goes on.
 
     Args:
         folder: the run folder.
-        options: replacements for fields that are not part of the run's identity.
+        options: replacements, as for `run.resumed`.
     """
     if not folder.is_dir():
         raise InputError(f"resume={folder}: no such folder")
+    config, folder = resumed(folder, options)
     layout = OmegaConf.load(CONF / "hydra" / "job_logging" / "plain.yaml")
     whole = OmegaConf.create({"hydra": {"runtime": {"output_dir": str(folder)}}, "logging": layout})
     settings: Any = OmegaConf.to_container(whole, resolve=True)
     logging.config.dictConfig(settings["logging"])
-    resume(folder, options)
+    run(config, folder)

@@ -13,6 +13,8 @@ NON_IDENTITY_FIELDS: tuple[str, ...] = (
     *("logger", "trainer", "mirror", "resume", "log_every", "checkpoint_every"),
     *("max_megapixels", "score", "study", "trial"),
 )
+# Options with which a run may continue beyond its end, in a new folder.
+EXTENDED_FIELDS: tuple[str, ...] = ("steps", "stop_at_loss", "captures")
 _DESCRIPTION = ("title", "artist", "year", "licence")
 
 

@@ -60,6 +60,7 @@ class Loss:
     alpha: float = option(1.0, "content weight; 0: style only")
     beta: float = option(10.0, "style weight; 0: content only")
     tv: float = option(0.0, "total variation weight")
+    jump: float = option(1.5, "adam: halve an update that makes the loss more than this many times higher; 0: never")
     content_tap: str = option("relu3_1", "the content tap that layers.content defaults to")
     substitute: dict[str, str] = option({}, "taps that this loss reads elsewhere (published: relu5_1 at conv5_1)")
 
@@ -181,7 +182,9 @@ class RunConfig:
     checkpoint_every: int = option(50, "steps between checkpoints")
     max_megapixels: float = option(100.0, "largest image accepted, as a file and at working size")
     mirror: str | None = option(None, "folder to take known images and weights from instead of downloading them")
-    resume: str | None = option(None, "DIR or last: resume an interrupted run in its folder")
+    resume: str | None = option(
+        None, "DIR or last: resume an interrupted run; with more steps, continue a finished one"
+    )
     study: str | None = option(None, "name of the search that the run is a trial of; set by python -m src.search")
     trial: int | None = option(None, "number of the trial")
 

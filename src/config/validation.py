@@ -39,6 +39,7 @@ NOT_NEGATIVE: tuple[str, ...] = (
     "loss.beta",
     "loss.palette",
     "loss.tv",
+    "loss.jump",
     "init.hold",
     "init.edges",
     "init.blend",
@@ -72,6 +73,8 @@ def validate(config: RunConfig) -> None:
     check_trainer(config.trainer, config.precision)
     if not 0 <= config.loss.patches <= 1:
         raise InputError(f"loss.patches is a share of the style loss, in [0, 1], not {config.loss.patches}")
+    if 0 < config.loss.jump < 1:
+        raise InputError(f"loss.jump is a factor of 1 or more, or 0 for never, not {config.loss.jump}")
     if config.loss.alpha == 0 and config.loss.beta == 0:
         raise InputError("loss.alpha and loss.beta are both zero: there is nothing to optimise")
     for kind in ("content", "style"):

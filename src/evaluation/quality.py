@@ -20,6 +20,7 @@ from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing
 from src.encoders.registry import encoder_spec
 from src.evaluation.ssim import gradient_ssim
+from src.ops import kernels
 from src.ops.gram import FeatureStatistics
 from src.ops.losses import style_normalized
 from src.ops.sorting import sort_rows
@@ -157,23 +158,25 @@ def gram_distance(image: Tensor, style: Tensor) -> float:
 
 
 def _statistics(image: Tensor) -> dict[str, FeatureStatistics]:
-    network = _judge_network()
+    network = _judge_network(kernels.enabled())
     return statistics(network, image, JUDGE_TAPS, Checkpointing(len(JUDGE_TAPS), banded=True))
 
 
 @cache
-def _judge_network() -> Encoder:
+def _judge_network(compiled: bool) -> Encoder:
+    """Return the judge with compiled kernels or without, as the run has them: the two differ by rounding."""
     network, _ = encoder_spec(JUDGE.name).build(JUDGE, list(JUDGE_TAPS), None)
-    network.use_kernels()
+    if compiled:
+        network.use_kernels()
     return network.to(memory_format=torch.channels_last)
 
 
-_style_cache: dict[bytes, dict[str, FeatureStatistics]] = {}
+_style_cache: dict[tuple[bool, bytes], dict[str, FeatureStatistics]] = {}
 
 
 def _style_statistics(style: Tensor) -> dict[str, FeatureStatistics]:
     """Return the statistics of a style image, measured once for all pictures of a process that share it."""
-    key = hashlib.sha256(style.numpy().tobytes()).digest()
+    key = kernels.enabled(), hashlib.sha256(style.numpy().tobytes()).digest()
     if key not in _style_cache:
         if len(_style_cache) == CACHED_STYLES:
             _style_cache.clear()

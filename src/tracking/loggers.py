@@ -78,11 +78,11 @@ class RunLoggers:
         Args:
             record: what the setup determined, for the tracker's configuration.
             resume_step: rows after this step are dropped; -1 for a run from the start.
-            pictures: name -> file, sent to the tracker with the first row of a run from the start.
+            pictures: name -> file, sent to the tracker with the first row.
         """
         if self.csv:
             self.csv.begin(resume_step)
-        self._pictures = dict(pictures or {}) if resume_step < 0 else {}
+        self._pictures = dict(pictures or {})
         self._call(lambda tracker: tracker.begin(record, resume_step))
 
     def log_point(self, values: dict[str, float], step: int, picture: Path | None = None) -> None:

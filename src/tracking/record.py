@@ -24,9 +24,20 @@ FILE = "record.json"
 UNFINISHED = ("running", "interrupted")
 DEEPEST = 12  # levels of nesting in a record file; ours have five
 FOUND: tuple[str, ...] = ("device", "threads", "compiled", "batch", "width", "height")
-FOUND += ("content_sha256", "style_sha256", "weights_sha256")
+FOUND += ("content_sha256", "style_sha256", "weights_sha256", "continued_from", "continued_step")
 SUMMARY = (
-    *("status", "error", "stopped", "initial_loss", "loss_decay", "ssim", "ssim_published", "it_per_s", "mpx_it_per_s"),
+    *(
+        "status",
+        "error",
+        "stopped",
+        "warning",
+        "initial_loss",
+        "loss_decay",
+        "ssim",
+        "ssim_published",
+        "it_per_s",
+        "mpx_it_per_s",
+    ),
     *("gradient_ssim", "patch_distance", "gram_distance", "judge", "score"),
     *("peak_mib", "memory", "seconds", "evaluations"),
 )
@@ -64,11 +75,13 @@ class RunRecord:
         width, height: of the result, px.
         ssim: of the clamped image, data range 1; `ssim_published` follows the published program's convention.
         gram_distance: measured by the network that `judge` names.
+        warning: a loss that ended above its start, or jumped.
         it_per_s, mpx_it_per_s: evaluations per second; megapixels times that. Of the whole batch for a run of a batch.
         seconds: wall time of the loop over all resumes.
         peak_mib: allocated memory on a GPU, resident memory of the process on a CPU.
         memory: by edge, px: the checkpointing strategy of each stage and its estimated peak.
         batch: number of pairs in the run's batch.
+        continued_from, continued_step: the folder and step of the run that this one continues beyond its end.
     """
 
     schema: int = SCHEMA
@@ -85,6 +98,7 @@ class RunRecord:
     captures: list[Capture] = field(default_factory=list)
     loss_decay: float | None = None
     stopped: str | None = None
+    warning: str | None = None
     ssim: float | None = None
     ssim_published: float | None = None
     gradient_ssim: float | None = None
@@ -109,6 +123,8 @@ class RunRecord:
     versions: dict[str, str] = field(default_factory=dict)
     commit: str | None = None
     command: str | None = None
+    continued_from: str | None = None
+    continued_step: int = -1
     started: str | None = None
     ended: str | None = None
 
@@ -128,7 +144,8 @@ class RunRecord:
     def found(self) -> dict[str, Any]:
         """Return what is known once a run is set up, for the trackers."""
         # a W&B sweep over layers=... replaces the `layers` of W&B's configuration by the bare name
-        return {"layer_set": self.options.layers.name, **{key: getattr(self, key) for key in FOUND}}
+        used = {"layer_set": self.options.layers.name, "precision_used": self.precision, "kernels_used": self.kernels}
+        return used | {key: getattr(self, key) for key in FOUND}
 
     def summary(self) -> dict[str, Any]:
         """Return the results of the run, for the trackers; the losses are those of the last capture."""
@@ -257,10 +274,14 @@ def scan(root: Path, damaged: Callable[[str], object] = log.warning) -> Iterator
             yield path.parent, record
 
 
-def newest_unfinished(root: Path) -> Path:
-    """Return the run folder with the latest record among the runs that can be resumed.
+def newest(root: Path, finished: bool = False) -> Path:
+    """Return the run folder with the latest record among the runs that can go on and in which no process is at work.
 
-    These were interrupted or killed, or failed after a checkpoint, and no process holds their lock.
+    These were interrupted or killed, or failed after a checkpoint.
+
+    Args:
+        root: searched with all folders below it.
+        finished: include finished runs.
 
     Raises:
         InputError: there is none.
@@ -268,9 +289,13 @@ def newest_unfinished(root: Path) -> Path:
     found = [
         folder
         for folder, record in scan(root)
-        if (record.status in UNFINISHED or (record.status == "failed" and list(folder.glob("*.ckpt"))))
+        if (
+            record.status in UNFINISHED
+            or (record.status == "failed" and list(folder.glob("*.ckpt")))
+            or (finished and record.status == "finished")
+        )
         and not is_locked(folder)
     ]
     if not found:
-        raise InputError(f"resume=last: no unfinished run below {root}/")
+        raise InputError(f"resume=last: no {'run' if finished else 'unfinished run'} below {root}/")
     return max(found, key=lambda folder: (folder / FILE).stat().st_mtime_ns)

@@ -1,5 +1,6 @@
 """What happens at the pauses of the loop: captures, checkpoints, the record, and the end of each pair."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,10 @@ from src.training.module import StyleTransferModule
 from src.training.pair import Pair
 from src.training.setup import PreparedRun
 
+log = logging.getLogger(__name__)
+
 PICTURE = "image.png"
+TOTAL = "total"  # in the losses of a capture
 
 
 class Pauses(Callback):
@@ -152,5 +156,15 @@ def finish(run: PreparedRun, interrupts: Interrupts) -> None:
         if interrupts.received is not None and not pair.reached and record.step < config.steps:
             raise Interrupted(interrupts.received, context.resume_command)
         record.stopped = "loss reached" if pair.reached else "all steps taken"
+        record.warning = warning(record.initial_loss, record.captures[-1].losses[TOTAL], pair.jumped)
+        if record.warning:
+            log.warning("%s", record.warning)
         context.announce_result()
         context.close()
+
+
+def warning(first: float | None, last: float, jump: tuple[int, float, float] | None) -> str | None:
+    """Return a line on a loss that ended above its start or jumped on the way (step, before, after); else None."""
+    told = [f"ended above its start ({first:.4g} -> {last:.4g})"] if first is not None and last > first else []
+    told += [f"jumped from {jump[1]:.4g} to {jump[2]:.4g} at step {jump[0]}"] if jump else []
+    return f"the loss {' and '.join(told)}; try a smaller optimizer.lr" if told else None

@@ -134,6 +134,10 @@ def _check(checkpoint: Any, steps: int) -> None:
         raise ValueError(f"step {checkpoint['step']} is not in 0..{steps}")
     if not all(isinstance(value, Tensor) for value in checkpoint["state_dict"].values()):
         raise ValueError("state_dict holds something other than tensors")
+    if "before" in checkpoint:
+        _expect(checkpoint["before"], {"loss": float, "image": dict})
+        if not all(isinstance(value, Tensor) for value in checkpoint["before"]["image"].values()):
+            raise ValueError("the image before holds something other than tensors")
     (optimizer,) = checkpoint["optimizer_states"]
     _expect(optimizer, {"state": dict, "param_groups": list})
     for each in (*optimizer["state"].values(), *optimizer["param_groups"]):

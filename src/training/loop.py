@@ -72,13 +72,16 @@ def build_trainer(options: TrainerOptions, **more: Any) -> Trainer:
         raise InputError(f"trainer.accelerator={options.accelerator} cannot be used: {error}") from None
 
 
-def fit(runs: Sequence[PreparedRun], interrupts: Interrupts, at_once: int | None = None) -> None:
+def fit(
+    runs: Sequence[PreparedRun], interrupts: Interrupts, at_once: int | None = None, bar: bool | None = None
+) -> None:
     """Run the stages of a batch to their end; every run is closed when this returns.
 
     Args:
         runs: opened, of one size, at the same step, with equal options except those that `grouping` lets differ.
         interrupts: asked after every step.
         at_once: pairs evaluated together; None is all on a GPU and one on a CPU.
+        bar: show a progress bar; None does so on a terminal.
     """
     first = runs[0]
     config, device, resume_step = first.context.config, first.device, first.resume_step
@@ -87,7 +90,7 @@ def fit(runs: Sequence[PreparedRun], interrupts: Interrupts, at_once: int | None
         with run.context.guard():
             _begin(run, timetable, len(runs))
     module: StyleTransferModule | None = None
-    progress = Progress(config.steps, max(0, resume_step), lambda: module.status() if module else (0, ""))
+    progress = Progress(config.steps, max(0, resume_step), lambda: module.status() if module else (0, ""), bar)
     try:
         for stage in stages(config):
             if stage.last < resume_step:
@@ -114,6 +117,7 @@ def fit(runs: Sequence[PreparedRun], interrupts: Interrupts, at_once: int | None
                     timetable,
                     stage,
                     rematch=config.loss.rematch,
+                    jump=config.loss.jump,
                     at_once=None if compiling else min(len(members), at_once or default_at_once(device, len(members))),
                     compiler=compiled if compiling else None,
                     stop_requested=interrupts.requested,
@@ -174,9 +178,13 @@ def _begin(run: PreparedRun, timetable: Timetable, batch: int) -> None:
     context.record.batch = batch
     context.record.forget_after(run.resume_step, timetable.captures)
     context.record.write(context.folder)
-    context.loggers.begin(context.record, run.resume_step, {kind: file.path for kind, file in context.files.items()})
+    begins = run.resume_step <= context.record.continued_step  # rows up to that step are another run's
+    pictures = {kind: file.path for kind, file in context.files.items()} if begins else {}
+    context.loggers.begin(context.record, run.resume_step, pictures)
     run.pair.loggers = context.loggers
     run.pair.logged_step = context.loggers.last_step
+    if begins and run.resume_step >= 0:
+        log.info("continues %s", context.record.continued_from)
     if run.resume_step >= 0:
         log.info("resuming at step %d of %d in %s", run.resume_step, timetable.steps, context.folder)
 
@@ -230,8 +238,11 @@ def _check_fits(module: StyleTransferModule, runs: Sequence[PreparedRun]) -> Non
     for run in runs:
         found = run.checkpoint
         assert found is not None
+        states = [found["state_dict"]]
+        if "before" in found:
+            states.append({f"image.{name}": value for name, value in found["before"]["image"].items()})
         if not (
-            {name: (tuple(value.shape), value.dtype) for name, value in found["state_dict"].items()} == state
+            all({name: (tuple(value.shape), value.dtype) for name, value in each.items()} == state for each in states)
             and state_fits(optimizer, found["optimizer_states"][0])
             and run.pair.objective.search_fits(found["search"], module.image.size)
             and found["step"] - found["global_step"] == module.stage.first

@@ -30,6 +30,9 @@ from src.transfer.optimizers import (
 
 log = logging.getLogger(__name__)
 
+JUMP = 1.5  # a loss that rises more than this many times in a step is reported
+MOST_HALVINGS = 4  # of one update
+
 
 class Halt(Exception):
     """Abort a step before the parameters are updated, because a pair ended at its first evaluation."""
@@ -51,6 +54,7 @@ class StyleTransferModule(LightningModule):
         timetable: steps and pauses of the whole run.
         stage: the steps to take here.
         rematch: steps between searches of terms that search; see `Term.search`.
+        jump: Adam's updates that make the loss more than this many times higher are halved; 0 halves none.
         at_once: samples evaluated together; None is all. Halved where memory runs out.
         compiler: turns an objective into a faster form; None evaluates eagerly.
         stop_requested: asked after every step; True ends the loop (a signal arrived).
@@ -68,6 +72,7 @@ class StyleTransferModule(LightningModule):
         timetable: Timetable,
         stage: Stage,
         rematch: int = 20,
+        jump: float = 0.0,
         at_once: int | None = None,
         compiler: Callable[[Objective], Evaluate] | None = None,
         stop_requested: Callable[[], bool] = lambda: False,
@@ -78,7 +83,7 @@ class StyleTransferModule(LightningModule):
         self.image = image
         self.pairs = list(pairs)
         self.options, self.timetable, self.stage = options, timetable, stage
-        self.rematch = rematch
+        self.rematch, self.jump = rematch, jump
         self.at_once = at_once or len(self.pairs)
         self.compiler = compiler
         self.stop_requested, self.step_down = stop_requested, step_down
@@ -181,6 +186,7 @@ class StyleTransferModule(LightningModule):
             losses = known[1] if known else self._evaluate()
             if observed:
                 observed = False
+                losses = self._halve_jumps(losses)
                 self._observe(losses)
             if known:
                 return known[0]
@@ -194,6 +200,34 @@ class StyleTransferModule(LightningModule):
             return loss
 
         return evaluate
+
+    def _halve_jumps(self, losses: list[Losses]) -> list[Losses]:
+        """Halve the last update of samples whose loss it made more than `jump` times higher; return the new losses.
+
+        Adam's updates have full size however small the gradient. Where channels of a deep layer are silent in the
+        content and strong in the style, the loss of their covariance, of fourth degree in the activations, rises
+        steeply behind a nearly flat slope. With several steps between two looks (on a GPU), all of them are one update.
+        """
+        if self.options.name != "adam" or self.step == self.stage.first:
+            return losses
+        for attempt in range(MOST_HALVINGS + 1):
+            totals, changed = torch.cat([each.total.detach() for each in losses]).tolist(), False
+            for sample, pair in self.active.items():
+                if not pair.before or not 0 < (self.jump or JUMP) * pair.before[0] < totals[sample] < math.inf:
+                    continue
+                if not self.jump or attempt == MOST_HALVINGS:
+                    pair.jumped = pair.jumped or (self.step, pair.before[0], totals[sample])
+                    continue
+                here = self.image.sample_state(sample)
+                halved = {name: (value + here[name]) / 2 for name, value in pair.before[1].items()}
+                self.image.load_sample_state(sample, halved)
+                pair.counters.evaluations += 1
+                changed = True
+            if not changed:
+                break
+            self._evaluations += 1
+            losses = self._evaluate()
+        return losses
 
     def _evaluate(self) -> list[Losses]:
         """Return the losses of all samples, chunk by chunk, and leave the gradient with the parameters."""
@@ -244,6 +278,8 @@ class StyleTransferModule(LightningModule):
                 if pair.observe(rows[sample], self.step, self.stage.last == self.timetable.steps):
                     halted = True
                 finite = self.keep_if_finite(sample, rows[sample][names.TOTAL])
+                if finite and pair.last_finite and self.options.name == "adam":
+                    pair.before = rows[sample][names.TOTAL], pair.last_finite[1]
                 if finite and not pair.reached and self.timetable.logs_at(self.step):
                     pair.log_point(pair.latest, self.step, peak_mib(self.device))
             except Exception as error:  # of its own loggers or disk: the other pairs go on
@@ -333,7 +369,10 @@ class StyleTransferModule(LightningModule):
         for sample, pair in enumerate(self.pairs):
             counters = {**pair.counters.state(), "seconds": pair.seconds}
             counters["evaluations"] -= repeated
-            checkpoint["pairs"].append({"step": step, "counters": counters, "search": self.search_state(sample)})
+            saved = {"step": step, "counters": counters, "search": self.search_state(sample)}
+            if pair.before:
+                saved["before"] = dict(zip(("loss", "image"), pair.before, strict=True))
+            checkpoint["pairs"].append(saved)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what `on_save_checkpoint` added."""
@@ -341,4 +380,6 @@ class StyleTransferModule(LightningModule):
             pair.counters = Counters.of(saved["counters"])
             pair.objective.load_search_state(saved["search"])
             self._resumed_step = saved["step"]
+            if before := saved.get("before"):
+                pair.before = before["loss"], before["image"]
         self._join_objectives()

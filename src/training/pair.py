@@ -54,6 +54,8 @@ class Pair:
         reached: the loss to stop at is reached.
         non_finite_at: the step at which the loss was not finite.
         last_finite: step and parameters of the last image whose loss was finite.
+        before: Adam's last look at the loss, and the parameters there: updates that make it jump are halved.
+        jumped: step, and loss before and after it, of the first jump that was not.
         error: what failed for this pair alone, such as a full disk under its log.
     """
 
@@ -68,6 +70,8 @@ class Pair:
         self.reached = False
         self.non_finite_at: int | None = None
         self.last_finite: tuple[int, dict[str, Tensor]] | None = None
+        self.before: tuple[float, dict[str, Tensor]] | None = None
+        self.jumped: tuple[int, float, float] | None = None
         self.error: Exception | None = None
         self.logged_step = -1
         self.started = time.perf_counter()

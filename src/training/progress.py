@@ -21,18 +21,20 @@ class Progress(Callback):
         steps: of the whole run.
         first: the step that a resumed run starts from.
         status: returns the latest step and the text to show with it.
+        bar: show a bar; None does so on a terminal.
     """
 
-    def __init__(self, steps: int, first: int, status: Callable[[], tuple[int, str]]) -> None:
+    def __init__(self, steps: int, first: int, status: Callable[[], tuple[int, str]], bar: bool | None = None) -> None:
         self.steps = steps
         self.first = first
         self.status = status
+        self.wanted = sys.stderr.isatty() if bar is None else bar
         self.bar: tqdm | None = None
         self.started = self.last_line = time.perf_counter()
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Open the bar, once for all stages."""
-        if self.bar is None and sys.stderr.isatty():
+        if self.bar is None and self.wanted:
             self.bar = tqdm(
                 total=self.steps,
                 initial=self.first,

@@ -65,6 +65,7 @@ def test_a_sweep_of_four_jobs_of_which_two_fail(command: Callable, tmp_path: Pat
             assert picture.read_bytes() == (folder / capture.file).read_bytes()
         assert seen.summary["ssim"] == record.ssim and seen.summary[keys.TOTAL] == record.captures[-1].losses["total"]
         assert seen.config["weights_sha256"] == record.weights_sha256
+        assert seen.config["precision_used"] == record.precision == "32"
     assert len(ids) == 4, "each job has a W&B run of its own"
 
 

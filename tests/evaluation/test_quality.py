@@ -13,6 +13,7 @@ from src.config.schema import Backbone, RunConfig
 from src.encoders.registry import encoder_spec
 from src.evaluation import quality
 from src.evaluation.ssim import gradient_magnitude, gradient_ssim, luma
+from src.ops import kernels
 from tests.support.examples import example_record
 
 
@@ -132,3 +133,16 @@ def test_a_style_is_measured_once_for_many_pictures(picture: Tensor, monkeypatch
     assert len(measured) == 3
     assert quality.gram_distance(picture.flip(-1), 0.5 * picture) != before
     assert len(measured) == 5
+
+
+def test_the_judge_of_a_run_does_not_depend_on_the_kernel_switch_of_earlier_ones() -> None:
+    if not kernels.available():
+        pytest.skip("the kernels cannot be compiled here")
+    with kernels.use(False):
+        without = quality._judge_network(kernels.enabled())
+    assert not without.winograd and quality._judge_network(kernels.enabled()).winograd
+    image, style = torch.rand(2, 1, 3, 48, 48, generator=torch.Generator().manual_seed(0)).unbind()
+    first = quality.gram_distance(image, style)
+    with kernels.use(False):
+        quality.gram_distance(image, style)
+    assert quality.gram_distance(image, style) == first

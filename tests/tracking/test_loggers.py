@@ -96,7 +96,7 @@ def log_a_run(
     Image.new("RGB", (40, 20), (255, 0, 0)).save(folder / "content.png")
     Image.new("RGB", (20, 40), (0, 0, 255)).save(folder / "capture.png")
     record = ExampleRecord()
-    opened.begin(record, resume_step, {"content": folder / "content.png"})
+    opened.begin(record, resume_step, {"content": folder / "content.png"} if resume_step < 0 else {})
     for step in steps:
         last = step == steps[-1]
         opened.log_point({"loss/total": 1.0 / (1 + step)}, step, folder / "capture.png" if last else None)

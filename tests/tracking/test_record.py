@@ -119,8 +119,8 @@ def test_the_newest_unfinished_run_is_one_that_can_be_resumed(tmp_path: Path) ->
     ):
         example(status=status).write(tmp_path / name)
         os.utime(tmp_path / name / records.FILE, (1e9 - age, 1e9 - age))
-    assert records.newest_unfinished(tmp_path).name == "stopped"
+    assert records.newest(tmp_path).name == "stopped"
     (tmp_path / "broken" / "last.ckpt").touch()
-    assert records.newest_unfinished(tmp_path).name == "broken"
+    assert records.newest(tmp_path).name == "broken"
     with pytest.raises(InputError, match="no unfinished run"):
-        records.newest_unfinished(tmp_path / "done")
+        records.newest(tmp_path / "done")

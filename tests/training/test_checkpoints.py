@@ -93,6 +93,11 @@ DAMAGES: dict[str, Damage] = {
     "negative patch numbers": lambda found: _patches(found)["relu2_1"].fill_(-1),
     "too few patch numbers": lambda found: _patches(found).update(relu2_1=_patches(found)["relu2_1"][:, :5]),
     "patches of an unknown layer": lambda found: _patches(found).update(relu9_9=_patches(found)["relu2_1"]),
+    "an earlier image of another shape": lambda found: found["before"]["image"].update(
+        brightness=torch.zeros(1, 1, 5, 5)
+    ),
+    "an earlier image that is a list": lambda found: found["before"].update(image=[1.0]),
+    "an earlier loss that is a text": lambda found: found["before"].update(loss="high"),
     "a search of an unknown term": lambda found: found["search"].update(unknown=_patches(found)),
 }
 LBFGS_DAMAGES: dict[str, Damage] = {

@@ -157,13 +157,13 @@ def test_a_damaged_record_is_an_error_of_one_line(data: str, tmp_path: Path) -> 
 
 def test_the_newest_unfinished_run(small: Callable, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no unfinished run"):
-        records.newest_unfinished(tmp_path)
+        records.newest(tmp_path)
     for number, status in enumerate(["running", "interrupted", "failed", "finished", "running"]):
         record = new_record(small())
         record.status = status
         record.write(tmp_path / str(number))
     with sole_writer(tmp_path / "4"):
-        assert records.newest_unfinished(tmp_path) == tmp_path / "1", "not one at work, nor rejected input"
+        assert records.newest(tmp_path) == tmp_path / "1", "not one at work, nor rejected input"
     (tmp_path / "2" / "last.ckpt").touch()
     with sole_writer(tmp_path / "4"):
-        assert records.newest_unfinished(tmp_path) == tmp_path / "2", "a failure after a checkpoint can go on"
+        assert records.newest(tmp_path) == tmp_path / "2", "a failure after a checkpoint can go on"

@@ -1,0 +1,154 @@
+"""Continue a run beyond its end: in a new folder, with the optimiser's state, or a line that says what to do."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.common.errors import InputError
+from src.common.files import sole_writer
+from src.config.composition import compose
+from src.run import resume, run
+from src.tracking import record as records
+from src.training.checkpoints import CHECKPOINT
+from tests.conftest import SMALL
+from tests.support.runs import metric_rows, run_until
+
+# A learning rate that does not depend on the number of steps.
+STEADY = ("logger=csv", "optimizer.decay=0", "captures=[2,8]", "loss.rematch=5")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_continued_run_ends_as_one_of_all_steps(optimizer: str, small: Callable, tmp_path: Path) -> None:
+    config = small(*STEADY, f"optimizer={optimizer}", "captures=[2]")
+    run(config, tmp_path / "first")
+    before = files(tmp_path / "first")
+    record = resume(tmp_path / "first", {"steps": 11, "captures": [2, 8]})
+    folder = tmp_path / "first-to-11"
+    whole = run(small(*STEADY, f"optimizer={optimizer}", "steps=11"), tmp_path / "whole")
+    assert (record.status, record.step, record.options.steps) == ("finished", 11, 11)
+    assert (record.continued_from, record.continued_step) == (str(tmp_path / "first"), 6)
+    assert (folder / "image.png").read_bytes() == (tmp_path / "whole/image.png").read_bytes()
+    assert [each.losses for each in record.captures] == [each.losses for each in whole.captures]
+    assert [each.step for each in record.captures] == [2, 8, 11]
+    assert all((folder / each.file).is_file() for each in record.captures)
+    assert record.evaluations == whole.evaluations and record.initial_loss == whole.initial_loss
+    curves = [{row["step"]: row["loss/total"] for row in metric_rows(each)} for each in (folder, tmp_path / "whole")]
+    for curve in curves:
+        del curve["6"]  # of the earlier run's last capture, whose patches were matched anew
+    assert curves[0] == curves[1], "the curve begins with the earlier run's"
+    assert files(tmp_path / "first") == before, "the earlier run is left as it was"
+
+
+def test_a_continued_run_can_be_interrupted_and_continued_again(small: Callable, tmp_path: Path) -> None:
+    run_until(3, small(*STEADY, "steps=4", "captures=[2]"), tmp_path / "run")
+    folder = tmp_path / "run-to-8"
+    resume(tmp_path / "run", {"steps": 8})
+    stopped = json.loads((folder / "record.json").read_text())
+    assert stopped["continued_step"] == 3, "an interrupted run goes on from its last checkpoint"
+    changed = (folder / "record.json").stat().st_mtime_ns
+    assert resume(tmp_path / "run", {"steps": 8}).status == "finished"
+    assert (folder / "record.json").stat().st_mtime_ns == changed, "the same command finds the run finished"
+    again = resume(folder, {"steps": 10})
+    assert again.continued_from == str(folder) and again.step == 10
+    with pytest.raises(InputError, match=r"run-to-8 holds another run \(it differs in captures\)"):
+        resume(tmp_path / "run", {"steps": 8, "captures": [3]})
+
+
+def test_the_learning_rate_is_that_of_all_steps(small: Callable, tmp_path: Path) -> None:
+    """With `optimizer.decay` it has fallen to zero at the first end, and is high again after it."""
+    run(small("logger=csv"), tmp_path / "run")
+    record = resume(tmp_path / "run", {"steps": 12})
+    first = records.read(tmp_path / "run")
+    assert first and record.captures[-1].losses["total"] < first.captures[-1].losses["total"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a finished run."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    run(compose([*SMALL]), folder)
+    return folder
+
+
+def edited(folder: Path, **fields: Any) -> None:
+    """Change fields of a record file."""
+    data = json.loads((folder / "record.json").read_text())
+    (folder / "record.json").write_text(json.dumps({**data, **fields}))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 6, "captures": [1]}, "steps=6: the run is at step 6 already; steps counts from its beginning"),
+        ({"steps": 3, "captures": [1]}, "steps=3: the run is at step 6 already"),
+        ({"steps": 0}, "steps must be positive"),
+        ({"steps": "abc"}, "steps"),
+        (
+            {"steps": 9, "edge": 60},
+            r"edge cannot change in a run; to start from its picture, give init=file init.path=",
+        ),
+        ({"steps": 9, "captures": [10]}, r"captures: step 10 is not in 0..9"),
+    ],
+)
+def test_what_cannot_be_continued_says_what_to_do(options: dict[str, Any], message: str, finished: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        resume(finished, options)
+    assert [path.name for path in finished.parent.iterdir()] == ["run"], "nothing is created"
+
+
+def test_a_run_without_a_checkpoint_failed_or_in_use(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    with sole_writer(folder), pytest.raises(InputError, match="another process is at work"):
+        resume(folder, {"steps": 9})
+    (folder / CHECKPOINT).unlink()
+    with pytest.raises(InputError, match=r"has no last.ckpt .* give init=file init.path=.*image.png"):
+        resume(folder, {"steps": 9})
+    edited(folder, status="failed", error="a full disk")
+    with pytest.raises(InputError, match=r"failed \(a full disk\); finish it first with resume="):
+        resume(folder, {"steps": 9})
+
+
+def test_a_pyramid_whose_sizes_would_change_is_refused(small: Callable, tmp_path: Path) -> None:
+    run(small("edge=96", "schedule=pyramid", "steps=4"), tmp_path / "run")
+    with pytest.raises(InputError, match=r"schedule=pyramid: .* give init=file init.path=.* schedule=single"):
+        resume(tmp_path / "run", {"steps": 8})
+
+
+def test_a_run_that_reached_its_loss_needs_another(small: Callable, tmp_path: Path) -> None:
+    run(small("stop_at_loss=100"), tmp_path / "run")
+    with pytest.raises(InputError, match=r"stopped at stop_at_loss=100.0; give stop_at_loss=null or less as well"):
+        resume(tmp_path / "run", {"steps": 8})
+    record = resume(tmp_path / "run", {"stop_at_loss": None, "steps": 4})
+    assert record.stopped == "all steps taken" and record.step == 4
+
+
+def test_a_changed_picture_is_refused(small: Callable, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    shutil.copy("src/assets/styles/dots.jpg", photo)
+    run(small(f"content.path={photo}", "content=file"), tmp_path / "run")
+    shutil.copy("src/assets/styles/swell.jpg", photo)
+    with pytest.raises(InputError, match="has changed since this run began"):
+        resume(tmp_path / "run", {"steps": 9})
+
+
+def test_the_command_continues_a_run(
+    finished: Path, command: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    shown = command("src.train", f"resume={folder}", "steps=8", "logger=csv").stdout
+    assert f"continues {folder}" in shown and f"resuming at step 6 of 8 in {folder}-to-8" in shown
+    assert "resuming at step 6" in (tmp_path / "run-to-8/train.log").read_text()
+    assert (tmp_path / "run-to-8/config.yaml").read_text().count("steps: 8") == 1
+    refused = command("src.train", f"resume={folder}", "steps=9", "loss.beta=3", status=2)
+    assert "loss.beta cannot be changed" in refused.stderr and "init=file init.path=DIR/image.png" in refused.stderr

@@ -1,0 +1,71 @@
+"""Losses that jump: Adam's update is halved where the loss form asks for it, and what is left is reported."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from src.config.composition import compose
+from src.config.schema import RunConfig
+from src.run import resume, run, run_batch
+from tests.conftest import SMALL
+from tests.support.runs import metric_rows, run_until
+
+# Channels of relu5_1 that are silent in the content jump to several times their strength in the style at step 6.
+STEEP = (
+    *(*SMALL, "content=coffee", "style=brushwork", "edge=128", "layers=e", "layers.content=relu3_1", "loss.beta=100"),
+    *("steps=8", "optimizer.decay=0", "captures=[]", "log_every=1", "checkpoint_every=99", "logger=csv"),
+)
+
+
+def largest_rise(folder: Path) -> float:
+    """Return the largest ratio of the losses of two steps in a row."""
+    losses = [float(row["loss/total"]) for row in metric_rows(folder)]
+    return max(after / before for before, after in pairwise(losses))
+
+
+@pytest.fixture(scope="module")
+def steep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run that halves an update."""
+    folder = tmp_path_factory.mktemp("steep") / "run"
+    record = run(compose(STEEP), folder)
+    assert record.evaluations > record.step and record.warning is None
+    return folder
+
+
+def test_an_update_that_makes_the_loss_jump_is_halved(steep: Path, tmp_path: Path) -> None:
+    record = run(compose([*STEEP, "loss.jump=0"]), tmp_path)
+    assert largest_rise(tmp_path) > 1.5 and record.evaluations == record.step
+    assert record.warning and "the loss jumped from " in record.warning and " at step 6; try" in record.warning
+    assert largest_rise(steep) < 1.25
+
+
+def test_a_run_that_is_interrupted_before_the_jump_ends_alike(steep: Path, tmp_path: Path) -> None:
+    """The checkpoint has the image and the loss before the update, which is not yet evaluated."""
+    run_until(6, compose(STEEP), tmp_path / "run")
+    resume(tmp_path / "run")
+    assert (tmp_path / "run/image.png").read_bytes() == (steep / "image.png").read_bytes()
+    rows = [[row["loss/total"] for row in metric_rows(each)] for each in (tmp_path / "run", steep)]
+    assert rows[0] == rows[1]
+
+
+def test_a_run_of_a_batch_halves_its_own_updates(steep: Path, tmp_path: Path) -> None:
+    jobs = [(compose([*STEEP, f"loss.beta={beta}"]), tmp_path / str(beta)) for beta in (100, 1)]
+    many, few = run_batch(jobs)
+    assert not isinstance(many, BaseException) and not isinstance(few, BaseException)
+    assert many.evaluations > many.step and few.evaluations == few.step
+    assert (tmp_path / "100/image.png").read_bytes() == (steep / "image.png").read_bytes()
+
+
+def test_the_papers_forms_take_every_update_as_it_is() -> None:
+    for overrides in (["experiment=paper"], ["loss=equations"], ["loss=normalized"], ["loss=published"]):
+        assert compose(overrides).loss.jump == 0
+    assert compose().loss.jump == compose(["loss=moments"]).loss.jump == RunConfig().loss.jump == 1.5
+
+
+def test_a_loss_that_ends_above_its_start_is_reported(small: Callable, tmp_path: Path) -> None:
+    config = small("steps=1", "init=style", "loss.alpha=0", "loss=normalized", "optimizer.lr=0.3", "optimizer.rise=0")
+    record = run(config, tmp_path)
+    assert record.warning and record.warning.startswith("the loss ended above its start (")
+    assert record.summary()["warning"] == record.warning
