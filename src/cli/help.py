@@ -43,6 +43,7 @@ Train the embedded backbone to tell the images of a folder apart. The defaults a
 package; src/assets/embedded.md describes it.
 
   python -m src.pretrain images=photos
+  python -m src.pretrain images=photos teacher=vgg16 texture=0 scene=0 layout=0 diversity=0 adversary=0 steps=1000
   python -m src.train backbone.weights=multirun/pretrain/embedded.safetensors
 
 The same command resumes a training that was stopped. hydra.run.dir=DIR chooses another folder.

@@ -10,9 +10,17 @@ from src.config.validation import CHOICES, check_ranges, check_trainer
 # Options that may change between a training and its continuation.
 NON_IDENTITY_FIELDS = ("logger", "trainer", "log_every", "checkpoint_every")
 POSITIVE = ("steps", "batch_size", "edge", "lr", "clip", "log_every", "checkpoint_every")
-NOT_NEGATIVE = ("rotation", "jitter", "noise", "adversary", "weight_decay", "seed")
-LOSS_WEIGHTS = ("texture", "diversity", "scene", "layout")
-LARGEST = {"steps": 10_000_000, "batch_size": 100_000, "size": 10_000, "lr": 1000, "seed": 2**32 - 1}
+NOT_NEGATIVE = ("rotation", "jitter", "noise", "adversary", "weight_decay", "seed", "inherit")
+LOSS_WEIGHTS = ("texture", "diversity", "scene", "layout", "features")
+LARGEST = {
+    "steps": 10_000_000,
+    "batch_size": 100_000,
+    "size": 10_000,
+    "lr": 1000,
+    "seed": 2**32 - 1,
+    "inherit": 100_000,
+}
+TEACHERS = ("none", "vgg16", "vgg19")
 FRACTIONS = ("grey", "adversary_from", "warmup", "label_smoothing")
 SMALLEST_CROP = 32
 
@@ -39,6 +47,12 @@ class PretrainConfig:
     diversity: float = option(0.5, "weight of decorrelating the channels of each tap")
     scene: float = option(1.0, "weight of classifying pictures by the deepest features and their positions")
     layout: float = option(1.0, "weight of reconstructing the edges of the crop from relu4_1")
+    teacher: str = option("none", "network whose activations the student learns: none | vgg16 | vgg19")
+    teacher_weights: str = option("trained", "trained (torchvision's ImageNet weights, downloaded once) | PATH")
+    inherit: int = option(
+        640, "crops on which the student's first weights are fitted to the teacher's; 0: random weights"
+    )
+    features: float = option(1.0, "weight of matching the teacher's activations")
     label_smoothing: float = option(0.1, "label smoothing of the classification losses")
     lr: float = option(0.002, "peak learning rate of AdamW")
     warmup: float = option(0.05, "fraction of the steps in which the learning rate rises")
@@ -71,6 +85,10 @@ def check(config: PretrainConfig) -> None:
         raise InputError("batch_size must be at least 2: batch norm needs more than one crop")
     if len(config.zoom) != 2 or not 0 < config.zoom[0] <= config.zoom[1] < float("inf"):
         raise InputError(f"zoom must be two positive numbers, the smaller first, not {config.zoom}")
+    if config.teacher not in TEACHERS:
+        raise InputError(f"teacher={config.teacher} is unknown; one of: {', '.join(TEACHERS)}")
+    if config.teacher_weights != "trained" and config.teacher == "none":
+        raise InputError(f"teacher_weights={config.teacher_weights} needs a teacher: {', '.join(TEACHERS[1:])}")
     if config.precision not in ("bf16", "32"):
         raise InputError(f"precision={config.precision} is unknown; one of: bf16, 32")
     for name, value in (("logger.name", config.logger.name), ("trainer.accelerator", config.trainer.accelerator)):

@@ -1,5 +1,7 @@
 """Random crops of a folder of images, the training data of the embedded backbone."""
 
+import copy
+import dataclasses
 import logging
 import math
 import os
@@ -77,6 +79,12 @@ class Crops:
     def classes(self) -> int:
         """Return the number of classes: two per picture, in colour and in grey."""
         return 2 * len(self.pictures)
+
+    def resized(self, size: int, batch_size: int) -> "Crops":
+        """Return the same pictures cut into batches of another crop size, px."""
+        other = copy.copy(self)
+        other.options = dataclasses.replace(self.options, size=size, batch_size=batch_size)
+        return other
 
     def batch(self, number: int) -> Batch:
         """Return a batch by its number."""

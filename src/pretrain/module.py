@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.encoders.registry import VGGSpec
+from src.encoders.vgg import VGG
 from src.pretrain.config import PretrainConfig
 from src.pretrain.crops import Batch, Crops
 from src.pretrain.network import LayoutHead, SceneHead, TextureHead, Trunk, layout_target
+from src.pretrain.teacher import Matching, mean
 
 TEXTURE_TAPS = tuple(f"relu{block}_1" for block in range(1, 6))
 LAYOUT_TAP = "relu4_1"
@@ -31,11 +33,14 @@ class PretrainModule(pl.LightningModule):
         options: the recipe.
         crops: the training data. The number of batches used is part of the module's state, so that a resumed training
             continues with the next one.
+        teacher: its activations are further targets (`options.features`); None for none.
     """
 
     batches: Tensor
 
-    def __init__(self, architecture: VGGSpec, options: PretrainConfig, crops: Crops) -> None:
+    def __init__(
+        self, architecture: VGGSpec, options: PretrainConfig, crops: Crops, teacher: VGG | None = None
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.options, self.crops = options, crops
@@ -44,6 +49,7 @@ class PretrainModule(pl.LightningModule):
         self.textures = nn.ModuleDict({tap: TextureHead(channels[tap], crops.classes) for tap in TEXTURE_TAPS})
         self.scene = SceneHead(channels[SCENE_TAP], crops.classes)
         self.layout = LayoutHead(channels[LAYOUT_TAP])
+        self.matching = None if teacher is None else Matching(teacher, channels)
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))
         self.latest: dict[str, Tensor] = {}
 
@@ -96,6 +102,7 @@ class PretrainModule(pl.LightningModule):
         options = self.options
         with torch.autocast(images.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
             found = self.trunk(images)
+            matched = self.matching(found, self.matching.targets(images)) if self.matching else {}
         metrics: dict[str, Tensor] = {}
         total = images.new_zeros(())
         for tap, head in self.textures.items():
@@ -104,6 +111,9 @@ class PretrainModule(pl.LightningModule):
             metrics[f"redundancy/{tap}"] = redundancy
             loss = options.texture * self._cross_entropy(logits, instances) + options.diversity * redundancy
             total = total + loss / len(self.textures)
+        if matched:
+            metrics |= {f"unexplained/{tap}": value for tap, value in matched.items()}
+            total = total + options.features * mean(matched.values())
         logits = self.scene(found[SCENE_TAP])
         drawn = self.layout(found[LAYOUT_TAP])
         layout = F.mse_loss(drawn, layout_target(images.detach(), tuple(drawn.shape[-2:])))

@@ -21,6 +21,8 @@ class PretrainRecord:
         step, batches: optimiser steps taken and batches used, over all resumes.
         pictures: number of pictures that could be read.
         parameters: of the network without its heads.
+        teacher_sha256: checksum of the teacher's weights.
+        inherited: by convolution, the unexplained fraction of variance of the fit to the teacher.
         values: metrics of the last logged step.
         seconds: wall time over all resumes.
         weights_sha256: checksum of the weights file.
@@ -32,6 +34,8 @@ class PretrainRecord:
     batches: int = 0
     pictures: int | None = None
     parameters: int | None = None
+    teacher_sha256: str | None = None
+    inherited: dict[str, float] | None = None
     values: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     device: str | None = None

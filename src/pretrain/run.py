@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
 from src.common.errors import InputError, Interrupted, NonFiniteLoss
 from src.common.files import atomic_file, sole_writer, write_atomically
@@ -24,8 +25,10 @@ from src.encoders.registry import VGGSpec, encoder_spec
 from src.pretrain import record as records
 from src.pretrain.config import NON_IDENTITY_FIELDS, PretrainConfig, check
 from src.pretrain.crops import Crops, find_pictures
+from src.pretrain.inheritance import inherit
 from src.pretrain.module import PretrainModule
 from src.pretrain.record import PretrainRecord
+from src.pretrain.teacher import build_teacher
 from src.tracking import provenance
 from src.tracking.loggers import RunLoggers, open_loggers
 from src.training.checkpoints import CHECKPOINT, unusable
@@ -36,6 +39,8 @@ log = logging.getLogger(__name__)
 
 BACKBONE = "embedded"
 WEIGHTS = "embedded.safetensors"
+# Crops on which a teacher's filters are fitted: large, so that the deepest taps have positions away from the border.
+FITTING_SIZE, FITTING_BATCH = 128, 20
 
 
 def pretrain(config: PretrainConfig, folder: Path) -> PretrainRecord:
@@ -61,13 +66,24 @@ def pretrain(config: PretrainConfig, folder: Path) -> PretrainRecord:
         torch.manual_seed(config.seed)
         spec = encoder_spec(BACKBONE)
         assert isinstance(spec, VGGSpec)
-        module = PretrainModule(spec, config, crops)
+        teacher = None
+        if config.teacher != "none":
+            teacher, record.teacher_sha256 = build_teacher(config.teacher, config.teacher_weights, spec)
+        module = PretrainModule(spec, config, crops, teacher)
+        if teacher and config.inherit and not (folder / CHECKPOINT).exists():
+            log.info("fitting the first weights to %s on %d crops", config.teacher, config.inherit)
+            record.inherited = inherit(module.trunk, teacher, _fitting_crops(crops, config.inherit))
         record.pictures = len(crops.pictures)
         record.parameters = sum(each.numel() for each in module.trunk.parameters())
         with _tracked(config, folder, record) as loggers:
             _fit(module, folder, record, loggers, interrupts)
             _write_weights(module, folder, record)
     return record
+
+
+def _fitting_crops(crops: Crops, count: int) -> list[Tensor]:
+    larger = crops.resized(FITTING_SIZE, FITTING_BATCH)
+    return [larger.batch(number).images for number in range(-(-count // FITTING_BATCH))]
 
 
 def _open_record(config: PretrainConfig, folder: Path) -> PretrainRecord:

@@ -18,10 +18,12 @@ from PIL import Image
 from src.common.errors import InputError, Interrupted, NonFiniteLoss
 from src.common.signals import Interrupts
 from src.config.schema import Backbone, Logger, Trainer
-from src.encoders.registry import encoder_spec
+from src.encoders.registry import VGGSpec, encoder_spec
 from src.encoders.vgg import VGG
+from src.encoders.weights import build_vgg
 from src.pretrain.config import PretrainConfig, check
 from src.pretrain.crops import Crops, find_pictures
+from src.pretrain.inheritance import inherit, select_channels
 from src.pretrain.module import PretrainModule
 from src.pretrain.network import Trunk, layout_target, redundancy
 from src.pretrain.record import FILE, read
@@ -297,3 +299,65 @@ def test_the_command_resumes_after_a_kill(
     refused = command("src.pretrain", f"images={pictures}", "lerning_rate=1", status=2)
     assert refused.stderr.startswith("error: there is no option lerning_rate") and "label_smoothing" in refused.stderr
     assert "images=null" in command("src.pretrain", "--help").stdout
+
+
+def test_the_selected_channels_explain_the_others() -> None:
+    """Of four independent channels and four mixtures of two of them, the greedy choice spans all eight."""
+    basis = torch.rand(500, 4, generator=torch.Generator().manual_seed(0))
+    values = torch.cat([basis, basis[:, :2] @ torch.rand(2, 4, generator=torch.Generator().manual_seed(1))], 1)
+    chosen = select_channels(values.T @ values / 500, 4)
+    assert len(set(chosen.tolist())) == 4 and torch.linalg.matrix_rank(values[:, chosen]) == 4
+    assert {2, 3} <= set(chosen.tolist())
+
+
+def test_a_student_as_wide_as_its_teacher_inherits_it_exactly() -> None:
+    spec = VGGSpec("embedded", ((4, 4), (6, 6)), None, "", padding="zeros")
+    teacher, _ = build_vgg(spec, Backbone(name="embedded", weights="random", pool="blur"), list(spec.taps))
+    generator = torch.Generator().manual_seed(0)
+    batches = [torch.rand(8, 3, 32, 32, generator=generator) for _ in range(4)]
+    trunk = Trunk(spec)
+    unexplained = inherit(trunk, teacher, batches)
+    assert list(unexplained) == list(spec.channels) and max(unexplained.values()) < 1e-3
+    with torch.no_grad():
+        found, expected = trunk.eval()(batches[0]), teacher.features(batches[0], ["relu2_2"])["relu2_2"]
+    scale = (expected * found["relu2_2"]).sum() / expected.square().sum()
+    assert scale > 0 and (found["relu2_2"] - scale * expected).norm() < 0.03 * found["relu2_2"].norm()
+
+
+def test_a_student_learns_its_teachers_activations(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The teacher is not in the checkpoint, and a resumed training ends with the same weights."""
+    spec = encoder_spec("vgg16")
+    encoder, _ = build_vgg(spec, Backbone(name="vgg16", weights="random"), ["relu5_3"])  # type: ignore[arg-type]
+    safetensors.torch.save_file(
+        {key.removeprefix("convolutions."): value for key, value in encoder.convolutions.state_dict().items()},
+        tmp_path / "vgg16.safetensors",
+    )
+    options = {"teacher": "vgg16", "teacher_weights": str(tmp_path / "vgg16.safetensors"), "inherit": 20, "steps": 12}
+    config = _config(pictures, **options, texture=0.0, scene=0.0, layout=0.0, diversity=0.0, adversary=0.0)
+    record = pretrain(config, tmp_path / "whole")
+    assert record.status == "finished" and record.teacher_sha256 and record.inherited
+    assert 0 < record.inherited["conv1_2"] < 0.5
+    unexplained = [value for key, value in record.values.items() if key.startswith("train/unexplained/")]
+    assert len(unexplained) == 12 and max(unexplained) < 1.0
+    state = torch.load(tmp_path / "whole" / CHECKPOINT, weights_only=True)["state_dict"]
+    assert not any("teacher" in key for key in state) and "matching.projections.relu5_1.weight" in state
+    monkeypatch.setattr("src.pretrain.run.inherit", None)  # a resumed training does not fit again
+    interrupted = tmp_path / "resumed"
+    shutil.copytree(tmp_path / "whole", interrupted)
+    (interrupted / FILE).write_text((interrupted / FILE).read_text().replace('"finished"', '"interrupted"'))
+    assert pretrain(config, interrupted).status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"teacher": "vgg12"}, "teacher=vgg12 is unknown; one of: none, vgg16, vgg19"),
+        ({"teacher_weights": "w.pth"}, "teacher_weights=w.pth needs a teacher"),
+        ({"inherit": -1}, "inherit"),
+    ],
+)
+def test_a_teacher_that_cannot_be_used_is_refused(pictures: Path, options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check(_config(pictures, **options))
