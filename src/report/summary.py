@@ -31,9 +31,10 @@ MEASURES_NOTE = (
 )
 STYLES_NOTE = "Patch and Gram distances compare only within a style: each style has its own scale."
 FINDINGS_NOTE = (
-    "Means over the pairs and other options with which every value of the option has finished. SSIM is to the content: "
-    "higher keeps more of it. Patch distance is to the style: lower takes more of it. α/β is loss.alpha/loss.beta, the "
-    "weight of the content over that of the style. In brackets: in how many pairs that value is the highest or lowest."
+    "Each value is averaged over the same pairs and values of the other options: those with which every value has "
+    "finished. SSIM is to the content: higher keeps more of it. Patch distance is to the style: lower takes more of it; "
+    "the Gram distances in the table of means may rank differently. α/β is loss.alpha/loss.beta, the weight of the "
+    "content over that of the style. In brackets: in how many pairs that value has the highest or lowest mean."
 )
 EXACT_NOTE = "`runs.csv` and `runs.md` hold all digits and all options."
 
@@ -198,7 +199,10 @@ def last_losses(runs: Sequence[Run]) -> list[Table]:
         | {name: number(run.record.captures[-1].losses.get(name), 4) for name in names}
         for run in captured
     ]
-    note = "Of the last capture: the total is weighted, the terms are not."
+    note = (
+        "Of the last capture. total = alpha · content + beta · (style + patches + loss.palette · palette) + loss.tv · tv; "
+        "style and patches contain the weights of their layers and the share loss.patches."
+    )
     return [Table("Losses by term", note, rows)] if rows else []
 
 
