@@ -177,7 +177,7 @@ def test_the_python_example_runs_in_another_folder_and_shows_progress(tmp_path: 
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert (tmp_path / "multirun/from-python/image.png").is_file()
-    assert re.search(r"step 0/2 .*step 1/2 .*loss ", done.stderr, re.DOTALL), "a bar, although stderr is no terminal"
+    assert "| step 0/2 [" in done.stderr, "a bar, although stderr is no terminal"
 
 
 def test_setup_puts_the_checkout_on_the_path_of_its_environment(tmp_path: Path) -> None:

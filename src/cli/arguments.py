@@ -16,8 +16,8 @@ from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString
 
 from src.common.errors import InputError
 from src.common.files import expanded
-from src.config.composition import known_picture, unknown_option
-from src.config.options import option_names
+from src.config.composition import known_picture
+from src.config.options import option_names, unknown_option
 from src.config.schema import group_names
 from src.data.sources import find_picture
 
@@ -63,9 +63,12 @@ def _overrides(arguments: Sequence[str]) -> list[str]:
     """Return the arguments that are not flags, as Hydra's parser reads them."""
 
     def refuse(message: str) -> NoReturn:
-        flag = re.match(r"unrecognized arguments: --?([\w-]+)", message)
-        hint = f"there is no flag --{flag[1]}; options are written OPTION=VALUE" if flag else message
-        raise InputError("write resume=DIR or resume=last" if flag and flag[1] == "resume" else f"{hint}; see --help")
+        if flag := re.match(r"unrecognized arguments: (--?[\w-]+)", message):
+            message = f"there is no flag {flag[1]}; options are written OPTION=VALUE"
+        if flag and flag[1] == "--resume":
+            raise InputError("write resume=DIR or resume=last")
+        message = re.sub(r"^argument (--[^/:]+)[^:]*", r"\1", message)  # argparse adds the flag's short form
+        raise InputError(f"{message}; see --help")
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
@@ -103,7 +106,7 @@ def _image_files(kind: str, value: str) -> list[str]:
     files = [part for part in parts if part and part not in named and _exists(part)]
     if named and files:
         raise InputError(f"{kind}={value} mixes files with names; sweep them one after the other")
-    missing = [part for part in parts if part not in files and Path(part).suffix.lower() in SUFFIXES]
+    missing = [part for part in parts if part not in files and ("/" in part or Path(part).suffix.lower() in SUFFIXES)]
     if missing:
         raise InputError(f"{kind}={missing[0]}: no such file; {kind}=NAME takes one of: {', '.join(group_names(kind))}")
     if len(files) < len(parts):

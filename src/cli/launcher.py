@@ -102,7 +102,8 @@ class SweepLauncher(Launcher):
                     returns[index].status, returns[index].return_value = JobStatus.COMPLETED, ELSEWHERE
                 elif returns[index].status == JobStatus.FAILED:
                     reason = _reason(returns[index])
-                    log.error("[%d/%d] failed: %s", index + 1, count, reason)
+                    told = f"as {failed[reason][0]}" if reason in failed else reason
+                    log.error("[%d/%d] failed: %s", index + 1, count, told)
                     failed.setdefault(reason, []).append(names[index])
         number = sum(map(len, failed.values()))
         elsewhere = sum(each._return_value == ELSEWHERE for each in returns.values())

@@ -1,7 +1,6 @@
 """Compose a configuration from the files under conf/, as the command line does."""
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.common.errors import InputError
-from src.config.options import option_names
-from src.config.schema import CONF, Picture, RunConfig, group_names, typed
-
-# What OmegaConf calls a type -> what a user is told.
-KINDS = {"integer": "a whole number", "float": "a number", "bool": "true or false", "string": "text"}
+from src.config.options import unknown_option
+from src.config.schema import CONF, Picture, RunConfig, group_names, typed, wrong_type
 
 
 def register(name: str = "train", schema: type = RunConfig) -> None:
@@ -93,28 +89,10 @@ def explain_composition(error: BaseException, schema: type = RunConfig) -> str:
     if text.startswith("Config group override must be"):
         return "null is not the name of a file; write GROUP=NAME, such as content=cat, or leave the group out"
     if found := re.match(r"Error merging override (.*)", text):
-        return f"{found[1]}: {_wrong_type(str(error.__cause__))}"
+        return f"{found[1]}: {wrong_type(str(error.__cause__))}"
     if isinstance(error, OverrideParseException):
         return (
             f"{error.override} cannot be read; values with spaces, commas, = or brackets are quoted twice: "
             "'content.path=\"my photo, 1.jpg\"'"
         )
     return text.splitlines()[0]
-
-
-def _wrong_type(text: str) -> str:
-    """Return what a value must be, given OmegaConf's message on one of another type."""
-    if found := re.search(r"could not be converted to (\w+)|is not a valid (bool)|Cannot convert .* to (string)", text):
-        return f"{KINDS[(found[1] or found[2] or found[3]).lower()]} is needed"
-    if "ListConfig" in text:
-        return "names with values are needed: {a:1}" if "object_type=dict" in text else "a list is needed: [1,2]"
-    return "null is not possible here" if "not Optional" in text else text.splitlines()[0]
-
-
-def unknown_option(name: str, schema: type) -> str:
-    """Return the message for an option that a schema does not have: similar names, and all names of its group."""
-    names = option_names(schema)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.7)
-    inside = [each for each in names if each.startswith(name.partition(".")[0] + ".")] if "." in name else []
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"there is no option {name}; {hint}the options: {', '.join(inside or names)}"

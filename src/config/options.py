@@ -1,6 +1,7 @@
 """Declare options: fields of a dataclass with a default and a help text."""
 
 import dataclasses
+import difflib
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,3 +30,12 @@ def option_names(schema: type) -> list[str]:
     """Return the names of all groups and options of a schema."""
     groups = [field.name for field in dataclasses.fields(schema) if dataclasses.is_dataclass(field.type)]
     return [*groups, *(name for name, _ in options_of(schema))]
+
+
+def unknown_option(name: str, schema: type) -> str:
+    """Return the message for an option that a schema does not have: similar names, and all names of its group."""
+    names = option_names(schema)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.7)
+    inside = [each for each in names if each.startswith(name.partition(".")[0] + ".")] if "." in name else []
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"there is no option {name}; {hint}the options: {', '.join(inside or names)}"

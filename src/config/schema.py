@@ -5,18 +5,23 @@ Hydra fills it from the files under conf/; Python code can build it without them
 """
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from src.common.errors import InputError
-from src.config.options import option
+from src.config.options import option, unknown_option
 from src.config.score import Score
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+# What OmegaConf calls a type -> what a user is told.
+KINDS = {"integer": "a whole number", "float": "a number", "bool": "true or false", "string": "text"}
 
 
 def group_names(group: str) -> list[str]:
@@ -208,7 +213,21 @@ def typed(config: Any, schema: Any = RunConfig) -> Any:
         given = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), given))
     except OmegaConfBaseException as error:
-        raise InputError(str(error).splitlines()[0] + f" ({error.full_key})") from error
+        name = str(error.full_key)
+        unknown = isinstance(error, ConfigKeyError)
+        told = unknown_option(name, schema) if unknown else f"{name or schema.__name__}: {wrong_type(str(error))}"
+        raise InputError(told) from error
+
+
+def wrong_type(text: str) -> str:
+    """Return what a value must be, given OmegaConf's message on one of another type."""
+    if found := re.search(r"could not be converted to (\w+)|is not a valid (bool)|Cannot convert .* to (string)", text):
+        return f"{KINDS[(found[1] or found[2] or found[3]).lower()]} is needed"
+    if "object_type=dict" in text or "to Dict[" in text or "not a subclass" in text:
+        return "names with values are needed: {a:1}"
+    if "ListConfig" in text:
+        return "a list is needed: [1,2]"
+    return "null is not possible here" if "not Optional" in text or "'None'" in text else text.splitlines()[0]
 
 
 def plain(config: RunConfig) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from src.tracking import provenance
 from src.tracking import record as records
 from src.tracking.loggers import RunLoggers, open_loggers
 from src.tracking.record import RunRecord
-from src.training.logs import CURRENT_RUN
+from src.training.logs import CURRENT_RUN, log_to_file
 
 log = logging.getLogger(__name__)
 
@@ -117,10 +117,13 @@ class RunContext:
         if self.ended:
             return
         self.ended = True
+        status, told = _status(error)
+        if error is not None:
+            log_to_file(f"{status}: {told}")
         if not self._opened:
             return
         record = self.record
-        record.status, record.error = _status(error)
+        record.status, record.error = status, told
         if error is not None and not isinstance(error, InputError | NonFiniteLoss | Interrupted | KeyboardInterrupt):
             log.error("the run failed", exc_info=error)
         record.ended = provenance.timestamp()

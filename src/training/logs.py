@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+log = logging.getLogger(__name__)
+
 # Folder of the run that log lines concern at the moment; None for lines that concern all runs.
 CURRENT_RUN: ContextVar[Path | None] = ContextVar("CURRENT_RUN", default=None)
 
@@ -39,3 +41,11 @@ def separate_logs(folders: Sequence[Path]) -> Iterator[None]:
         for handler in handlers:
             root.removeHandler(handler)
             handler.close()
+
+
+def log_to_file(message: str) -> None:
+    """Write an error to the log files alone: the command prints it at its end, or the sweep beside its job."""
+    record = log.makeRecord(log.name, logging.ERROR, "", 0, message, (), None)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)

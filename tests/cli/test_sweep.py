@@ -34,6 +34,12 @@ def test_a_sweep_of_four_jobs_of_which_two_fail(command: Callable, tmp_path: Pat
     assert summary.startswith("2 of 4 jobs failed")
     [reason] = [line for line in summary.splitlines() if "not finite" in line]
     assert reason.endswith(": style=dots loss.beta=1e+39; style=swell loss.beta=1e+39"), "a line for each reason"
+    [repeated] = [line for line in done.stdout.splitlines() if line.startswith("[4/4] failed")]
+    assert repeated == "[4/4] failed: as style=dots loss.beta=1e+39"
+    logs = [(record.status, (folder / "train.log").read_text()) for folder, record in runs]
+    assert all(
+        ("ERROR" in log and "failed: the loss was not finite" in log) == (status == "failed") for status, log in logs
+    )
     assert "2 of 4 jobs finished in " in done.stdout and "report: python -m src.report" in done.stdout
     assert done.stdout.count("W&B is offline") == 1, "what all jobs share is logged once"
 

@@ -126,12 +126,19 @@ def test_captures_are_fractions_or_steps() -> None:
 def test_a_dict_is_checked_like_a_command_line() -> None:
     config = typed({"content": {"path": "a.jpg"}, "style": {"path": "b.jpg"}, "steps": 7})
     assert config.steps == 7 and config.content.path == "a.jpg"
-    with pytest.raises(InputError, match="not in 'RunConfig'"):
-        typed({"stepps": 7})
-    with pytest.raises(InputError, match="could not be converted"):
-        typed({"steps": "many"})
+    for given, message in (
+        ({"stepps": 7}, "there is no option stepps; did you mean steps?"),
+        ({"loss": {"bta": 7}}, "there is no option loss.bta; did you mean loss.beta"),
+        ({"steps": "many"}, "steps: a whole number is needed"),
+        ({"steps": None}, "steps: null is not possible here"),
+        ({"captures": 3}, "captures: a list is needed"),
+        ({"loss": {"substitute": 3}}, "loss.substitute: names with values are needed"),
+        ({"loss": 3}, "names with values are needed"),
+    ):
+        with pytest.raises(InputError, match=message):
+            typed(given)
     assert typed(RunConfig(precision=32)).precision == "32"  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="could not be converted"):
+    with pytest.raises(InputError, match="steps: a whole number is needed"):
         typed(RunConfig(steps="x"))  # type: ignore[arg-type]
 
 
