@@ -57,29 +57,36 @@ def moment_sums(features: Tensor) -> tuple[Tensor, Tensor]:
     G_ij = sum_k F_ik F_jk (Gatys et al. 2016, eq. 3), with F the N filters x M positions of one layer. Neither result
     is normalised: each loss divides by what its own formula states. bfloat16 features are summed in float32.
     """
-    return _MomentSums.apply(features.flatten(2))
+    return _MomentSums.apply(features)
 
 
 class _MomentSums(torch.autograd.Function):
     """F F^T and F 1, with the gradient (G' + G'^T) F + s' 1^T computed as one product.
 
-    Autograd would compute two products and add three tensors of the size of F. The gradient has the dtype of F, and F
-    is saved in that dtype alone.
+    Autograd would compute two products and add three tensors of the size of F. The gradient has the dtype and memory
+    layout of F, and F is saved in that dtype alone.
     """
 
     @staticmethod
-    def forward(ctx: Any, flat: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(flat)
-        wide = at_least_float32(flat)
+    def forward(ctx: Any, features: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(features)
+        wide = at_least_float32(features.flatten(2))
         return wide @ wide.mT, wide.sum(2)
 
     @staticmethod
     def backward(ctx: Any, gram: Tensor, total: Tensor) -> Tensor:
-        (flat,) = ctx.saved_tensors
-        symmetric, total = (gram + gram.mT).to(flat.dtype), total.to(flat.dtype)
-        if flat.stride(1) == 1:  # channels last: adding a gradient of another memory layout would be slow
-            return torch.baddbmm(total.unsqueeze(1), flat.mT, symmetric).mT
-        return torch.baddbmm(total.unsqueeze(2), symmetric, flat)
+        (features,) = ctx.saved_tensors
+        symmetric, total = (gram + gram.mT).to(features.dtype), total.to(features.dtype)
+        last = features.is_contiguous(memory_format=torch.channels_last)
+        # A tensor, not a view of the product: only then does autograd add the gradients of other readers in place.
+        layout = torch.channels_last if last else torch.contiguous_format
+        result = torch.empty_like(features, memory_format=layout)
+        flat, out = features.flatten(2), result.view(*result.shape[:2], -1)
+        if last:
+            torch.baddbmm(total.unsqueeze(1), flat.mT, symmetric, out=out.mT)
+        else:
+            torch.baddbmm(total.unsqueeze(2), symmetric, flat, out=out)
+        return result
 
 
 def at_least_float32(features: Tensor) -> Tensor:

@@ -140,6 +140,14 @@ def test_moment_sums_and_their_gradients_equal_the_definition() -> None:
     torch.testing.assert_close(gram, features.flatten(2) @ features.flatten(2).mT)
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_gradient_of_moment_sums_is_no_view_so_that_autograd_can_add_to_it_in_place(layout: torch.memory_format) -> None:
+    features = _convolved(0).contiguous(memory_format=layout).requires_grad_()
+    (gradient,) = torch.autograd.grad(moment_sums(features)[0].sum(), features)
+    assert gradient._base is None
+    assert gradient.stride() == features.stride()
+
+
 @pytest.mark.parametrize("form", sorted(LOSS_FORMS))
 def test_joined_targets_of_different_sizes_give_each_sample_its_own_loss(form: str) -> None:
     image = torch.cat([_convolved(1), _convolved(2)])
