@@ -32,8 +32,8 @@ MEASURES_NOTE = (
 STYLES_NOTE = "Patch and Gram distances compare only within a style: each style has its own scale."
 FINDINGS_NOTE = (
     "Each value is averaged over the same pairs and values of the other options: those with which every value has "
-    "finished. SSIM is to the content: higher keeps more of it. Patch distance is to the style: lower takes more of it; "
-    "the Gram distances in the table of means may rank differently. α/β is loss.alpha/loss.beta, the weight of the "
+    "finished. SSIM is to the content: higher keeps more of it. Patch distance is to the style: lower takes more; the "
+    "Gram distances in the table of means may rank differently. α/β is loss.alpha/loss.beta, the weight of the "
     "content over that of the style. In brackets: in how many pairs that value has the highest or lowest mean."
 )
 EXACT_NOTE = "`runs.csv` and `runs.md` hold all digits and all options."
@@ -200,8 +200,8 @@ def last_losses(runs: Sequence[Run]) -> list[Table]:
         for run in captured
     ]
     note = (
-        "Of the last capture. total = alpha · content + beta · (style + patches + loss.palette · palette) + loss.tv · tv; "
-        "style and patches contain the weights of their layers and the share loss.patches."
+        "At the end: total = alpha · content + beta · (style + patches + loss.palette · palette) + loss.tv · tv, "
+        "where style and patches contain the weights of their layers and the share loss.patches."
     )
     return [Table("Losses by term", note, rows)] if rows else []
 
