@@ -141,7 +141,9 @@ def test_moment_sums_and_their_gradients_equal_the_definition() -> None:
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_gradient_of_moment_sums_is_no_view_so_that_autograd_can_add_to_it_in_place(layout: torch.memory_format) -> None:
+def test_gradient_of_moment_sums_is_no_view_so_that_autograd_can_add_to_it_in_place(
+    layout: torch.memory_format,
+) -> None:
     features = _convolved(0).contiguous(memory_format=layout).requires_grad_()
     (gradient,) = torch.autograd.grad(moment_sums(features)[0].sum(), features)
     assert gradient._base is None
