@@ -151,7 +151,7 @@ def test_one_row_a_step_with_its_pictures(tmp_path: Path, wandb_settings: None) 
     record.status = "interrupted"
     opened.close(record)
     opened = open_loggers(Logger(tags=["mine"]), tmp_path, record, {"steps": 6}, "tag")
-    opened.begin(record, 0, {"content": tmp_path / "a.png"})
+    opened.begin(record, 0)
     opened.log_point({"loss/total": 0.25}, 3)
     opened.close(record)
     wandb.teardown()  # waits until the files are complete
