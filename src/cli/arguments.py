@@ -39,6 +39,9 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
     result = []
     for override in overrides:
         key, equals, value = override.partition("=")
+        if override.startswith("~loss.substitute."):  # in the command that a report gives for such a run
+            result.append(override)
+            continue
         if key.startswith("~"):
             raise InputError(f"{override}: an option cannot be removed; leave it out to have its default")
         if not key or not equals:

@@ -24,27 +24,10 @@ CHOICES = {
     "fit": ("keep", "squash"),
     "precision": ("auto", "bf16", "32", "64"),
 }
-POSITIVE: tuple[str, ...] = (
-    "steps",
-    "edge",
-    "log_every",
-    "checkpoint_every",
-    "max_megapixels",
-    "optimizer.lr",
-    "optimizer.history",
-)
-POSITIVE += ("schedule.sizes", "loss.rematch")
-NOT_NEGATIVE: tuple[str, ...] = (
-    "loss.alpha",
-    "loss.beta",
-    "loss.palette",
-    "loss.tv",
-    "loss.jump",
-    "init.hold",
-    "init.edges",
-    "init.blend",
-)
-NOT_NEGATIVE += ("optimizer.rise", "score.bound", "score.penalty", "seed", "backbone.seed")
+POSITIVE: tuple[str, ...] = ("steps", "edge", "log_every", "checkpoint_every", "max_megapixels", "schedule.sizes")
+POSITIVE += ("loss.rematch", "optimizer.lr", "optimizer.history")
+NOT_NEGATIVE: tuple[str, ...] = ("loss.alpha", "loss.beta", "loss.palette", "loss.tv", "loss.jump", "init.hold")
+NOT_NEGATIVE += ("init.edges", "init.blend", "optimizer.rise", "score.bound", "score.penalty", "seed", "backbone.seed")
 # Values beyond these are mistakes that would take for ever or overflow.
 LARGEST = {
     "steps": 10_000_000,

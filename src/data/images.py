@@ -28,23 +28,8 @@ Fit = Literal["keep", "squash"]
 
 # What cameras, browsers and painting programs write. Pillow reads more, but hands some of it (EPS, PostScript) to other
 # programs, which run what the file says.
-FORMATS: tuple[str, ...] = (
-    "JPEG",
-    "MPO",
-    "PNG",
-    "WEBP",
-    "AVIF",
-    "TIFF",
-    "BMP",
-    "DIB",
-    "GIF",
-    "PPM",
-    "JPEG2000",
-    "TGA",
-    "ICO",
-    "PCX",
-)
-FORMATS += ("PSD", "QOI", "SGI")
+FORMATS: tuple[str, ...] = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000")
+FORMATS += ("TGA", "ICO", "PCX", "PSD", "QOI", "SGI")
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")  # formats whose further frames are images of their own
 SMALLEST_SIDE = 8  # px; SSIM's 11 x 11 window, reflected at the border, needs 6
 PREVIEW_EDGE = 1600  # px, long side of the copies that trackers get

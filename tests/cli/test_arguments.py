@@ -95,3 +95,8 @@ def test_file_names_that_are_not_utf_8(tmp_path: Path) -> None:
     for argument in (f"content={tmp_path}", f"content={tmp_path}/caf\udce9.jpg", f"content.path=glob({tmp_path}/*)"):
         with pytest.raises(InputError, match="is not UTF-8; rename the file"):
             _prepared("-m", argument)
+
+
+def test_a_substitute_of_a_tap_can_be_removed() -> None:
+    arguments = _prepared("loss=published", "~loss.substitute.relu5_1")
+    assert compose(arguments).loss.substitute == {}
