@@ -32,8 +32,8 @@ PUBLISHED = {
     "layers.name": "e", "layers.content": "conv5_1", "loss.name": "published", "loss.beta": 0.01, "loss.content_tap":
     "conv5_1", "loss.substitute": {"relu5_1": "conv5_1"}, "loss.jump": 0.0, "backbone.name": "vgg19",
     "backbone.pool": "max", "init.name": "content", "optimizer.lr": 0.001, "optimizer.betas": [0.9, 0.999],
-    "optimizer.rise": 0, "optimizer.decay": 0.0, "canvas.space": "normalized", "canvas.clamp": False, "edge": 356, "fit": "squash",
-    "steps": 6000, "captures": [0.333333, 0.666667, 1.0],
+    "optimizer.rise": 0, "optimizer.decay": 0.0, "canvas.space": "normalized", "canvas.clamp": False, "edge": 356,
+    "fit": "squash", "steps": 6000, "captures": [0.333333, 0.666667, 1.0],
 }  # fmt: skip
 
 
