@@ -40,7 +40,8 @@ PRETRAIN_HELP = """\
 python -m src.pretrain images=FOLDER [OPTION=VALUE ...]
 
 Train the embedded backbone to tell the images of a folder apart. The defaults are the recipe of the weights in this
-package; src/assets/embedded.md describes it.
+package; src/assets/embedded.md describes it. With teacher=vgg16 the weights are first fitted to that network, and its
+activations are targets too.
 
   python -m src.pretrain images=photos
   python -m src.pretrain images=photos teacher=vgg16 texture=0 scene=0 layout=0 diversity=0 adversary=0 steps=1000
