@@ -21,6 +21,7 @@ LARGEST = {
     "inherit": 100_000,
 }
 TEACHERS = ("none", "vgg16", "vgg19")
+PRECISIONS = ("bf16", "32")
 FRACTIONS = ("grey", "adversary_from", "warmup", "label_smoothing")
 SMALLEST_CROP = 32
 
@@ -85,12 +86,13 @@ def check(config: PretrainConfig) -> None:
         raise InputError("batch_size must be at least 2: batch norm needs more than one crop")
     if len(config.zoom) != 2 or not 0 < config.zoom[0] <= config.zoom[1] < float("inf"):
         raise InputError(f"zoom must be two positive numbers, the smaller first, not {config.zoom}")
-    if config.teacher not in TEACHERS:
-        raise InputError(f"teacher={config.teacher} is unknown; one of: {', '.join(TEACHERS)}")
+    for name, value, known in (
+        ("teacher", config.teacher, TEACHERS),
+        ("precision", config.precision, PRECISIONS),
+        ("logger", config.logger.name, CHOICES["logger.name"]),
+        ("trainer.accelerator", config.trainer.accelerator, CHOICES["trainer.accelerator"]),
+    ):
+        if value not in known:
+            raise InputError(f"{name}={value} is unknown; one of: {', '.join(known)}")
     if config.teacher_weights != "trained" and config.teacher == "none":
         raise InputError(f"teacher_weights={config.teacher_weights} needs a teacher: {', '.join(TEACHERS[1:])}")
-    if config.precision not in ("bf16", "32"):
-        raise InputError(f"precision={config.precision} is unknown; one of: bf16, 32")
-    for name, value in (("logger.name", config.logger.name), ("trainer.accelerator", config.trainer.accelerator)):
-        if value not in CHOICES[name]:
-            raise InputError(f"{name.removesuffix('.name')}={value} is unknown; one of: {', '.join(CHOICES[name])}")

@@ -13,7 +13,7 @@ from src.encoders.vgg import VGG
 from src.pretrain.config import PretrainConfig
 from src.pretrain.crops import Batch, Crops
 from src.pretrain.network import LayoutHead, SceneHead, TextureHead, Trunk, layout_target
-from src.pretrain.teacher import Matching, mean
+from src.pretrain.teacher import Matching
 
 TEXTURE_TAPS = tuple(f"relu{block}_1" for block in range(1, 6))
 LAYOUT_TAP = "relu4_1"
@@ -113,7 +113,7 @@ class PretrainModule(pl.LightningModule):
             total = total + loss / len(self.textures)
         if matched:
             metrics |= {f"unexplained/{tap}": value for tap, value in matched.items()}
-            total = total + options.features * mean(matched.values())
+            total = total + options.features * torch.stack(list(matched.values())).mean()
         logits = self.scene(found[SCENE_TAP])
         drawn = self.layout(found[LAYOUT_TAP])
         layout = F.mse_loss(drawn, layout_target(images.detach(), tuple(drawn.shape[-2:])))

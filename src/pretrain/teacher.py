@@ -1,7 +1,5 @@
 """A frozen VGG that has seen ImageNet, whose activations a smaller network learns to reproduce."""
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 
@@ -56,8 +54,3 @@ class Matching(nn.Module):
             tap: (self.projections[tap](found[tap]).float() - self.norms[tap](targets[tap].float())).square().mean()
             for tap in self.taps
         }
-
-
-def mean(losses: Iterable[Tensor]) -> Tensor:
-    """Return the mean of some losses."""
-    return torch.stack(list(losses)).mean()

@@ -26,18 +26,8 @@ DEEPEST = 12  # levels of nesting in a record file; ours have five
 FOUND: tuple[str, ...] = ("device", "threads", "compiled", "batch", "width", "height")
 FOUND += ("content_sha256", "style_sha256", "weights_sha256", "continued_from", "continued_step")
 SUMMARY = (
-    *(
-        "status",
-        "error",
-        "stopped",
-        "warning",
-        "initial_loss",
-        "loss_decay",
-        "ssim",
-        "ssim_published",
-        "it_per_s",
-        "mpx_it_per_s",
-    ),
+    *("status", "error", "stopped", "warning", "initial_loss", "loss_decay"),
+    *("ssim", "ssim_published", "it_per_s", "mpx_it_per_s"),
     *("gradient_ssim", "patch_distance", "gram_distance", "judge", "score"),
     *("peak_mib", "memory", "seconds", "evaluations"),
 )
