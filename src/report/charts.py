@@ -10,13 +10,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib import ticker
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from src.common.tables import plain_text
 from src.report.curves import Curve
@@ -40,6 +41,12 @@ CELLS = 60  # rows and columns of the heat map at most
 BOX = (72, 40)  # one of its cells, px
 DOT: dict[str, Any] = {"s": 26, "alpha": 0.75, "linewidths": 0}
 NAMED = 24  # dots of the trade-off that have room for their names
+# Where a name may stand: its offset from the dot, points, and its alignment there.
+PLACES = (
+    *(((5, 0), "left", "center"), ((-5, 0), "right", "center"), ((0, 4), "center", "bottom")),
+    *(((0, -4), "center", "top"), ((3, 4), "left", "bottom"), ((-3, 4), "right", "bottom")),
+    *(((3, -4), "left", "top"), ((-3, -4), "right", "top")),
+)
 
 
 def _png(draw: Callable[..., Figure | None]) -> Callable[..., bytes | None]:
@@ -81,7 +88,7 @@ def losses(runs: Sequence[Run], curves: Mapping[Path, Curve]) -> Figure | None:
     figure, rows = _panels(len(panels), 2)
     for row, (title, lines) in zip(rows, panels.items(), strict=True):
         for axes, across in zip(row, ("step", "seconds"), strict=True):
-            axes.set(title=title, xlabel=across)
+            axes.set(title=title, xlabel="optimiser steps" if across == "step" else "wall time, s")
             for at, (name, some) in enumerate(lines.items()):
                 series = [(each.seconds if across == "seconds" else each.steps, values) for each, values in some]
                 _plot(axes, series, at, name, len(drawn))
@@ -144,14 +151,24 @@ def _dots(runs: Iterable[Run], measure: str) -> dict[Run, tuple[Any, Any]]:
 
 
 def _name_dots(axes: Any, dots: Mapping[Run, tuple[Any, Any]], names: Sequence[str], groups: Iterable[str]) -> None:
-    """Write beside each dot what differs besides its group, towards the middle, above and below it by turns."""
-    middle = fmean(axes.get_xlim())
-    for at, run in enumerate(sorted(dots, key=dots.__getitem__)):
+    """Write beside each dot what differs besides its group, unless every place for it is taken."""
+    renderer = FigureCanvasAgg(axes.figure).get_renderer()
+    inside = axes.get_window_extent(renderer)
+    half = axes.figure.dpi / 72 * DOT["s"] ** 0.5 / 2  # of a dot's width, px
+    centres = map(axes.transData.transform, dots.values())
+    taken = [Bbox([centre - half, centre + half]) for centre in centres]
+    for run in sorted(dots, key=dots.__getitem__):
         images = [shown_value(name, run.value_of(name)) for name in names if name in PAIR]
         text = ", ".join(each for each in [*images, *run.label(names)] if each not in groups)
-        right = dots[run][0] > middle
-        place = {"xytext": (-4 if right else 4, -7 if at % 2 else 3), "ha": "right" if right else "left"}
-        axes.annotate(text, dots[run], textcoords="offset points", fontsize=6, color=SOFT, **place)
+        for offset, across, up in PLACES:
+            name = axes.annotate(
+                text, dots[run], offset, textcoords="offset points", ha=across, va=up, fontsize=6, color=SOFT
+            )
+            box = name.get_window_extent(renderer).padded(1)
+            if inside.contains(*box.min) and inside.contains(*box.max) and not box.count_overlaps(taken):
+                taken.append(box)
+                break
+            name.remove()
 
 
 def usual_judge(runs: Iterable[Run]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from src.common.tables import Table, number, title
 from src.config.schema import plain
-from src.report.options import flatten, heading, with_ratio
+from src.report.options import flatten, heading, with_precision
 from src.report.runs import Run
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "assets" / "published.csv"
@@ -50,7 +50,7 @@ def _departures(run: Run) -> str:
 def _recipe() -> dict[str, Any]:
     from src.config.composition import compose
 
-    return with_ratio(flatten(plain(compose(["experiment=paper"]))))
+    return with_precision(flatten(plain(compose(["experiment=paper"]))))
 
 
 def with_unmatched(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

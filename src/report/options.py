@@ -1,6 +1,6 @@
 """Options of a run as reports name them: the flattened configuration, with short headings and labels.
 
-An option is known by its dotted name (optimizer.lr). `loss.alpha` and `loss.beta` are reported as one, their ratio.
+An option is known by its dotted name (optimizer.lr).
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from src.config.identity import NON_IDENTITY_FIELDS, identity
 from src.config.schema import plain
 from src.tracking.record import RunRecord
 
-RATIO = "alpha/beta"
 TRIAL = "trial"
 # The heading of an option's column and filter, and the label of its values, the most interesting options first. All
 # other options follow, under their own names.
 WORDS = {
     TRIAL: ("trial", "trial {}"),
     "layers.name": ("layers", "layers {}"),
-    RATIO: ("α/β", "α/β = {}"),
+    "loss.beta": ("loss.beta", "loss.beta={}"),
+    "loss.alpha": ("loss.alpha", "loss.alpha={}"),
     "layers.content": ("content layer", "content {}"),
     "layers.weights": ("layer weights", "weights {}"),
     "loss.name": ("loss form", "{} loss"),
@@ -57,7 +57,7 @@ def options_of(record: RunRecord) -> dict[str, Any]:
     found = {name: value for name, value in found.items() if name.partition(".")[0] not in outside}
     if record.options.trial is not None:
         found[TRIAL] = record.options.trial
-    return in_order(with_ratio(found, record.precision))
+    return in_order(with_precision(found, record.precision))
 
 
 def unknown_options(record: RunRecord) -> dict[str, Any]:
@@ -66,15 +66,11 @@ def unknown_options(record: RunRecord) -> dict[str, Any]:
     return {name: value for name, value in flatten(record.config).items() if name not in known}
 
 
-def with_ratio(options: Mapping[str, Any], precision: str = "auto") -> dict[str, Any]:
-    """Return options with alpha and beta as one, their ratio, and with `auto` replaced by the precision used."""
-    found = {**options, RATIO: (options["loss.alpha"], options["loss.beta"])}
-    if found["precision"] == "auto":
-        found["precision"] = precision
-    if found["precision"] == "auto":
-        del found["precision"]
-    del found["loss.alpha"], found["loss.beta"]
-    return found
+def with_precision(options: Mapping[str, Any], precision: str = "auto") -> dict[str, Any]:
+    """Return options with `precision=auto` replaced by the one used, and without it where that is unknown."""
+    used = precision if options["precision"] == "auto" else options["precision"]
+    others = {name: value for name, value in options.items() if name != "precision"}
+    return others if used == "auto" else {**others, "precision": used}
 
 
 def in_order(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,8 +90,6 @@ def label_of(name: str, text: str) -> str:
 
 def written(name: str, value: Any, digits: int = 4) -> str:
     """Return an option's value as text, numbers rounded to some digits."""
-    if name == RATIO:
-        return "/".join(f"{each:.{digits}g}" for each in value)
     if name == "backbone.weights":
         return plain_text(Path(value).name)  # trained, random, or a path
     if isinstance(value, list):
@@ -104,10 +98,7 @@ def written(name: str, value: Any, digits: int = 4) -> str:
 
 
 def rank(name: str, value: Any) -> tuple[Any, ...]:
-    """Return a sort key for an option's values: numbers by value, the ratio by β/α, text by the alphabet."""
-    if name == RATIO:
-        alpha, beta = value
-        return (0, beta / alpha if alpha else float("inf"), alpha)
+    """Return a sort key for an option's values: numbers by value, text by the alphabet."""
     if isinstance(value, int | float):
         return (0, value)
     return (1, value) if isinstance(value, str) else (2, repr(value))

@@ -2,14 +2,14 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
 from src.common.errors import InputError
 from src.config.identity import NON_IDENTITY_FIELDS
 from src.config.schema import RunConfig, group_names, plain
-from src.report.options import PAIR, flatten, unknown_options, with_ratio
+from src.report.options import PAIR, flatten, unknown_options, with_precision
 from src.tracking.record import RunRecord
 
 GROUPS = ("layers", "loss", "backbone", "init", "optimizer", "schedule")
@@ -19,18 +19,27 @@ _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
 _OTHERWISE = re.compile(r"null|true|false|yes|no|on|off|nan|inf", re.IGNORECASE)
 
 
-def command(record: RunRecord) -> str | None:
-    """Return the shell command that repeats a run, without its trainer and logger; None if `overrides` raises."""
+def command(record: RunRecord, told: Collection[str] = ()) -> str | None:
+    """Return the shell command that repeats a run, without its trainer and logger; None if `overrides` raises.
+
+    Of a run that continues another one it is the command that continued it.
+    """
+    if record.continued_from:
+        return record.command
     try:
-        return shlex.join(["python", "-m", "src.train", *overrides(record)])
+        return shlex.join(["python", "-m", "src.train", *overrides(record, told)])
     except InputError:
         return None
 
 
-def overrides(record: RunRecord) -> list[str]:
+def overrides(record: RunRecord, told: Collection[str] = ()) -> list[str]:
     """Return the Hydra overrides of a run: its pair, other groups, then single values.
 
     Options that the record lacks, being of an older version, have their defaults.
+
+    Args:
+        record: of the run.
+        told: dotted names of options to include even where they have their defaults, as those of a sweep.
 
     Raises:
         InputError: it has options that this version does not know.
@@ -47,15 +56,24 @@ def overrides(record: RunRecord) -> list[str]:
         if key in changes:
             group, _, leaf = follower.partition(".")
             changes[follower] = f"{follower}={_value(config[group][leaf])}"
+    flat = flatten(config)
+    for key in told:
+        is_value = key in flat and key not in NON_IDENTITY_FIELDS and not key.endswith(".name")
+        if is_value and not isinstance(flat[key], dict):
+            changes.setdefault(key, f"{key}={_value(flat[key])}")
     pair = [f"{kind}={base[kind]['name']}" for kind in PAIR]
     default = plain(RunConfig())
-    chosen = [f"{group}={name}" for group, name in _groups(config).items() if name != default[group]["name"]]
+    chosen = [
+        f"{group}={name}"
+        for group, name in _groups(config).items()
+        if name != default[group]["name"] or f"{group}.name" in told
+    ]
     return [*pair, *chosen, *changes.values()]
 
 
 def implied_options(record: RunRecord, options: Mapping[str, Any]) -> frozenset[str]:
     """Return which of a run's options (as `options_of` gives them) follow from the names of its groups."""
-    given = with_ratio(flatten(_base(plain(record.options))))
+    given = with_precision(flatten(_base(plain(record.options))))
     return frozenset(
         name for name, value in options.items() if name in given and given[name] == value and not name.endswith(".name")
     )

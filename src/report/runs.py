@@ -62,8 +62,9 @@ class Run:
         return implied_options(self.record, self.options)
 
     def label(self, names: Iterable[str], *, status: bool = True) -> list[str]:
-        """Return the labels of options, of a trial on its search's front, and of a status other than finished."""
+        """Return the labels of options, of a continued run, of a trial on the front, and of another status."""
         lines = [words.label_of(name, self.texts[name]) for name in names if name in self.texts]
+        lines += [f"continued from step {self.record.continued_step}"] if self.record.continued_from else []
         lines += ["on the front"] if self.on_front else []
         return lines if self.finished or not status else [*lines, f"({self.status})"]
 

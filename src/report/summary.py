@@ -12,30 +12,39 @@ from typing import Any
 from src.common.tables import Table, cell, number, plain_text, title, to_markdown
 from src.report.charts import speed_group
 from src.report.gallery.page import Figure
-from src.report.options import PAIR, TRIAL, heading
+from src.report.options import PAIR, TRIAL, heading, label_of
 from src.report.reproduction import command
 from src.report.runs import Run, means_by, shared_places, swept, values_of, varying
 from src.tracking.record import RunRecord
 
 RESULT = ("ssim", "patch_distance", "gradient_ssim", "ssim_published", "loss_decay", "it_per_s", "seconds", "peak_mib")
 MEANS = ("ssim", "patch_distance", "gradient_ssim", "loss_decay")
+SHARED = ("edge", "steps", "loss.alpha")  # said once, where it is the same in all runs
 VALUES = 12  # of an option in a table of means at most
+TIE = 0.01  # relative difference up to which two means count as equal
 LOSSES_NOTE = (
-    "Losses compare only where images, size and every option of the objective agree: each run has its own objective. "
-    "Loss decay is the initial loss over the last. "
-)
-MEASURES_NOTE = (
-    "SSIM is of the last image to the content, clamped, at data range 1; the published convention leaves both out. "
-    "Gradient SSIM is that of the luminance's edges. Patch distance is to the style, in standard deviations of the "
-    "style's values (0: alike). A high SSIM alone may mean a weak style."
+    "Losses compare only where images, size and every option of the objective agree: each run has its own objective."
 )
 STYLES_NOTE = "Patch and Gram distances compare only within a style: each style has its own scale."
 FINDINGS_NOTE = (
     "Each value is averaged over the same pairs and values of the other options: those with which every value has "
-    "finished. SSIM is to the content: higher keeps more of it. Patch distance is to the style: lower takes more; the "
-    "Gram distances in the table of means may rank differently. α/β is loss.alpha/loss.beta, the weight of the "
-    "content over that of the style. In brackets: in how many pairs that value has the highest or lowest mean."
+    f"finished. Means within {TIE:.0%} of each other count as equal. In brackets: in how many pairs that value has the "
+    "highest or lowest mean. The Gram distances in the table of means may rank differently."
 )
+GLOSSARY = {
+    "layers": "The layers that the style loss compares; relu2_1 is the first of block 2, after its ReLU.",
+    "loss.alpha, loss.beta": "The weights of the content loss and of the style loss in the total loss.",
+    "SSIM": "Structural similarity of the last image to the content image (1: equal); a high one alone may mean a weak "
+    "style.",
+    "SSIM (published convention)": "SSIM as the study's program measured it, without clamping and without data range.",
+    "gradient SSIM": "SSIM of the strength of the edges in the luminance of both images.",
+    "patch distance": "How far the 7 x 7 patches of the last image are from those of the style image, in standard "
+    "deviations of the style's values (0: alike).",
+    "Gram distance": "How far the Gram matrices of the last image are from those of the style image (0: equal).",
+    "judge": "The network that Gram distances are measured with, the same for all runs; none of them optimised it.",
+    "loss decay": "The total loss at the start, divided by the one at the end.",
+    "it/s": "Evaluations of loss and gradient per second; those of a batch are of all its pairs together.",
+}
 EXACT_NOTE = "`runs.csv` and `runs.md` hold all digits and all options."
 
 
@@ -62,12 +71,31 @@ def _flat(value: Any) -> Any:
 
 
 def count(runs: Sequence[Run]) -> str:
-    """Return the number of runs by status, and what was swept: "8 runs: 8 finished. Swept: layers (a, e)."."""
+    """Return the number of runs by status, what was swept, and what all share.
+
+    "8 runs: 8 finished. Swept: layers (a, e). All: 96 px, 60 steps, loss.alpha=1."
+    """
     counts = sorted(Counter(run.record.status for run in runs).items(), key=lambda each: (-each[1], each[0]))
     total = f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}"
     names = [f"{heading(name)} ({_listed(values_of(name, runs))})" for name in swept(runs)]
     text = f"{total}: {', '.join(f'{number} {status}' for status, number in counts)}."
-    return plain_text(f"{text} Swept: {'; '.join(names)}." if names else text)
+    text += f" Swept: {'; '.join(names)}." if names else ""
+    same = [label_of(name, runs[0].texts[name]) for name in SHARED if len(values_of(name, runs)) == 1]
+    same += [] if "layers.name" in varying(runs) else [f"layers {each}" for each in layer_sets(runs)]
+    return plain_text(f"{text} All: {', '.join(same)}." if same else text)
+
+
+def layer_sets(runs: Sequence[Run]) -> list[str]:
+    """Return what each layer set consists of: "b = relu1_1 relu2_1"."""
+    sets = {
+        name: [run for run in runs if run.value_of("layers.name") == name] for name in values_of("layers.name", runs)
+    }
+    return [f"{name} = {' or '.join(values_of('layers.style', some))}" for name, some in sets.items()]
+
+
+def _sets_note(runs: Sequence[Run], names: Iterable[str]) -> str:
+    """Return a sentence on the layer sets of the finished runs for a table of these options."""
+    return f" Layers: {'; '.join(layer_sets([run for run in runs if run.finished]))}." if "layers.name" in names else ""
 
 
 def _listed(values: Sequence[str]) -> str:
@@ -75,7 +103,7 @@ def _listed(values: Sequence[str]) -> str:
 
 
 def headline(runs: Sequence[Run]) -> str:
-    """Return a title that names what was swept: "Layers × α/β, 2 contents × 3 styles", or the pair of a single one."""
+    """Return a title: what was swept ("Layers × loss.beta, 2 contents × 3 styles"), or the pair of a single run."""
     images = {kind: values_of(kind, runs) for kind in PAIR}
     pair = [each[0].replace("_", " ") if len(each) == 1 else f"{len(each)} {kind}s" for kind, each in images.items()]
     options = [heading(name) for name in varying(runs)][:4]
@@ -98,15 +126,15 @@ def _measures(run: Run, names: Iterable[str], judges: Iterable[str]) -> dict[str
 
 def findings(runs: Sequence[Run]) -> list[Table]:
     """Return which values of each swept option keep the most content, and which take the most style."""
-    rows = []
-    for name in _compared(runs):
-        if name not in PAIR and (some := _balanced(runs, name)):
+    rows, names = [], [name for name in _compared(runs) if name not in PAIR]
+    for name in names:
+        if some := _balanced(runs, name):
             row = {"option": heading(name), "runs": str(len(some))}
             row |= {"most content: highest mean SSIM": _extreme(some, name, "ssim", max)}
             row |= {"lowest": _extreme(some, name, "ssim", min)}
             row |= {"most style: lowest mean patch distance": _extreme(some, name, "patch_distance", min)}
             rows.append(row | {"highest": _extreme(some, name, "patch_distance", max)})
-    return [Table("What the swept options change", FINDINGS_NOTE, rows)] if rows else []
+    return [Table("What the swept options change", FINDINGS_NOTE + _sets_note(runs, names), rows)] if rows else []
 
 
 def _balanced(runs: Sequence[Run], name: str) -> list[Run]:
@@ -120,18 +148,24 @@ def _balanced(runs: Sequence[Run], name: str) -> list[Run]:
 
 
 def _extreme(runs: Sequence[Run], name: str, measure: str, best: Callable[..., Any]) -> str:
-    """Return the values of an option with the highest or lowest mean, that mean, and of how many pairs this is true."""
+    """Return the values of an option with the highest or lowest mean, that mean, and of how many pairs this is true.
+
+    Values within `TIE` of the best are named together.
+    """
     means = means_by(runs, [name], measure)
     if not means:
         return "–"
-    text = number(best(means.values()))
-    values = [value for (value,), mean in means.items() if number(mean) == text]
+    extreme = best(means.values())
+    values = [value for (value,), mean in means.items() if abs(mean - extreme) <= TIE * abs(extreme)]
+    text = number(extreme, 3 if len(values) == 1 else 2)
+    if len(values) == len(means):
+        return f"no difference ({text})"
     by_pair: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
     for (*pair, value), mean in means_by(runs, [*PAIR, name], measure).items():
         by_pair[tuple(pair)][value] = mean
     pairs = [each for each in by_pair.values() if len(each) > 1]
     agree = sum(best(each, key=each.__getitem__) in values for each in pairs)
-    return f"{', '.join(values)}: {text}" + (f" (in {agree} of {len(pairs)} pairs)" if len(pairs) > 1 else "")
+    return f"{' and '.join(values)}: {text}" + (f" (in {agree} of {len(pairs)} pairs)" if len(pairs) > 1 else "")
 
 
 def _compared(runs: Sequence[Run]) -> list[str]:
@@ -152,6 +186,7 @@ def means(runs: Sequence[Run]) -> list[Table]:
             rows.append(row | {head: number(_mean(each[head] for each in measured)) for head in measured[0]})
     note = "Of the finished runs, over all values of the other options. "
     note += STYLES_NOTE if len(values_of("style", finished)) > 1 else ""
+    note += _sets_note(finished, names)
     tables = [Table("Means by swept values", note, rows)] if rows else []
     for down, across in list(combinations([name for name in names if name not in PAIR], 2))[:3]:
         for measure in ("ssim", "patch_distance"):
@@ -162,7 +197,8 @@ def means(runs: Sequence[Run]) -> list[Table]:
                 for value in values_of(down, finished)
             ]
             head = f"Mean {title(measure)}: {heading(down)} against {heading(across)}"
-            tables.append(Table(head, "Of the finished runs of all pairs.", rows))
+            note = "Of the finished runs of all pairs." + _sets_note(finished, (down, across))
+            tables.append(Table(head, note, rows))
     return tables
 
 
@@ -181,7 +217,7 @@ def trials(runs: Sequence[Run]) -> list[Table]:
         {"trial": run.texts[TRIAL], "front": "yes" if run.on_front else "", "status": run.record.status}
         | {title(name): number(getattr(run.record, name), 4) for name in ("ssim", "patch_distance", "score")}
         | {heading(name): run.value_of(name) for name in names if name != TRIAL}
-        | {"command": command(run.record) or "–"}
+        | {"command": command(run.record, names) or "–"}
         for run in sorted(found, key=lambda run: (not run.on_front, run.options[TRIAL]))
     ]
     note = "Front: no other trial of the search has both a higher SSIM and a lower patch distance."
@@ -221,8 +257,12 @@ def speeds(runs: Sequence[Run]) -> list[Table]:
         }
         for (width, height, group), values in sorted(found.items())
     ]  # fmt: skip
-    note = "Evaluations per second; those of a batch are of all its pairs together."
-    return [Table("Speeds", note, rows)] if rows else []
+    return [Table("Speeds", "", rows)] if rows else []
+
+
+def glossary() -> Table:
+    """Return the terms of the report with a sentence each."""
+    return Table("Glossary", "", [{"term": term, "meaning": meaning} for term, meaning in GLOSSARY.items()])
 
 
 def _runs_section(runs: Sequence[Run], out: Path) -> str:
@@ -242,13 +282,13 @@ def _runs_section(runs: Sequence[Run], out: Path) -> str:
         row |= {head: number(value, 4) for head, value in _measures(run, RESULT, judges).items()}
         rows.append({**row, "folder": _link(run.folder, out)})
     same = [f"{heading(name)} {runs[0].texts[name]}" for name in runs[0].texts if name not in names and _common(name)]
-    note = LOSSES_NOTE + MEASURES_NOTE + (f" {STYLES_NOTE}" if len(values_of("style", runs)) > 1 else "")
+    note = LOSSES_NOTE + (f" {STYLES_NOTE}" if len(values_of("style", runs)) > 1 else "")
     return f"## Runs\n\n{to_markdown(rows)}\n\nThe same in all runs: {cell(', '.join(same))}.\n\n{note} {EXACT_NOTE}"
 
 
 def _common(name: str) -> bool:
     """Return whether readers ask for an option even where it is the same in all runs."""
-    return name.endswith(".name") or name in ("alpha/beta", "edge", "steps", "seed", "precision", "optimizer.lr")
+    return name.endswith(".name") or name in (*SHARED, "loss.beta", "seed", "precision", "optimizer.lr")
 
 
 def _link(folder: Path, out: Path) -> str:

@@ -15,16 +15,22 @@ from src.report.runs import Run, values_of, varying, warn
 from src.report.thumbnails import Thumbnails
 
 PAGE, TEXT = "index.html", "report.md"
-SHEETS = 4  # of Figure 2 at most
+SHEETS = 4  # of captures at most
 POINTS = 80  # of a curve at most: more are not seen
 LOSSES = (
     "The total loss by run, and every term of the objective, against steps and seconds on logarithmic axes. Losses "
     "compare only where images, size and objective are the same."
 )
-SSIM = "Contents down, styles across, with the means of rows and columns. A lower SSIM may mean more style."
+SSIM = (
+    "SSIM to the content, averaged over the finished runs of each pair; contents down, styles across. The last column "
+    "is the mean over the styles, the last row that over the contents. A lower SSIM may mean more style."
+)
 TRADE_OFF = "Distance to the style against SSIM to the content, a dot a run: neither says anything without the other."
 SPEED = "Speed against size, by network, device, precision and number of pairs in the batch, a dot a run."
-FIGURE_2 = "Content, style, and the captures of each run; below them the total loss, and at the end SSIM and it/s."
+FIGURE_2 = (
+    "Content, style, and the captures of each run, as in the study's Figure 2; below them the total loss, and at the "
+    "end SSIM and it/s."
+)
 
 
 def report_folder(folders: Sequence[Path]) -> Path:
@@ -54,11 +60,11 @@ def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]
         every = comparison.with_unmatched(compared)
         files |= {"published.csv": to_csv(every), "published.md": exact_markdown(every)}
     means = [*summary.means(runs), *summary.trials(runs)]
-    tables = [*summary.last_losses(runs), *summary.speeds(runs)]
+    tables, terms = [*summary.last_losses(runs), *summary.speeds(runs)], summary.glossary()
     published = comparison.tables(compared) if compared else []
     head = summary.headline(runs)
     sources = ["/".join(folder.resolve().parts[-2:]) for folder in folders]  # of sweeps: DAY/TIME
-    files[TEXT] = summary.markdown(head, runs, out, drawn, [*means, *tables, *published])
+    files[TEXT] = summary.markdown(head, runs, out, drawn, [*means, *tables, *published, terms])
     files[PAGE] = page(
         run_data.page_data(runs, lines, out, images),
         title=head,
@@ -68,6 +74,7 @@ def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]
         figures=drawn,
         tables=tables,
         published=published,
+        glossary=[terms],
         files=list(files),
     )
     for name, text in files.items():  # after the figures and images that they link to
@@ -93,6 +100,6 @@ def _draw(runs: Sequence[Run], lines: Mapping[Path, curves.Curve], images: Thumb
     for at, start in enumerate(range(0, len(pictured), figures.ROWS)[:SHEETS], start=1):
         some = pictured[start : start + figures.ROWS]
         part = f" Runs {start + 1} to {start + len(some)} of {len(pictured)}." if len(pictured) > len(some) else ""
-        name, head = (f"figure2-{at}.jpg", f"Figure 2, sheet {at}") if start else ("figure2.jpg", "Figure 2")
+        name, head = (f"figure2-{at}.jpg", f"Captures, sheet {at}") if start else ("figure2.jpg", "Captures")
         made.append((name, head, figures.figure_2(some, names, images), FIGURE_2 + part))
     return [Figure(name, head, plain_text(caption), data) for name, head, data, caption in made if data]

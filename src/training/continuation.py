@@ -1,5 +1,6 @@
 """Continue a run beyond its last step, in a folder of its own that begins with the state of the other."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def continue_run(folder: Path, record: RunRecord, config: RunConfig) -> Path:
     for name in CARRIED:
         setattr(new, name, getattr(record, name))
     new.status, new.continued_from, new.continued_step = "interrupted", str(folder), step
+    assert new.command
+    new.command = new.command.replace("resume=last", f"resume={shlex.quote(str(folder))}")  # another one may be last
     new.captures = list(record.captures)
     new.forget_after(step, capture_steps(config.captures, config.steps))
     try:

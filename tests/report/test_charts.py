@@ -182,6 +182,25 @@ def test_speeds_are_grouped_by_network_device_precision_and_batch(tmp_path: Path
     assert charts.throughput([one(tmp_path)]) is None
 
 
+@pytest.mark.parametrize(("step", "fewest", "most"), [(0.0005, 2, 7), (0.05, 13, 13)], ids=["close", "apart"])
+def test_names_of_dots_never_overlap(
+    step: float, fewest: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of runs with nearly the same measures only some are named; far apart, all are."""
+    found = [
+        run_of(tmp_path / str(at), style="ab"[at % 2], seed=at, ssim=0.3 + at * step, patch_distance=0.2 + at * step)
+        for at in range(12)
+    ]
+    far = run_of(tmp_path / "far", seed=99, ssim=0.9, patch_distance=0.9)
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    charts.trade_off(name_runs([*found, far]))
+    (axes,) = drawn[0].axes
+    boxes = [each.get_window_extent() for each in axes.texts]
+    assert fewest <= len(boxes) <= most
+    assert not any(box.count_overlaps(boxes[:at]) for at, box in enumerate(boxes))
+
+
 def test_gram_distances_of_two_judges_are_never_on_one_axis(tmp_path: Path) -> None:
     """Those of the rarer judge are left out of the chart."""
 

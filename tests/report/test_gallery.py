@@ -1,6 +1,7 @@
 """The report's page in a real browser: a sweep of pairs, layer sets and ratios; some runs did not finish."""
 
 import dataclasses
+import itertools
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from src.config.composition import compose
 from src.config.identity import identity
 from src.report.reproduction import overrides
-from src.report.runs import gather
+from src.report.runs import gather, varying
 from src.report.writing import write
 from src.tracking import record as records
 from tests.report.runs import write_run, write_sweep
@@ -24,6 +25,7 @@ SHOWN = " ".join(HOSTILE.split())
 FIGURES = ("grid.jpg", "sweep.jpg", "loss.png", "ssim.png", "trade_off.png", "throughput.png")
 SHEETS = ("figure2.jpg", "figure2-2.jpg")  # eighteen runs have images, a sheet has room for twelve
 RUNS = 19
+SIDES = (("x", "width"), ("y", "height"))
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +93,9 @@ def test_links_to_sections_land_where_they_lead(seen: Seen) -> None:
 
 
 def test_the_title_and_the_results_say_what_was_swept(seen: Seen) -> None:
-    assert seen.page.locator("h1").inner_text().startswith("Layers × α/β × edge × seed")
+    assert seen.page.locator("h1").inner_text().startswith("Layers × loss.beta × edge × seed")
     heads = seen.page.locator("#means h3").all_inner_texts()
-    assert heads[0] == "Means by swept values" and "Mean SSIM: layers against α/β" in heads
+    assert heads[0] == "Means by swept values" and "Mean SSIM: layers against loss.beta" in heads
     assert "compare only within a style" in seen.page.locator("#means").inner_text()
 
 
@@ -101,12 +103,13 @@ def test_the_page_begins_with_what_the_swept_options_change(seen: Seen) -> None:
     """Without scrolling: which values keep the content and which take the style, and in how many pairs."""
     rows = seen.page.locator("#findings tbody tr")
     assert rows.first.bounding_box()["y"] + rows.first.bounding_box()["height"] < 800
-    layers, ratio = (rows.nth(at).locator("td").all_inner_texts() for at in (0, 1))
-    # SSIM rises and patch distance falls over the runs, in the order pair, layers, ratio
+    layers, beta = (rows.nth(at).locator("td").all_inner_texts() for at in (0, 1))
+    # SSIM rises and patch distance falls over the runs, in the order pair, layers, loss.beta
     assert layers == ["layers", "16", "b: 0.470 (in 4 of 4 pairs)", "a: 0.430 (in 4 of 4 pairs)",
                       "b: 0.215 (in 4 of 4 pairs)", "a: 0.235 (in 4 of 4 pairs)"]  # fmt: skip
-    assert ratio[0] == "α/β" and ratio[2].startswith("1/30: ") and ratio[5].startswith("1/3: ")
-    assert "loss.alpha/loss.beta" in seen.page.locator("#findings").inner_text()
+    assert beta[0] == "loss.beta" and beta[2].startswith("30: ") and beta[5].startswith("3: ")
+    assert "Layers: a = relu1_1; b = relu1_1 relu2_1" in seen.page.locator("#findings").inner_text()
+    assert "All: 9 steps, loss.alpha=1." in seen.page.locator("header").inner_text(), "one run has another edge"
 
 
 def test_unfinished_runs_are_listed_with_their_reason(seen: Seen) -> None:
@@ -124,7 +127,7 @@ def test_filters_and_order(seen: Seen) -> None:
     page.select_option("#filter-content", "coffee")
     assert count.inner_text() == f"9 of {RUNS} runs" and set(names(seen)) == {"coffee × dots", "coffee × swell"}
     page.select_option('[id="filter-layers.name"]', "a")
-    page.select_option('[id="filter-alpha/beta"]', "1/30")
+    page.select_option('[id="filter-loss.beta"]', "30")
     assert names(seen) == ["coffee × dots", "coffee × swell"]
     page.click("#reset")
     page.get_by_text(f"{RUNS} runs", exact=True).wait_for()
@@ -137,8 +140,8 @@ def test_filters_and_order(seen: Seen) -> None:
     assert similar[:-1] == sorted(similar[:-1]) and similar[-1] is None, "a run without SSIM comes last"
     page.click("#direction")
     assert page.evaluate("visible.map((run) => run.ssim)")[:-1] == sorted(similar[:-1], reverse=True)
-    page.select_option("#sort", "alpha/beta")
-    assert page.evaluate("visible[0].settings['alpha/beta']") == "1/30", "the ratio by value, largest first"
+    page.select_option("#sort", "loss.beta")
+    assert page.evaluate("visible[0].settings['loss.beta']") == "30", "by value, largest first"
     bound = sorted(similar[:-1])[6]
     page.fill("#ssim-low", repr(bound))
     assert page.locator(".card").count() == sum(each >= bound for each in similar[:-1])
@@ -150,10 +153,10 @@ def test_a_run_in_the_dialog(seen: Seen, page: Path) -> None:
     folder = page.parent.parent / "coffee-dots-b-30"
     record = records.read(folder)
     assert record
-    seen.page.locator('.card[aria-label^="coffee × dots, layers b, α/β = 1/30"]').click()
+    seen.page.locator('.card[aria-label^="coffee × dots, layers b, loss.beta=30"]').click()
     dialog = seen.page.locator("#detail")
     head = dialog.locator("#detail-head").inner_text()
-    assert dialog.is_visible() and head.startswith("coffee × dots · layers b · α/β = 1/30")
+    assert dialog.is_visible() and head.startswith("coffee × dots · layers b · loss.beta=30")
     for side in ("before", "after"):
         assert dialog.locator(f"#{side}").evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     assert dialog.locator("#befores button").all_inner_texts() == ["coffee\ncontent", "dots\nstyle"]
@@ -165,7 +168,8 @@ def test_a_run_in_the_dialog(seen: Seen, page: Path) -> None:
     assert dialog.locator("#curve polyline").count() == 5, "total, content, style, patches, one layer"
     dialog.locator("#by-seconds").click()
     assert dialog.locator("#curve > svg").get_attribute("aria-label").startswith("Loss against seconds")
-    assert shlex.split(dialog.locator("#command").inner_text())[3:] == overrides(record)
+    swept = varying(gather([page.parent.parent]))
+    assert shlex.split(dialog.locator("#command").inner_text())[3:] == overrides(record, swept)
     dialog.locator("summary").click()  # the configuration
     assert "edge: 64\n" in dialog.locator("#config").inner_text()
     assert "style:\n  - relu1_1\n  - relu2_1\n" in dialog.locator("#config").inner_text()
@@ -257,7 +261,11 @@ def test_the_map_names_its_dots_and_opens_runs(seen: Seen) -> None:
     seen.page.locator("#map summary").click()
     assert seen.page.locator("#map circle").count() == RUNS - 1, "the failed run has no numbers"
     names = seen.page.locator("#map text.name").all_text_contents()
-    assert any(name.startswith("coffee × dots, layers b, α/β = 1/30") for name in names)
+    assert any(name.startswith("coffee × dots, layers b, loss.beta=30") for name in names)
+    boxes = [name.bounding_box() for name in seen.page.locator("#map text.name").all()]
+    for first, second in itertools.combinations(boxes, 2):
+        apart = [first[at] >= second[at] + second[size] or second[at] >= first[at] + first[size] for at, size in SIDES]
+        assert any(apart), "no name lies on another"
     seen.page.select_option("#filter-content", "coffee")
     assert seen.page.locator("#map circle.out").count() == RUNS - 1 - 8, "eight of coffee are left"
     seen.page.locator("#map circle:not(.out)").first.click()

@@ -89,7 +89,7 @@ def test_csv_holds_the_record_to_the_last_digit(make: Callable[..., RunRecord], 
         assert row["content"] == AWKWARD
         assert row["layers.name"] == record.options.layers.name
         assert row["layers.style"] == " ".join(record.options.layers.style)
-        assert row["alpha/beta"] == f"1.0 {record.options.loss.beta!r}"
+        assert row["loss.alpha"] == "1.0" and row["loss.beta"] == repr(record.options.loss.beta)
         for name in MEASURED:
             expected = getattr(record, name)
             assert row[name] == ("" if expected is None else repr(expected)), name
@@ -111,8 +111,8 @@ def test_markdown_lists_every_run_rounded_and_escaped(make: Callable[..., RunRec
     text = (tmp_path / "sweep" / "report" / "report.md").read_text()
     row = table_row(text, "with%20space")
     assert row["content"] == "my \0 &lt;b&gt;picture&lt;/b&gt; \\$x"
-    assert [row[name] for name in ("status", "α/β", "steps taken", "initial loss")] == [
-        *("finished", "1/100", "9", "0.3333")
+    assert [row[name] for name in ("status", "loss.beta", "steps taken", "initial loss")] == [
+        *("finished", "100", "9", "0.3333")
     ]
     assert [row[f"loss, {place} %"] for place in (33, 67, 100)] == ["0.2500", "0.1429", "0.1000"]
     assert [row[name] for name in ("SSIM", "SSIM (published convention)")] == ["0.3000", "0.6667"]
@@ -215,7 +215,7 @@ def test_the_sweep_figure_has_one_option_down_and_one_across(tmp_path: Path) -> 
     assert places["a", 3.0][1] < places["a", 30.0][1] == pytest.approx(places["b", 30.0][1], abs=2)
     assert share(image, (9, 9, 9)) < 0.01
     text = (tmp_path / "sweep" / "report" / "report.md").read_text()
-    assert "Layers against α/β; the 4 of 5 runs with schedule sizes 1." in text
+    assert "Layers against loss.beta; the 4 of 5 runs with schedule sizes 1." in text
 
 
 def test_labels_say_what_varies(make: Callable[..., RunRecord], tmp_path: Path) -> None:
@@ -224,8 +224,8 @@ def test_labels_say_what_varies(make: Callable[..., RunRecord], tmp_path: Path) 
     make("two", options={"layers.name": "b", "loss.beta": 5.5}, status="interrupted")
     runs = runs_below(tmp_path / "sweep")
     names = varying(runs.values())
-    assert runs["one"].label(names) == ["layers a", "α/β = 1/5"]
-    assert runs["two"].label(names) == ["layers b", "α/β = 1/5.5", "(interrupted)"]
+    assert runs["one"].label(names) == ["layers a", "loss.beta=5"]
+    assert runs["two"].label(names) == ["layers b", "loss.beta=5.5", "(interrupted)"]
     assert varying([runs["one"]]) == []
 
 
@@ -283,11 +283,15 @@ def test_titles_and_means_say_what_was_swept(tmp_path: Path) -> None:
     assert report.main([str(tmp_path / "sweep")]) == 0
     text = (tmp_path / "sweep" / "report" / "report.md").read_text()
     page = (tmp_path / "sweep" / "report" / "index.html").read_text()
-    assert text.startswith("# Layers × α/β, 2 contents × 2 styles\n") and "<h1>Layers × α/β, 2 contents" in page
-    assert "Swept: content (cat, coffee); style (dots, swell); layers (a, b); α/β (1/3, 1/30)." in text
-    # the SSIM of the sixteen runs rises by 0.02 each, in the order content, style, layers, ratio
-    table = text.partition("## Mean SSIM: layers against α/β")[2].splitlines()[2:6]
-    assert table == ["| layers ↓  α/β → | 1/3 | 1/30 |", "| --- | --- | --- |", "| a | 0.420 | 0.440 |",
+    assert (
+        text.startswith("# Layers × loss.beta, 2 contents × 2 styles\n")
+        and "<h1>Layers × loss.beta, 2 contents" in page
+    )
+    swept = "Swept: content (cat, coffee); style (dots, swell); layers (a, b); loss.beta (3, 30)."
+    assert f"{swept} All: 64 px, 9 steps, loss.alpha=1." in text
+    # the SSIM of the sixteen runs rises by 0.02 each, in the order content, style, layers, loss.beta
+    table = text.partition("## Mean SSIM: layers against loss.beta")[2].splitlines()[2:6]
+    assert table == ["| layers ↓  loss.beta → | 3 | 30 |", "| --- | --- | --- |", "| a | 0.420 | 0.440 |",
                      "| b | 0.460 | 0.480 |"]  # fmt: skip
     assert "| layers | a | 8 | 0.430 |" in text and "| style | swell | 8 | 0.490 |" in text
     assert "compare only within a style" in text
@@ -304,8 +308,31 @@ def test_findings_compare_only_what_every_value_has_finished(make: Callable[...,
     assert [list(row.values()) for row in table.rows] == [
         ["layers", "2", "a: 0.500", "b: 0.400", "b: 0.100", "a: 0.200"]
     ]
+    assert table.note.endswith("Layers: a = relu1_1; b = relu1_1 relu2_1.")
     make("cat b", options={"layers.name": "b"}, captures=(3,), status="failed", error="no")
     assert findings(gather([tmp_path / "sweep"])) == [], "nothing is comparable"
+
+
+def test_findings_claim_no_difference_between_close_means(make: Callable[..., RunRecord], tmp_path: Path) -> None:
+    """Two of three within 1 % share a place; three do not differ."""
+    for name, ssim, distance in (("a", 0.400, 0.2), ("b", 0.320, 0.201), ("e", 0.319, 0.1995)):
+        make(name, options={"layers.name": name}, ssim=ssim, patch_distance=distance)
+    (table,) = findings(gather([tmp_path / "sweep"]))
+    assert list(table.rows[0].values()) == [
+        *("layers", "3", "a: 0.400", "b and e: 0.32", "no difference (0.20)", "no difference (0.20)")
+    ]
+
+
+def test_a_continued_run_is_marked_and_has_its_own_command(make: Callable[..., RunRecord], tmp_path: Path) -> None:
+    make("one")
+    again = "python -m src.train resume=sweep/one steps=12"
+    make("one-to-12", options={"steps": 12}, continued_from="sweep/one", continued_step=9, command=again)
+    assert report.main([str(tmp_path / "sweep")]) == 0
+    runs = runs_below(tmp_path / "sweep")
+    assert runs["one-to-12"].label(["steps"]) == ["12 steps", "continued from step 9"]
+    assert runs["one"].label(["steps"]) == ["9 steps"]
+    page = (tmp_path / "sweep" / "report" / "index.html").read_text()
+    assert f'"again":"{again}"' in page and '"tells":["12 steps","continued from step 9"]' in page
 
 
 def test_trials_have_number_front_options_and_command(make: Callable[..., RunRecord], tmp_path: Path) -> None:
@@ -319,9 +346,9 @@ def test_trials_have_number_front_options_and_command(make: Callable[..., RunRec
     assert [run.on_front for run in runs.values()] == [True, True, False, True]
     text = (tmp_path / "sweep" / "report" / "report.md").read_text().partition("## Trials")[2]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:8]]
-    assert rows[0][:8] == ["trial", "front", "status", "SSIM", "patch distance", "score", "α/β", "layer weights"]
+    assert rows[0][:8] == ["trial", "front", "status", "SSIM", "patch distance", "score", "loss.beta", "layer weights"]
     assert [row[:2] for row in rows[2:]] == [["0", "yes"], ["1", "yes"], ["3", "yes"], ["2", ""]]
-    assert rows[3][6:8] == ["1/2.5", "0.1 0.9"] and "loss.beta=2.5" in rows[3][8]
+    assert rows[3][6:8] == ["2.5", "0.1 0.9"] and "loss.beta=2.5" in rows[3][8]
 
 
 def test_only_one_judges_gram_distances_share_a_column(make: Callable[..., RunRecord], tmp_path: Path) -> None:

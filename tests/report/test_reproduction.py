@@ -47,6 +47,15 @@ def test_it_names_only_what_is_not_the_default() -> None:
     ]
 
 
+def test_it_names_swept_options_even_at_their_defaults() -> None:
+    record = recorded("content=cat", "style=dots", "layers.weights=[1,1,1,1,1]")
+    told = ("layers.name", "loss.beta", "trial", "loss.substitute", "layers.weights")
+    layers, beta = record.options.layers.name, record.options.loss.beta
+    assert overrides(record, told) == [
+        *("content=cat", "style=dots", f"layers={layers}", "layers.weights=[1.0,1.0,1.0,1.0,1.0]", f"loss.beta={beta}")
+    ]
+
+
 def test_options_that_an_older_version_lacks_are_at_their_defaults() -> None:
     options = ("content=cat", "style=dots", "schedule=pyramid", "schedule.sizes=3", "seed=5")
     old = recorded(*options)
@@ -61,7 +70,7 @@ def test_options_that_follow_from_a_name_are_implied() -> None:
     record = recorded("layers=a", "loss=published", "loss.beta=5", "optimizer.lr=0.0125")
     implied = implied_options(record, options_of(record))
     assert {"layers.style", "loss.substitute", "layers.content", "optimizer.lr"} <= implied
-    assert not implied & {"layers.name", "loss.name", "alpha/beta"}
+    assert not implied & {"layers.name", "loss.name", "loss.beta"}
 
 
 @pytest.mark.parametrize("name", [AWKWARD, "null", "true", "1e3", "end\\"])

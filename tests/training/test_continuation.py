@@ -11,7 +11,8 @@ import pytest
 from src.common.errors import InputError
 from src.common.files import sole_writer
 from src.config.composition import compose
-from src.run import resume, run
+from src.run import resume, resumed, run
+from src.tracking import provenance
 from src.tracking import record as records
 from src.training.checkpoints import CHECKPOINT
 from tests.conftest import SMALL
@@ -139,6 +140,16 @@ def test_a_changed_picture_is_refused(small: Callable, tmp_path: Path) -> None:
     shutil.copy("src/assets/styles/swell.jpg", photo)
     with pytest.raises(InputError, match="has changed since this run began"):
         resume(tmp_path / "run", {"steps": 9})
+
+
+def test_its_command_names_the_run_that_was_last(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a run"
+    shutil.copytree(finished, folder)
+    monkeypatch.setattr(provenance, "command", lambda: "python -m src.train resume=last steps=9")
+    record = records.read(resumed(folder, {"steps": 9})[1])
+    assert record and record.command == f"python -m src.train resume='{folder}' steps=9"
 
 
 def test_the_command_continues_a_run(

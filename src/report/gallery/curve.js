@@ -2,7 +2,9 @@
 // Charts: the losses of a run, and patch distance against SSIM of all runs.
 
 const NAMED = 24; // dots that have room for their names
-const WIDE = 460, TALL = 240, LEFT = 52, RIGHT = 10, TOP = 8, LOW = 26;
+const WIDE = 460, TALL = 254, LEFT = 52, RIGHT = 10, TOP = 8, LOW = 40;
+// Where a name may stand beside its dot: an offset and an anchor.
+const PLACES = [[8, 3, "start"], [-8, 3, "end"], [0, -9, "middle"], [0, 15, "middle"]];
 
 /** Make a logarithmic scale; with `withZero`, 0 has a place of its own at the beginning. */
 function logarithmic(values, from, to, withZero = false) {
@@ -36,8 +38,8 @@ function linear(values, from, to) {
 
 const plain = (value) => (value !== 0 && (value < 1e-3 || value >= 1e5) ? written(value, 1) : String(value));
 
-/** Make a chart with its axes. */
-function axes(x, y, label, wide = WIDE, tall = TALL) {
+/** Make a chart with its axes; `across` stands below the horizontal one. */
+function axes(x, y, label, across, wide = WIDE, tall = TALL) {
   const root = draw("svg", { viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": label });
   for (const tick of y.ticks) {
     root.append(draw("line", { class: "grid", x1: LEFT, x2: wide - RIGHT, y1: y(tick), y2: y(tick) }));
@@ -50,6 +52,7 @@ function axes(x, y, label, wide = WIDE, tall = TALL) {
     root.append(draw("line", { class: "grid", x1: last, x2: last, y1: TOP, y2: tall - LOW }));
     root.append(draw("text", { x: last, y: tall - LOW + 16, "text-anchor": "middle" }, plain(tick)));
   }
+  root.append(draw("text", { x: wide - RIGHT, y: tall - 5, "text-anchor": "end" }, across));
   return root;
 }
 
@@ -61,7 +64,7 @@ function lossCurve(run, by) {
   const y = logarithmic(series.flatMap(([, values]) => values).filter((each) => each !== null), TALL - LOW, TOP);
   const first = curve.total[0], last = curve.total.at(-1);
   const label = `Loss against ${by === "step" ? "steps" : "seconds"}, logarithmic: total from ${written(first)} to ${written(last)}`;
-  const root = axes(x, y, label), legend = make("div", { className: "legend" }), readings = [];
+  const root = axes(x, y, label, by === "step" ? "optimiser steps" : "wall time, s"), legend = make("div", { className: "legend" }), readings = [];
   series.forEach(([name, values], number) => {
     const kind = `line c${number % 8}${number ? "" : " total"}${number > 7 ? " dashed" : ""}`;
     const points = values.map((value, at) => (value > 0 && xs[at] !== null ? `${x(xs[at]).toFixed(1)},${y(value).toFixed(1)}` : ""));
@@ -101,20 +104,30 @@ function tradeOff(container, open) {
   if (!runs.length) return null;
   const wide = 760, tall = 420, points = new Map();
   const x = linear(runs.map((run) => run.ssim), LEFT, wide - RIGHT);
-  const y = logarithmic(runs.map((run) => run.patch_distance), tall - LOW - 14, TOP + 14);
-  const root = axes(x, y, "Patch distance to the style against SSIM", wide, tall);
+  const y = logarithmic(runs.map((run) => run.patch_distance), tall - LOW - 4, TOP + 14);
+  const root = axes(x, y, "Patch distance to the style against SSIM", "SSIM →", wide, tall);
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = "8.5px system-ui, sans-serif";
+  const taken = runs.map((run) => [x(run.ssim) - 6, y(run.patch_distance) - 6, x(run.ssim) + 6, y(run.patch_distance) + 6]);
+  taken.push([LEFT, TOP, LEFT + 100, TOP + 14]); // the vertical axis's name
   for (const run of runs) {
     const name = [pairOf(run), ...run.tells].join(", "), said = `${name}: SSIM ${written(run.ssim)}, patch distance ${written(run.patch_distance)}`;
     const point = draw("circle", { class: "run", cx: x(run.ssim), cy: y(run.patch_distance), r: 5.5 }, draw("title", {}, said));
     point.addEventListener("click", () => open(run));
     points.set(run, point);
     root.append(point);
-    if (runs.length <= NAMED) {
-      const left = x(run.ssim) > wide / 2;
-      root.append(draw("text", { class: "name", x: x(run.ssim) + (left ? -8 : 8), y: y(run.patch_distance) + 3, "text-anchor": left ? "end" : "start" }, name));
+    if (runs.length > NAMED) continue;
+    const length = pen.measureText(name).width;
+    for (const [dx, dy, anchor] of PLACES) {
+      const at = x(run.ssim) + dx, low = y(run.patch_distance) + dy;
+      const left = at - { start: 0, middle: length / 2, end: length }[anchor], box = [left, low - 8, left + length, low + 2];
+      const free = !taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3]);
+      if (!free || box[0] < LEFT || box[2] > wide) continue;
+      taken.push(box);
+      root.append(draw("text", { class: "name", x: at, y: low, "text-anchor": anchor }, name));
+      break;
     }
   }
-  root.append(draw("text", { x: wide - RIGHT, y: tall - LOW - 4, "text-anchor": "end" }, "SSIM →"));
   root.append(draw("text", { x: LEFT + 6, y: TOP + 10 }, "patch distance ↑"));
   container.replaceChildren(root);
   return points;

@@ -12,14 +12,14 @@ import yaml
 
 from src.common.tables import TITLES, plain_text
 from src.report.curves import Curve
-from src.report.options import PAIR, RATIO, heading
+from src.report.options import PAIR, heading
 from src.report.reproduction import command
 from src.report.runs import Run, values_of, varying
 from src.report.thumbnails import Thumbnail, Thumbnails, shown
 from src.tracking.names import METRICS
 
 # Filters of every page, besides the options that differ; then the measures and facts that the scripts show.
-FILTERS = (*PAIR, "layers.name", RATIO, "backbone.name")
+FILTERS = (*PAIR, "layers.name", "loss.beta", "backbone.name")
 NUMBERS: tuple[str, ...] = ("ssim", "patch_distance", "gram_distance", "gradient_ssim", "loss_decay", "initial_loss")
 NUMBERS += ("it_per_s", "seconds", "peak_mib", "ssim_published")
 FACTS = ("device", "batch", "judge", "started", "command", "step", "width", "height")
@@ -55,7 +55,7 @@ def page_data(runs: Sequence[Run], curves: Mapping[Path, Curve], out: Path, imag
             ],
             "curve": _curve(curves.get(run.folder)),
             "config": [numbers[repr(item)] for item in run.record.config.items()],
-            "again": command(run.record),
+            "again": command(run.record, names),
             "folder": link(run.folder, out),
             "metrics": link(run.folder / METRICS, out) if (run.folder / METRICS).is_file() else None,
             "picture": link(run.folder / run.record.captures[-1].file, out) if run.record.captures else None,
