@@ -197,7 +197,10 @@ class Job:
 
 
 class Repeated(logging.Filter):
-    """Drop messages that another job of the sweep has logged, such as the state of W&B."""
+    """Drop messages that another job of the sweep has logged, such as the state of W&B.
+
+    Messages count as the same if their `repeats` agree, where a log call gives it as `extra`, or else their texts.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -207,7 +210,7 @@ class Repeated(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a message is new, or repeated by the job that logged it first."""
         here = (self.job, CURRENT_RUN.get())
-        return self._first.setdefault(record.getMessage(), here) == here
+        return self._first.setdefault(getattr(record, "repeats", record.getMessage()), here) == here
 
 
 def time_left(pace: Sequence[float], jobs: int) -> str:

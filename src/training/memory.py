@@ -205,7 +205,10 @@ class MemoryBudget:
     def announce(self) -> None:
         """Log the expected peak, the free memory and the strategy in one line."""
         free, expected = (self.held + self.free) / 2**30, self.expected / 2**30
-        log.info("memory: %.1f GiB expected, %.1f GiB free: %s", expected, free, self.checkpointing.describe())
+        strategy, peak = self.checkpointing.describe(), self.estimate.peak(self.checkpointing, self._on_cpu) / 2**30
+        # what is free and held differs from job to job of a sweep, which says this once
+        same = {"repeats": f"memory: {peak:.1f} GiB, {strategy}"}
+        log.info("memory: %.1f GiB expected, %.1f GiB free: %s", expected, free, strategy, extra=same)
         if expected > free:
             log.warning(
                 "the expected peak exceeds the free memory and the run may fail; try edge=%d", self._fitting_edge()

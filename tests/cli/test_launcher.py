@@ -39,6 +39,18 @@ def test_messages_of_other_jobs_are_dropped(tmp_path: Path) -> None:
     CURRENT_RUN.reset(token)
 
 
+def test_memory_is_told_once_whatever_is_free() -> None:
+    shown = Repeated()
+
+    def passes(free: str, peak: str = "1.2") -> bool:
+        record = logging.LogRecord("x", logging.INFO, "", 0, "%s GiB free", (free,), None)
+        record.repeats = f"memory: {peak} GiB"
+        shown.job += 1
+        return shown.filter(record)
+
+    assert passes("19.4") and not passes("19.5") and passes("19.5", peak="2.0")
+
+
 @pytest.mark.parametrize("size", [0, 1.5, "x"])
 def test_batches_have_a_size(size: int) -> None:
     with pytest.raises(InputError, match=r"hydra\.launcher\.size is a number of jobs"):

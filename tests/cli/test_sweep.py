@@ -41,7 +41,8 @@ def test_a_sweep_of_four_jobs_of_which_two_fail(command: Callable, tmp_path: Pat
         ("ERROR" in log and "failed: the loss was not finite" in log) == (status == "failed") for status, log in logs
     )
     assert "2 of 4 jobs finished in " in done.stdout and "report: python -m src.report" in done.stdout
-    assert done.stdout.count("W&B is offline") == 1, "what all jobs share is logged once"
+    for shared in ("W&B is offline", "GiB free: whole"):
+        assert done.stdout.count(shared) == 1, "what all jobs share is logged once"
 
     ids = set()
     for folder, record in runs:
@@ -94,6 +95,7 @@ def test_the_images_of_a_folder_in_batches_while_another_process_has_one(
     shown = capsys.readouterr().out
     assert "[1-2/3] content.path=" in shown and "[3/3] left to another process: content.path=" in shown
     assert "2 of 3 jobs finished in " in shown and "failed" not in shown
-    assert shown.count("backbone: embedded with weights trained") == 1, "what jobs share is logged once"
+    for shared in ("backbone: embedded with weights trained", "GiB free: whole"):
+        assert shown.count(shared) == 1, "what jobs share is logged once"
     for folder, _ in records.scan(tmp_path / "sweep"):
         assert "backbone: embedded with weights trained" in (folder / "train.log").read_text()
