@@ -1,14 +1,14 @@
 """Let Ctrl-C and SIGTERM end a run between two steps."""
 
-import logging
+import os
 import signal
 import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Self
 
-log = logging.getLogger(__name__)
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SAID = b"\nstopping after this step and saving the run; press Ctrl-C again to abort\n"
 
 
 class Interrupts:
@@ -35,7 +35,8 @@ class Interrupts:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        log.warning("stopping after this step and saving the run; press Ctrl-C again to abort")
+        with suppress(OSError):  # stderr may be closed
+            os.write(2, SAID)  # a logger's stream may be in the middle of a write, and raises if entered again
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
 
