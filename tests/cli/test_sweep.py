@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from src.common.errors import InputError
 from src.common.files import sole_writer
 from src.config.composition import compose
 from src.config.identity import run_name
+from src.report.runs import newest_sweep
+from src.run import resumed
 from src.tracking import names as keys
 from src.tracking import record as records
 from src.train import main
@@ -99,3 +102,28 @@ def test_the_images_of_a_folder_in_batches_while_another_process_has_one(
         assert shown.count(shared) == 1, "what jobs share is logged once"
     for folder, _ in records.scan(tmp_path / "sweep"):
         assert "backbone: embedded with weights trained" in (folder / "train.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("content=file", "content.url=http://127.0.0.1:9/a.png"), ("backbone=vgg16", "backbone.url=http://127.0.0.1:9/w")],
+    ids=["image", "weights"],
+)
+def test_a_failed_download_is_logged_and_leaves_no_run(
+    options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The folder holds options and log but no record, so nothing takes it for a run; `resume=DIR` tries again."""
+    sweep = tmp_path / "multirun/sweep"
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m", *SMALL, *options, f"hydra.sweep.dir={sweep}"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "cannot download http://127.0.0.1:9/" in capsys.readouterr().err
+    [folder] = [path for path in sweep.iterdir() if path.is_dir()]
+    assert sorted(path.name for path in folder.iterdir()) == [".hydra", "train.log"]
+    assert "failed: cannot download http://127.0.0.1:9/" in (folder / "train.log").read_text()
+    assert list(records.scan(tmp_path)) == []
+    for search in (newest_sweep, records.newest):  # what report and resume=last take
+        with pytest.raises(InputError, match="no"):
+            search(tmp_path / "multirun")
+    config, again = resumed(folder)
+    assert again == folder and config.backbone.url == (options[1].partition("=")[2] if "vgg16" in options[0] else None)
