@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     chosen = sections.choose(args.sections)
     found = sections.merge([*([DATA] if args.docs else []), *args.earlier])
     if args.docs:  # a missing marker is reported before hours of measuring
-        tables.insert(tables.read_document(DOCS), found)
+        tables.update_document(DOCS, found, write=False)
     if not args.table:
         plan = plans.quick(args.device) if args.quick else plans.Plan(args.device)
         stamp = provenance.timestamp()[:19].replace("T", "_").replace(":", "-")

@@ -1,4 +1,4 @@
-"""Peak memory by size, each case in a fresh process, so that no peak hides another."""
+"""Peak memory by size and strategy."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from dataclasses import replace
 
 from src.bench.cases import Case, Setup, Step, open_device
 from src.bench.plan import PRECISIONS, PROGRAM, STRATEGIES, Plan
-from src.bench.results import OUT_OF_MEMORY, Measured
+from src.bench.results import OUT_OF_MEMORY, Row
 from src.common.platform import now
 from src.training.memory import out_of_memory, peak_mib, reset_peak_memory
 
 STEPS = 2  # the first creates the optimiser's moments
 
 
-def measure(plan: Plan) -> Iterator[Measured]:
+def measure(plan: Plan) -> Iterator[Row]:
     """Yield peak (MiB), estimate and step time of every case, of the strategies in float32, and of the program."""
     device = open_device(plan)
     # One process imports the libraries; the process of each case is forked from it.
@@ -26,22 +26,24 @@ def measure(plan: Plan) -> Iterator[Measured]:
             cases = [Case(backbone, edge, precision, mode) for precision in PRECISIONS for mode in plan.modes]
             for case in [*cases, *(Case(backbone, edge, mode=mode) for mode in (*STRATEGIES, PROGRAM))]:
                 if obstacle := case.obstacle(device):
-                    yield Measured(case.label, note=obstacle)
+                    yield Row(case.label, note=obstacle)
+                elif not plan.isolated:
+                    yield peak_of(case, plan)
                 else:
                     with ProcessPoolExecutor(1, context) as pool:
                         yield _outcome(case, pool, plan)
 
 
-def _outcome(case: Case, pool: ProcessPoolExecutor, plan: Plan) -> Measured:
+def _outcome(case: Case, pool: ProcessPoolExecutor, plan: Plan) -> Row:
     try:
         return pool.submit(peak_of, case, plan).result()
     except Exception as error:
         if not isinstance(error, BrokenProcessPool) and not out_of_memory(error):  # broken: killed by the system
             raise
-        return Measured(case.label, note=OUT_OF_MEMORY)
+        return Row(case.label, note=OUT_OF_MEMORY)
 
 
-def peak_of(case: Case, plan: Plan) -> Measured:
+def peak_of(case: Case, plan: Plan) -> Row:
     """Return the peak of two steps of a case, without their preparation, and the time of the second.
 
     The estimate is given for our steps only.
@@ -57,5 +59,5 @@ def peak_of(case: Case, plan: Plan) -> Measured:
         seconds = now(device) - begun
     values = {"peak_mib": peak_mib(device), "seconds": seconds}
     if theirs:
-        return Measured(case.label, values)
-    return Measured(case.label, {**values, "estimate_mib": setup.estimate_mib}, setup.note)
+        return Row(case.label, values)
+    return Row(case.label, {**values, "estimate_mib": setup.estimate_mib}, setup.note)

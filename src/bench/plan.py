@@ -49,6 +49,8 @@ class Plan:
     least: int = 3
     most: int = 15
     budget: float = 60.0
+    # memory: measure each case in a process of its own, so that no peak hides another
+    isolated: bool = True
     # startup: processes per command, and whether a one-step run is among the commands
     starts: int = 7
     start_run: bool = True
@@ -82,9 +84,9 @@ def quick(trainer: str) -> Plan:
         batches=(("embedded", 48),),
         batches_on_cpu=(("embedded", 48),),
         pairs=(1, 2),
-        least=2,
-        most=2,
-        budget=0.0,
+        least=1,
+        most=1,
+        isolated=False,  # importing the libraries once more takes a minute on busy cores
         starts=1,
         start_run=False,
         target_steps=5,

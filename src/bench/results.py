@@ -17,24 +17,19 @@ Label = dict[str, str | int]
 
 
 @dataclass(frozen=True)
-class Measured:
+class Row:
     """Figures of one case of a section.
 
     Attributes:
         case: identifies the case within its section.
         values: figures by name, in s, MiB, GFLOP/s, or as ratios; empty if the case was not measured.
         note: why it was not measured, or a remark.
+        section, device, started: where it belongs, and when its session started; set by `Session.sign`.
     """
 
     case: Label
     values: dict[str, float] = field(default_factory=dict)
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Row(Measured):
-    """Figures with their section, their device, and the start of the session that measured them."""
-
     section: str = ""
     device: str = ""
     started: str = ""
@@ -57,6 +52,10 @@ class Session:
     versions: dict[str, str]
     commit: str | None
     command: str
+
+    def sign(self, section: str, row: Row) -> Row:
+        """Return a row of a section as measured by this session."""
+        return dataclasses.replace(row, section=section, device=self.device, started=self.started)
 
     def described(self) -> str:
         """Return machine, date, versions, commit and command, without the names of result files, as one line."""
@@ -100,16 +99,11 @@ class Results:
         write_json(path, {"schema": SCHEMA, **dataclasses.asdict(self)})
 
 
-def rows_of(session: Session, section: str, measured: Iterable[Measured]) -> tuple[Row, ...]:
-    """Return what a session measured in a section as rows."""
-    return tuple(Row(each.case, each.values, each.note, section, session.device, session.started) for each in measured)
-
-
 def read(path: Path) -> Results:
-    """Return the results of a file, empty if there is no such file.
+    """Return the results of a file.
 
     Raises:
-        InputError: the file holds something else.
+        InputError: the file is missing or holds something else.
     """
     try:
         data = json.loads(path.read_text())
@@ -117,6 +111,6 @@ def read(path: Path) -> Results:
             raise InputError(f"{path} has schema {data['schema']}; this version reads {SCHEMA}")
         return Results(tuple(Session(**each) for each in data["sessions"]), tuple(Row(**each) for each in data["rows"]))
     except FileNotFoundError:
-        return Results()
+        raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} holds no results of this benchmark: {error!r}") from None

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,16 +10,13 @@ from pathlib import Path
 from src.bench.cases import Case, Setup, open_device
 from src.bench.curves import MARKS
 from src.bench.plan import Plan
-from src.bench.results import Measured
+from src.bench.results import Row
 from src.bench.timing import interleaved
-from src.common.errors import InputError
 from src.config.composition import compose
 from src.config.schema import CONF, RunConfig
 from src.run import run
 from src.tracking import names as keys
 from src.tracking.record import RunRecord
-
-log = logging.getLogger(__name__)
 
 ASSETS = CONF.parent / "src" / "assets"
 PUBLISHED_TARGETS = ASSETS / "targets.json"  # loss of the published recipe after 6000 steps of its program
@@ -62,29 +58,16 @@ def run_once(config: RunConfig) -> tuple[RunRecord, list[dict[str, float]]]:
 
 
 def read_targets(path: Path = PUBLISHED_TARGETS) -> dict[tuple[str, str], float]:
-    """Return the loss to reach for each (content, style); empty if there is no such file.
-
-    Raises:
-        InputError: the file does not hold targets.
-    """
-    try:
-        pairs = json.loads(path.read_text())["pairs"]
-        return {(name.partition("-")[0], name.partition("-")[2]): float(each["loss"]) for name, each in pairs.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f'{path} needs {{"pairs": {{"CONTENT-STYLE": {{"loss": 1.23}}}}}}: {error!r}') from None
+    """Return the loss to reach for each (content, style)."""
+    pairs = json.loads(path.read_text())["pairs"]
+    return {(name.partition("-")[0], name.partition("-")[2]): each["loss"] for name, each in pairs.items()}
 
 
-def target(plan: Plan) -> Iterator[Measured]:
+def target(plan: Plan) -> Iterator[Row]:
     """Yield, for each pair and optimiser, the loop's time to the published loss relative to 6000 program steps.
 
     The program's step is timed right before and right after each run.
     """
-    targets = read_targets()
-    if not targets:
-        log.warning("target: skipped, src/assets/%s with the losses to reach is missing", PUBLISHED_TARGETS.name)
-        return
     device = open_device(plan)
     program = Setup.of(PUBLISHED.config(*plan.overrides)).program()
     repeats = dataclasses.replace(plan, least=min(TIMED, plan.most), most=min(TIMED, plan.most))
@@ -92,7 +75,7 @@ def target(plan: Plan) -> Iterator[Measured]:
     def program_seconds() -> float:
         return interleaved({"program": program.step}, repeats, device)["program"]["seconds"]
 
-    for (content, style), loss in list(targets.items())[: plan.target_pairs]:
+    for (content, style), loss in list(read_targets().items())[: plan.target_pairs]:
         for name, overrides in list(OPTIMIZERS.items())[: plan.ways]:
             case = ("experiment=paper", f"backbone={PUBLISHED.backbone}", f"edge={PUBLISHED.edge}")
             pair = (f"content={content}", f"style={style}", f"stop_at_loss={loss!r}", f"steps={plan.target_steps}")
@@ -104,25 +87,25 @@ def target(plan: Plan) -> Iterator[Measured]:
             values = {"seconds": record.seconds, "evaluations": record.evaluations, "loss": reached, "target": loss}
             values |= {"program_step_seconds": step, "ratio": record.seconds / (ITERATIONS * step)}
             note = "" if reached <= loss else f"not reached in {record.evaluations} evaluations"
-            yield Measured({"pair": f"{content}-{style}", "optimizer": name}, values, note)
+            yield Row({"pair": f"{content}-{style}", "optimizer": name}, values, note)
 
 
-def curves(plan: Plan) -> Iterator[Measured]:
+def curves(plan: Plan) -> Iterator[Row]:
     """Yield the loss curve of each pair and optimiser, as multiples of the pair's target."""
     for (content, style), loss in list(read_targets(DEFAULT_TARGETS).items())[: plan.curve_pairs]:
         for name, overrides in list(WAYS.items())[: plan.ways]:
             config = _default_run(plan, content, style, "32", "logger=csv", "log_every=1", *overrides)
-            yield Measured({"pair": f"{content}-{style}", "optimizer": name}, _curve(*run_once(config), loss))
+            yield Row({"pair": f"{content}-{style}", "optimizer": name}, _curve(*run_once(config), loss))
 
 
-def precision(plan: Plan) -> Iterator[Measured]:
+def precision(plan: Plan) -> Iterator[Row]:
     """Yield the final loss of each pair in float32 and bfloat16; without hardware support bfloat16 is only slow."""
     for content, style in list(read_targets(DEFAULT_TARGETS))[: plan.precision_pairs]:
         losses = {}
         for name in ("32", "bf16"):
             record, _ = run_once(_default_run(plan, content, style, name, "logger=none"))
             losses[name] = record.captures[-1].losses["total"]
-        yield Measured({"pair": f"{content}-{style}"}, {**losses, "apart": losses["bf16"] / losses["32"] - 1})
+        yield Row({"pair": f"{content}-{style}"}, {**losses, "apart": losses["bf16"] / losses["32"] - 1})
 
 
 def _default_run(plan: Plan, content: str, style: str, precision: str, *more: str) -> RunConfig:

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
 from pathlib import Path
 
 from src.bench import results
 from src.bench.plan import SECTIONS, Plan
-from src.bench.results import Measured, Results, Row, Session
+from src.bench.results import Results, Row, Session
 from src.common.errors import InputError
 from src.common.tables import number
 from src.config.schema import CONF
@@ -18,7 +19,7 @@ CURVES = CONF.parent / "src" / "assets" / "curves.png"
 FOLDER = Path("multirun/bench")
 
 
-def measures() -> dict[str, Callable[[Plan], Iterator[Measured]]]:
+def measures() -> dict[str, Callable[[Plan], Iterator[Row]]]:
     """Return the function that measures each of `SECTIONS`."""
     from src.bench import memory, peak_rate, runs, startup, steps
 
@@ -42,17 +43,8 @@ def choose(asked: Sequence[str]) -> list[str]:
 
 
 def merge(paths: Iterable[Path]) -> Results:
-    """Return the results of several files, later ones in place of earlier ones.
-
-    Raises:
-        InputError: a file is missing or holds no results.
-    """
-    merged = Results()
-    for path in paths:
-        if not path.is_file():
-            raise InputError(f"{path}: no such file")
-        merged = merged.updated(results.read(path))
-    return merged
+    """Return the results of several files, later ones in place of earlier ones; raises as `results.read`."""
+    return reduce(Results.updated, map(results.read, paths), Results())
 
 
 def open_session(plan: Plan) -> Session:
@@ -87,16 +79,16 @@ def measure(plan: Plan, sections: Sequence[str], earlier: Results, out: Path) ->
     rows: tuple[Row, ...] = ()
     for name in sections:
         print(f"{name}: {SECTIONS[name]}", flush=True)
-        for measured in measures()[name](plan):
-            print(f"  {described(measured)}", flush=True)
-            rows += results.rows_of(session, name, [measured])
+        for row in measures()[name](plan):
+            print(f"  {described(row)}", flush=True)
+            rows = (*rows, session.sign(name, row))
             earlier.updated(Results((session,), rows)).write(out)
     print(out)
     return earlier.updated(Results((session,), rows))
 
 
-def described(measured: Measured) -> str:
+def described(row: Row) -> str:
     """Return a row as one line of text."""
-    figures = [f"{name} {number(value, 4)}" for name, value in measured.values.items()]
-    note = [measured.note if figures else f"not measured: {measured.note}"] if measured.note else []
-    return ", ".join([" ".join(map(str, measured.case.values())), *figures, *note])
+    figures = [f"{name} {number(value, 4)}" for name, value in row.values.items()]
+    note = [row.note if figures else f"not measured: {row.note}"] if row.note else []
+    return ", ".join([" ".join(map(str, row.case.values())), *figures, *note])

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from src.bench.plan import Plan
-from src.bench.results import Measured
+from src.bench.results import Row
 from src.config.schema import CONF
 
 LIBRARIES = "import torch, torchvision, torchmetrics, pytorch_lightning"
 IMPORTS, HELP, STEP = "imports", "--help", "one step of the demo"
 
 
-def measure(plan: Plan) -> Iterator[Measured]:
+def measure(plan: Plan) -> Iterator[Row]:
     """Yield the time of each command and its ratio to the imports; the commands take turns."""
     taken: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -25,7 +25,7 @@ def measure(plan: Plan) -> Iterator[Measured]:
                 taken.setdefault(name, []).append(seconds_of(arguments))
     medians = {name: statistics.median(times) for name, times in taken.items()}
     for name, seconds in medians.items():
-        yield Measured({"command": name}, {"seconds": seconds, "ratio": seconds / medians[IMPORTS]})
+        yield Row({"command": name}, {"seconds": seconds, "ratio": seconds / medians[IMPORTS]})
 
 
 def commands(plan: Plan, folder: Path) -> dict[str, list[str]]:

@@ -7,44 +7,43 @@ from dataclasses import replace
 from src.bench import peak_rate
 from src.bench.cases import Case, Setup, Step, open_device
 from src.bench.plan import MODES, PRECISIONS, PROGRAM, Plan
-from src.bench.results import Measured
+from src.bench.results import Row
 from src.bench.runs import run_once
 from src.bench.timing import Calls, Timings, interleaved
 from src.common.platform import now
 from src.tracking import names as keys
 
 
-def speed(plan: Plan) -> Iterator[Measured]:
+def speed(plan: Plan) -> Iterator[Row]:
     """Yield each case with its share of the peak rates; the cases of one network and size take turns."""
     for backbone in plan.backbones:
         for edge in plan.sizes:
-            yield from _timed(_cases(backbone, edge, plan.modes), plan, _figures_with_shares(plan))
+            yield from _timed(_cases(backbone, edge, plan.modes), plan, step_figures)
 
 
-def race(plan: Plan) -> Iterator[Measured]:
+def race(plan: Plan) -> Iterator[Row]:
     """Yield each case with its speed relative to the published program, on the same images and weights."""
 
     def figures(case: Case, timings: Timings) -> dict[str, float]:
         theirs, ours = timings[PROGRAM]["seconds"], timings[case]["seconds"]
         against = {"program_seconds": theirs, "program_it_per_s": 1 / theirs, "ratio": theirs / ours}
-        return {**step_figures(timings[case], case), **against}
+        return {**step_figures(case, timings), **against}
 
     for backbone, edge in plan.races:
         reference, cases = Case(backbone, edge), _cases(backbone, edge, plan.modes)
         if obstacle := reference.obstacle(open_device(plan)):
-            yield from (Measured(case.label, note=obstacle) for case in cases)
+            yield from (Row(case.label, note=obstacle) for case in cases)
             continue
         program = Setup.of(reference.config(*plan.overrides)).program()
         yield from _timed(cases, plan, figures, {PROGRAM: program.step})
 
 
-def batch(plan: Plan) -> Iterator[Measured]:
+def batch(plan: Plan) -> Iterator[Row]:
     """Yield each number of pairs, with its speed relative to one pair; the pairs are copies of one."""
     gpu = open_device(plan).type != "cpu"
-    with_shares = _figures_with_shares(plan)
 
     def figures(case: Case, timings: Timings) -> dict[str, float]:
-        found, pairs = with_shares(case, timings), case.pairs or 1
+        found, pairs = step_figures(case, timings), case.pairs or 1
         found["pairs_it_per_s"] = pairs / timings[case]["seconds"]
         if alone := timings.get(replace(case, pairs=1)):
             found["ratio"] = found["pairs_it_per_s"] * alone["seconds"]
@@ -56,13 +55,13 @@ def batch(plan: Plan) -> Iterator[Measured]:
             yield from _timed([replace(alone, pairs=pairs) for pairs in plan.pairs], plan, figures)
 
 
-def lightning(plan: Plan) -> Iterator[Measured]:
+def lightning(plan: Plan) -> Iterator[Row]:
     """Yield the time of a step of a whole run, one logged point included, and of a bare step, taking turns."""
     device = open_device(plan)
     for backbone, edge in plan.loops:
         case, last = Case(backbone, edge), plan.loop_steps - 1
         if obstacle := case.obstacle(device):
-            yield Measured(case.label, note=obstacle)
+            yield Row(case.label, note=obstacle)
             continue
         step = Step(Setup.of(case.config(*plan.overrides)))
         step()
@@ -78,7 +77,7 @@ def lightning(plan: Plan) -> Iterator[Measured]:
             loop.append((seconds[last] - seconds[0]) / last)
         found = statistics.median(bare), statistics.median(loop)
         share = 1 - found[0] / found[1]
-        yield Measured(case.label, {"bare_seconds": found[0], "loop_seconds": found[1], "share": share})
+        yield Row(case.label, {"bare_seconds": found[0], "loop_seconds": found[1], "share": share})
 
 
 def _cases(backbone: str, edge: int, modes: Sequence[str]) -> list[Case]:
@@ -90,7 +89,7 @@ def _timed(
     plan: Plan,
     figures: Callable[[Case, Timings], dict[str, float]],
     others: Calls | None = None,
-) -> Iterator[Measured]:
+) -> Iterator[Row]:
     """Time a step of each case that the machine can run; the cases, and `others` or the peak rates, take turns."""
     device = open_device(plan)
     obstacles = {case: case.obstacle(device) for case in cases}
@@ -101,21 +100,16 @@ def _timed(
         timings = interleaved({**calls, **(others or peak_rate.calls(device))}, plan, device)
     for case in cases:
         values = {} if obstacles[case] else figures(case, timings)
-        yield Measured(case.label, values, obstacles[case])
+        yield Row(case.label, values, obstacles[case])
 
 
-def _figures_with_shares(plan: Plan) -> Callable[[Case, Timings], dict[str, float]]:
-    device = open_device(plan)
+def step_figures(case: Case, timings: Timings) -> dict[str, float]:
+    """Return what follows from the time of a case's step, also as a share of the peak rates where they were timed.
 
-    def figures(case: Case, timings: Timings) -> dict[str, float]:
-        found = step_figures(timings[case], case)
-        return {**found, **peak_rate.shares(found["gflops"], timings, case.precision, device)}
-
-    return figures
-
-
-def step_figures(timing: dict[str, float], case: Case) -> dict[str, float]:
-    """Return the figures that follow from the time of a step; GFLOP/s count convolutions as computed directly."""
-    rate = 1 / timing["seconds"]
+    GFLOP/s count convolutions as computed directly.
+    """
+    rate = 1 / timings[case]["seconds"]
     gflops = case.operations * rate / 1e9
-    return {**timing, "it_per_s": rate, "mpx_it_per_s": case.megapixels * rate, "gflops": gflops}
+    found = {**timings[case], "it_per_s": rate, "mpx_it_per_s": case.megapixels * rate, "gflops": gflops}
+    peaks = peak_rate.rates(timings, case.precision)
+    return found | {f"share_of_{kind}": gflops / peak for kind, peak in peaks.items()}

@@ -160,18 +160,16 @@ def insert(text: str, results: Results) -> str:
     return f"{before}{BEGIN}\n\n{render(results)}\n\n{END}{after}"
 
 
-def read_document(path: Path) -> str:
-    """Return the text of a document.
+def update_document(path: Path, results: Results, write: bool = True) -> None:
+    """Write the tables into a document, or only check that this is possible.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, or as `insert`.
     """
     try:
-        return path.read_text()
+        text = path.read_text()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
-
-
-def update_document(path: Path, results: Results) -> None:
-    """Write the tables into a document; raises as `read_document` and `insert`."""
-    write_atomically(path, insert(read_document(path), results).encode())
+    updated = insert(text, results)
+    if write:
+        write_atomically(path, updated.encode())

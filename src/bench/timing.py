@@ -16,7 +16,7 @@ Timings = Mapping[Any, dict[str, float]]
 
 
 def interleaved(calls: Calls, plan: Plan, device: torch.device) -> dict[Any, dict[str, float]]:
-    """Return the `summary` of the time of each call.
+    """Return for each call the median, extremes and number of its times (s), and the first time, compilation included.
 
     Every call is made once to warm up. Then one call (on a GPU: 20) of each is timed in turn, so that whatever slows
     the machine for a while slows all of them. This is repeated `plan.most` times, or `plan.least` times if the budget
@@ -36,20 +36,18 @@ def interleaved(calls: Calls, plan: Plan, device: torch.device) -> dict[Any, dic
             timed(call, chunk)
     taken: dict[Any, list[float]] = {name: [] for name in calls}
     begun = now(device)
-    for repeat in range(plan.most):
-        if repeat >= plan.least and now(device) - begun > plan.budget:
+    for turn in range(plan.most):
+        if turn >= plan.least and now(device) - begun > plan.budget:
             break
         for name, call in calls.items():
             taken[name].append(timed(call, chunk))
-    return {name: summary(first[name], times) for name, times in taken.items()}
-
-
-def summary(first: float, taken: list[float]) -> dict[str, float]:
-    """Return median, extremes and number of some times (s), and the time of the first call, compilation included."""
     return {
-        "seconds": statistics.median(taken),
-        "fastest": min(taken),
-        "slowest": max(taken),
-        "repeats": len(taken),
-        "first": first,
+        name: {
+            "seconds": statistics.median(times),
+            "fastest": min(times),
+            "slowest": max(times),
+            "repeats": len(times),
+            "first": first[name],
+        }
+        for name, times in taken.items()
     }
