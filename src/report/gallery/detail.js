@@ -79,7 +79,7 @@ function showPictures(run) {
 function showNumbers(run) {
   const rows = [];
   const add = (name, text) => rows.push(make("div", {}, make("dt", {}, name), make("dd", {}, text)));
-  for (const [key] of DATA.filters.slice(2)) if (key !== "status") add(nameOf(key), run.settings[key]);
+  for (const [key] of DATA.filters.slice(2)) if (key !== "status" && key !== "steps") add(nameOf(key), run.settings[key]);
   for (const key of SHOWN) if (run[key] !== null) add(nameOf(key), written(run[key], 4));
   if (run.gram_distance !== null) add(`Gram distance (judge: ${run.judge || "unknown"})`, written(run.gram_distance, 4));
   if (run.initial_loss !== null) add("loss", `${written(run.initial_loss)} → ${written(run.captures.at(-1)?.loss)}`);
