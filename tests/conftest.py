@@ -1,6 +1,7 @@
 """Every test runs without network, account or the user's own caches and settings."""
 
 import http.server
+import importlib
 import os
 import subprocess
 import sys
@@ -61,6 +62,19 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
         assert status is None or done.returncode == status, f"{done.stdout}\n{done.stderr}"
         return done
+
+    return call
+
+
+@pytest.fixture
+def command_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run the `main()` of a module in this process, which saves the imports of a new one; return what it printed."""
+
+    def call(module: str, *arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
+        capsys.readouterr()
+        importlib.import_module(module).main()
+        return capsys.readouterr().out
 
     return call
 

@@ -260,10 +260,10 @@ def test_help_and_errors_of_the_command(
 
 @pytest.mark.slow
 def test_a_killed_and_interrupted_study_is_continued_by_the_same_command(
-    command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+    command_here: Callable[..., str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "mine"
-    arguments = (*SMALL, "logger=csv", "edge=96", "steps=150", "checkpoint_every=5", "captures=[5]", "trials=2",
+    arguments = (*SMALL, "logger=csv", "edge=96", "steps=80", "checkpoint_every=5", "captures=[5]", "trials=2",
                  "study=mine", f"hydra.run.dir={folder}")  # fmt: skip
     with started(*arguments, module="src.search") as process:
         wait_for((folder / "trial-0000/last.ckpt").exists, process)
@@ -278,7 +278,7 @@ def test_a_killed_and_interrupted_study_is_continued_by_the_same_command(
     assert "interrupted; to resume: the same command" in output and "Traceback" not in output
     assert _states(folder) == ["FAIL", "FAIL", "WAITING"], "neither trial counts"
 
-    output = command("src.search", *arguments).stdout
+    output = command_here("src.search.__main__", *arguments)
     assert "[1/2] trial 0" in output and "[2/2] trial 3" in output
     assert _states(folder) == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"]
     runs = {path.name: record for path, record in records.scan(folder)}

@@ -20,7 +20,7 @@ from tests.conftest import ROOT, SMALL
 from tests.support.processes import started, wait_for
 
 # Slow enough to be caught in the middle: some 20 ms a step, at two sizes.
-LONG = ("edge=96", "schedule=pyramid", "steps=160", "checkpoint_every=7", "captures=[20,160]", "logger=csv")
+LONG = ("edge=96", "schedule=pyramid", "steps=80", "checkpoint_every=7", "captures=[20,80]", "logger=csv")
 
 
 def _same_end(folder: Path, reference: Path) -> None:
@@ -89,7 +89,7 @@ def test_sigterm_keeps_picture_and_checkpoint(small: Callable, command: Callable
     assert process.returncode == 128 + signal.SIGTERM, output
     record = records.read(folder)
     assert record.status == "interrupted" and record.error == "signal 15"
-    assert 7 <= record.step < 160 and record.captures[-1].step == record.step
+    assert 7 <= record.step < 80 and record.captures[-1].step == record.step
     assert (folder / record.captures[-1].file).is_file()
     assert read_image(folder / "image.png").size == (96, 96), "the size of the result, whatever the stage's"
     assert torch.load(folder / CHECKPOINT, weights_only=True)["step"] == record.step
@@ -99,7 +99,7 @@ def test_sigterm_keeps_picture_and_checkpoint(small: Callable, command: Callable
     _same_end(folder, tmp_path / "whole")
 
 
-def test_ctrl_c_in_a_sweep_lists_the_rest_and_the_same_command_goes_on(command: Callable, tmp_path: Path) -> None:
+def test_ctrl_c_in_a_sweep_lists_the_rest_and_the_same_command_goes_on(command_here: Callable, tmp_path: Path) -> None:
     sweep = (*SMALL, *LONG, "style=dots,swell,tesserae", f"hydra.sweep.dir={tmp_path}")
 
     def second_job_is_at_work() -> bool:
@@ -118,7 +118,7 @@ def test_ctrl_c_in_a_sweep_lists_the_rest_and_the_same_command_goes_on(command: 
     finished = next(folder for folder, record in records.scan(tmp_path) if picture_name(record.options.style) == "dots")
     before = (finished / "record.json").read_bytes()
 
-    shown = command("src.train", "-m", *sweep).stdout
+    shown = command_here("src.train", "-m", *sweep)
     assert "already finished" in shown and "resuming at step" in shown
     assert {picture_name(record.options.style): record.status for _, record in records.scan(tmp_path)} == {
         "dots": "finished", "swell": "finished", "tesserae": "finished",
