@@ -166,7 +166,9 @@ def test_a_run_in_the_dialog(seen: Seen, page: Path) -> None:
     strip.first.click()
     assert dialog.locator("#after").get_attribute("src") != made, "another capture"
     assert dialog.locator("#curve polyline").count() == 5, "total, content, style, patches, one layer"
+    assert dialog.locator("#curve > svg text").last.inner_html() == "optimiser steps"
     dialog.locator("#by-seconds").click()
+    assert dialog.locator("#curve > svg text").last.inner_html() == "wall time, s"
     assert dialog.locator("#curve > svg").get_attribute("aria-label").startswith("Loss against seconds")
     swept = varying(gather([page.parent.parent]))
     assert shlex.split(dialog.locator("#command").inner_text())[3:] == overrides(record, swept)

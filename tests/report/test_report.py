@@ -296,6 +296,8 @@ def test_titles_and_means_say_what_was_swept(tmp_path: Path) -> None:
     assert "| layers | a | 8 | 0.430 |" in text and "| style | swell | 8 | 0.490 |" in text
     assert "compare only within a style" in text
     assert "Gram distance (judge: vgg16 random)" in text
+    for term in ("loss decay", "gradient SSIM", "patch distance", "judge"):
+        assert text.partition("## Glossary")[2].count(f"| {term} | ") == 1 and f"<tr><td>{term}</td>" in page
 
 
 def test_findings_compare_only_what_every_value_has_finished(make: Callable[..., RunRecord], tmp_path: Path) -> None:
