@@ -31,19 +31,27 @@ OPTIMIZERS: dict[str, tuple[str, ...]] = {
     "lbfgs": LBFGS,
     "lbfgs, recolored": (*LBFGS, "init=recolored"),
     "lbfgs, recolored, 2 sizes": (
-        *(*LBFGS, "init=recolored", "schedule=pyramid", "schedule.factor=2", "steps=150", "schedule.last=0.93"),
+        *(
+            *LBFGS,
+            "init=recolored",
+            "schedule=pyramid",
+            "schedule.sizes=2",
+            "schedule.factor=2",
+            "steps=150",
+            "schedule.last=0.93",
+        ),
     ),
 }
 # By name, what is changed of the defaults.
 WAYS: dict[str, tuple[str, ...]] = {
     "the default": (),
-    "adam 0.0125": ("steps=200",),
-    "adam 0.02": ("steps=200", "optimizer.lr=0.02"),
+    "adam 0.0125": ("steps=200", "optimizer.lr=0.0125"),
+    "adam 0.02": ("steps=200",),
     "adam 0.05": ("steps=200", "optimizer.lr=0.05"),
     "lbfgs": ("steps=200", "optimizer=lbfgs"),
-    "adam 0.0125, 2 sizes": ("steps=200", "schedule=pyramid"),
-    "adam 0.0125, 2 sizes, moments carried": ("steps=200", "schedule=pyramid", "schedule.carry=true"),
-    "adam 0.0125, averaged": ("steps=200", "schedule.average=0.9"),
+    "adam 0.02, one size": ("steps=200", "schedule=single"),
+    "adam 0.02, moments carried": ("steps=200", "schedule.carry=true"),
+    "adam 0.02, averaged": ("steps=200", "schedule.average=0.9"),
 }
 TIMED = 10  # steps of the published program before and after each of our runs
 

@@ -39,12 +39,13 @@ folder, it skips finished runs. Hydra's own flags: --hydra-help
 PRETRAIN_HELP = """\
 python -m src.pretrain images=FOLDER [OPTION=VALUE ...]
 
-Train the embedded backbone to tell the images of a folder apart. The defaults are the recipe of the weights in this
-package; src/assets/embedded.md describes it. With teacher=vgg16 the weights are first fitted to that network, and its
-activations are targets too.
+Train the embedded backbone: a compact VGG whose activations predict those of VGG-16, its teacher. The defaults are the
+recipe of the weights in this package; src/assets/embedded.md describes it. VGG-16's weights (528 MB) are downloaded
+once.
 
   python -m src.pretrain images=photos
-  python -m src.pretrain images=photos teacher=vgg16 texture=0 scene=0 layout=0 diversity=0 adversary=0 steps=1000
+  python -m src.pretrain images=photos teacher_weights=vgg16-397923af.pth
+  python -m src.pretrain images=photos teacher=none texture=1 diversity=0.5 scene=1 layout=1 lr=0.002 steps=7000
   python -m src.train backbone.weights=multirun/pretrain/embedded.safetensors
 
 The same command resumes a training that was stopped. hydra.run.dir=DIR chooses another folder.

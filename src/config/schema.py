@@ -50,7 +50,7 @@ class Layers:
 
     name: str = option("e", "name of the layer set")
     style: list[str] = option([f"relu{block}_1" for block in range(1, 6)], "style taps")
-    content: str = option("relu3_1", "content tap")
+    content: str = option("relu4_1", "content tap")
     weights: list[float] | None = option(None, "weight of each style tap; default 1/n (published: 1)")
 
 
@@ -58,15 +58,15 @@ class Layers:
 class Loss:
     """L_total = alpha L_content + beta (L_style + palette L_palette) + tv TV (eq. 7)."""
 
-    name: str = option("patches", "patches | moments | normalized | equations | published")
-    patches: float = option(0.2, "loss=patches: fraction of the style loss that compares patches instead of statistics")
-    palette: float = option(1.0, "loss=patches: weight of the palette term relative to the layers")
-    rematch: int = option(20, "loss=patches: recompute the patch matches every N steps")
+    name: str = option("moments", "moments | patches | normalized | equations | published")
+    patches: float = option(0.0, "fraction of the style loss that compares patches, not statistics (loss=patches: 0.2)")
+    palette: float = option(1.0, "weight of the palette term relative to the layers (0 in the paper's forms)")
+    rematch: int = option(20, "loss.patches: recompute the patch matches every N steps")
     alpha: float = option(1.0, "content weight; 0: style only")
     beta: float = option(10.0, "style weight; 0: content only")
     tv: float = option(0.0, "total variation weight")
     jump: float = option(1.5, "adam: halve an update that makes the loss more than this many times higher; 0: never")
-    content_tap: str = option("relu3_1", "the content tap that layers.content defaults to")
+    content_tap: str = option("relu4_1", "the content tap that layers.content defaults to")
     substitute: dict[str, str] = option({}, "taps that this loss reads elsewhere (published: relu5_1 at conv5_1)")
 
 
@@ -87,8 +87,8 @@ class Init:
     """Where the image starts."""
 
     name: str = option(
-        "patchwork",
-        "patchwork (the content in patches of the style) | recolored (in its colours) | content | noise | style | file",
+        "content",
+        "content | recolored (in the style's colours) | patchwork (in patches of the style) | noise | style | file",
     )
     path: str | None = option(None, "the picture to start from (init=file)")
     hold: float = option(0.15, "patchwork: weight of the content in flat areas; the style's patches weigh 1")
@@ -101,7 +101,7 @@ class Optimizer:
     """Optimiser and learning rate."""
 
     name: str = option("adam", "adam | lbfgs (strong-Wolfe line search)")
-    lr: float = option(0.0125, "learning rate, in units of the canvas space")
+    lr: float = option(0.02, "learning rate, in units of the canvas space")
     betas: list[float] = option([0.8, 0.95], "adam: decay of the first and second moments")
     history: int = option(20, "lbfgs: curvature pairs kept")
     rise: int = option(10, "adam: warm-up steps of the learning rate at each size")
@@ -112,10 +112,10 @@ class Optimizer:
 class Schedule:
     """Coarse-to-fine sizes and what is carried from one to the next."""
 
-    name: str = option("single", "single | pyramid")
-    sizes: int = option(1, "number of sizes; none has a long side below 64 px")
+    name: str = option("pyramid", "pyramid | single")
+    sizes: int = option(4, "number of sizes; none has a long side below 64 px")
     factor: float = option(2**0.5, "each size is this many times the one before")
-    last: float | None = option(None, "fraction of the steps at full size; the other sizes share the rest equally")
+    last: float | None = option(0.5, "fraction of the steps at full size; the other sizes share the rest equally")
     carry: bool = option(False, "adam: start each size with the resized moments of the size before")
     average: float = option(0.0, "adam: decay of a running average of the image, which becomes the result; 0: none")
 
@@ -125,9 +125,9 @@ class Canvas:
     """How the image is parametrised."""
 
     space: str = option(
-        "split",
-        "split (brightness at full size, colours on a coarser grid; as pixel for init=noise, style, file) | "
-        "pixel (sRGB in [0, 1]) | normalized (by the backbone's mean and std)",
+        "pixel",
+        "pixel (sRGB in [0, 1]) | normalized (by the backbone's mean and std) | "
+        "split (brightness at full size, colours on a coarser grid; as pixel for init=noise, style, file)",
     )
     clamp: bool = option(True, "keep the image in [0, 1] (never under lbfgs)")
 
@@ -172,7 +172,7 @@ class RunConfig:
     logger: Logger = option(Logger, "tracking")
     trainer: Trainer = option(Trainer, "device")
     score: Score = option(Score, "score for sweeps")
-    steps: int = option(60, "optimiser steps")
+    steps: int = option(150, "optimiser steps")
     captures: list[Any] = option(
         [0.33, 0.67, 1.0], "when pictures are saved: fractions of the steps (0.33) or step numbers (100)"
     )

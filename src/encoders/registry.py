@@ -115,7 +115,7 @@ ENCODERS: dict[str, EncoderSpec] = {
         "embedded",
         ((32, 32), (64, 64), (128, 128, 128), (256, 256, 256), (256, 256)),
         None,
-        "a620467e8526a5b85a145a9f47ecaadcf7be4ddb8a6a486b926d7ba370638a5c",
+        "618211b75d099949d23c0ee7ab15760ff1656dcd37fe36d87a4a5fd8b6b17029",
         padding="replicate",
     ),
     "vgg19": VGGSpec(

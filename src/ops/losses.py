@@ -91,19 +91,17 @@ class LossForm:
         content_factor: target features (B, N, H, W) to the factor of the squared distance of the content features.
         style: statistics of the image and of the target at one layer to the layer's style loss, (B,).
         average_layers: whether the layers' style losses are averaged; otherwise they are summed.
-        with_patches: whether the patch loss and the palette loss are added.
     """
 
     content_factor: Callable[[Tensor], Tensor | float]
     style: Callable[[FeatureStatistics, FeatureStatistics], Tensor]
     average_layers: bool
-    with_patches: bool = False
 
 
 LOSS_FORMS = {
     "normalized": LossForm(content_normalized, style_normalized, average_layers=True),
     "moments": LossForm(content_normalized, style_moments, average_layers=True),
-    "patches": LossForm(content_normalized, style_moments, average_layers=True, with_patches=True),
+    "patches": LossForm(content_normalized, style_moments, average_layers=True),
     "equations": LossForm(content_equations, style_equations, average_layers=True),
     "published": LossForm(content_published, style_published, average_layers=False),
 }

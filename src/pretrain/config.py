@@ -11,7 +11,8 @@ from src.config.validation import CHOICES, check_ranges, check_trainer
 NON_IDENTITY_FIELDS = ("logger", "trainer", "log_every", "checkpoint_every")
 POSITIVE = ("steps", "batch_size", "edge", "lr", "clip", "log_every", "checkpoint_every")
 NOT_NEGATIVE = ("rotation", "jitter", "noise", "adversary", "weight_decay", "seed", "inherit")
-LOSS_WEIGHTS = ("texture", "diversity", "scene", "layout", "features")
+SELF_SUPERVISED = ("texture", "diversity", "scene", "layout")
+LOSS_WEIGHTS = (*SELF_SUPERVISED, "features")
 LARGEST = {
     "steps": 10_000_000,
     "batch_size": 100_000,
@@ -20,7 +21,7 @@ LARGEST = {
     "seed": 2**32 - 1,
     "inherit": 100_000,
 }
-TEACHERS = ("none", "vgg16", "vgg19")
+TEACHERS = ("vgg16", "vgg19", "none")
 PRECISIONS = ("bf16", "32")
 FRACTIONS = ("grey", "adversary_from", "warmup", "label_smoothing")
 SMALLEST_CROP = 32
@@ -33,31 +34,31 @@ class PretrainConfig:
     logger: Logger = option(Logger, "tracking")
     trainer: Trainer = option(Trainer, "machine")
     images: str | None = option(None, "folder of images to train on (required)")
-    steps: int = option(7000, "optimiser steps: one per batch, two per batch in the adversarial part")
-    batch_size: int = option(40, "crops per batch")
-    size: int = option(80, "side of a crop, px")
+    steps: int = option(1200, "optimiser steps: one per batch, two per batch in the adversarial part")
+    batch_size: int = option(20, "crops per batch")
+    size: int = option(112, "side of a crop, px")
     edge: int = option(288, "pictures are reduced to this short side when read, px")
     zoom: list[float] = option([0.6, 2.6], "picture pixels per crop pixel, [smallest, largest]")
-    rotation: float = option(30.0, "largest rotation, degrees")
+    rotation: float = option(15.0, "largest rotation, degrees")
     jitter: float = option(0.15, "largest relative change of brightness, contrast and saturation")
     noise: float = option(0.03, "largest standard deviation of the added Gaussian noise, images in [0, 1]")
-    grey: float = option(0.5, "fraction of crops turned grey; a grey picture is a class of its own")
-    adversary: float = option(3.0, "step size of the adversarial second use of a batch, in 1/255; 0 turns it off")
+    grey: float = option(0.1, "fraction of crops turned grey; a grey picture is a class of its own")
+    adversary: float = option(0.0, "step size of the adversarial second use of a batch, in 1/255; 0 turns it off")
     adversary_from: float = option(0.5, "fraction of the steps after which batches are used twice")
-    texture: float = option(1.0, "weight of classifying pictures by the statistics of each tap")
-    diversity: float = option(0.5, "weight of decorrelating the channels of each tap")
-    scene: float = option(1.0, "weight of classifying pictures by the deepest features and their positions")
-    layout: float = option(1.0, "weight of reconstructing the edges of the crop from relu4_1")
-    teacher: str = option("none", "network whose activations the student learns: none | vgg16 | vgg19")
+    texture: float = option(0.0, "weight of classifying pictures by the statistics of each tap")
+    diversity: float = option(0.0, "weight of decorrelating the channels of each tap")
+    scene: float = option(0.0, "weight of classifying pictures by the deepest features and their positions")
+    layout: float = option(0.0, "weight of reconstructing the edges of the crop from relu4_1")
+    teacher: str = option("vgg16", "network whose activations the student learns: vgg16 | vgg19 | none")
     teacher_weights: str = option("trained", "trained (torchvision's ImageNet weights, downloaded once) | PATH")
     inherit: int = option(
         640, "crops on which the student's first weights are fitted to the teacher's; 0: random weights"
     )
     features: float = option(1.0, "weight of matching the teacher's activations")
     label_smoothing: float = option(0.1, "label smoothing of the classification losses")
-    lr: float = option(0.002, "peak learning rate of AdamW")
+    lr: float = option(0.0005, "peak learning rate of AdamW")
     warmup: float = option(0.05, "fraction of the steps in which the learning rate rises")
-    weight_decay: float = option(0.05, "weight decay of AdamW")
+    weight_decay: float = option(0.0, "weight decay of AdamW")
     clip: float = option(5.0, "largest norm of the gradient")
     precision: str = option("bf16", "bf16 (convolutions) | 32")
     seed: int = option(0, "seed of the initial weights and the crops")
@@ -94,5 +95,8 @@ def check(config: PretrainConfig) -> None:
     ):
         if value not in known:
             raise InputError(f"{name}={value} is unknown; one of: {', '.join(known)}")
+    taught = config.teacher != "none" and config.features > 0
+    if not taught and not any(getattr(config, name) for name in SELF_SUPERVISED):
+        raise InputError("nothing to learn: set a teacher and features, or texture, diversity, scene or layout above 0")
     if config.teacher_weights != "trained" and config.teacher == "none":
-        raise InputError(f"teacher_weights={config.teacher_weights} needs a teacher: {', '.join(TEACHERS[1:])}")
+        raise InputError(f"teacher_weights={config.teacher_weights} needs a teacher: {', '.join(TEACHERS[:-1])}")

@@ -105,20 +105,25 @@ class PretrainModule(pl.LightningModule):
             matched = self.matching(found, self.matching.targets(images)) if self.matching else {}
         metrics: dict[str, Tensor] = {}
         total = images.new_zeros(())
-        for tap, head in self.textures.items():
-            logits, redundancy = head(found[tap])
-            metrics[f"accuracy/{tap}"] = _accuracy(logits, instances)
-            metrics[f"redundancy/{tap}"] = redundancy
-            loss = options.texture * self._cross_entropy(logits, instances) + options.diversity * redundancy
-            total = total + loss / len(self.textures)
+        if options.texture or options.diversity:
+            for tap, head in self.textures.items():
+                logits, redundancy = head(found[tap])
+                metrics[f"accuracy/{tap}"] = _accuracy(logits, instances)
+                metrics[f"redundancy/{tap}"] = redundancy
+                loss = options.texture * self._cross_entropy(logits, instances) + options.diversity * redundancy
+                total = total + loss / len(self.textures)
         if matched:
             metrics |= {f"unexplained/{tap}": value for tap, value in matched.items()}
             total = total + options.features * torch.stack(list(matched.values())).mean()
-        logits = self.scene(found[SCENE_TAP])
-        drawn = self.layout(found[LAYOUT_TAP])
-        layout = F.mse_loss(drawn, layout_target(images.detach(), tuple(drawn.shape[-2:])))
-        metrics |= {"accuracy/scene": _accuracy(logits, instances), "layout": layout}
-        return metrics, total + options.scene * self._cross_entropy(logits, instances) + options.layout * layout
+        if options.scene:
+            logits = self.scene(found[SCENE_TAP])
+            metrics["accuracy/scene"] = _accuracy(logits, instances)
+            total = total + options.scene * self._cross_entropy(logits, instances)
+        if options.layout:
+            drawn = self.layout(found[LAYOUT_TAP])
+            metrics["layout"] = F.mse_loss(drawn, layout_target(images.detach(), tuple(drawn.shape[-2:])))
+            total = total + options.layout * metrics["layout"]
+        return metrics, total
 
     def _cross_entropy(self, logits: Tensor, instances: Tensor) -> Tensor:
         return F.cross_entropy(logits, instances, label_smoothing=self.options.label_smoothing)

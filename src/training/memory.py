@@ -16,7 +16,6 @@ from src.config.schedule import SMALLEST_EDGE
 from src.config.schema import RunConfig
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import BAND_BYTES, KEEP_ALL, Checkpointing
-from src.ops.losses import LOSS_FORMS
 from src.transfer.image_models.registry import image_space
 
 log = logging.getLogger(__name__)
@@ -74,10 +73,6 @@ class MemoryEstimate:
         return heap * (self.LATER + self._kept + max(self.evaluation(checkpointing), self.SSIM * self.pixels))
 
     @property
-    def _extended(self) -> bool:
-        return LOSS_FORMS[self.config.loss.name].with_patches
-
-    @property
     def _feature_bytes(self) -> int:
         return self.encoder.compute_dtype.itemsize if self.encoder.compute_dtype else self.value_bytes
 
@@ -90,9 +85,9 @@ class MemoryEstimate:
         state = 2 * options.optimizer.history + 10 if options.optimizer.name == "lbfgs" else 4
         copies = values + (3 * self.pixels if split else 0) + (9 * self.pixels if options.schedule.average else 0)
         kept = self.value_bytes * (3 * (2 * self.pixels + style) + values * (2 + state) + copies)
-        if self._extended and options.loss.palette > 0:
+        if options.loss.palette > 0:
             kept += self.SORTED / 4 * self.value_bytes * self.pixels
-        if self._extended and options.loss.patches > 0:
+        if options.loss.patches > 0:
             from src.ops.patches import MAX_PATCHES as MOST
             from src.ops.patches import PATCH_SIZE as SIZE
 
@@ -141,7 +136,7 @@ class MemoryEstimate:
             peak = max(peak, kept + passing + self._output(block))
             held.append(self._output(block) + (0 if recomputed else self._activations(block)))
             kept += held[-1]
-        if self._extended and self.config.loss.palette > 0:
+        if self.config.loss.palette > 0:
             peak = max(peak, kept + self.SORTING * self.pixels)
             kept += (12 if checkpointing.blocks else 12 * self.SORTED / 4) * self.pixels
         for block in range(self.blocks, 0, -1):

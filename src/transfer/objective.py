@@ -189,11 +189,10 @@ def _style(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[fl
     loss, weights = config.loss, style_weights(config)
     form = LOSS_FORMS[loss.name]
     # With a share s of patches, a layer's style loss is (1 - s) statistics + s patches.
-    share = loss.patches if form.with_patches else 0.0
     patched = {
-        tap: weight * share
+        tap: weight * loss.patches
         for tap, weight in weights.items()
-        if share > 0 and encoder.taps[tap].stride > 1 and _has_room(encoder, inputs.style, tap)
+        if loss.patches > 0 and encoder.taps[tap].stride > 1 and _has_room(encoder, inputs.style, tap)
     }
     rest = {tap: weight - patched.get(tap, 0.0) for tap, weight in weights.items()}
     return [(loss.beta, StyleTerm(rest, form)), *([(loss.beta, PatchTerm(patched))] if patched else [])]
@@ -201,8 +200,7 @@ def _style(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[fl
 
 def _palette(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[float, Term]]:
     loss = config.loss
-    wanted = LOSS_FORMS[loss.name].with_patches and loss.palette > 0
-    return [(loss.beta * loss.palette, PaletteTerm(encoder))] if wanted else []
+    return [(loss.beta * loss.palette, PaletteTerm(encoder))] if loss.palette > 0 else []
 
 
 def _tv(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[float, Term]]:

@@ -46,8 +46,13 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+UNTAUGHT = {"teacher": "none", "texture": 1.0, "diversity": 0.5, "scene": 1.0, "layout": 1.0, "adversary": 3.0}
+UNTAUGHT |= {"grey": 0.5, "rotation": 30.0, "lr": 0.002, "weight_decay": 0.05}
+
+
 def _config(pictures: Path, **more: object) -> PretrainConfig:
-    options = {"steps": 6, "batch_size": 4, "size": 32, "edge": 48, "log_every": 1, "checkpoint_every": 1}
+    """Return a short training without a teacher."""
+    options = UNTAUGHT | {"steps": 6, "batch_size": 4, "size": 32, "edge": 48, "log_every": 1, "checkpoint_every": 1}
     options |= {"precision": "32", "logger": Logger(name="csv"), "trainer": Trainer(accelerator="cpu", threads=1)}
     return PretrainConfig(images=str(pictures), **{**options, **more})  # type: ignore[arg-type]
 
@@ -288,6 +293,7 @@ def test_the_command_resumes_after_a_kill(
     arguments = (
         *(f"images={pictures}", f"hydra.run.dir={tmp_path}", "steps=40", "batch_size=4", "size=32", "edge=48"),
         *("checkpoint_every=1", "log_every=1", "logger=csv", "trainer=cpu", "trainer.threads=1", "precision=32"),
+        *(f"{name}={value}" for name, value in UNTAUGHT.items()),
     )
     with started(*arguments, module="src.pretrain") as process:
         wait_for((tmp_path / CHECKPOINT).exists, process)
@@ -353,7 +359,8 @@ def test_a_student_learns_its_teachers_activations(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"teacher": "vgg12"}, "teacher=vgg12 is unknown; one of: none, vgg16, vgg19"),
+        ({"teacher": "vgg12"}, "teacher=vgg12 is unknown; one of: vgg16, vgg19, none"),
+        ({"texture": 0.0, "diversity": 0.0, "scene": 0.0, "layout": 0.0}, "nothing to learn"),
         ({"teacher_weights": "w.pth"}, "teacher_weights=w.pth needs a teacher"),
         ({"inherit": -1}, "inherit"),
     ],

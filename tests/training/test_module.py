@@ -58,8 +58,8 @@ def test_the_loss_falls_with_every_layer_set(layers: str, small: Callable, tmp_p
 
 
 def test_a_term_of_weight_zero_is_reported_but_not_optimised(small: Callable, tmp_path: Path) -> None:
-    content_only = run(small("loss.beta=0", "init=noise"), tmp_path / "content").captures[-1].losses
-    options = ("loss.alpha=0", "loss.beta=20", "init=noise", "loss.palette=0")
+    content_only = run(small("loss=patches", "loss.beta=0", "init=noise"), tmp_path / "content").captures[-1].losses
+    options = ("loss=patches", "loss.alpha=0", "loss.beta=20", "init=noise", "loss.palette=0")
     style_only = run(small(*options), tmp_path / "style").captures[-1].losses
     assert content_only["total"] == pytest.approx(content_only["content"]) and content_only["style"] > 0
     style = style_only["style"] + style_only["patches"]
@@ -79,7 +79,7 @@ def test_total_variation_makes_the_image_smoother(small: Callable, tmp_path: Pat
 
 def test_a_captures_losses_are_those_of_its_picture(small: Callable, tmp_path: Path) -> None:
     """They are computed again from the checkpoint's image: the loss at step n is of the image after n updates."""
-    config = small("steps=6", "captures=[3,6]", "loss.tv=0.5", "loss.rematch=4")
+    config = small("loss=patches", "steps=6", "captures=[3,6]", "loss.tv=0.5", "loss.rematch=4")
     record = run(config, tmp_path)
     prepared = prepare(config)
     load_image(prepared.image, tmp_path)
