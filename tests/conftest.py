@@ -14,8 +14,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A whole run in a second or two: two blocks of VGG-19, a small picture, one thread's worth of work.
+# A whole run in a second or two: two blocks, a small picture of one size, one thread. Every term takes part.
 SMALL = (
+    *("loss=patches", "canvas.space=split", "schedule=single"),
     *("edge=48", "layers=b", "layers.content=relu2_1", "steps=6", "log_every=2", "checkpoint_every=3"),
     *("logger=none", "trainer=cpu", "trainer.threads=1", "precision=32"),
 )

@@ -89,7 +89,7 @@ def test_layer_sets_grow_by_a_block() -> None:
         (["precision=8"], "precision=8 is unknown; one of: auto, bf16, 32, 64"),
         (["backbone.pool=median"], "one of: blur, avg, max"),
         (["captures=[1.5]"], r"fraction 1\.5 is not in \[0, 1\]"),
-        (["captures=[400]"], r"step 400 is not in 0\.\.60"),
+        (["captures=[400]"], r"step 400 is not in 0\.\.150"),
         (["captures=[end]"], "'end' is not a number"),
         (["init=file"], r"init=file needs init\.path=FILE"),
         (["layers.style=[]"], "layers.style is empty"),

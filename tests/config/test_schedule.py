@@ -22,16 +22,16 @@ def test_the_timetable_pauses_where_something_is_due() -> None:
     ("overrides", "expected"),
     [
         (
-            ["edge=356", "steps=300", "schedule=pyramid", "schedule.sizes=3"],
+            ["edge=356", "steps=300", "schedule=pyramid", "schedule.sizes=3", "schedule.last=null"],
             [(178, 0, 100), (252, 100, 200), (356, 200, 300)],
         ),
-        (["edge=100", "steps=9", "schedule=pyramid"], [(71, 0, 4), (100, 4, 9)]),
+        (["edge=100", "steps=9", "schedule=pyramid", "schedule.last=null"], [(71, 0, 4), (100, 4, 9)]),
         (["edge=64", "steps=9", "schedule=pyramid"], [(64, 0, 9)]),
         (["edge=356", "steps=2", "schedule=pyramid"], [(252, 0, 1), (356, 1, 2)]),
         (["edge=356", "steps=10"], [(356, 0, 10)]),
-        (["edge=256", "steps=10", "schedule=pyramid"], [(181, 0, 5), (256, 5, 10)]),
+        (["edge=256", "steps=10", "schedule=pyramid", "schedule.sizes=2"], [(181, 0, 5), (256, 5, 10)]),
         (
-            ["edge=256", "steps=10", "schedule=pyramid", "schedule.factor=2", "schedule.last=0.2"],
+            ["edge=256", "steps=10", "schedule=pyramid", "schedule.sizes=2", "schedule.factor=2", "schedule.last=0.2"],
             [(128, 0, 8), (256, 8, 10)],
         ),
         (

@@ -33,7 +33,8 @@ PUBLISHED = {
     "conv5_1", "loss.substitute": {"relu5_1": "conv5_1"}, "loss.jump": 0.0, "backbone.name": "vgg19",
     "backbone.pool": "max", "init.name": "content", "optimizer.lr": 0.001, "optimizer.betas": [0.9, 0.999],
     "optimizer.rise": 0, "optimizer.decay": 0.0, "canvas.space": "normalized", "canvas.clamp": False, "edge": 356,
-    "fit": "squash", "steps": 6000, "captures": [0.333333, 0.666667, 1.0],
+    "fit": "squash", "steps": 6000, "captures": [0.333333, 0.666667, 1.0], "loss.palette": 0.0,
+    "schedule.name": "single", "schedule.sizes": 1, "schedule.last": None,
 }  # fmt: skip
 
 
@@ -215,7 +216,7 @@ def test_the_sweep_figure_has_one_option_down_and_one_across(tmp_path: Path) -> 
     assert places["a", 3.0][1] < places["a", 30.0][1] == pytest.approx(places["b", 30.0][1], abs=2)
     assert share(image, (9, 9, 9)) < 0.01
     text = (tmp_path / "sweep" / "report" / "report.md").read_text()
-    assert "Layers against loss.beta; the 4 of 5 runs with schedule sizes 1." in text
+    assert "Layers against loss.beta; the 4 of 5 runs with schedule sizes 4." in text
 
 
 def test_labels_say_what_varies(make: Callable[..., RunRecord], tmp_path: Path) -> None:
@@ -238,7 +239,7 @@ def test_labels_say_what_varies(make: Callable[..., RunRecord], tmp_path: Path) 
         ({"layers.style": ["relu1_1"]}, "layers style relu1_1"),
         ({"init.hold": 0.3}, "init hold 0.3"),
         ({"optimizer.betas": [0.9, 0.999]}, "optimizer betas 0.9 0.999"),
-        ({"optimizer.lr": 0.0125000001}, "lr 0.0125000001"),
+        ({"optimizer.lr": 0.0200001}, "lr 0.0200001"),
         ({"canvas.clamp": False}, "canvas clamp False"),
         ({"stop_at_loss": 0.5}, "stop at loss 0.5"),
         ({"loss.of_another_version": 7}, "loss of another version 7"),

@@ -94,7 +94,7 @@ def test_a_point_of_the_space_is_a_run(config: SearchConfig) -> None:
     point = space.default_point(config)
     given = space.options(config, point)
     assert given.pop("layers.weights") == pytest.approx([0.2] * 5)
-    assert given == {"loss.beta": 10.0, "optimizer.lr": 0.0125}, "the first trial is the run as given"
+    assert given == {"loss.beta": 10.0, "optimizer.lr": 0.02}, "the first trial is the run as given"
     point |= {"loss.beta": 3.5, "layers.weights/relu1_1": 4.0}
     found = space.trial_run(config, space.options(config, point), "mine", 7)
     assert found.layers.weights == pytest.approx([0.5, *[0.125] * 4]), "the sum of the weights stays"

@@ -230,7 +230,7 @@ def test_precisions_agree(precision: str, small: Callable, tmp_path: Path) -> No
 
 
 def test_a_pyramid_counts_its_steps_through_and_ends_at_full_size(small: Callable, tmp_path: Path) -> None:
-    sizes = ("schedule=pyramid", "schedule.sizes=3")
+    sizes = ("schedule=pyramid", "schedule.sizes=3", "schedule.last=null")
     config = small("edge=140", *sizes, "steps=9", "captures=[2,3,9]", "log_every=2", "logger=csv")
     record = run(config, tmp_path)
     assert [capture.step for capture in record.captures] == [2, 3, 9]

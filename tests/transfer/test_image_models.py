@@ -107,7 +107,7 @@ def test_clamping_a_split_image_keeps_its_parameters() -> None:
 def test_starts_with_foreign_colours_use_free_pixels(small: Callable) -> None:
     counts = {init: len(list(prepare(small(f"init={init}")).image.parameters())) for init in ("noise", "style")}
     assert counts == {"noise": 1, "style": 1}
-    assert len(list(prepare(small("init=patchwork")).image.parameters())) == 2
+    assert len(list(prepare(small()).image.parameters())) == 2
 
 
 def test_samples_are_saved_restored_and_removed() -> None:
