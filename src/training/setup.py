@@ -143,7 +143,8 @@ class PreparedRun:
         estimate = MemoryEstimate(config, self.encoder, sizes[0], sizes[1], self.dtype.itemsize)
         noted = record.memory.get(str(stage.edge))
         self.budget = MemoryBudget(estimate, config.trainer.memory, self.device, noted)
-        self.budget.announce()
+        if stage.last == config.steps or self.budget.checkpointing.blocks:
+            self.budget.announce()  # small sizes that keep all activations need no line
         self._edge = stage.edge
         return retry_smaller(partial(self._enter, stage, before, fresh), self.budget.step_down, self.device)
 
