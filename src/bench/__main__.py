@@ -28,6 +28,12 @@ def parser() -> argparse.ArgumentParser:
     add("--device", choices=("auto", "cpu", "gpu"), default="auto", help="where (default: auto)")
     add("--quick", action="store_true", help="smallest case of each section, to check that all work; under 2 minutes")
     add("--eager", action="store_true", help="skip compiled cases, which take half a minute each")
+    add(
+        "--budget",
+        type=float,
+        metavar="SECONDS",
+        help=f"longest time for one group of cases (default: {plans.Plan.budget:g})",
+    )
     add("--out", type=Path, metavar="FILE", help=f"results as JSON (default: {FOLDER}/DATE.json)")
     add("--from", dest="earlier", type=Path, action="append", default=[], metavar="FILE",
         help="JSON of an earlier run, of any machine; its rows are kept unless measured again; repeatable")  # fmt: skip
@@ -48,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
         plan = plans.quick(args.device) if args.quick else plans.Plan(args.device)
         stamp = provenance.timestamp()[:19].replace("T", "_").replace(":", "-")
         plan = replace(plan, modes=plans.MODES[:1]) if args.eager else plan
+        plan = plan if args.budget is None else replace(plan, budget=args.budget)
         found = sections.measure(plan, chosen, found, args.out or FOLDER / f"{stamp}.json")
     elif args.out:
         found.write(args.out)

@@ -27,7 +27,7 @@ def measure(plan: Plan) -> Iterator[Row]:
             for case in [*cases, *(Case(backbone, edge, mode=mode) for mode in (*STRATEGIES, PROGRAM))]:
                 if obstacle := case.obstacle(device):
                     yield Row(case.label, note=obstacle)
-                elif not plan.isolated:
+                elif not plan.isolated or device.type != "cpu":  # a GPU counts allocations, not resident pages
                     yield peak_of(case, plan)
                 else:
                     with ProcessPoolExecutor(1, context) as pool:

@@ -2,15 +2,19 @@
 
 import copy
 import dataclasses
+import itertools
 import logging
 import math
 import os
+import signal
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from src.common.errors import InputError
 from src.data.images import read_image, to_tensor
@@ -32,6 +36,28 @@ class Batch(NamedTuple):
     instances: Tensor
 
 
+def batches_from(crops: "Crops", first: int, device: torch.device) -> Iterable[Batch]:
+    """Return the batches from number `first` on, without end.
+
+    For a GPU they are made by other processes, one for each thread that this one may use; for a CPU by this one.
+    """
+    numbers = itertools.count(first)
+    if device.type == "cpu":
+        return map(crops.__getitem__, numbers)
+    return DataLoader(
+        crops,
+        batch_size=None,
+        sampler=numbers,
+        num_workers=torch.get_num_threads(),
+        worker_init_fn=_leave_signals_to_parent,
+    )
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # how the parent stops a worker that does not end
+
+
 def find_pictures(images: str | Path) -> list[Path]:
     """Return the picture files of a folder and its subfolders, sorted; pipes and broken links are skipped.
 
@@ -50,7 +76,7 @@ def _enough(pictures: list) -> list:
     return pictures
 
 
-class Crops:
+class Crops(Dataset[Batch]):
     """Endless sequence of random batches; batch n depends only on the pictures, the options and n.
 
     Grey crops have one brightness and contrast, and the grey version of a picture is a class of its own: palettes alone
@@ -86,7 +112,7 @@ class Crops:
         other.options = dataclasses.replace(self.options, size=size, batch_size=batch_size)
         return other
 
-    def batch(self, number: int) -> Batch:
+    def __getitem__(self, number: int) -> Batch:
         """Return a batch by its number."""
         instances = self._instances(number)
         generator = torch.Generator().manual_seed(self.options.seed * 1_000_003 + number)

@@ -62,6 +62,7 @@ def inherit(trunk: Trunk, teacher: VGG, batches: Sequence[Tensor]) -> dict[str, 
             height, width = values.shape[-2:]
             rows = torch.randint(1, height - 1, (len(images), SAMPLES), generator=generator)
             place = rows * width + torch.randint(1, width - 1, rows.shape, generator=generator)
+            place = place.to(values.device)
             places[name].append(place)
             targets[name].append(values.flatten(2).gather(2, place[:, None].expand(-1, values.shape[1], -1)))
     inputs = [(images - trunk.mean) / trunk.std for images in batches]
@@ -101,7 +102,7 @@ def inherit(trunk: Trunk, teacher: VGG, batches: Sequence[Tensor]) -> dict[str, 
 def _patches(values: Tensor, places: Tensor) -> Tensor:
     """Return the 3 x 3 neighbourhoods of positions (B, K) of (B, C, H, W) as rows (B K, C 9)."""
     width = values.shape[3]
-    offsets = torch.tensor([dy * width + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
+    offsets = torch.tensor([dy * width + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)], device=values.device)
     index = (places[:, None, :] + offsets[:, None]).flatten(1)
     found = values.flatten(2).gather(2, index[:, None].expand(-1, values.shape[1], -1))
     return found.unflatten(2, (9, -1)).permute(0, 3, 1, 2).flatten(0, 1).flatten(1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from src.encoders.registry import VGGSpec
 from src.encoders.vgg import VGG
 from src.pretrain.config import PretrainConfig
-from src.pretrain.crops import Batch, Crops
+from src.pretrain.crops import Batch
 from src.pretrain.network import LayoutHead, SceneHead, TextureHead, Trunk, layout_target
 from src.pretrain.teacher import Matching
 
@@ -31,23 +31,23 @@ class PretrainModule(pl.LightningModule):
     Args:
         architecture: the network to train.
         options: the recipe.
-        crops: the training data. The number of batches used is part of the module's state, so that a resumed training
-            continues with the next one.
+        classes: number of classes of the training data. The number of batches used is part of the module's state, so
+            that a resumed training continues with the next one.
         teacher: its activations are further targets (`options.features`); None for none.
     """
 
     batches: Tensor
 
     def __init__(
-        self, architecture: VGGSpec, options: PretrainConfig, crops: Crops, teacher: VGG | None = None
+        self, architecture: VGGSpec, options: PretrainConfig, classes: int, teacher: VGG | None = None
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.options, self.crops = options, crops
+        self.options = options
         self.trunk = Trunk(architecture).to(memory_format=torch.channels_last)
         channels = {name.replace("conv", "relu"): width for name, width in architecture.channels.items()}
-        self.textures = nn.ModuleDict({tap: TextureHead(channels[tap], crops.classes) for tap in TEXTURE_TAPS})
-        self.scene = SceneHead(channels[SCENE_TAP], crops.classes)
+        self.textures = nn.ModuleDict({tap: TextureHead(channels[tap], classes) for tap in TEXTURE_TAPS})
+        self.scene = SceneHead(channels[SCENE_TAP], classes)
         self.layout = LayoutHead(channels[LAYOUT_TAP])
         self.matching = None if teacher is None else Matching(teacher, channels)
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))
@@ -68,10 +68,9 @@ class PretrainModule(pl.LightningModule):
         done = (step - warm) / max(1, self.options.steps - warm)
         return self.options.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
-    def training_step(self, tick: Any, index: int) -> None:
-        """Take one optimiser step on the next batch and, in the later part, a second on its adversarial version."""
+    def training_step(self, batch: Batch, index: int) -> None:
+        """Take one optimiser step on a batch and, in the later part, a second on its adversarial version."""
         options = self.options
-        batch = Batch(*(each.to(self.device) for each in self.crops.batch(int(self.batches))))
         twice = options.adversary > 0 and self.global_step >= options.adversary_from * options.steps
         images = batch.images.to(memory_format=torch.channels_last).requires_grad_(twice)
         self._update("train", images, batch.instances)

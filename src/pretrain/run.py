@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import itertools
 import logging
 import math
 import time
@@ -24,7 +23,7 @@ from src.common.signals import Interrupts
 from src.encoders.registry import VGGSpec, encoder_spec
 from src.pretrain import record as records
 from src.pretrain.config import NON_IDENTITY_FIELDS, PretrainConfig, check
-from src.pretrain.crops import Crops, find_pictures
+from src.pretrain.crops import Crops, batches_from, find_pictures
 from src.pretrain.inheritance import inherit
 from src.pretrain.module import PretrainModule
 from src.pretrain.record import PretrainRecord
@@ -69,21 +68,23 @@ def pretrain(config: PretrainConfig, folder: Path) -> PretrainRecord:
         teacher = None
         if config.teacher != "none":
             teacher, record.teacher_sha256 = build_teacher(config.teacher, config.teacher_weights, spec)
-        module = PretrainModule(spec, config, crops, teacher)
+        module = PretrainModule(spec, config, crops.classes, teacher)
         if teacher and config.inherit and not (folder / CHECKPOINT).exists():
             log.info("fitting the first weights to %s on %d crops", config.teacher, config.inherit)
-            record.inherited = inherit(module.trunk, teacher, _fitting_crops(crops, config.inherit))
+            device = find_device(config.trainer)
+            fitting = [images.to(device) for images in _fitting_crops(crops, config.inherit)]
+            record.inherited = inherit(module.trunk.to(device), teacher.to(device), fitting)
         record.pictures = len(crops.pictures)
         record.parameters = sum(each.numel() for each in module.trunk.parameters())
         with _tracked(config, folder, record) as loggers:
-            _fit(module, folder, record, loggers, interrupts)
+            _fit(module, crops, folder, record, loggers, interrupts)
             _write_weights(module, folder, record)
     return record
 
 
 def _fitting_crops(crops: Crops, count: int) -> list[Tensor]:
     larger = crops.resized(FITTING_SIZE, FITTING_BATCH)
-    return [larger.batch(number).images for number in range(-(-count // FITTING_BATCH))]
+    return [larger[number].images for number in range(-(-count // FITTING_BATCH))]
 
 
 def _open_record(config: PretrainConfig, folder: Path) -> PretrainRecord:
@@ -124,10 +125,15 @@ def _tracked(config: PretrainConfig, folder: Path, record: PretrainRecord) -> It
 
 
 def _fit(
-    module: PretrainModule, folder: Path, record: PretrainRecord, loggers: RunLoggers, interrupts: Interrupts
+    module: PretrainModule,
+    crops: Crops,
+    folder: Path,
+    record: PretrainRecord,
+    loggers: RunLoggers,
+    interrupts: Interrupts,
 ) -> None:
     options, checkpoint = module.options, folder / CHECKPOINT
-    step = _saved_step(folder)
+    step, batches = _saved_counts(folder)
     if step >= 0:
         log.info("resuming at step %d of %d in %s", step, options.steps, folder)
     watch = _Watch(folder, record, loggers, step, interrupts)
@@ -141,8 +147,8 @@ def _fit(
         plugins=[AtomicCheckpoints()],
     )
     try:
-        ticks = itertools.repeat(0)  # one endless epoch; the module makes its own batches
-        trainer.fit(module, ticks, ckpt_path=checkpoint if step >= 0 else None, weights_only=True)
+        data = batches_from(crops, batches, find_device(options.trainer))
+        trainer.fit(module, data, ckpt_path=checkpoint if step >= 0 else None, weights_only=True)
     except Exception as error:
         if step < 0 or watch.started:
             raise
@@ -153,12 +159,14 @@ def _fit(
         raise Interrupted(interrupts.received, record.command)
 
 
-def _saved_step(folder: Path) -> int:
+def _saved_counts(folder: Path) -> tuple[int, int]:
+    """Return the optimiser steps (-1: there is no checkpoint) and batches of the checkpoint in a folder."""
     path = folder / CHECKPOINT
     if not path.exists():
-        return -1
+        return -1, 0
     try:
-        return int(torch.load(path, map_location="cpu", weights_only=True)["global_step"])
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return int(state["global_step"]), int(state["state_dict"]["batches"])
     except Exception as error:  # torch raises many types for a damaged file
         raise unusable(folder, error) from None
 

@@ -313,6 +313,7 @@ def held_bytes(device: torch.device) -> float:
 def reset_peak_memory(device: torch.device) -> None:
     """Reset the peak, so that a run of a sweep does not report an earlier run's."""
     if device.type == "cuda":
+        torch.cuda.init()  # without it, resetting fails in a process that has not used the GPU yet
         torch.cuda.reset_peak_memory_stats(device)
         return
     with suppress(OSError):  # not Linux, or not permitted: the peak is then that of the process

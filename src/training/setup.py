@@ -172,7 +172,8 @@ class PreparedRun:
         if before is not None and config.init.name in DETAILED_STARTS:
             # Enlarge only the change so far and add it to the start at this size, which keeps the start's fine detail.
             smaller = self.load_inputs(max(before.shape[2:]))
-            change = before - starting_image(config.init, smaller.content, smaller.style, config.seed, None)
+            begun = starting_image(config.init, smaller.content, smaller.style, config.seed, None)
+            change = before - begun.to(before)
             start = starting_image(config.init, inputs.content, inputs.style, config.seed, None)
             return start + interpolated(change, (width, height))
         if before is not None:

@@ -1,6 +1,7 @@
 """Pretraining of the embedded backbone: crops, folding of batch norms, losses, resume, and refused input."""
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from src.encoders.registry import VGGSpec, encoder_spec
 from src.encoders.vgg import VGG
 from src.encoders.weights import build_vgg
 from src.pretrain.config import PretrainConfig, check
-from src.pretrain.crops import Crops, find_pictures
+from src.pretrain.crops import Crops, batches_from, find_pictures
 from src.pretrain.inheritance import inherit, select_channels
 from src.pretrain.module import PretrainModule
 from src.pretrain.network import Trunk, layout_target, redundancy
@@ -64,7 +65,7 @@ def test_crops_are_windows_of_their_pictures(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         Image.fromarray((coordinates * 255).round().astype(np.uint8)).save(tmp_path / name)
     crops = Crops(find_pictures(tmp_path), dataclasses.replace(PLAIN, batch_size=40, edge=64))
-    images = crops.batch(3).images
+    images = crops[3].images
     assert images.shape == (40, 3, 16, 16)
     across, down = images[:, 0, :, -1] - images[:, 0, :, 0], images[:, 1, -1] - images[:, 1, 0]
     assert set(across.mean(1).sign().tolist()) == {-1.0, 1.0}, "some crops are mirrored"
@@ -81,17 +82,24 @@ def test_batches_depend_on_their_number_alone_and_an_epoch_shows_every_picture(p
     options = dataclasses.replace(PLAIN, rotation=15.0, jitter=0.2, noise=0.05, batch_size=4, seed=7)
     first, second = (Crops(paths, options) for _ in range(2))
     for number in range(3):
-        first.batch(number)
-    assert all(torch.equal(a, b) for a, b in zip(first.batch(5), second.batch(5), strict=True))
-    seen = torch.cat([first.batch(number).instances for number in (4, 5)])
+        first[number]
+    assert all(torch.equal(a, b) for a, b in zip(first[5], second[5], strict=True))
+    seen = torch.cat([first[number].instances for number in (4, 5)])
     assert sorted(seen.tolist()) == list(range(PICTURES)) and first.classes == 2 * PICTURES
-    assert not torch.equal(seen, torch.cat([first.batch(number).instances for number in (6, 7)])), "other order"
+    assert not torch.equal(seen, torch.cat([first[number].instances for number in (6, 7)])), "other order"
+
+
+def test_other_processes_make_the_same_batches_in_order(pictures: Path) -> None:
+    crops = Crops(find_pictures(pictures), dataclasses.replace(PLAIN, noise=0.05, batch_size=4))
+    found = list(itertools.islice(batches_from(crops, 2, torch.device("cuda")), 7))
+    for number, batch in enumerate(found, start=2):
+        assert torch.equal(batch.images, crops[number].images) and torch.equal(batch.instances, crops[number].instances)
 
 
 def test_grey_crops_have_their_own_classes_and_equal_brightness(pictures: Path) -> None:
     paths = find_pictures(pictures)
     colour, grey = (
-        Crops(paths, dataclasses.replace(PLAIN, grey=share, batch_size=PICTURES)).batch(0) for share in (0.0, 1.0)
+        Crops(paths, dataclasses.replace(PLAIN, grey=share, batch_size=PICTURES))[0] for share in (0.0, 1.0)
     )
     assert torch.equal(grey.instances, colour.instances + PICTURES)
     assert torch.equal(grey.images[:, 0], grey.images[:, 2])
@@ -197,7 +205,7 @@ def test_a_different_recipe_in_the_same_folder_is_refused(pictures: Path, tmp_pa
 
 def test_the_learning_rate_rises_and_falls(pictures: Path) -> None:
     config = _config(pictures, steps=100, lr=1.0, warmup=0.1)
-    module = PretrainModule(encoder_spec("embedded"), config, Crops(find_pictures(pictures), config))
+    module = PretrainModule(encoder_spec("embedded"), config, classes=16)
     assert [module.learning_rate(step) for step in (0, 9, 10)] == pytest.approx([0.1, 1.0, 1.0])
     assert module.learning_rate(55) == pytest.approx(0.5)
     assert module.learning_rate(100) == pytest.approx(0)
