@@ -115,7 +115,7 @@ ENCODERS: dict[str, EncoderSpec] = {
         "embedded",
         ((32, 32), (64, 64), (128, 128, 128), (256, 256, 256), (256, 256)),
         None,
-        "618211b75d099949d23c0ee7ab15760ff1656dcd37fe36d87a4a5fd8b6b17029",
+        "245b13a33611ea3c98ccaeb97db8410240aa30ff88b2055556bf00ddd16b9b3d",
         padding="replicate",
     ),
     "vgg19": VGGSpec(

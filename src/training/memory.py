@@ -52,6 +52,7 @@ class MemoryEstimate:
 
     # All measured.
     LATER = 0.25 * 2**30  # bytes of libraries and buffers that arrive after the estimate is made
+    LATER_ON_GPU = 2**24  # the same where only tensors count
     SSIM = 240  # bytes per pixel of the maps that SSIM computes
     SORTING = 132  # bytes per pixel while the palette term sorts
     SORTED = 150  # sorted values per four pixels that the gradient of the palette term keeps
@@ -69,8 +70,8 @@ class MemoryEstimate:
 
     def peak(self, checkpointing: Checkpointing, on_cpu: bool = True) -> float:
         """Return the peak of a stage, bytes, above what the process holds before it."""
-        heap = self.HEAP if on_cpu else 1.0
-        return heap * (self.LATER + self._kept + max(self.evaluation(checkpointing), self.SSIM * self.pixels))
+        heap, later = (self.HEAP, self.LATER) if on_cpu else (1.0, self.LATER_ON_GPU)
+        return heap * (later + self._kept + max(self.evaluation(checkpointing), self.SSIM * self.pixels))
 
     @property
     def _feature_bytes(self) -> int:

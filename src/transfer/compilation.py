@@ -14,11 +14,12 @@ from src.transfer.objective import Losses, Objective
 log = logging.getLogger(__name__)
 
 Evaluate = Callable[[Tensor], Losses]
-# Compile time of one size, s, and the fraction of an evaluation that compiling saves, as measured. In float32 on two
-# CPU cores the gain is within noise for VGG-19; in bfloat16 the conversions go, on a GPU the kernel launches.
-COMPILE_SECONDS = 45.0
+# Compile time of one size, s, and the fraction of an evaluation that compiling saves, as measured: on two CPU cores,
+# where in float32 the gain is within noise for VGG-19 and in bfloat16 the conversions go; and on an H100 with 16 cores,
+# where CUDA graphs replace the kernel launches that take most of a step up to 512 px (7 to 17 s, 356 px).
+COMPILE_SECONDS, COMPILE_SECONDS_ON_GPU = 45.0, 15.0
 SAVED_ON_CPU = {"32": 0.0, "64": 0.0, "bf16": 0.2}
-SAVED_ON_GPU = 0.4
+SAVED_ON_GPU = 0.6
 # `auto` compiles only where the saved time is this many times the compile time, because the estimate is rough.
 MARGIN = 2.0
 
@@ -55,7 +56,8 @@ def decide(asked: str, objective: Objective, image: Tensor, precision: str, step
     Raises:
         InputError: `always`, and it is impossible.
     """
-    saved = SAVED_ON_GPU if image.device.type == "cuda" else SAVED_ON_CPU[precision]
+    on_gpu = image.device.type == "cuda"
+    saved, price = (SAVED_ON_GPU, COMPILE_SECONDS_ON_GPU) if on_gpu else (SAVED_ON_CPU[precision], COMPILE_SECONDS)
     if asked == "never" or (asked == "auto" and saved == 0):
         return False
     if reason := obstacle(image.device):
@@ -63,7 +65,7 @@ def decide(asked: str, objective: Objective, image: Tensor, precision: str, step
             raise InputError(f"trainer.compile=always is not possible: {reason}; use trainer.compile=never")
         log.info("not compiled: %s", reason)
         return False
-    return asked == "always" or steps * _seconds(objective, image) * saved > MARGIN * COMPILE_SECONDS * sizes
+    return asked == "always" or steps * _seconds(objective, image) * saved > MARGIN * price * sizes
 
 
 def _seconds(objective: Objective, image: Tensor) -> float:

@@ -26,10 +26,10 @@ def waves(seed: int, height: int, width: int) -> Tensor:
 @pytest.mark.parametrize(
     ("backbone", "preset", "loss", "gradient_norm"),
     [
-        ("embedded", "experiment=paper", 71640.76691122871, 44298.3687385912),
-        ("embedded", "loss=equations", 6354957.431807826, 3491557.4313317216),
-        ("embedded", "loss=normalized", 2.0115295187604647, 0.7897905968630387),
-        ("embedded", "loss=patches", 3.742366256100747, 3.1995514581001894),
+        ("embedded", "experiment=paper", 194957.07857630833, 182309.0645250039),
+        ("embedded", "loss=equations", 12931096.412334116, 6144584.926793811),
+        ("embedded", "loss=normalized", 2.579356314833838, 0.7640834343323365),
+        ("embedded", "loss=patches", 4.0490362532944255, 1.789555838221366),
         ("vgg19", "experiment=paper", 1508.0903764299505, 723.066485649686),
         ("vgg19", "loss=equations", 33307.61083314352, 11375.605069062514),
         ("vgg19", "loss=normalized", 0.5253030474021223, 0.12662419348470358),
