@@ -50,8 +50,10 @@ class Layers:
 
     name: str = option("e", "name of the layer set")
     style: list[str] = option([f"relu{block}_1" for block in range(1, 6)], "style taps")
-    content: str = option("relu4_1", "content tap")
-    weights: list[float] | None = option(None, "weight of each style tap; default 1/n (published: 1)")
+    content: str = option("relu5_1", "content tap")
+    weights: list[float] | None = option(
+        None, "weight of each style tap; default: loss.block_weights scaled to a sum of 1 (published: 1 each)"
+    )
 
 
 @dataclass
@@ -60,13 +62,16 @@ class Loss:
 
     name: str = option("moments", "moments | patches | normalized | equations | published")
     patches: float = option(0.0, "fraction of the style loss that compares patches, not statistics (loss=patches: 0.2)")
-    palette: float = option(1.0, "weight of the palette term relative to the layers (0 in the paper's forms)")
+    palette: float = option(0.3, "weight of the palette term relative to the layers (0 in the paper's forms)")
     rematch: int = option(20, "loss.patches: recompute the patch matches every N steps")
     alpha: float = option(1.0, "content weight; 0: style only")
     beta: float = option(10.0, "style weight; 0: content only")
     tv: float = option(0.0, "total variation weight")
     jump: float = option(1.5, "adam: halve an update that makes the loss more than this many times higher; 0: never")
-    content_tap: str = option("relu4_1", "the content tap that layers.content defaults to")
+    content_tap: str = option("relu5_1", "the content tap that layers.content defaults to")
+    block_weights: list[float] | None = option(
+        [1, 1, 6, 10, 2], "relative weights of the style taps by block; null: all alike (the paper's forms)"
+    )
     substitute: dict[str, str] = option({}, "taps that this loss reads elsewhere (published: relu5_1 at conv5_1)")
 
 

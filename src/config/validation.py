@@ -105,6 +105,9 @@ def _check_layers(config: RunConfig) -> None:
         or not any(weights)
     ):
         raise InputError(f"layers.weights needs one number >= 0 for each of {config.layers.style}, not {weights}")
+    by_block = config.loss.block_weights
+    if by_block is not None and not (by_block and all(math.isfinite(weight) and weight > 0 for weight in by_block)):
+        raise InputError(f"loss.block_weights needs a number above 0 for each block, or null, not {by_block}")
     style, _ = taps(config)
     if len(set(style)) < len(style):
         raise InputError(f"layers.style names a tap twice: {style}")

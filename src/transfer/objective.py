@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from src.config.schema import RunConfig, taps
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import KEEP_ALL, Checkpointing, accumulate, feature_maps
+from src.encoders.registry import encoder_spec
 from src.ops.losses import LOSS_FORMS
 from src.ops.patches import PATCH_SIZE
 from src.tracking import names
@@ -164,10 +165,15 @@ def _positions(encoder: Encoder, size: Sequence[int], tap: str) -> int:
 
 
 def style_weights(config: RunConfig) -> dict[str, float]:
-    """Return w_l of eq. 5 by style tap: as given, or 1/n, or 1 in the published program."""
+    """Return w_l of eq. 5 by style tap: as given, or by block with a sum of 1, or 1 each in the published program."""
     style, _ = taps(config)
-    default = 1 / len(style) if LOSS_FORMS[config.loss.name].average_layers else 1.0
-    return dict(zip(style, config.layers.weights or [default] * len(style), strict=True))
+    if config.layers.weights:
+        return dict(zip(style, config.layers.weights, strict=True))
+    if not LOSS_FORMS[config.loss.name].average_layers:
+        return dict.fromkeys(style, 1.0)
+    known, by_block = encoder_spec(config.backbone.name).taps, config.loss.block_weights or [1.0]
+    weights = {tap: by_block[min(known[tap].block, len(by_block)) - 1] for tap in style}
+    return {tap: weight / sum(weights.values()) for tap, weight in weights.items()}
 
 
 def used_taps(config: RunConfig) -> list[str]:

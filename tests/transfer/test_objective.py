@@ -57,8 +57,9 @@ def test_the_presets_equal_the_values_of_version_0_1(
         print(total.item(), image.grad.norm().item())
     """
     weights = "trained" if backbone == "embedded" else "random"
-    read = ["layers.content=relu3_1"] if preset == "loss=patches" else []  # the default of that version
-    config = compose([preset, *read, f"backbone={backbone}", f"backbone.weights={weights}"])
+    # the defaults of that version
+    then = ["layers.content=relu3_1", "loss.block_weights=null", "loss.palette=1"] if preset == "loss=patches" else []
+    config = compose([preset, *then, f"backbone={backbone}", f"backbone.weights={weights}"])
     encoder, _ = encoder_spec(backbone).build(config.backbone, used_taps(config), None)
     objective = build_objective(config, encoder.double(), Inputs(waves(0, 64, 48), waves(1, 56, 64)))
     image = waves(2, 64, 48).requires_grad_()
@@ -160,6 +161,14 @@ def test_the_style_image_keeps_its_own_size(small: Callable) -> None:
 
 def test_style_layers_are_averaged_or_summed_as_the_loss_form_says(small: Callable) -> None:
     taps = ("relu1_1", "relu2_1", "relu3_1")
-    assert style_weights(small("layers=c")) == dict.fromkeys(taps, pytest.approx(1 / 3))
+    assert style_weights(small("layers=c", "loss=normalized")) == dict.fromkeys(taps, pytest.approx(1 / 3))
     assert style_weights(small("layers=c", "loss=published")) == dict.fromkeys(taps, 1.0)
     assert style_weights(small("layers.weights=[2,3]")) == {"relu1_1": 2.0, "relu2_1": 3.0}
+
+
+def test_style_weights_by_block_sum_to_one(small: Callable) -> None:
+    weights = style_weights(small("loss=moments", "layers=e"))
+    assert list(weights.values()) == pytest.approx([0.05, 0.05, 0.3, 0.5, 0.1])
+    assert style_weights(small("loss=moments", "layers=a")) == {"relu1_1": 1.0}
+    several = style_weights(small("loss.block_weights=[1,3]", "layers.style=[relu1_2,relu2_1,relu2_2,relu3_1]"))
+    assert several == {"relu1_2": 0.1, **dict.fromkeys(("relu2_1", "relu2_2", "relu3_1"), pytest.approx(0.3))}
