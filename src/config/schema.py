@@ -65,7 +65,7 @@ class Loss:
     palette: float = option(0.3, "weight of the palette term relative to the layers (0 in the paper's forms)")
     rematch: int = option(20, "loss.patches: recompute the patch matches every N steps")
     alpha: float = option(1.0, "content weight; 0: style only")
-    beta: float = option(10.0, "style weight; 0: content only")
+    beta: float = option(5.0, "style weight; 0: content only")
     tv: float = option(0.0, "total variation weight")
     jump: float = option(1.5, "adam: halve an update that makes the loss more than this many times higher; 0: never")
     content_tap: str = option("relu5_1", "the content tap that layers.content defaults to")
