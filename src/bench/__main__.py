@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from src.bench import curves, sections, tables
 from src.bench import plan as plans
-from src.bench.sections import CURVES, DATA, DOCS, FOLDER
+from src.bench import sections, tables
+from src.bench.sections import DATA, DOCS, FOLDER
 from src.common.errors import InputError, Interrupted
 from src.common.tables import plain_text
 from src.tracking import provenance
@@ -63,8 +63,6 @@ def run(args: argparse.Namespace) -> None:
         return
     found.write(DATA)
     tables.update_document(DOCS, found)
-    if rows := [row for device in found.devices[:1] for row in found.section("curves", device)]:
-        curves.draw(rows, CURVES)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,7 +11,6 @@ SECTIONS = {
     "batch": "steps per second by the number of pairs in a batch",
     "memory": "peak memory by size and strategy against the estimate, each case in its own process",
     "target": "time to the loss that the published recipe ends with",
-    "curves": "loss of the default objective against evaluations and seconds, by optimiser",
     "precision": "final loss in bfloat16 against float32",
     "startup": "time of --help and of a one-step run against importing the libraries",
 }
@@ -54,14 +53,13 @@ class Plan:
     # startup: processes per command, and whether a one-step run is among the commands
     starts: int = 7
     start_run: bool = True
-    # target, curves, precision: numbers of image pairs and of optimisers (None: all), and options of the runs
+    # target, precision: numbers of image pairs and of optimisers (None: all), and options of the runs
     target_steps: int = 6000
     target_pairs: int = 6
-    curve_pairs: int = 3
     precision_pairs: int = 5
     ways: int | None = None
-    curve_edge: int = 160
-    curve_overrides: tuple[str, ...] = ()
+    precision_edge: int = 160
+    precision_overrides: tuple[str, ...] = ()
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -91,9 +89,8 @@ def quick(trainer: str) -> Plan:
         start_run=False,
         target_steps=5,
         target_pairs=1,
-        curve_pairs=1,
         precision_pairs=1,
         ways=2,
-        curve_edge=64,
-        curve_overrides=("steps=6",),
+        precision_edge=64,
+        precision_overrides=("steps=6",),
     )

@@ -1,26 +1,23 @@
-"""Whole runs of the program: sections `target`, `curves` and `precision`."""
+"""Whole runs of the program: sections `target` and `precision`."""
 
 import csv
 import dataclasses
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from src.bench.cases import Case, Setup, open_device
-from src.bench.curves import MARKS
 from src.bench.plan import Plan
 from src.bench.results import Row
 from src.bench.timing import interleaved
 from src.config.composition import compose
 from src.config.schema import CONF, RunConfig
 from src.run import run
-from src.tracking import names as keys
 from src.tracking.record import RunRecord
 
 ASSETS = CONF.parent / "src" / "assets"
 PUBLISHED_TARGETS = ASSETS / "targets.json"  # loss of the published recipe after 6000 steps of its program
-DEFAULT_TARGETS = ASSETS / "targets_default.json"  # loss of the default objective after 1000 steps of Adam at 0.02
 PUBLISHED = Case("embedded", 160)
 ITERATIONS = 6000
 # By name, what is changed of the published recipe to reach its loss sooner.
@@ -41,17 +38,6 @@ OPTIMIZERS: dict[str, tuple[str, ...]] = {
             "schedule.last=0.93",
         ),
     ),
-}
-# By name, what is changed of the defaults.
-WAYS: dict[str, tuple[str, ...]] = {
-    "the default": (),
-    "adam 0.0125": ("steps=200", "optimizer.lr=0.0125"),
-    "adam 0.02": ("steps=200",),
-    "adam 0.05": ("steps=200", "optimizer.lr=0.05"),
-    "lbfgs": ("steps=200", "optimizer=lbfgs"),
-    "adam 0.02, one size": ("steps=200", "schedule=single"),
-    "adam 0.02, moments carried": ("steps=200", "schedule.carry=true"),
-    "adam 0.02, averaged": ("steps=200", "schedule.average=0.9"),
 }
 TIMED = 10  # steps of the published program before and after each of our runs
 
@@ -98,35 +84,17 @@ def target(plan: Plan) -> Iterator[Row]:
             yield Row({"pair": f"{content}-{style}", "optimizer": name}, values, note)
 
 
-def curves(plan: Plan) -> Iterator[Row]:
-    """Yield the loss curve of each pair and optimiser, as multiples of the pair's target."""
-    for (content, style), loss in list(read_targets(DEFAULT_TARGETS).items())[: plan.curve_pairs]:
-        for name, overrides in list(WAYS.items())[: plan.ways]:
-            config = _default_run(plan, content, style, "32", "logger=csv", "log_every=1", *overrides)
-            yield Row({"pair": f"{content}-{style}", "optimizer": name}, _curve(*run_once(config), loss))
-
-
 def precision(plan: Plan) -> Iterator[Row]:
     """Yield the final loss of each pair in float32 and bfloat16; without hardware support bfloat16 is only slow."""
-    for content, style in list(read_targets(DEFAULT_TARGETS))[: plan.precision_pairs]:
+    for content, style in list(read_targets())[: plan.precision_pairs]:
         losses = {}
         for name in ("32", "bf16"):
-            record, _ = run_once(_default_run(plan, content, style, name, "logger=none"))
+            record, _ = run_once(_default_run(plan, content, style, name))
             losses[name] = record.captures[-1].losses["total"]
         yield Row({"pair": f"{content}-{style}"}, {**losses, "apart": losses["bf16"] / losses["32"] - 1})
 
 
-def _default_run(plan: Plan, content: str, style: str, precision: str, *more: str) -> RunConfig:
-    case = (f"content={content}", f"style={style}", f"edge={plan.curve_edge}", f"precision={precision}")
-    quiet = ("captures=[1.0]", "trainer.compile=never", *plan.overrides)
-    return compose([*case, *quiet, *more, *plan.curve_overrides])
-
-
-def _curve(record: RunRecord, points: Sequence[Mapping[str, float]], target: float) -> dict[str, float]:
-    values = {"end": record.captures[-1].losses["total"] / target, "evaluations": float(record.evaluations)}
-    for mark in MARKS:
-        if passed := next((point for point in points if point[keys.EVALUATIONS] >= mark), None):
-            values |= {f"loss_at_{mark}": passed[keys.TOTAL] / target, f"seconds_at_{mark}": passed[keys.SECONDS]}
-    if reached := next((point for point in points if point[keys.TOTAL] <= target), None):
-        values |= {f"{key}_to_target": reached[key] for key in (keys.EVALUATIONS, keys.SECONDS)}
-    return values
+def _default_run(plan: Plan, content: str, style: str, precision: str) -> RunConfig:
+    case = (f"content={content}", f"style={style}", f"edge={plan.precision_edge}", f"precision={precision}")
+    quiet = ("captures=[1.0]", "logger=none", "trainer.compile=never", *plan.overrides)
+    return compose([*case, *quiet, *plan.precision_overrides])

@@ -15,7 +15,6 @@ from src.tracking import provenance
 
 DOCS = CONF.parent / "docs" / "performance.md"
 DATA = CONF.parent / "src" / "assets" / "bench.json"  # the results that DOCS shows
-CURVES = CONF.parent / "src" / "assets" / "curves.png"
 FOLDER = Path("multirun/bench")
 
 
@@ -25,7 +24,7 @@ def measures() -> dict[str, Callable[[Plan], Iterator[Row]]]:
 
     sections = {"peak_rate": peak_rate.measure, "memory": memory.measure, "startup": startup.measure}
     sections |= {"speed": steps.speed, "race": steps.race, "lightning": steps.lightning, "batch": steps.batch}
-    return {**sections, "target": runs.target, "curves": runs.curves, "precision": runs.precision}
+    return {**sections, "target": runs.target, "precision": runs.precision}
 
 
 def choose(asked: Sequence[str]) -> list[str]:

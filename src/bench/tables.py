@@ -1,9 +1,8 @@
 """Results as Markdown tables, and their place in docs/performance.md between two markers."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from src.bench.curves import summarize
 from src.bench.plan import PROGRAM
 from src.bench.results import OUT_OF_MEMORY, Results, Row
 from src.common.errors import InputError
@@ -82,15 +81,6 @@ TABLES: dict[str, tuple[str, dict[str, Figure]]] = {
             "the study, min": _study_minutes,
         },
     ),
-    "curves": (
-        "Time to the loss of 1000 steps of Adam at 0.02 with the default objective, medians over the pairs",
-        {
-            "pairs that reach it": lambda row: f"{row.values['reached']:.0f} of {row.values['pairs']:.0f}",
-            "evaluations": _count("evaluations_to_target"),
-            "s": _value("seconds_to_target"),
-            "final loss / that loss": _value("end"),
-        },
-    ),
     "precision": (
         "Final loss of the defaults by precision",
         {"float32": _value("32", 4), "bfloat16": _value("bf16", 4), "difference": _percent("apart", "+.2f")},
@@ -135,16 +125,9 @@ def render(results: Results) -> str:
         for name, (title, columns) in TABLES.items():
             if rows := [row for row in results.section(name, device) if row.values or row.note == OUT_OF_MEMORY]:
                 sources = [f"{cell(each.described())}." for each in results.sources(rows)]
-                lines = lines_of(_medians(rows) if name == "curves" else rows, columns)
+                lines = lines_of(rows, columns)
                 parts += [f"**{title}**. {' '.join(sources)}", to_markdown(lines)]
     return "\n\n".join([*parts, NOTES])
-
-
-def _medians(rows: Sequence[Row]) -> list[Row]:
-    ways: dict[str | int, list[Row]] = {}
-    for row in rows:
-        ways.setdefault(row.case["optimizer"], []).append(row)
-    return [Row({"optimizer": way}, summarize(each)) for way, each in ways.items()]
 
 
 def insert(text: str, results: Results) -> str:
