@@ -69,6 +69,17 @@ report: setup ## write gallery, figures and tables of the newest sweep, or of AR
 bench: setup ## measure speed and memory on this machine and update docs/performance.md
 	@$(RUN) src.bench --docs $(ARGS)
 
+PICTURES := multirun/pictures
+
+pictures: setup ## make the pictures of the README and docs anew, in about ten minutes on two CPU cores
+	@$(RUN) src.train -m experiment=demo 'captures=[1.0]' logger=none hydra.sweep.dir=$(PICTURES)/demo
+	@$(RUN) src.train experiment=grid logger=none hydra.sweep.dir=$(PICTURES)/grid
+	@$(RUN) src.train experiment=layer_ablation content=coffee style=brushwork edge=256 logger=none hydra.sweep.dir=$(PICTURES)/layers
+	@$(RUN) src.train experiment=style_layers content=cat style=brushwork edge=256 logger=none hydra.sweep.dir=$(PICTURES)/textures
+	@for made in demo/figure2:demo grid/grid:grid layers/sweep:layers textures/sweep:textures; do \
+		from=$${made%%:*}; $(RUN) src.report $(PICTURES)/$${from%%/*}; \
+		cp $(PICTURES)/$${from%%/*}/report/$${from##*/}.jpg src/assets/$${made##*:}.jpg; done
+
 dashboard: setup ## save a W&B workspace view and report: make dashboard ARGS="ENTITY/PROJECT"
 	@$(RUN) src.dashboard $(ARGS)
 
@@ -93,4 +104,4 @@ clean: ## remove the environment and caches; keep the runs under multirun/
 	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup path demo train sweep search paper report bench dashboard sync test lint type lock clean
+.PHONY: help setup path demo train sweep search paper report bench pictures dashboard sync test lint type lock clean
