@@ -16,7 +16,7 @@ evaluation       measures of finished images: SSIM, distances to the style
 tracking         record.json, names of metrics, loggers (CSV, W&B, Lightning's own), provenance
 encoders         frozen networks: taps, weights, pooling, activation checkpointing
 data             reading, writing and resizing images; where they come from
-ops              mathematics on tensors: losses, Gram matrices, patches, palette, patchwork; kernels/ (C, optional)
+ops              mathematics on tensors: losses, Gram matrices, patches, palette; kernels/ (C, optional)
 config           options: schema, validation, composition from conf/, identity of a run
 common           errors, files, signals, platform
 assets           images, weights and numbers that ship with the program

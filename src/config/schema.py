@@ -93,12 +93,9 @@ class Init:
 
     name: str = option(
         "content",
-        "content | recolored (in the style's colours) | patchwork (in patches of the style) | noise | style | file",
+        "content | recolored (in the style's colours) | noise | style | file",
     )
     path: str | None = option(None, "the picture to start from (init=file)")
-    hold: float = option(0.15, "patchwork: weight of the content in flat areas; the style's patches weigh 1")
-    edges: float = option(4.0, "patchwork: added to that weight where the content's contrast is highest")
-    blend: float = option(1.0, "patchwork: weight of the content in a final overlay, where its contrast is highest")
 
 
 @dataclass
@@ -184,7 +181,7 @@ class RunConfig:
     stop_at_loss: float | None = option(None, "stop when the total loss is at or below this")
     edge: int = option(356, "long side of the result, px")
     fit: str = option("keep", "keep the aspect ratio | squash both images to edge x edge")
-    seed: int = option(0, "seed of init=noise and init=patchwork")
+    seed: int = option(0, "seed of init=noise")
     precision: str = option(
         "auto", "auto (bf16 where the hardware has it, else 32) | bf16 (convolutions, patch search) | 32 | 64"
     )

@@ -11,7 +11,7 @@ from src.config.schema import RunConfig, Trainer, taps
 CHOICES = {
     "loss.name": ("patches", "moments", "normalized", "equations", "published"),
     "backbone.pool": ("blur", "avg", "max"),
-    "init.name": ("patchwork", "recolored", "content", "noise", "style", "file"),
+    "init.name": ("recolored", "content", "noise", "style", "file"),
     "optimizer.name": ("adam", "lbfgs"),
     "schedule.name": ("pyramid", "single"),
     "canvas.space": ("split", "pixel", "normalized"),
@@ -26,8 +26,8 @@ CHOICES = {
 }
 POSITIVE: tuple[str, ...] = ("steps", "edge", "log_every", "checkpoint_every", "max_megapixels", "schedule.sizes")
 POSITIVE += ("loss.rematch", "optimizer.lr", "optimizer.history")
-NOT_NEGATIVE: tuple[str, ...] = ("loss.alpha", "loss.beta", "loss.palette", "loss.tv", "loss.jump", "init.hold")
-NOT_NEGATIVE += ("init.edges", "init.blend", "optimizer.rise", "score.bound", "score.penalty", "seed", "backbone.seed")
+NOT_NEGATIVE: tuple[str, ...] = ("loss.alpha", "loss.beta", "loss.palette", "loss.tv", "loss.jump", "optimizer.rise")
+NOT_NEGATIVE += ("score.bound", "score.penalty", "seed", "backbone.seed")
 # Values beyond these are mistakes that would take for ever or overflow.
 LARGEST = {
     "steps": 10_000_000,

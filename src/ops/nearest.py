@@ -34,17 +34,6 @@ def argmax_products(rows: Tensor, columns: Tensor) -> Tensor:
     return index
 
 
-def min_products(rows: Tensor, columns: Tensor) -> Tensor:
-    """Find for each of `columns` (C, D) its smallest dot product with any of `rows` (R, D): (C,)."""
-    if products.usable(rows, columns):
-        return products.min_products(rows, columns)
-    least = rows.new_full((len(columns),), torch.inf)
-    for _, first, found in _blocks(rows, columns):
-        part = least[first : first + found.shape[1]]
-        torch.minimum(part, found.amin(0), out=part)
-    return least
-
-
 def _blocks(rows: Tensor, columns: Tensor) -> Iterator[tuple[int, int, Tensor]]:
     """Yield blocks of products with the indices of their first row and column; each overwrites the one before."""
     height, width = (ROWS, COLUMNS) if rows.device.type == "cpu" else (ROWS_ON_GPU, len(columns))

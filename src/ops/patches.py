@@ -4,8 +4,7 @@ Gram matrices fix how often each pattern occurs, and leave open whether a line c
 loss compares each 3 x 3 patch of the image's features with its nearest patch of the style's (Li and Wand 2016,
 "Combining Markov random fields and convolutional neural networks for image synthesis", eq. 2 and 3).
 
-Patches of an image are taken on a grid of every `STRIDE`-th position. Cutting and averaging patches works on features
-and on pixels alike (ops/exemplar).
+Patches of an image are taken on a grid of every `STRIDE`-th position.
 """
 
 import itertools
@@ -61,8 +60,8 @@ class StylePatches:
         Returns:
             (B, L), indices into `patches` for the L places of the grid.
         """
-        image = pad_for_patches(features, PATCH_SIZE, "replicate")
-        bands = [image[:, :, rows] for rows in grid_bands(image, PATCH_SIZE)]
+        image = pad_for_patches(features, "replicate")
+        bands = [image[:, :, rows] for rows in grid_bands(image)]
         total = torch.stack([_cut(band).sum(2) for band in bands]).sum(0)
         mean = (total / math.prod(grid_shape(features))).unsqueeze(2)
         return torch.cat([self._search((_cut(band) - mean).to(self.directions.dtype)) for band in bands], 1)
@@ -77,7 +76,7 @@ class StylePatches:
         is weighted by the number of patches that cover it.
         """
         grid = indices.view(-1, *grid_shape(features))
-        return average_overlaps(partial(self._pixels, grid), features, PATCH_SIZE)
+        return average_overlaps(partial(self._pixels, grid), features)
 
     def _pixels(self, grid: Tensor, y: int, x: int) -> Tensor:
         """Return position (y, x) of the patches of a grid of indices (B, rows, columns): (B, N, rows, columns)."""
@@ -111,40 +110,38 @@ def grid_shape(image: Tensor) -> tuple[int, int]:
     return height // STRIDE + 1, width // STRIDE + 1
 
 
-def pad_for_patches(image: Tensor, size: int, mode: str) -> Tensor:
-    """Pad an image (B, N, H, W) by half a patch, so that every `STRIDE`-th position is the centre of a patch.
+def pad_for_patches(image: Tensor, mode: str) -> Tensor:
+    """Pad features (B, N, H, W) by half a patch, so that every `STRIDE`-th position is the centre of a patch.
 
     Args:
-        image: features or pixels.
-        size: side of a patch, odd.
+        image: the features.
         mode: as in `torch.nn.functional.pad`.
     """
     height, width = image.shape[-2:]
-    half = size // 2
+    half = PATCH_SIZE // 2
     return F.pad(image, (half, half + (width - 1) % STRIDE, half, half + (height - 1) % STRIDE), mode)
 
 
-def grid_bands(padded: Tensor, size: int) -> Iterator[slice]:
+def grid_bands(padded: Tensor) -> Iterator[slice]:
     """Yield the rows of a padded image that hold some rows of its grid, top to bottom, `CHUNK_BYTES` at a time."""
-    count = (padded.shape[2] - size) // STRIDE + 1
-    step = _rows_at_once(padded, size)
+    count = (padded.shape[2] - PATCH_SIZE) // STRIDE + 1
+    step = _rows_at_once(padded)
     for first in range(0, count, step):
-        yield slice(STRIDE * first, STRIDE * (min(count, first + step) - 1) + size)
+        yield slice(STRIDE * first, STRIDE * (min(count, first + step) - 1) + PATCH_SIZE)
 
 
-def average_overlaps(pixels: Callable[[int, int], Tensor], like: Tensor, size: int) -> Tensor:
+def average_overlaps(pixels: Callable[[int, int], Tensor], like: Tensor) -> Tensor:
     """Put patches at their places and average them where they overlap, (B, N, H, W).
 
     Args:
         pixels: row and column inside a patch to the values of all patches there, (B, N, rows, columns) of the grid.
         like: an image of the shape and memory layout to return.
-        size: side of a patch, odd.
     """
-    (height, width), (rows, columns), half = like.shape[-2:], grid_shape(like), size // 2
+    (height, width), (rows, columns), half = like.shape[-2:], grid_shape(like), PATCH_SIZE // 2
     dtype = torch.promote_types(like.dtype, torch.float32)
-    total = pad_for_patches(torch.zeros_like(like, dtype=dtype), size, "constant")
+    total = pad_for_patches(torch.zeros_like(like, dtype=dtype), "constant")
     count = torch.zeros_like(total[:1, :1])
-    for y, x in itertools.product(range(size), repeat=2):
+    for y, x in itertools.product(range(PATCH_SIZE), repeat=2):
         at = (..., slice(y, y + STRIDE * rows - 1, STRIDE), slice(x, x + STRIDE * columns - 1, STRIDE))
         total[at] += pixels(y, x)
         count[at] += 1
@@ -152,10 +149,10 @@ def average_overlaps(pixels: Callable[[int, int], Tensor], like: Tensor, size: i
     return torch.div(total[inside], count[inside], out=torch.empty_like(like, dtype=dtype))
 
 
-def _rows_at_once(image: Tensor, size: int) -> int:
+def _rows_at_once(image: Tensor) -> int:
     """Return the rows of the grid whose patches take at most `CHUNK_BYTES` in float32."""
     batch, channels, _, width = image.shape
-    return max(1, CHUNK_BYTES // (batch * channels * size * size * (width // STRIDE + 1) * 4))
+    return max(1, CHUNK_BYTES // (batch * channels * PATCH_SIZE**2 * (width // STRIDE + 1) * 4))
 
 
 def _cut(image: Tensor) -> Tensor:

@@ -102,7 +102,6 @@ def fit(
                 with run.context.guard():
                     starts[run] = run.enter(stage, pictures.get(run.pair), fresh=not resuming)
             first.shared.targets.clear()
-            first.shared.starts.clear()
             members = _active(list(starts))
             if not members:
                 break

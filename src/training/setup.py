@@ -29,21 +29,19 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Shared:
-    """What the runs of a batch share: they have the same encoder, and equal targets and starting images once.
+    """What the runs of a batch share: they have the same encoder, and equal targets once.
 
     Attributes:
         encoder: frozen, on the device.
         weights_sha256: checksum of its weights.
         kernels: whether it uses compiled CPU kernels.
         targets: of terms, by their inputs.
-        starts: starting images that take long to compute, by their inputs.
     """
 
     encoder: Encoder
     weights_sha256: str
     kernels: bool = False
     targets: TargetCache = field(default_factory=dict)
-    starts: dict[tuple[object, ...], Tensor] = field(default_factory=dict)
 
 
 class PreparedRun:
@@ -180,20 +178,10 @@ class PreparedRun:
             return resize(before.clamp(0, 1), (width, height))
         if not fresh:
             return inputs.content
-        given = self.images.get("style" if config.init.name == "style" else "init")
-        if given is not None and config.init.name in ("style", "file"):
-            image = to_tensor(given, (width, height)).to(inputs.content)
-            return starting_image(config.init, inputs.content, inputs.style, config.seed, image)
-        return self._shared_start()
-
-    def _shared_start(self) -> Tensor:
-        """Return the starting image, computed once for runs of a batch that start alike."""
-        config, inputs, files = self.context.config, self.inputs, self.context.files
-        key = (files["content"].sha256, files["style"].sha256, inputs.content.shape, inputs.style.shape, config.seed)
-        starts = self.shared.starts
-        if key not in starts:
-            starts[key] = starting_image(config.init, inputs.content, inputs.style, config.seed, None)
-        return starts[key].clone()
+        given: Tensor | None = None
+        if kind := {"style": "style", "file": "init"}.get(config.init.name):
+            given = to_tensor(self.images[kind], (width, height)).to(inputs.content)
+        return starting_image(config.init, inputs.content, inputs.style, config.seed, given)
 
 
 def load_encoder(config: RunConfig, taps: list[str], precision: str, device: torch.device) -> Shared:

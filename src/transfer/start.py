@@ -6,9 +6,8 @@ from torch import Tensor
 from src.common.errors import InputError
 from src.config.schema import Init
 from src.ops.color import match_colors
-from src.ops.patchwork import patchwork
 
-# Starts that have the content's detail at every size and are cheap to compute again.
+# Starts that have the content's detail at every size.
 DETAILED_STARTS = ("content", "recolored")
 
 
@@ -16,7 +15,7 @@ def starting_image(init: Init, content: Tensor, style: Tensor, seed: int, given:
     """Return the starting image, (1, 3, H, W) in [0, 1].
 
     Args:
-        init: patchwork | recolored | content | noise (uniform, seeded) | style | file.
+        init: recolored | content | noise (uniform, seeded) | style | file.
         content: (1, 3, H, W) in [0, 1], which also gives the size.
         style: (1, 3, H', W') in [0, 1].
         seed: of the noise, which is drawn on the CPU and so the same for every device.
@@ -26,10 +25,8 @@ def starting_image(init: Init, content: Tensor, style: Tensor, seed: int, given:
         return content.clone()
     if init.name == "recolored":
         return match_colors(content, style).clamp(0, 1)
-    generator = torch.Generator().manual_seed(seed)
-    if init.name == "patchwork":
-        return patchwork(content.float(), style.float(), init.hold, init.edges, init.blend, generator).to(content)
     if init.name == "noise":
+        generator = torch.Generator().manual_seed(seed)
         return torch.rand(content.shape, generator=generator, dtype=torch.float32).to(content)
     if given is None or given.shape != content.shape:
         raise InputError(f"init={init.name} needs an image of the content's size")

@@ -82,7 +82,7 @@ def test_layer_sets_grow_by_a_block() -> None:
         (["loss.alpha=-1"], r"loss\.alpha must be zero or positive, not -1"),
         (["loss.tv=-0.5"], r"loss\.tv must be zero or positive"),
         (["loss.palette=-1"], r"loss\.palette must be zero or positive"),
-        (["init.hold=-1"], r"init\.hold must .*not -1"),
+        (["optimizer.rise=-1"], r"optimizer\.rise must .*not -1"),
         (["loss.alpha=0", "loss.beta=0"], "both zero"),
         (["fit=stretch"], "fit=stretch is unknown; one of: keep, squash"),
         (["loss.patches=2"], "loss.patches is a share of the style loss"),

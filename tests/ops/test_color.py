@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 
 from src.ops.color import match_colors
-from src.ops.patchwork import LEAST_VARIANCE
 from tests.support.pictures import smooth_image
 
 
@@ -49,31 +48,6 @@ def test_an_image_of_one_colour_takes_the_mean_colour(level: float) -> None:
     style = _noise(3, 8, 8)
     result = match_colors(torch.full((2, 3, 5, 6), level, dtype=torch.float64), style)
     torch.testing.assert_close(result, style.mean((2, 3), keepdim=True).expand(2, 3, 5, 6))
-
-
-def _matched_with_floor(image: Tensor, to: Tensor) -> Tensor:
-    """Match colours as the patchwork start does."""
-    return match_colors(image, to, ridge=0.0, floor=LEAST_VARIANCE, correction=1).clamp(0, 1)
-
-
-def test_with_a_floor_varied_images_are_matched_as_without() -> None:
-    own, other = smooth_image(0, 40, 50) * 0.3 + 0.3, smooth_image(1, 30, 20) * 0.2 + 0.4
-    matched = _matched_with_floor(own, other)
-    assert matched.shape == own.shape
-    torch.testing.assert_close(matched[0].mean((1, 2)), other[0].mean((1, 2)), atol=1e-3, rtol=0)
-    torch.testing.assert_close(matched[0].flatten(1).cov(), other[0].flatten(1).cov(), atol=1e-3, rtol=0)
-    torch.testing.assert_close(_matched_with_floor(own, own), own, atol=1e-3, rtol=0)
-
-
-def test_a_floor_keeps_muted_colours_and_does_not_amplify_grain() -> None:
-    grey = smooth_image(0, 40, 50).mean(1, keepdim=True) * 0.6 + 0.2
-    muted = grey + 0.05 * (smooth_image(1, 40, 50) - 0.5)
-    torch.testing.assert_close(_matched_with_floor(muted, muted), muted, atol=0.02, rtol=0)
-    grain = grey + (torch.rand(1, 3, 40, 50, generator=torch.Generator().manual_seed(2)) - 0.5) / 127
-    matched = _matched_with_floor(grain, smooth_image(3, 30, 20))[0]
-    tint = matched - matched.mean(0)
-    # without the mean tint of the image, grain is what remains
-    assert (tint - tint.mean((1, 2), keepdim=True)).std(dim=0).mean() < 0.15
 
 
 def test_each_sample_of_a_batch_is_matched_on_its_own() -> None:

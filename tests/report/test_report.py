@@ -237,7 +237,7 @@ def test_labels_say_what_varies(make: Callable[..., RunRecord], tmp_path: Path) 
         ({"schedule.sizes": 3}, "schedule sizes 3"),
         ({"layers.weights": [0.2, 0.8]}, "weights 0.2 0.8"),
         ({"layers.style": ["relu1_1"]}, "layers style relu1_1"),
-        ({"init.hold": 0.3}, "init hold 0.3"),
+        ({"optimizer.rise": 4}, "optimizer rise 4"),
         ({"optimizer.betas": [0.9, 0.999]}, "optimizer betas 0.9 0.999"),
         ({"optimizer.lr": 0.0200001}, "lr 0.0200001"),
         ({"canvas.clamp": False}, "canvas clamp False"),

@@ -18,7 +18,7 @@ from src.config.schema import RunConfig, picture_name
 from src.run import resume, run, run_batch
 from src.tracking import record as records
 from src.tracking.record import RunRecord
-from src.training import callbacks, loop, setup
+from src.training import callbacks, loop
 from src.training.checkpoints import CHECKPOINT
 from src.training.context import RunContext
 from src.training.grouping import grouped
@@ -216,17 +216,11 @@ def test_sixteen_of_which_one_explodes_and_one_stops_early(
         _same(tmp_path / str(number), tmp_path / f"alone{number}")
 
 
-def test_a_start_is_made_once_for_those_that_begin_alike(
-    small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    common = ("edge=32", "fit=squash", "init=patchwork", "canvas.space=pixel", "steps=3")
+def test_noise_is_drawn_from_the_seed_of_each_pair(small: Callable, tmp_path: Path) -> None:
+    common = ("edge=32", "fit=squash", "init=noise", "steps=3")
     own = (("style=dots", "loss.beta=1"), ("style=dots", "loss.beta=9"), ("style=swell",), ("style=dots", "seed=4"))
     jobs = [small(*common, *each) for each in own]
-    made: list[int] = []
-    start = setup.starting_image
-    monkeypatch.setattr(setup, "starting_image", lambda *args: (made.append(1), start(*args))[1])
     found = run_batch([(job, tmp_path / str(number)) for number, job in enumerate(jobs)], at_once=2)
-    assert len(made) == 3
     for number, job in enumerate(jobs):
         assert isinstance(found[number], RunRecord)
         alone = run(job, tmp_path / f"alone{number}")

@@ -45,7 +45,7 @@ def _same_end(folder: Path, reference: Path) -> None:
 def test_kill_9_and_resume_end_bit_identical(
     optimizer: str, small: Callable, command: Callable, tmp_path: Path
 ) -> None:
-    overrides = (*LONG, "init=patchwork", f"optimizer={optimizer}")
+    overrides = (*LONG, "init=recolored", f"optimizer={optimizer}")
     folder = tmp_path / "killed"
     with started(*SMALL, *overrides, f"hydra.run.dir={folder}") as process:
         wait_for((folder / CHECKPOINT).exists, process)

@@ -1,4 +1,4 @@
-/* Arg-max and minimum of the dot products of two sets of rows. Each product is compared in the registers where it was
+/* Arg-max of the dot products of two sets of rows. Each product is compared in the registers where it was
  * computed; the matrix of products is never stored.
  *
  * The columns are processed in chunks. A thread copies a chunk into panels (depth x PANEL) of its own and multiplies
@@ -106,39 +106,4 @@ void argmax_products(const float *rows, const float *columns, float *values, int
             const size_t k = (size_t)thread * count + row;
             keep_larger(values + row, found + row, values[k], found[k]);
         }
-}
-
-/* Find for each column its smallest product with any row.
- *
- * rows       (count, depth)
- * columns    (total, depth)
- * values     (total), the result
- * workspace  (threads, space(depth))
- */
-void min_products(const float *rows, const float *columns, float *values, float *workspace, int count, int total,
-                  int depth, int threads) {
-    const int panels = panels_of(depth), chunks = ceiling(total, panels * PANEL);
-#pragma omp parallel num_threads(threads)
-    {
-        float *packed = workspace + (size_t)omp_get_thread_num() * space(depth);
-#pragma omp for schedule(dynamic)
-        for (int chunk = 0; chunk < chunks; chunk++) {
-            const int first = chunk * panels * PANEL, last = minimum(total, first + panels * PANEL);
-            const int present = ceiling(last - first, PANEL);
-            pack(columns, packed, first, present, total, depth);
-            for (int c = first; c < last; c++) values[c] = INFINITY;
-            for (int row = 0; row < count; row += ROWS)
-                for (int p = 0; p < present; p++) {
-                    vector sum[ROWS][2];
-                    multiply(rows, row, count, packed + (size_t)p * PANEL * depth, depth, sum);
-                    for (int r = 1; r < ROWS; r++)
-                        for (int half = 0; half < 2; half++)
-                            sum[0][half] = choose(sum[r][half] < sum[0][half], sum[r][half], sum[0][half]);
-                    for (int c = 0; c < PANEL && first + p * PANEL + c < last; c++) {
-                        const float value = sum[0][c / WIDTH][c % WIDTH];
-                        if (value < values[first + p * PANEL + c]) values[first + p * PANEL + c] = value;
-                    }
-                }
-        }
-    }
 }
