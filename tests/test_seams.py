@@ -73,7 +73,9 @@ def mean_term(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_toy_term_is_optimised_recorded_and_logged_under_its_name(
     memory: str, small: Callable, tmp_path: Path
 ) -> None:
-    record = run(small("loss=moments", "loss.palette=0", "loss.beta=10", "logger=csv", f"trainer.memory={memory}"), tmp_path)
+    record = run(
+        small("loss=moments", "loss.palette=0", "loss.beta=10", "logger=csv", f"trainer.memory={memory}"), tmp_path
+    )
     losses = record.captures[-1].losses
     expected = losses["content"] + 10 * losses["style"] + 5 * losses["mean"]
     assert losses["total"] == pytest.approx(expected, rel=1e-5)

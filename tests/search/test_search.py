@@ -97,7 +97,9 @@ def test_a_point_of_the_space_is_a_run(config: SearchConfig) -> None:
     assert given == {"loss.beta": 5.0, "optimizer.lr": 0.02}, "the first trial is the run as given"
     point |= {"loss.beta": 3.5, "layers.weights/relu1_1": 19.0}
     found = space.trial_run(config, space.options(config, point), "mine", 7)
-    assert found.layers.weights == pytest.approx([0.5, 0.05 / 1.9, 0.3 / 1.9, 0.5 / 1.9, 0.1 / 1.9]), "the sum of the weights stays"
+    assert found.layers.weights == pytest.approx([0.5, 0.05 / 1.9, 0.3 / 1.9, 0.5 / 1.9, 0.1 / 1.9]), (
+        "the sum of the weights stays"
+    )
     assert (found.loss.beta, found.loss.alpha, found.study, found.trial) == (3.5, 1.0, "mine", 7)
     assert identity(found) == identity(compose(["loss.beta=3.5", f"layers.weights={found.layers.weights}"]))
 

@@ -58,7 +58,11 @@ def test_the_presets_equal_the_values_of_version_0_1(
     """
     weights = "trained" if backbone == "embedded" else "random"
     # the defaults of that version
-    then = ["layers.content=relu3_1", "loss.block_weights=null", "loss.palette=1"] if preset == "loss=patches" else []
+    then = (
+        ["layers.content=relu3_1", "loss.block_weights=null", "loss.palette=1", "loss.beta=10"]
+        if preset == "loss=patches"
+        else []
+    )
     config = compose([preset, *then, f"backbone={backbone}", f"backbone.weights={weights}"])
     encoder, _ = encoder_spec(backbone).build(config.backbone, used_taps(config), None)
     objective = build_objective(config, encoder.double(), Inputs(waves(0, 64, 48), waves(1, 56, 64)))
@@ -105,7 +109,7 @@ def test_terms_of_weight_zero_are_computed_for_reports_alone(small: Callable) ->
     assert "loss/content" not in prepared.objective(image).metrics()[0]
     full = prepared.objective(image, full=True).metrics()[0]
     assert full["loss/content"] > 0
-    assert full["loss/total"] == pytest.approx(10 * full["loss/style"], rel=1e-6)
+    assert full["loss/total"] == pytest.approx(5 * full["loss/style"], rel=1e-6)
 
 
 def test_a_batch_of_two_equals_two_singles(small: Callable) -> None:
