@@ -10,20 +10,21 @@ from src.config.validation import CHOICES, check_ranges, check_trainer
 # Options that may change between a training and its continuation.
 NON_IDENTITY_FIELDS = ("logger", "trainer", "log_every", "checkpoint_every")
 POSITIVE = ("steps", "batch_size", "edge", "lr", "clip", "log_every", "checkpoint_every")
-NOT_NEGATIVE = ("rotation", "jitter", "noise", "adversary", "weight_decay", "seed", "inherit")
+NOT_NEGATIVE = ("rotation", "jitter", "noise", "blur", "adversary", "weight_decay", "seed", "inherit")
 SELF_SUPERVISED = ("texture", "diversity", "scene", "layout")
-LOSS_WEIGHTS = (*SELF_SUPERVISED, "features")
+LOSS_WEIGHTS = (*SELF_SUPERVISED, "features", "outputs")
 LARGEST = {
     "steps": 10_000_000,
     "batch_size": 100_000,
     "size": 10_000,
+    "blur": 100,
     "lr": 1000,
     "seed": 2**32 - 1,
     "inherit": 100_000,
 }
-TEACHERS = ("vgg16", "vgg19", "none")
+TEACHERS = ("vgg16", "vgg19", "efficientnet_lite0", "none")
 PRECISIONS = ("bf16", "32")
-FRACTIONS = ("grey", "adversary_from", "warmup", "label_smoothing")
+FRACTIONS = ("grey", "mix", "adversary_from", "warmup", "label_smoothing")
 SMALLEST_CROP = 32
 
 
@@ -43,18 +44,23 @@ class PretrainConfig:
     jitter: float = option(0.15, "largest relative change of brightness, contrast and saturation")
     noise: float = option(0.03, "largest standard deviation of the added Gaussian noise, images in [0, 1]")
     grey: float = option(0.1, "fraction of crops turned grey; a grey picture is a class of its own")
+    blur: float = option(0.0, "largest standard deviation of the Gaussian blur of a crop, px")
+    mix: float = option(0.0, "fraction of crops blended with another crop of the batch; needs a teacher")
     adversary: float = option(0.0, "step size of the adversarial second use of a batch, in 1/255; 0 turns it off")
     adversary_from: float = option(0.5, "fraction of the steps after which batches are used twice")
     texture: float = option(0.0, "weight of classifying pictures by the statistics of each tap")
     diversity: float = option(0.0, "weight of decorrelating the channels of each tap")
     scene: float = option(0.0, "weight of classifying pictures by the deepest features and their positions")
     layout: float = option(0.0, "weight of reconstructing the edges of the crop from relu4_1")
-    teacher: str = option("vgg16", "network whose activations the student learns: vgg16 | vgg19 | none")
-    teacher_weights: str = option("trained", "trained (torchvision's ImageNet weights, downloaded once) | PATH")
+    teacher: str = option("vgg16", f"network whose activations the student learns: {' | '.join(TEACHERS)}")
+    teacher_weights: str = option(
+        "trained", "trained (ImageNet weights: torchvision's, downloaded once, or the package's) | PATH"
+    )
     inherit: int = option(
-        640, "crops on which the student's first weights are fitted to the teacher's; 0: random weights"
+        640, "crops on which the student's first weights are fitted to those of a VGG teacher; 0: random weights"
     )
     features: float = option(1.0, "weight of matching the teacher's activations")
+    outputs: float = option(1.0, "weight of the KL divergence from the class probabilities of efficientnet_lite0")
     label_smoothing: float = option(0.1, "label smoothing of the classification losses")
     lr: float = option(0.0005, "peak learning rate of AdamW")
     warmup: float = option(0.05, "fraction of the steps in which the learning rate rises")
@@ -95,8 +101,11 @@ def check(config: PretrainConfig) -> None:
     ):
         if value not in known:
             raise InputError(f"{name}={value} is unknown; one of: {', '.join(known)}")
-    taught = config.teacher != "none" and config.features > 0
+    classes = config.teacher == "efficientnet_lite0"  # the only teacher with a classifier
+    taught = config.teacher != "none" and (config.features > 0 or (classes and config.outputs > 0))
     if not taught and not any(getattr(config, name) for name in SELF_SUPERVISED):
         raise InputError("nothing to learn: set a teacher and features, or texture, diversity, scene or layout above 0")
     if config.teacher_weights != "trained" and config.teacher == "none":
         raise InputError(f"teacher_weights={config.teacher_weights} needs a teacher: {', '.join(TEACHERS[:-1])}")
+    if config.mix and config.teacher == "none":
+        raise InputError(f"mix={config.mix} needs a teacher: the class of a blended crop is that of one picture only")

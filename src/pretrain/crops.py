@@ -84,7 +84,7 @@ class Crops(Dataset[Batch]):
 
     Args:
         paths: the pictures, one instance each; those that cannot be read are left out with a warning.
-        options: size, zoom, rotation, jitter, noise, grey, batch_size, edge and seed are used.
+        options: size, zoom, rotation, jitter, noise, grey, blur, mix, batch_size, edge and seed are used.
 
     Raises:
         InputError: fewer than two of the pictures can be read.
@@ -119,6 +119,12 @@ class Crops(Dataset[Batch]):
         crops = self._jittered(torch.cat([self._crop(int(each), generator) for each in instances]), generator)
         grey = torch.rand(len(crops), generator=generator) < self.options.grey
         crops = torch.where(grey.view(-1, 1, 1, 1), _to_grey(crops), crops)
+        if self.options.blur:
+            crops = _blurred(crops, self.options.blur * torch.rand(len(crops), generator=generator))
+        if self.options.mix:  # a crop keeps the class of its larger part
+            share = torch.rand(len(crops), 1, 1, 1, generator=generator) / 2
+            mixed = torch.rand(share.shape, generator=generator) < self.options.mix
+            crops = crops.lerp(crops.roll(1, 0), share * mixed)
         sigma = self.options.noise * torch.rand(len(crops), 1, 1, 1, generator=generator)
         crops = (crops + sigma * torch.randn(crops.shape, generator=generator)).clamp(0, 1)
         return Batch(crops, instances + len(self.pictures) * grey)
@@ -170,6 +176,18 @@ def _to_grey(images: Tensor) -> Tensor:
     grey = images.mean(1, keepdim=True)
     deviation, mean = torch.std_mean(grey, (2, 3), keepdim=True)
     return (GREY_MEAN + GREY_DEVIATION * (grey - mean) / (deviation + 0.02)).expand_as(images)
+
+
+def _blurred(images: Tensor, sigma: Tensor) -> Tensor:
+    """Return images (B, C, H, W), each blurred by a Gaussian of its own standard deviation (B,), px."""
+    radius = math.ceil(3 * float(sigma.max()))
+    offsets = torch.arange(-radius, radius + 1)
+    kernel = torch.exp(-0.5 * (offsets / sigma.clamp_min(0.05)[:, None]).square())
+    kernel = (kernel / kernel.sum(1, keepdim=True))[:, None, None]
+    # The images of a batch are the channels of a convolution, so that each has a kernel of its own.
+    padded = F.pad(images, (radius,) * 4, mode="replicate").transpose(0, 1)
+    rows = F.conv2d(padded, kernel, groups=len(images))
+    return F.conv2d(rows, kernel.mT, groups=len(images)).transpose(0, 1)
 
 
 def _load(path: Path, edge: int) -> Tensor:

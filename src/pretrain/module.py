@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.encoders.registry import VGGSpec
-from src.encoders.vgg import VGG
 from src.pretrain.config import PretrainConfig
 from src.pretrain.crops import Batch
+from src.pretrain.matching import Matching, OutputsHead
 from src.pretrain.network import LayoutHead, SceneHead, TextureHead, Trunk, layout_target
-from src.pretrain.teacher import Matching
+from src.pretrain.teacher import Teacher
 
 TEXTURE_TAPS = tuple(f"relu{block}_1" for block in range(1, 6))
 LAYOUT_TAP = "relu4_1"
@@ -33,13 +33,14 @@ class PretrainModule(pl.LightningModule):
         options: the recipe.
         classes: number of classes of the training data. The number of batches used is part of the module's state, so
             that a resumed training continues with the next one.
-        teacher: its activations are further targets (`options.features`); None for none.
+        teacher: its activations and class probabilities are further targets (`options.features`, `options.outputs`);
+            None for none. It is no part of the module's state, so that checkpoints do not hold it.
     """
 
     batches: Tensor
 
     def __init__(
-        self, architecture: VGGSpec, options: PretrainConfig, classes: int, teacher: VGG | None = None
+        self, architecture: VGGSpec, options: PretrainConfig, classes: int, teacher: Teacher | None = None
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -49,7 +50,9 @@ class PretrainModule(pl.LightningModule):
         self.textures = nn.ModuleDict({tap: TextureHead(channels[tap], classes) for tap in TEXTURE_TAPS})
         self.scene = SceneHead(channels[SCENE_TAP], classes)
         self.layout = LayoutHead(channels[LAYOUT_TAP])
-        self.matching = None if teacher is None else Matching(teacher, channels)
+        self.teacher = teacher
+        self.matching = Matching(teacher, channels) if teacher else None
+        self.outputs = OutputsHead(channels[SCENE_TAP], teacher.classes) if teacher and teacher.classes else None
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))
         self.latest: dict[str, Tensor] = {}
 
@@ -101,9 +104,7 @@ class PretrainModule(pl.LightningModule):
         options = self.options
         with torch.autocast(images.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
             found = self.trunk(images)
-            matched = self.matching(found, self.matching.targets(images)) if self.matching else {}
-        metrics: dict[str, Tensor] = {}
-        total = images.new_zeros(())
+            metrics, total = self._taught(images, found)
         if options.texture or options.diversity:
             for tap, head in self.textures.items():
                 logits, redundancy = head(found[tap])
@@ -111,9 +112,6 @@ class PretrainModule(pl.LightningModule):
                 metrics[f"redundancy/{tap}"] = redundancy
                 loss = options.texture * self._cross_entropy(logits, instances) + options.diversity * redundancy
                 total = total + loss / len(self.textures)
-        if matched:
-            metrics |= {f"unexplained/{tap}": value for tap, value in matched.items()}
-            total = total + options.features * torch.stack(list(matched.values())).mean()
         if options.scene:
             logits = self.scene(found[SCENE_TAP])
             metrics["accuracy/scene"] = _accuracy(logits, instances)
@@ -122,6 +120,19 @@ class PretrainModule(pl.LightningModule):
             drawn = self.layout(found[LAYOUT_TAP])
             metrics["layout"] = F.mse_loss(drawn, layout_target(images.detach(), tuple(drawn.shape[-2:])))
             total = total + options.layout * metrics["layout"]
+        return metrics, total
+
+    def _taught(self, images: Tensor, found: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the metrics and the weighted loss of matching the teacher; nothing and 0 without one."""
+        if self.teacher is None or self.matching is None:
+            return {}, images.new_zeros(())
+        targets = self.teacher.targets(images)
+        matched = self.matching(found, targets.activations)
+        metrics = {f"unexplained/{tap}": value for tap, value in matched.items()}
+        total = self.options.features * torch.stack(list(matched.values())).mean()
+        if self.outputs is not None and targets.logits is not None:
+            metrics["outputs"] = self.outputs(found[SCENE_TAP], targets.logits)
+            total = total + self.options.outputs * metrics["outputs"]
         return metrics, total
 
     def _cross_entropy(self, logits: Tensor, instances: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from src.pretrain.crops import Crops, batches_from, find_pictures
 from src.pretrain.inheritance import inherit
 from src.pretrain.module import PretrainModule
 from src.pretrain.record import PretrainRecord
-from src.pretrain.teacher import build_teacher
+from src.pretrain.teacher import VGGTeacher, build_teacher
 from src.tracking import provenance
 from src.tracking.loggers import RunLoggers, open_loggers
 from src.training.checkpoints import CHECKPOINT, unusable
@@ -69,11 +69,11 @@ def pretrain(config: PretrainConfig, folder: Path) -> PretrainRecord:
         if config.teacher != "none":
             teacher, record.teacher_sha256 = build_teacher(config.teacher, config.teacher_weights, spec)
         module = PretrainModule(spec, config, crops.classes, teacher)
-        if teacher and config.inherit and not (folder / CHECKPOINT).exists():
+        if isinstance(teacher, VGGTeacher) and config.inherit and not (folder / CHECKPOINT).exists():
             log.info("fitting the first weights to %s on %d crops", config.teacher, config.inherit)
             device = find_device(config.trainer)
             fitting = [images.to(device) for images in _fitting_crops(crops, config.inherit)]
-            record.inherited = inherit(module.trunk.to(device), teacher.to(device), fitting)
+            record.inherited = inherit(module.trunk.to(device), teacher.network.to(device), fitting)
         record.pictures = len(crops.pictures)
         record.parameters = sum(each.numel() for each in module.trunk.parameters())
         with _tracked(config, folder, record) as loggers:
@@ -92,7 +92,9 @@ def _open_record(config: PretrainConfig, folder: Path) -> PretrainRecord:
     record = records.read(folder)
     if record is None:
         return PretrainRecord(config=plain)
-    differing = sorted(key for key in plain if key not in NON_IDENTITY_FIELDS and plain[key] != record.config.get(key))
+    # An option that is newer than the record had its default.
+    recorded = {**dataclasses.asdict(PretrainConfig()), **record.config}
+    differing = sorted(key for key in plain if key not in NON_IDENTITY_FIELDS and plain[key] != recorded[key])
     if differing:
         raise InputError(
             f"{folder} holds another training (it differs in {', '.join(differing)}); choose another folder with "

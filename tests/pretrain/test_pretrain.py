@@ -107,6 +107,31 @@ def test_grey_crops_have_their_own_classes_and_equal_brightness(pictures: Path) 
     assert means.std() < 0.03 < colour.images.mean((1, 2, 3)).std()
 
 
+def test_mixed_crops_are_blends_that_keep_the_class_of_the_larger_part(pictures: Path) -> None:
+    plain = _config(pictures, noise=0.0, jitter=0.0, grey=0.0)  # nothing is clamped
+    pure, mixed = (
+        Crops(find_pictures(pictures), dataclasses.replace(plain, mix=share))[2] for share in (0.0, 1.0)
+    )
+    assert torch.equal(mixed.instances, pure.instances)
+    change, other = mixed.images - pure.images, pure.images.roll(1, 0) - pure.images
+    share = (change * other).sum((1, 2, 3)) / other.square().sum((1, 2, 3))
+    assert share.min() >= 0 and share.max() <= 0.5 and share.std() > 0.01
+    torch.testing.assert_close(change, share.view(-1, 1, 1, 1) * other, atol=1e-5, rtol=0)
+
+
+def test_blurred_crops_are_smoother_and_as_bright(tmp_path: Path) -> None:
+    for number in range(2):
+        noise = np.random.default_rng(number).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{number}.png")
+    plain = _config(tmp_path, noise=0.0, batch_size=16)
+    sharp, blurred = (
+        Crops(find_pictures(tmp_path), dataclasses.replace(plain, blur=sigma))[0].images for sigma in (0.0, 3.0)
+    )
+    slopes = [each.diff(dim=3).square().mean((1, 2, 3)) for each in (sharp, blurred)]
+    assert (slopes[1] < 1.001 * slopes[0]).all() and slopes[1].median() < 0.2 * slopes[0].median()
+    torch.testing.assert_close(blurred.mean((1, 2, 3)), sharp.mean((1, 2, 3)), atol=0.03, rtol=0)
+
+
 def test_folded_batch_norms_equal_unfolded_ones() -> None:
     known = dataclasses.replace(encoder_spec("embedded"), padding="zeros")  # as during training
     torch.manual_seed(0)
@@ -201,6 +226,10 @@ def test_a_different_recipe_in_the_same_folder_is_refused(pictures: Path, tmp_pa
     with pytest.raises(InputError, match=r"differs in lr, steps.*hydra\.run\.dir"):
         pretrain(_config(pictures, steps=2, lr=0.1), tmp_path)
     pretrain(_config(pictures, steps=1, log_every=7), tmp_path)
+    data = json.loads((tmp_path / FILE).read_text())
+    del data["config"]["blur"]  # as written before there was such an option
+    (tmp_path / FILE).write_text(json.dumps(data))
+    pretrain(_config(pictures, steps=1), tmp_path)
 
 
 def test_the_learning_rate_rises_and_falls(pictures: Path) -> None:
@@ -229,6 +258,10 @@ def test_the_learning_rate_rises_and_falls(pictures: Path) -> None:
         ({"trainer": Trainer(threads=0)}, r"trainer\.threads must be in 1\.\.1024, not 0"),
         ({"trainer": Trainer(threads=99999999999)}, r"trainer\.threads must be in 1\.\.1024"),
         ({"trainer": Trainer(accelerator="tpx")}, r"trainer\.accelerator=tpx is unknown; one of: auto, cpu"),
+        ({"blur": -1.0}, "blur must be zero or positive, not -1"),
+        ({"mix": 2.0}, r"mix must be in \[0, 1\], not 2.0"),
+        ({"mix": 0.3, "teacher": "none", "texture": 1.0}, "mix=0.3 needs a teacher"),
+        ({"outputs": -1.0}, "outputs must be zero or positive"),
         ({"logger": Logger(name="paper")}, "logger=paper is unknown; one of: wandb"),
     ],
 )
@@ -367,7 +400,7 @@ def test_a_student_learns_its_teachers_activations(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"teacher": "vgg12"}, "teacher=vgg12 is unknown; one of: vgg16, vgg19, none"),
+        ({"teacher": "vgg12"}, "teacher=vgg12 is unknown; one of: vgg16, vgg19, efficientnet_lite0, none"),
         ({"texture": 0.0, "diversity": 0.0, "scene": 0.0, "layout": 0.0}, "nothing to learn"),
         ({"teacher_weights": "w.pth"}, "teacher_weights=w.pth needs a teacher"),
         ({"inherit": -1}, "inherit"),
