@@ -127,9 +127,9 @@ class Canvas:
     """How the image is parametrised."""
 
     space: str = option(
-        "pixel",
-        "pixel (sRGB in [0, 1]) | normalized (by the backbone's mean and std) | "
-        "split (brightness at full size, colours on a coarser grid; as pixel for init=noise, style, file)",
+        "split",
+        "split (brightness at full size, colours on a coarser grid; as pixel for init=noise, style, file) | "
+        "pixel (sRGB in [0, 1]) | normalized (by the backbone's mean and std)",
     )
     clamp: bool = option(True, "keep the image in [0, 1] (never under lbfgs)")
 

@@ -290,12 +290,13 @@ def test_the_estimate_follows_the_size_and_the_options(large: MemoryEstimate) ->
 
     assert at(3) - at(2) == pytest.approx(at(2) - at(1), rel=0.01), "linear in the pixels"
     pair = 2 * PIXELS * 3 * 4
-    histories = [peak(optimizer=Optimizer("lbfgs", history=history)) for history in (20, 30)]
+    pixels = Canvas("pixel")
+    histories = [peak(canvas=pixels, optimizer=Optimizer("lbfgs", history=history)) for history in (20, 30)]
     assert histories[1] - histories[0] == pytest.approx(10 * pair)
     encoder = _vgg19()
     encoder.compute_in(torch.bfloat16)
     assert replace(large, encoder=encoder).peak(KEEP_ALL, on_cpu=False) < peak()
-    assert peak(canvas=Canvas("split")) < peak()
+    assert peak(canvas=Canvas("split")) < peak(canvas=pixels)
     assert peak(loss=Loss(palette=0)) < peak() < peak(loss=Loss(patches=0.2))
     assert peak(schedule=Schedule(average=0.5)) - peak() == pytest.approx(9 * PIXELS * 4)
     two_layers = 2 * 64 * PIXELS * 4  # of block 1, kept or recomputed
