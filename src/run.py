@@ -144,14 +144,13 @@ def resumed(folder: Path, replacements: Mapping[str, Any] | None = None) -> tupl
     """
     record = records.read(folder)
     if record:
-        config: Any = record.config
+        before = record.options_to_repeat(folder)
     elif (written := folder / ".hydra" / "config.yaml").is_file():  # killed before its first record
         from src.config.composition import load_composed
 
-        config = load_composed(written)
+        before = typed(load_composed(written))
     else:
         raise InputError(f"resume={folder}: there is no run in that folder")
-    before = typed(config)
     merged = plain(before)
     for key, value in (replacements or {}).items():
         merged[key] = {**merged[key], **value} if isinstance(value, dict) else value

@@ -15,6 +15,7 @@ from src.report.gallery.page import Figure
 from src.report.options import PAIR, TRIAL, heading, label_of
 from src.report.reproduction import command
 from src.report.runs import Run, means_by, shared_places, swept, values_of, varying
+from src.tracking import names as keys
 from src.tracking.record import RunRecord
 
 RESULT = ("ssim", "patch_distance", "gradient_ssim", "ssim_published", "loss_decay", "it_per_s", "seconds", "peak_mib")
@@ -277,7 +278,7 @@ def _runs_section(runs: Sequence[Run], out: Path) -> str:
         for at, place in enumerate(places):
             capture = record.captures[at] if at < len(record.captures) else None
             where = f" ({run.place(capture)})" if capture and not place else ""
-            loss = capture.losses.get("total") if capture else None
+            loss = capture.losses.get(keys.TOTAL_TERM) if capture else None
             row[f"loss, {place or f'capture {at + 1}'}"] = number(loss, 4) + where
         row |= {head: number(value, 4) for head, value in _measures(run, RESULT, judges).items()}
         rows.append({**row, "folder": _link(run.folder, out)})
