@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from src.common.errors import InputError, Interrupted, first_line
 from src.common.signals import Interrupts
 from src.config.identity import identity
+from src.config.schedule import last_share
 from src.config.schema import RunConfig, plain, typed
 from src.tracking import record as records
 from src.tracking.record import RunRecord
@@ -155,6 +156,8 @@ def resumed(folder: Path, replacements: Mapping[str, Any] | None = None) -> tupl
     for key, value in (replacements or {}).items():
         merged[key] = {**merged[key], **value} if isinstance(value, dict) else value
     after = typed(merged)
+    if after.schedule == before.schedule:  # a pyramid takes the further steps at full size
+        after.schedule.last = last_share(before, after.steps)
     if identity(after) == identity(before):
         return after, folder
     if record is None:
