@@ -1,5 +1,6 @@
 """Tables of a report, and `report.md`, which shows them all."""
 
+import math
 import os
 import urllib.parse
 from collections import Counter, defaultdict
@@ -107,6 +108,9 @@ def headline(runs: Sequence[Run]) -> str:
     """Return a title: what was swept ("Layers × loss.beta, 2 contents × 3 styles"), or the pair of a single run."""
     images = {kind: values_of(kind, runs) for kind in PAIR}
     pair = [each[0].replace("_", " ") if len(each) == 1 else f"{len(each)} {kind}s" for kind, each in images.items()]
+    pairs = {run.pair for run in runs}
+    if len(pairs) < math.prod(map(len, images.values())):  # not crossed
+        pair = [f"{len(pairs)} pairs"]
     options = [heading(name) for name in varying(runs)][:4]
     text = ", ".join(" × ".join(some) for some in (options, pair) if some)
     return plain_text(text[0].upper() + text[1:])
