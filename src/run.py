@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from src.common.errors import InputError, Interrupted, first_line
 from src.common.signals import Interrupts
 from src.config.identity import identity
+from src.config.schedule import last_share
 from src.config.schema import RunConfig, plain, typed
 from src.tracking import record as records
 from src.tracking.record import RunRecord
@@ -144,18 +145,19 @@ def resumed(folder: Path, replacements: Mapping[str, Any] | None = None) -> tupl
     """
     record = records.read(folder)
     if record:
-        config: Any = record.config
+        before = record.options_to_repeat(folder)
     elif (written := folder / ".hydra" / "config.yaml").is_file():  # killed before its first record
         from src.config.composition import load_composed
 
-        config = load_composed(written)
+        before = typed(load_composed(written))
     else:
         raise InputError(f"resume={folder}: there is no run in that folder")
-    before = typed(config)
     merged = plain(before)
     for key, value in (replacements or {}).items():
         merged[key] = {**merged[key], **value} if isinstance(value, dict) else value
     after = typed(merged)
+    if after.schedule == before.schedule:  # a pyramid takes the further steps at full size
+        after.schedule.last = last_share(before, after.steps)
     if identity(after) == identity(before):
         return after, folder
     if record is None:

@@ -14,6 +14,7 @@ from src.bench.timing import interleaved
 from src.config.composition import compose
 from src.config.schema import CONF, RunConfig
 from src.run import run
+from src.tracking import names as keys
 from src.tracking.record import RunRecord
 
 ASSETS = CONF.parent / "src" / "assets"
@@ -77,7 +78,7 @@ def target(plan: Plan) -> Iterator[Row]:
             before = program_seconds()
             record, _ = run_once(compose([*case, *pair, *quiet, *overrides]))
             step = (before + program_seconds()) / 2
-            reached = record.captures[-1].losses["total"]
+            reached = record.captures[-1].losses[keys.TOTAL_TERM]
             values = {"seconds": record.seconds, "evaluations": record.evaluations, "loss": reached, "target": loss}
             values |= {"program_step_seconds": step, "ratio": record.seconds / (ITERATIONS * step)}
             note = "" if reached <= loss else f"not reached in {record.evaluations} evaluations"
@@ -90,7 +91,7 @@ def precision(plan: Plan) -> Iterator[Row]:
         losses = {}
         for name in ("32", "bf16"):
             record, _ = run_once(_default_run(plan, content, style, name))
-            losses[name] = record.captures[-1].losses["total"]
+            losses[name] = record.captures[-1].losses[keys.TOTAL_TERM]
         yield Row({"pair": f"{content}-{style}"}, {**losses, "apart": losses["bf16"] / losses["32"] - 1})
 
 

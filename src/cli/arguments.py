@@ -36,7 +36,9 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
     overrides = _overrides(arguments)
     mirror = next((each.partition("=")[2].strip("'\"") for each in overrides if each.startswith("mirror=")), None)
     names = ("experiment", *option_names(schema))
-    result = []
+    values = dict(each.lstrip("+").partition("=")[::2] for each in overrides)
+    groups = [name.removesuffix(".path") for name in FILES if values.get(name, "null") != "null"]
+    result = [f"{group}=file" for group in groups if group not in values]  # content.path=FILE by itself
     for override in overrides:
         key, equals, value = override.partition("=")
         if override.startswith("~loss.substitute."):  # in the command that a report gives for such a run

@@ -27,7 +27,7 @@ from src.training.logs import CURRENT_RUN, separate_logs
 
 log = logging.getLogger(__name__)
 
-SKIPPED = 1.0  # s; a job that took less had been finished before, and says nothing about the time of others
+SKIPPED = 1.0  # s; a job that took less had been finished before; like a failed one it says nothing of other jobs
 ELSEWHERE = "at work in another process"
 
 
@@ -94,7 +94,8 @@ class SweepLauncher(Launcher):
                 log.warning("to resume, give the same command with hydra.sweep.dir=%s", folder)
                 raise
             self._configure_log()
-            if (took := time.monotonic() - started) > SKIPPED:
+            took = time.monotonic() - started
+            if took > SKIPPED and any(returns[index].status == JobStatus.COMPLETED for index in turn):
                 pace += [took / len(turn)] * len(turn)
             for index in turn:
                 if isinstance(returns[index]._return_value, InUse):

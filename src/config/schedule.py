@@ -49,6 +49,15 @@ def stages(config: RunConfig) -> list[Stage]:
     return found
 
 
+def last_share(config: RunConfig, steps: int) -> float | None:
+    """Return the `schedule.last` with which a run of more steps gives the smaller sizes as many as now."""
+    smaller = len(stages(config)) - 1
+    if steps <= config.steps or not smaller:
+        return config.schedule.last
+    last = 1 / (smaller + 1) if config.schedule.last is None else config.schedule.last
+    return 1 - (1 - last) * config.steps / steps
+
+
 def capture_steps(captures: Sequence[Any], steps: int) -> list[int]:
     """Return the steps at which the picture is captured, ascending; the last step is always one of them.
 

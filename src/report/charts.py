@@ -33,6 +33,7 @@ STYLE: Any = {
     "ytick.labelsize": 6.5, "text.color": DARK, "axes.labelcolor": DARK, "axes.edgecolor": SOFT, "xtick.color": SOFT,
     "ytick.color": SOFT, "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.color": CARD, "axes.axisbelow": True, "legend.frameon": False, "savefig.dpi": DPI,
+    "figure.dpi": DPI,  # names of dots are measured before they are drawn
     "text.parse_math": False, "text.usetex": False,  # a name may hold dollar signs
 }  # fmt: skip
 LEGEND = (16, 230)  # names in a legend at most, and room for each, px

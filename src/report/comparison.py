@@ -11,6 +11,7 @@ from src.common.tables import Table, number, title
 from src.config.schema import plain
 from src.report.options import flatten, heading, with_precision
 from src.report.runs import Run
+from src.tracking import names as keys
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "assets" / "published.csv"
 HEAD = "Comparison with the published record"
@@ -27,7 +28,7 @@ def compare(runs: Iterable[Run]) -> list[dict[str, Any]]:
         record, published = run.record, theirs.get(run.pair)
         if record.options.loss.name != "published" or record.initial_loss is None or published is None:
             continue
-        ours: dict[str, Any] = {f"loss_at_{each.step}": each.losses.get("total") for each in record.captures}
+        ours: dict[str, Any] = {f"loss_at_{each.step}": each.losses.get(keys.TOTAL_TERM) for each in record.captures}
         ours |= {"loss_at_0": record.initial_loss, "ssim_published": record.ssim_published, "it_per_s": record.it_per_s}
         row: dict[str, Any] = {"content": run.content, "style": run.style}
         for name, our_name in COMPARED.items():

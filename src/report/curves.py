@@ -76,7 +76,7 @@ def _numbers(line: dict[str, str]) -> dict[str, float]:
 
 
 def _captured(run: Run) -> list[dict[str, float]]:
-    captures = [capture for capture in run.record.captures if "total" in capture.losses]
+    captures = [capture for capture in run.record.captures if keys.TOTAL_TERM in capture.losses]
     rows: list[dict[str, float]] = []
     if run.record.initial_loss is not None and all(capture.step for capture in captures):
         rows.append({"step": 0, keys.TOTAL: run.record.initial_loss, keys.SECONDS: 0.0})

@@ -1,5 +1,6 @@
 """Tables of a report, and `report.md`, which shows them all."""
 
+import math
 import os
 import urllib.parse
 from collections import Counter, defaultdict
@@ -15,6 +16,7 @@ from src.report.gallery.page import Figure
 from src.report.options import PAIR, TRIAL, heading, label_of
 from src.report.reproduction import command
 from src.report.runs import Run, means_by, shared_places, swept, values_of, varying
+from src.tracking import names as keys
 from src.tracking.record import RunRecord
 
 RESULT = ("ssim", "patch_distance", "gradient_ssim", "ssim_published", "loss_decay", "it_per_s", "seconds", "peak_mib")
@@ -106,6 +108,9 @@ def headline(runs: Sequence[Run]) -> str:
     """Return a title: what was swept ("Layers × loss.beta, 2 contents × 3 styles"), or the pair of a single run."""
     images = {kind: values_of(kind, runs) for kind in PAIR}
     pair = [each[0].replace("_", " ") if len(each) == 1 else f"{len(each)} {kind}s" for kind, each in images.items()]
+    pairs = {run.pair for run in runs}
+    if len(pairs) < math.prod(map(len, images.values())):  # not crossed
+        pair = [f"{len(pairs)} pairs"]
     options = [heading(name) for name in varying(runs)][:4]
     text = ", ".join(" × ".join(some) for some in (options, pair) if some)
     return plain_text(text[0].upper() + text[1:])
@@ -277,7 +282,7 @@ def _runs_section(runs: Sequence[Run], out: Path) -> str:
         for at, place in enumerate(places):
             capture = record.captures[at] if at < len(record.captures) else None
             where = f" ({run.place(capture)})" if capture and not place else ""
-            loss = capture.losses.get("total") if capture else None
+            loss = capture.losses.get(keys.TOTAL_TERM) if capture else None
             row[f"loss, {place or f'capture {at + 1}'}"] = number(loss, 4) + where
         row |= {head: number(value, 4) for head, value in _measures(run, RESULT, judges).items()}
         rows.append({**row, "folder": _link(run.folder, out)})

@@ -6,7 +6,8 @@ Imports nothing, so that reports can use the names without loading PyTorch.
 METRICS = "metrics.csv"  # in the run folder
 
 # Terms of the objective. TOTAL is weighted, all others are not.
-TOTAL = "loss/total"
+TOTAL_TERM = "total"  # its key among the losses of a capture, which have no prefix
+TOTAL = f"loss/{TOTAL_TERM}"
 CONTENT = "loss/content"
 STYLE = "loss/style"
 PATCHES = "loss/patches"

@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from src.common.errors import InputError
 from src.common.files import is_locked, write_atomically
-from src.config.schema import RunConfig
+from src.config.schema import RunConfig, typed
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +126,21 @@ class RunRecord:
             ValueError: a value has another type than its option.
         """
         return _parse(RunConfig, self.config, "config")
+
+    def options_to_repeat(self, folder: Path) -> RunConfig:
+        """Return the typed configuration for the run of `folder` to go on, or to be compared with another.
+
+        Raises:
+            InputError: it has an option or a value that this version does not have.
+        """
+        try:
+            return typed(self.config)
+        except InputError as error:
+            reason = str(error).partition(";")[0]
+            raise InputError(
+                f"{folder} holds a run of another version, which this one cannot repeat ({reason}); start a new run "
+                "in another folder"
+            ) from error
 
     def write(self, folder: Path) -> None:
         """Write `folder/record.json`."""

@@ -155,7 +155,7 @@ def finish(run: PreparedRun, interrupts: Interrupts) -> None:
         if interrupts.received is not None and not pair.reached and record.step < config.steps:
             raise Interrupted(interrupts.received, context.resume_command)
         record.stopped = "loss reached" if pair.reached else "all steps taken"
-        record.warning = warning(record.initial_loss, record.captures[-1].losses["total"], pair.jumped)
+        record.warning = warning(record.initial_loss, record.captures[-1].losses[names.TOTAL_TERM], pair.jumped)
         if record.warning:
             log.warning("%s", record.warning)
         context.announce_result()

@@ -12,11 +12,11 @@ from omegaconf import OmegaConf
 from src.common.errors import InputError, Interrupted, NonFiniteLoss
 from src.common.files import expanded, sole_writer, write_atomically
 from src.config.identity import identity
-from src.config.schema import RunConfig, plain, typed
+from src.config.schema import RunConfig, plain
 from src.config.validation import WEIGHTS, validate
 from src.data.sources import Found, find_files, sha256_of
 from src.encoders.registry import check_taps
-from src.tracking import provenance
+from src.tracking import names, provenance
 from src.tracking import record as records
 from src.tracking.loggers import RunLoggers, open_loggers
 from src.tracking.record import RunRecord
@@ -78,7 +78,7 @@ class RunContext:
         self._seen = _progress(found)
         if found is None:
             return
-        mine, theirs = identity(self.config), identity(typed(found.config))
+        mine, theirs = identity(self.config), identity(found.options_to_repeat(self.folder))
         if mine != theirs:
             differing = ", ".join(sorted(key for key in mine if mine[key] != theirs[key]))
             raise InputError(f"{self.folder} holds another run (it differs in {differing}); choose another folder")
@@ -152,7 +152,7 @@ class RunContext:
             "%s (loss %.4g -> %.4g, SSIM %.3f, %.2f it/s)",
             os.path.relpath(picture) if inside else picture,
             record.initial_loss or 0.0,
-            record.captures[-1].losses["total"],
+            record.captures[-1].losses[names.TOTAL_TERM],
             record.ssim or 0.0,
             record.it_per_s or 0.0,
         )

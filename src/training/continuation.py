@@ -2,12 +2,13 @@
 
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from src.common.errors import InputError
 from src.common.files import is_locked, sole_writer, write_error
 from src.config.identity import EXTENDED_FIELDS, identity
-from src.config.schedule import capture_steps, stages
+from src.config.schedule import capture_steps, last_share, stages
 from src.config.schema import RunConfig
 from src.config.validation import validate
 from src.data.sources import find_files
@@ -34,7 +35,7 @@ def continue_run(folder: Path, record: RunRecord, config: RunConfig) -> Path:
     Args:
         folder: of the earlier run.
         record: of the earlier run.
-        config: its options, of which those of `EXTENDED_FIELDS` may differ.
+        config: its options, of which those of `EXTENDED_FIELDS` may differ; `schedule.last` is that of `last_share`.
 
     Raises:
         InputError: the run cannot be continued; the message says what to do instead.
@@ -67,7 +68,8 @@ def _check(folder: Path, record: RunRecord, config: RunConfig) -> int:
     """Return the step that the run goes on from."""
     validate(config)
     old, picture = record.options, f"init=file init.path={folder / 'image.png'}"
-    before, after = identity(old), identity(config)
+    expected = replace(old, schedule=replace(old.schedule, last=last_share(old, config.steps)))
+    before, after = identity(expected), identity(config)
     if other := [name for name in after if name not in EXTENDED_FIELDS and before[name] != after[name]]:
         raise InputError(f"{', '.join(other)} cannot change in a run; to start from its picture, give {picture}")
     if is_locked(folder):

@@ -30,8 +30,14 @@ def test_a_file_is_taken_as_it_is_named(photos: Path) -> None:
     assert _prepared("content=photos/b.jpg") == ["content=file", 'content.path="photos/b.jpg"']
     for name in ("a, 1=[2].PNG", "my dog (1).jpeg"):
         for written in (f"content=photos/{name}", f"content.path=photos/{name}"):
-            config = compose(["content=file", *_prepared(written, "style=dots")])
+            config = compose(_prepared(written, "style=dots"))
             assert config.content.path == f"photos/{name}" and config.style.name == "dots"
+
+
+def test_a_path_by_itself_chooses_the_file_group(photos: Path) -> None:
+    assert compose(_prepared("content.path=photos/b.jpg")).content.name == "file"
+    assert compose(_prepared("init.path=photos/b.jpg")).init.name == "file"
+    assert _prepared("content.path=null", "style=dots") == ["content.path=null", "style=dots"]
 
 
 def test_names_come_before_files(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,8 +50,9 @@ def test_names_come_before_files(photos: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_folder_and_several_files_are_swept(photos: Path) -> None:
     swept = 'content.path="photos/a, 1=[2].PNG","photos/b.jpg","photos/my dog (1).jpeg"'
     assert _prepared("content=photos", "-m") == ["content=file", swept, "-m"]
-    assert _prepared("-m", "content.path=glob(photos/*)") == [swept, "-m"]
-    assert _prepared("-m", "style.path=glob('photos/b*')") == ['style.path="photos/b.jpg"', "-m"]
+    assert _prepared("-m", "content.path=glob(photos/*)") == ["content=file", swept, "-m"]
+    assert _prepared("-m", "content=file", "content.path=glob(photos/*)") == ["content=file", swept, "-m"]
+    assert _prepared("-m", "style.path=glob('photos/b*')") == ["style=file", 'style.path="photos/b.jpg"', "-m"]
     two = ["style=file", 'style.path="photos/b.jpg","photos/my dog (1).jpeg"']
     assert _prepared("-m", "style=photos/b.jpg,photos/my dog (1).jpeg") == [*two, "-m"]
 

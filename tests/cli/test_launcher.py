@@ -1,12 +1,17 @@
 """What a sweep logs: ranges, times, each message once."""
 
 import logging
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
 
-from src.cli.launcher import Repeated, SweepLauncher, duration, ranges, time_left
-from src.common.errors import InputError
+from src.cli.launcher import Job, Repeated, SweepLauncher, duration, ranges, time_left
+from src.common.errors import InputError, SweepFailed
 from src.training.logs import CURRENT_RUN
 
 
@@ -23,6 +28,26 @@ def test_durations(seconds: float, text: str) -> None:
 def test_time_left() -> None:
     assert time_left([], 5) == ""
     assert time_left([10, 14], 5) == " (about 1 min 0 s left)"
+
+
+def test_a_failed_job_says_nothing_of_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def run(jobs: Sequence[Job]) -> list[JobReturn]:
+        failed = jobs[0].number == 0
+        status = JobStatus.FAILED if failed else JobStatus.COMPLETED
+        return [JobReturn(status=status, _return_value=InputError("wrong") if failed else "finished")]
+
+    launcher = SweepLauncher()
+    launcher.config = OmegaConf.create({"hydra": {"sweep": {"dir": "sweep"}}})
+    monkeypatch.setattr(launcher, "_configure_log", lambda: None)
+    monkeypatch.setattr(launcher, "_run", run)
+    monkeypatch.setattr("src.cli.launcher.time", SimpleNamespace(monotonic=count(0, 10).__next__))  # 10 s a job
+    with caplog.at_level(logging.INFO), pytest.raises(SweepFailed, match="1 of 3 jobs failed"):
+        launcher.launch([["seed=1"], ["seed=2"], ["seed=3"]], 0)
+    assert [line for line in caplog.messages if "seed" in line] == [
+        "[1/3] seed=1", "[2/3] seed=2", "[3/3] seed=3 (about 10 s left)",
+    ]  # fmt: skip
 
 
 def test_messages_of_other_jobs_are_dropped(tmp_path: Path) -> None:

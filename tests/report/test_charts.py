@@ -196,6 +196,7 @@ def test_names_of_dots_never_overlap(
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
     charts.trade_off(name_runs([*found, far]))
     (axes,) = drawn[0].axes
+    assert drawn[0].dpi == charts.DPI, "text is measured at the resolution at which it is drawn"
     boxes = [each.get_window_extent() for each in axes.texts]
     assert fewest <= len(boxes) <= most
     assert not any(box.count_overlaps(boxes[:at]) for at, box in enumerate(boxes))

@@ -22,7 +22,7 @@ from src.report import __main__ as report
 from src.report import comparison
 from src.report.runs import Run, alike, gather, varying
 from src.report.sheet import CELL, GAP, LINE, MARGIN
-from src.report.summary import findings
+from src.report.summary import findings, headline
 from src.tracking.record import RunRecord
 from tests.conftest import ROOT
 from tests.report.runs import MEASURED, configuration, write_image, write_run, write_sweep
@@ -299,6 +299,13 @@ def test_titles_and_means_say_what_was_swept(tmp_path: Path) -> None:
     assert "Gram distance (judge: vgg16 random)" in text
     for term in ("loss decay", "gradient SSIM", "patch distance", "judge"):
         assert text.partition("## Glossary")[2].count(f"| {term} | ") == 1 and f"<tr><td>{term}</td>" in page
+
+
+def test_the_title_of_pairs_that_are_not_crossed(make: Callable[..., RunRecord], tmp_path: Path) -> None:
+    for content, style in (("cat", "dots"), ("coffee", "swell")):
+        for name in ("a", "b"):
+            make(f"{content} {name}", content=content, style=style, options={"layers.name": name})
+    assert headline(gather([tmp_path / "sweep"])) == "Layers, 2 pairs"
 
 
 def test_findings_compare_only_what_every_value_has_finished(make: Callable[..., RunRecord], tmp_path: Path) -> None:

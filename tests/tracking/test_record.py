@@ -11,8 +11,10 @@ import pytest
 
 from src.common.errors import InputError
 from src.config.schema import RunConfig, plain
+from src.run import resumed
 from src.tracking import record as records
 from src.tracking.record import Capture, RunRecord
+from src.training.context import RunContext
 
 
 def example(**fields: Any) -> RunRecord:
@@ -53,6 +55,17 @@ def test_options_of_an_older_version_have_their_defaults(tmp_path: Path) -> None
     record.write(tmp_path)
     found = records.read(tmp_path)
     assert found and found.options == RunConfig() and found.config["loss"]["unheard"] == 1
+
+
+def test_a_run_with_a_removed_option_is_not_repeated(tmp_path: Path) -> None:
+    record = example(status="interrupted")
+    record.config["init"]["hold"] = 3
+    record.write(tmp_path)
+    message = r"a run of another version, .* \(there is no option init\.hold\); start a new run in another folder$"
+    with pytest.raises(InputError, match=message):
+        resumed(tmp_path)
+    with pytest.raises(InputError, match=message):
+        RunContext(RunConfig(), tmp_path).check()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from src.common.errors import InputError
 from src.common.files import sole_writer
 from src.config.composition import compose
+from src.config.schedule import last_share, stages
 from src.run import resume, resumed, run
 from src.tracking import provenance
 from src.tracking import record as records
@@ -119,8 +120,29 @@ def test_a_run_without_a_checkpoint_failed_or_in_use(finished: Path, tmp_path: P
         resume(folder, {"steps": 9})
 
 
+def test_a_pyramid_goes_on_at_full_size(small: Callable, tmp_path: Path) -> None:
+    """As a run of all steps in which the smaller size takes as many of them."""
+    pyramid = [*STEADY, "edge=96", "schedule=pyramid", "captures=[2]"]
+    run(small(*pyramid, "steps=4"), tmp_path / "run")
+    record = resume(tmp_path / "run", {"steps": 8})
+    whole = run(small(*pyramid, "steps=8", "schedule.last=0.75"), tmp_path / "whole")
+    assert record.options == whole.options and record.step == 8
+    assert (tmp_path / "run-to-8/image.png").read_bytes() == (tmp_path / "whole/image.png").read_bytes()
+    assert resume(tmp_path / "run", {"steps": 8}).started == record.started, "the same command finds the run finished"
+    with pytest.raises(InputError, match="schedule cannot change in a run"):
+        resume(tmp_path / "run", {"steps": 9, "schedule": {"last": 0.5, "carry": True}})
+
+
+@pytest.mark.parametrize("last", [None, 0.5, 0.3])
+def test_the_smaller_sizes_keep_their_steps(last: float | None) -> None:
+    before = compose(["edge=356", "steps=150", f"schedule.last={'null' if last is None else last}"])
+    after = compose(["edge=356", "steps=200", f"schedule.last={last_share(before, 200)!r}"])
+    assert [(each.edge, each.first) for each in stages(after)] == [(each.edge, each.first) for each in stages(before)]
+    assert last_share(before, 150) == last_share(before, 100) == last
+
+
 def test_a_pyramid_whose_sizes_would_change_is_refused(small: Callable, tmp_path: Path) -> None:
-    run(small("edge=96", "schedule=pyramid", "steps=4"), tmp_path / "run")
+    run(small("edge=96", "schedule=pyramid", "steps=1"), tmp_path / "run")
     with pytest.raises(InputError, match=r"schedule=pyramid: .* give init=file init.path=.* schedule=single"):
         resume(tmp_path / "run", {"steps": 8})
 

@@ -16,6 +16,7 @@ from src.report.options import PAIR, heading
 from src.report.reproduction import command
 from src.report.runs import Run, values_of, varying
 from src.report.thumbnails import Thumbnail, Thumbnails, shown
+from src.tracking import names as keys
 from src.tracking.names import METRICS
 
 # Filters of every page, besides the options that differ; then the measures and facts that the scripts show.
@@ -49,7 +50,7 @@ def page_data(runs: Sequence[Run], curves: Mapping[Path, Curve], out: Path, imag
             "captures": [
                 {
                     "picture": _number(images.capture(run, each), copies), "place": run.place(each),
-                    "loss": each.losses.get("total"), "ssim": each.ssim,
+                    "loss": each.losses.get(keys.TOTAL_TERM), "ssim": each.ssim,
                 }
                 for each in shown(run)
             ],
