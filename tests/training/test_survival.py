@@ -110,7 +110,7 @@ def test_ctrl_c_in_a_sweep_lists_the_rest_and_the_same_command_goes_on(command_h
         done = process.finish()
     assert done.returncode == 128 + signal.SIGINT, done
     assert "[2/3]" in done.stdout
-    rest = done.stderr.partition("not run:")[2]
+    rest = (done.stdout + done.stderr).partition("not run:")[2]
     assert "style=tesserae" in rest and "style=dots" not in rest
     statuses = {picture_name(record.options.style): record.status for _, record in records.scan(tmp_path)}
     assert statuses == {"dots": "finished", "swell": "interrupted"}
