@@ -58,6 +58,10 @@ class Process(FORKED.Process):
         """Send a signal to the process."""
         os.kill(self.pid, number)
 
+    def poll(self) -> int | None:
+        """Return the exit status, None while the process runs."""
+        return self.exitcode
+
     def finish(self, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Wait for the end; return status and output."""
         self.join(timeout)
@@ -81,11 +85,27 @@ def started(*arguments: str, module: str = "src.train", environment: dict[str, s
             process.join()
 
 
-def wait_for(found: Callable[[], bool], process: Process) -> None:
+@contextmanager
+def started_anew(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Start `python -m src.train ARGUMENTS` in a new Python; it is killed where the block leaves it running."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "src.train", *arguments], cwd=ROOT, env={**os.environ, **(environment or {})}, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+def wait_for(found: Callable[[], bool], process: Process | subprocess.Popen[str]) -> None:
     """Wait until the process has come as far as `found` says."""
     end = time.monotonic() + 120
     while not found():
-        assert process.is_alive(), process.finish()
+        assert process.poll() is None, f"it ended with status {process.poll()}"
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.002)
 

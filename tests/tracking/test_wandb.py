@@ -1,9 +1,13 @@
 """W&B logs a run and never stops it, asks a question or delays it by more than 10 s, whatever the server does."""
 
 import logging
+import os
 import re
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,46 +21,48 @@ from src.tracking.loggers import open_loggers
 from src.tracking.wandb_logger import group_of
 from src.tracking.wandb_mode import wandb_mode
 from tests.conftest import SMALL
-from tests.support import wandb_files
-from tests.support.processes import started, wait_for
+from tests.support import ROOT, wandb_files
+from tests.support.processes import started_anew, wait_for
 from tests.support.wandb_server import WandbServer
 from tests.tracking.records import ExampleRecord
 
 TRACKED = (*SMALL, "logger=wandb")
 
 
-def test_online_where_a_key_is_set_and_the_server_answers(command: Callable, tmp_path: Path) -> None:
+def test_online_where_a_key_is_set_and_the_server_answers(tmp_path: Path) -> None:
     with WandbServer() as server:
-        done = command("src.train", *TRACKED, f"hydra.run.dir={tmp_path}", environment=server.environment())
+        with started_anew(*TRACKED, f"hydra.run.dir={tmp_path}", environment=server.environment()) as process:
+            output = process.communicate(timeout=300)[0]
+        assert process.returncode == 0, output
         record = records.read(tmp_path)
-        assert f"W&B: {server.url}" in done.stdout
+        assert f"W&B: {server.url}" in output
         rows = server.history_rows(record.wandb_id)
         assert [row["step"] for row in rows] == [0, 2, 4, 6]
         assert rows[-1]["loss/total"] == record.captures[-1].losses["total"]
 
 
 def test_a_server_that_dies_during_a_run_stops_nothing(tmp_path: Path) -> None:
-    arguments = (*TRACKED, "steps=60", "edge=96", f"hydra.run.dir={tmp_path}")
-    with WandbServer() as server, started(*arguments, environment=server.environment()) as process:
+    arguments = (*TRACKED, "steps=120", "edge=96", f"hydra.run.dir={tmp_path}")
+    with WandbServer() as server, started_anew(*arguments, environment=server.environment()) as process:
         wait_for((tmp_path / "last.ckpt").exists, process)
         server.kill()
-        done = process.finish(timeout=120)
-    assert done.returncode == 0, done
+        output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
     record = records.read(tmp_path)
-    assert record.status == "finished" and record.step == 60
+    assert record.status == "finished" and record.step == 120
     [offline] = wandb_files.find_runs(tmp_path)
-    assert wandb_files.load(offline).history[-1]["step"] == 60, "the rows stay on disk for a later sync"
+    assert wandb_files.load(offline).history[-1]["step"] == 120, "the rows stay on disk for a later sync"
 
 
 def test_kill_9_loses_no_more_than_the_last_second(tmp_path: Path) -> None:
-    with started(*TRACKED, "steps=100000", f"hydra.run.dir={tmp_path}") as process:
+    with started_anew(*TRACKED, "steps=100000", f"hydra.run.dir={tmp_path}") as process:
         wait_for((tmp_path / "last.ckpt").exists, process)
-        time.sleep(0.5)
+        time.sleep(2)
         rows = (tmp_path / "metrics.csv").read_text().splitlines()
         logged = {int(row.split(",")[0]) for row in rows[1:-1]}  # two seconds before the kill
         time.sleep(2)
-        process.kill()
-        process.join()
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
     [offline] = wandb_files.find_runs(tmp_path)
     kept = {row["step"] for row in wandb_files.load(offline).history}
     assert logged and logged <= kept
@@ -86,9 +92,16 @@ def test_hostile_servers(tmp_path: Path) -> None:
     """One process logs a run to each: none ends it, each costs less than 10 s, and all rows are on disk."""
     with ExitStack() as stack:
         servers = [stack.enter_context(WandbServer(**fault)) for fault, *_ in HOSTILE]
-        arguments, environment = [str(tmp_path), *(server.url for server in servers)], servers[0].environment()
-        with started(*arguments, module="tests.tracking.client", environment=environment) as client:
-            done = client.finish(timeout=200)
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.tracking.client", str(tmp_path), *(server.url for server in servers)],
+            cwd=ROOT,
+            env={**os.environ, **servers[0].environment()},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
         assert done.returncode == 0 and "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
     spent = re.findall(r"^run \d+: ([\d.]+) ([\d.]+) ([\d.]+)$", done.stdout, re.MULTILINE)
     assert len(spent) == len(HOSTILE)
