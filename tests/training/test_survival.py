@@ -20,7 +20,7 @@ from tests.support import ROOT
 from tests.support.processes import started, wait_for
 
 # Slow enough to be caught in the middle: some 20 ms a step, at two sizes.
-LONG = ("edge=96", "schedule=pyramid", "steps=40", "checkpoint_every=7", "captures=[20,40]", "logger=csv")
+LONG = ("edge=96", "schedule=pyramid", "steps=80", "checkpoint_every=7", "captures=[20,80]", "logger=csv")
 
 
 def _same_end(folder: Path, reference: Path) -> None:
@@ -88,7 +88,7 @@ def test_sigterm_keeps_picture_and_checkpoint(small: Callable, command: Callable
     assert done.returncode == 128 + signal.SIGTERM, done
     record = records.read(folder)
     assert record.status == "interrupted" and record.error == "signal 15"
-    assert 7 <= record.step < 40 and record.captures[-1].step == record.step
+    assert 7 <= record.step < 80 and record.captures[-1].step == record.step
     assert (folder / record.captures[-1].file).is_file()
     assert read_image(folder / "image.png").size == (96, 96), "the size of the result, whatever the stage's"
     assert torch.load(folder / CHECKPOINT, weights_only=True)["step"] == record.step
