@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-
 # A whole run in a second or two: two blocks, a small picture of one size, one thread. Every term takes part.
 SMALL = (
     *("loss=patches", "canvas.space=split", "schedule=single"),
@@ -46,21 +44,14 @@ def mirror() -> Path:
 
 @pytest.fixture
 def command() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run `python -m MODULE ARGUMENTS` from the project's root, as a user does."""
+    """Run `python -m MODULE ARGUMENTS` from the project's root, in a process of its own."""
+    from tests.support.processes import started
 
     def call(
         module: str, *arguments: str, status: int | None = 0, environment: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            cwd=ROOT,
-            env={**os.environ, **(environment or {})},
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=300,
-            check=False,
-        )
+        with started(*arguments, module=module, environment=environment) as process:
+            done = process.finish()
         assert status is None or done.returncode == status, f"{done.stdout}\n{done.stderr}"
         return done
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support import ROOT
 
 SRC = ROOT / "src"
 # Top to bottom: a package may import itself and whatever stands below its line.

@@ -18,7 +18,7 @@ from src.bench.cases import Case, Setup, Step, activations, forward_operations, 
 from src.bench.results import Results, Row, Session
 from src.common.errors import InputError
 from src.encoders.registry import VGGSpec
-from tests.conftest import ROOT
+from tests.support import ROOT
 
 CPU = torch.device("cpu")
 BARE = ("trainer=cpu", "trainer.threads=1")

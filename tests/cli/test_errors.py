@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from src.cli.errors import explain, plain_errors
 from src.common.errors import InputError, Interrupted, NonFiniteLoss, SweepFailed
 from src.config.schema import CONF
 from src.train import main
+from tests.support.processes import new_python
 
 LONG = "x" * 100_000
 
@@ -123,6 +125,24 @@ def test_real_processes_exit_with_status_2(arguments: list[str], message: str, c
     assert message in done.stderr and len(done.stderr.splitlines()) == 1 and not done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "argument", "message"),
+    [
+        ("src.train", "hydra.run.dir=/proc/x", "error: cannot write /proc/x"),
+        ("src.search", "trials=0", "error: trials must be positive"),
+        ("src.pretrain", "lerning_rate=1", "error: there is no option lerning_rate"),
+        ("src.dashboard", "mine", "error: mine: write ENTITY/PROJECT"),
+        ("src.report", "no/such/folder", "error: no such folder: no/such/folder"),
+    ],
+)
+def test_a_new_python_exits_with_status_2(module: str, argument: str, message: str) -> None:
+    """Every command starts where nothing has been imported before."""
+    done = new_python("-m", module, argument)
+    assert done.returncode == 2 and not done.stdout, done
+    assert done.stderr.startswith(message) and len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("error", "status", "shown"),
     [
@@ -160,9 +180,7 @@ def test_a_log_file_that_cannot_be_opened_is_no_bug() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_output_that_cannot_be_written_is_no_success(command: Callable) -> None:
-    import subprocess
-
+def test_output_that_cannot_be_written_is_no_success() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

@@ -14,6 +14,7 @@ from src.config.options import option_names
 from src.config.schedule import capture_steps
 from src.config.schema import CONF, RunConfig, typed
 from src.config.validation import validate
+from tests.support.processes import new_python
 
 GROUPS = ("content", "style", "layers", "loss", "backbone", "init", "optimizer", "schedule", "logger", "trainer")
 GROUPS += ("experiment",)
@@ -200,7 +201,7 @@ def test_odd_file_names_give_plain_folder_names() -> None:
 
 def test_help_is_quick_complete_and_light(command: Callable) -> None:
     begun = time.perf_counter()
-    shown = command("src.train", "--help").stdout
+    shown = new_python("-m", "src.train", "--help").stdout
     assert time.perf_counter() - begun < 30, "a heavy import takes longer on a busy machine"
     for name in option_names(RunConfig):
         assert name in shown
@@ -210,11 +211,7 @@ def test_help_is_quick_complete_and_light(command: Callable) -> None:
     assert composed.steps == 5 and composed.resume is None
 
 
-def test_the_command_line_imports_nothing_heavy(command: Callable) -> None:
-    import subprocess
-    import sys
-
+def test_the_command_line_imports_nothing_heavy() -> None:
     heavy = "{'torch', 'wandb', 'pytorch_lightning', 'torchmetrics', 'torchvision', 'matplotlib', 'numpy'}"
     code = f"import sys, src.train, src.run; print(sorted({heavy} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], cwd=CONF.parent, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    assert new_python("-c", code).stdout.strip() == "[]"

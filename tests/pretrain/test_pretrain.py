@@ -332,14 +332,14 @@ def test_the_command_resumes_after_a_kill(
     command: Callable[..., subprocess.CompletedProcess[str]], pictures: Path, tmp_path: Path
 ) -> None:
     arguments = (
-        *(f"images={pictures}", f"hydra.run.dir={tmp_path}", "steps=40", "batch_size=4", "size=32", "edge=48"),
+        *(f"images={pictures}", f"hydra.run.dir={tmp_path}", "steps=12", "batch_size=4", "size=32", "edge=48"),
         *("checkpoint_every=1", "log_every=1", "logger=csv", "trainer=cpu", "trainer.threads=1", "precision=32"),
         *(f"{name}={value}" for name, value in UNTAUGHT.items()),
     )
     with started(*arguments, module="src.pretrain") as process:
         wait_for((tmp_path / CHECKPOINT).exists, process)
         process.kill()
-        process.wait()
+        process.join()
     assert json.loads((tmp_path / FILE).read_text())["status"] == "running"
     done = command("src.pretrain", *arguments)
     assert "resuming at step" in done.stdout and WEIGHTS in done.stdout

@@ -24,8 +24,8 @@ from src.report.runs import Run, alike, gather, varying
 from src.report.sheet import CELL, GAP, LINE, MARGIN
 from src.report.summary import findings, headline
 from src.tracking.record import RunRecord
-from tests.conftest import ROOT
 from tests.report.runs import MEASURED, configuration, write_image, write_run, write_sweep
+from tests.support import ROOT
 
 AWKWARD = "my | <b>picture</b> $x"
 PUBLISHED = {

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import os
 import signal
 import subprocess
 from collections.abc import Callable
@@ -265,18 +264,19 @@ def test_a_killed_and_interrupted_study_is_continued_by_the_same_command(
     command_here: Callable[..., str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "mine"
-    arguments = (*SMALL, "logger=csv", "edge=96", "steps=80", "checkpoint_every=5", "captures=[5]", "trials=2",
+    arguments = (*SMALL, "logger=csv", "edge=96", "steps=40", "checkpoint_every=5", "captures=[5]", "trials=2",
                  "study=mine", f"hydra.run.dir={folder}")  # fmt: skip
     with started(*arguments, module="src.search") as process:
         wait_for((folder / "trial-0000/last.ckpt").exists, process)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
     assert _states(folder) == ["RUNNING"]
     with started(*arguments, module="src.search") as process:
         wait_for(lambda: "resuming at step" in (folder / "trial-0000/train.log").read_text(), process)
         process.send_signal(signal.SIGINT)
-        output = process.communicate()[0]
-    assert process.returncode == 130, output
+        done = process.finish()
+    assert done.returncode == 130, done
+    output = done.stdout + done.stderr
     assert "interrupted; to resume: the same command" in output and "Traceback" not in output
     assert _states(folder) == ["FAIL", "FAIL", "WAITING"], "neither trial counts"
 

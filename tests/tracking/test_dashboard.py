@@ -15,8 +15,8 @@ import pytest
 from src import dashboard
 from src.tracking import dashboards
 from src.tracking import names as keys
-from tests.conftest import ROOT, SMALL
-from tests.support import wandb_files
+from tests.conftest import SMALL
+from tests.support import ROOT, wandb_files
 from tests.support.wandb_server import WandbServer
 
 OF_EVERY_RUN = {"run:displayName", "run:state", "run:group"}
@@ -197,10 +197,11 @@ def test_a_wandb_sweep_starts_runs_of_the_same_command(tmp_path: Path) -> None:
 
     written = yaml.safe_load((ROOT / "conf/wandb_sweep.yaml").read_text())
     assert written["metric"] == {"name": keys.SCORE, "goal": "maximize"}
+    before = identity(compose())
     for name, each in written["parameters"].items():
         for value in each.get("values", [each.get("min"), each.get("max")]):
             [override] = create_sweep_command_args({"args": {name: {"value": value}}})["args_no_hyphens"]
-            changed, before = identity(compose([override])), identity(compose())
+            changed = identity(compose([override]))
             assert changed != before or override == "layers=e", f"{override} is an option of a run"
 
     given = dict(each.split("=") for each in SMALL if not each.startswith(("logger", "layers=", "loss=")))

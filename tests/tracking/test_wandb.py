@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,20 +20,22 @@ from src.tracking import record as records
 from src.tracking.loggers import open_loggers
 from src.tracking.wandb_logger import group_of
 from src.tracking.wandb_mode import wandb_mode
-from tests.conftest import ROOT, SMALL
-from tests.support import wandb_files
-from tests.support.processes import started, wait_for
+from tests.conftest import SMALL
+from tests.support import ROOT, wandb_files
+from tests.support.processes import started_anew, wait_for
 from tests.support.wandb_server import WandbServer
 from tests.tracking.records import ExampleRecord
 
 TRACKED = (*SMALL, "logger=wandb")
 
 
-def test_online_where_a_key_is_set_and_the_server_answers(command: Callable, tmp_path: Path) -> None:
+def test_online_where_a_key_is_set_and_the_server_answers(tmp_path: Path) -> None:
     with WandbServer() as server:
-        done = command("src.train", *TRACKED, f"hydra.run.dir={tmp_path}", environment=server.environment())
+        with started_anew(*TRACKED, f"hydra.run.dir={tmp_path}", environment=server.environment()) as process:
+            output = process.communicate(timeout=300)[0]
+        assert process.returncode == 0, output
         record = records.read(tmp_path)
-        assert f"W&B: {server.url}" in done.stdout
+        assert f"W&B: {server.url}" in output
         rows = server.history_rows(record.wandb_id)
         assert [row["step"] for row in rows] == [0, 2, 4, 6]
         assert rows[-1]["loss/total"] == record.captures[-1].losses["total"]
@@ -41,7 +43,7 @@ def test_online_where_a_key_is_set_and_the_server_answers(command: Callable, tmp
 
 def test_a_server_that_dies_during_a_run_stops_nothing(tmp_path: Path) -> None:
     arguments = (*TRACKED, "steps=120", "edge=96", f"hydra.run.dir={tmp_path}")
-    with WandbServer() as server, started(*arguments, environment=server.environment()) as process:
+    with WandbServer() as server, started_anew(*arguments, environment=server.environment()) as process:
         wait_for((tmp_path / "last.ckpt").exists, process)
         server.kill()
         output = process.communicate(timeout=120)[0]
@@ -53,7 +55,7 @@ def test_a_server_that_dies_during_a_run_stops_nothing(tmp_path: Path) -> None:
 
 
 def test_kill_9_loses_no_more_than_the_last_second(tmp_path: Path) -> None:
-    with started(*TRACKED, "steps=100000", f"hydra.run.dir={tmp_path}") as process:
+    with started_anew(*TRACKED, "steps=100000", f"hydra.run.dir={tmp_path}") as process:
         wait_for((tmp_path / "last.ckpt").exists, process)
         time.sleep(2)
         rows = (tmp_path / "metrics.csv").read_text().splitlines()

@@ -174,9 +174,7 @@ def test_its_command_names_the_run_that_was_last(
     assert record and record.command == f"python -m src.train resume='{folder}' steps=9"
 
 
-def test_the_command_continues_a_run(
-    finished: Path, command: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_continues_a_run(finished: Path, command: Callable, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     shown = command("src.train", f"resume={folder}", "steps=8", "logger=csv").stdout

@@ -23,7 +23,7 @@ from src.training.checkpoints import CHECKPOINT
 from src.training.module import StyleTransferModule
 from src.training.pair import Pair
 from src.training.throughput import Throughput
-from tests.conftest import ROOT
+from tests.support import ROOT
 from tests.support.prepare import load_image, prepare
 from tests.support.runs import metric_rows
 

@@ -1,7 +1,6 @@
 """Kills, signals and sweeps that are started again: with real processes and real signals."""
 
 import json
-import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -16,7 +15,8 @@ from src.data.images import read_image
 from src.run import resume, run
 from src.tracking import record as records
 from src.training.checkpoints import CHECKPOINT
-from tests.conftest import ROOT, SMALL
+from tests.conftest import SMALL
+from tests.support import ROOT
 from tests.support.processes import started, wait_for
 
 # Slow enough to be caught in the middle: some 20 ms a step, at two sizes.
@@ -49,8 +49,8 @@ def test_kill_9_and_resume_end_bit_identical(
     folder = tmp_path / "killed"
     with started(*SMALL, *overrides, f"hydra.run.dir={folder}") as process:
         wait_for((folder / CHECKPOINT).exists, process)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
     assert json.loads((folder / "record.json").read_text())["status"] == "running"
     if optimizer == "adam":
         shown = command("src.train", f"resume={folder}").stdout
@@ -64,17 +64,18 @@ def test_kill_9_and_resume_end_bit_identical(
 
 def test_kill_9_before_the_first_checkpoint_starts_again(small: Callable, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
-    with started(*SMALL, *LONG, f"hydra.run.dir={folder}") as process:
+    overrides = (*LONG, "steps=20", "captures=[10,20]", "checkpoint_every=15")
+    with started(*SMALL, *overrides, f"hydra.run.dir={folder}") as process:
         wait_for((folder / "record.json").exists, process)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
     assert not (folder / CHECKPOINT).exists()
     # Killed a moment earlier still, all there is is what Hydra wrote.
     shutil.copytree(folder / ".hydra", tmp_path / "earlier" / ".hydra")
     for each in (folder, tmp_path / "earlier"):
         assert resume(each).status == "finished"
     _same_end(folder, tmp_path / "earlier")
-    run(small(*LONG), tmp_path / "whole")
+    run(small(*overrides), tmp_path / "whole")
     _same_end(folder, tmp_path / "whole")
 
 
@@ -83,15 +84,15 @@ def test_sigterm_keeps_picture_and_checkpoint(small: Callable, command: Callable
     with started(*SMALL, *LONG, f"hydra.run.dir={folder}") as process:
         wait_for((folder / CHECKPOINT).exists, process)
         process.send_signal(signal.SIGTERM)
-        output = process.communicate()[0]
-    assert process.returncode == 128 + signal.SIGTERM, output
+        done = process.finish()
+    assert done.returncode == 128 + signal.SIGTERM, done
     record = records.read(folder)
     assert record.status == "interrupted" and record.error == "signal 15"
     assert 7 <= record.step < 80 and record.captures[-1].step == record.step
     assert (folder / record.captures[-1].file).is_file()
     assert read_image(folder / "image.png").size == (96, 96), "the size of the result, whatever the stage's"
     assert torch.load(folder / CHECKPOINT, weights_only=True)["step"] == record.step
-    assert f"resume={folder}" in output and "Traceback" not in output
+    assert f"resume={folder}" in done.stderr and "Traceback" not in done.stdout + done.stderr
     resume(folder)
     run(small(*LONG), tmp_path / "whole")
     _same_end(folder, tmp_path / "whole")
@@ -106,10 +107,10 @@ def test_ctrl_c_in_a_sweep_lists_the_rest_and_the_same_command_goes_on(command_h
     with started("-m", *sweep) as process:
         wait_for(second_job_is_at_work, process)
         process.send_signal(signal.SIGINT)
-        output = process.communicate()[0]
-    assert process.returncode == 128 + signal.SIGINT, output
-    assert "[2/3]" in output
-    rest = output.partition("not run:")[2]
+        done = process.finish()
+    assert done.returncode == 128 + signal.SIGINT, done
+    assert "[2/3]" in done.stdout
+    rest = (done.stdout + done.stderr).partition("not run:")[2]
     assert "style=tesserae" in rest and "style=dots" not in rest
     statuses = {picture_name(record.options.style): record.status for _, record in records.scan(tmp_path)}
     assert statuses == {"dots": "finished", "swell": "interrupted"}
