@@ -180,6 +180,11 @@ class RunConfig:
     )
     stop_at_loss: float | None = option(None, "stop when the total loss is at or below this")
     edge: int = option(356, "long side of the result, px")
+    color: str = option(
+        "style",
+        "colours of the result: style | luminance (optimise brightness, keep the content's chroma) | match (first give "
+        "the style image the content's colours) | content (afterwards, put the content's colours on the lightness)",
+    )
     fit: str = option("keep", "keep the aspect ratio | squash both images to edge x edge")
     seed: int = option(0, "seed of init=noise")
     precision: str = option(

@@ -21,6 +21,7 @@ CHOICES = {
     "trainer.memory": ("auto", "whole", "checkpointed", "tiled"),
     "trainer.kernels": ("auto", "off"),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
+    "color": ("style", "luminance", "match", "content"),
     "fit": ("keep", "squash"),
     "precision": ("auto", "bf16", "32", "64"),
 }
