@@ -9,7 +9,8 @@ from pytorch_lightning import Callback, Trainer
 from src.common.errors import Interrupted, NonFiniteLoss
 from src.common.files import write_atomically
 from src.common.signals import Interrupts
-from src.data.images import resize, write_png
+from src.config.schema import result_file
+from src.data.images import resize
 from src.evaluation import quality
 from src.evaluation.ssim import ssim, ssim_published
 from src.tracking import names
@@ -22,8 +23,6 @@ from src.training.pair import Pair
 from src.training.setup import PreparedRun
 
 log = logging.getLogger(__name__)
-
-PICTURE = "image.png"
 
 
 class Pauses(Callback):
@@ -99,7 +98,7 @@ def capture(module: StyleTransferModule, sample: int, run: PreparedRun) -> None:
 
     The losses are those of the image that is optimised; SSIM and what judges it are of the picture that is saved.
     A sample whose loss is not finite is captured as it last was with a finite one. `captures/` holds pictures at the
-    size of their stage; `image.png` always has the size of the result.
+    size of their stage; the result always has the size of the result.
     """
     pair, record, folder = module.pairs[sample], run.context.record, run.context.folder
     values = module.measure(sample)
@@ -108,13 +107,14 @@ def capture(module: StyleTransferModule, sample: int, run: PreparedRun) -> None:
     picture, original = run.finished(module.image.picture()[sample : sample + 1]), run.originals
     values[names.SSIM] = ssim(picture, original.content)
     step = pair.image_step(module.step)
-    path = folder / "captures" / f"step_{step:06d}.png"
-    write_png(path, picture[0])
+    result = folder / result_file(run.context.config)
+    path = folder / "captures" / f"step_{step:06d}{result.suffix}"
+    run.write(path, picture)
     final = (record.width or picture.shape[3], record.height or picture.shape[2])
     if final == (picture.shape[3], picture.shape[2]):
-        write_atomically(folder / PICTURE, path.read_bytes())
+        write_atomically(result, path.read_bytes())
     else:
-        write_png(folder / PICTURE, resize(picture.float(), final)[0])
+        run.write(result, resize(picture.float(), final))
     counters = pair.counters
     if counters.initial_loss is None:
         counters.initial_loss = values[names.TOTAL]

@@ -8,7 +8,7 @@ from src.common.errors import InputError
 from src.common.files import is_locked, sole_writer, write_error
 from src.config.identity import EXTENDED_FIELDS, identity
 from src.config.schedule import capture_steps, stages
-from src.config.schema import RunConfig
+from src.config.schema import RunConfig, result_file
 from src.config.validation import validate
 from src.data.sources import find_files
 from src.tracking.names import METRICS
@@ -66,7 +66,7 @@ def continue_run(folder: Path, record: RunRecord, config: RunConfig) -> Path:
 def _check(folder: Path, record: RunRecord, config: RunConfig) -> int:
     """Return the step that the run goes on from."""
     validate(config)
-    old, picture = record.options, f"init=file init.path={folder / 'image.png'}"
+    old, picture = record.options, f"init=file init.path={folder / result_file(record.options)}"
     before, after = identity(old), identity(config)
     if other := [name for name in after if name not in EXTENDED_FIELDS and before[name] != after[name]]:
         raise InputError(f"{', '.join(other)} cannot change in a run; to start from its picture, give {picture}")
