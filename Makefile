@@ -76,7 +76,8 @@ pictures: setup ## make the pictures of the README and docs anew, in about ten m
 	@$(RUN) src.train experiment=grid logger=none hydra.sweep.dir=$(PICTURES)/grid
 	@$(RUN) src.train experiment=layer_ablation content=coffee style=brushwork edge=256 logger=none hydra.sweep.dir=$(PICTURES)/layers
 	@$(RUN) src.train experiment=style_layers content=cat style=brushwork edge=256 logger=none hydra.sweep.dir=$(PICTURES)/textures
-	@for made in demo/figure2:demo grid/grid:grid layers/sweep:layers textures/sweep:textures; do \
+	@$(RUN) src.train -m content=cat style=brushwork edge=256 steps=100 color=style,luminance,match,content logger=none hydra.sweep.dir=$(PICTURES)/colors
+	@for made in demo/figure2:demo grid/grid:grid layers/sweep:layers textures/sweep:textures colors/sweep:colors; do \
 		from=$${made%%:*}; $(RUN) src.report $(PICTURES)/$${from%%/*}; \
 		cp $(PICTURES)/$${from%%/*}/report/$${from##*/}.jpg src/assets/$${made##*:}.jpg; done
 

@@ -21,7 +21,7 @@ from src.common.errors import InputError
 from src.common.files import write_atomically
 from src.common.tables import to_csv, to_markdown
 from src.config.composition import compose
-from src.config.schema import picture_name
+from src.config.schema import picture_name, result_file
 from src.data.images import read_image
 from src.data.sources import find_picture
 from src.tracking import record as records
@@ -48,7 +48,7 @@ def collect(folder: Path) -> dict[Pair, Path]:
             if pair in found:
                 twice = " in ".join(pair)
                 raise InputError(f"{folder} holds two finished runs of {twice}; give a set with one run a pair")
-            found[pair] = run / "image.png"
+            found[pair] = run / result_file(record.options)
     found = found or {(path.parent.name, path.stem): path for path in sorted(folder.glob("*/*.png"))}
     if not found:
         raise InputError(f"{folder} holds neither finished runs nor images CONTENT/STYLE.png")

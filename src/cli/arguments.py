@@ -23,7 +23,8 @@ from src.data.sources import find_picture
 
 IMAGES = ("content", "style")
 FILES = tuple(f"{kind}.path" for kind in (*IMAGES, "init"))
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".jp2", ".tga")
+SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".bmp")
+SUFFIXES += (".gif", ".ppm", ".pgm", ".jp2", ".tga")
 
 
 def prepared(arguments: Sequence[str], schema: type) -> list[str]:

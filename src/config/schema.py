@@ -17,6 +17,8 @@ from src.common.errors import InputError
 from src.config.options import option, unknown_option
 from src.config.score import Score
 
+# What `format=` writes, and the suffix of its files.
+SUFFIXES = {"png": "png", "jpeg": "jpg", "tiff": "tiff", "webp": "webp"}
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
@@ -180,7 +182,14 @@ class RunConfig:
     )
     stop_at_loss: float | None = option(None, "stop when the total loss is at or below this")
     edge: int = option(356, "long side of the result, px")
+    color: str = option(
+        "style",
+        "colours of the result: style | luminance (optimise brightness, keep the content's chroma) | match (first give "
+        "the style image the content's colours) | content (afterwards, put the content's colours on the lightness)",
+    )
     fit: str = option("keep", "keep the aspect ratio | squash both images to edge x edge")
+    format: str = option("png", "file format of the result and the captures: png | jpeg | tiff | webp (lossless)")
+    depth: int = option(8, "bits of a channel: 8 | 16 (png and tiff)")
     seed: int = option(0, "seed of init=noise")
     precision: str = option(
         "auto", "auto (bf16 where the hardware has it, else 32) | bf16 (convolutions, patch search) | 32 | 64"
@@ -247,3 +256,8 @@ def taps(config: RunConfig) -> tuple[list[str], str]:
 def picture_name(picture: Picture) -> str:
     """Return the name of an image; for `content=file` the stem of its path."""
     return Path(picture.path).stem if picture.path and picture.name == "file" else picture.name
+
+
+def result_file(config: RunConfig) -> str:
+    """Return the name of the file that holds the result of a run, in its folder."""
+    return f"image.{SUFFIXES[config.format]}"

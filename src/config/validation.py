@@ -6,9 +6,9 @@ from typing import Any
 
 from src.common.errors import InputError
 from src.config.schedule import capture_steps
-from src.config.schema import RunConfig, Trainer, taps
+from src.config.schema import SUFFIXES, RunConfig, Trainer, taps
 
-CHOICES = {
+CHOICES: dict[str, tuple[Any, ...]] = {
     "loss.name": ("patches", "moments", "normalized", "equations", "published"),
     "backbone.pool": ("blur", "avg", "max"),
     "init.name": ("recolored", "content", "noise", "style", "file"),
@@ -21,7 +21,10 @@ CHOICES = {
     "trainer.memory": ("auto", "whole", "checkpointed", "tiled"),
     "trainer.kernels": ("auto", "off"),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
+    "color": ("style", "luminance", "match", "content"),
     "fit": ("keep", "squash"),
+    "format": tuple(SUFFIXES),
+    "depth": (8, 16),
     "precision": ("auto", "bf16", "32", "64"),
 }
 POSITIVE: tuple[str, ...] = ("steps", "edge", "log_every", "checkpoint_every", "max_megapixels", "schedule.sizes")
@@ -39,6 +42,7 @@ LARGEST = {
     "backbone.seed": 2**32 - 1,
 }
 MOST_THREADS = 1024
+LONGEST_SIDE = {"jpeg": 65535, "webp": 16383}  # px, of the file formats
 WEIGHTS = ("trained", "random")  # backbone.weights by name; anything else is a path
 
 
@@ -51,13 +55,18 @@ def validate(config: RunConfig) -> None:
     for name, choices in CHOICES.items():
         value = _value(config, name)
         if value not in choices:
-            raise InputError(f"{name.removesuffix('.name')}={value} is unknown; one of: {', '.join(choices)}")
+            known = ", ".join(map(str, choices))
+            raise InputError(f"{name.removesuffix('.name')}={value} is unknown; one of: {known}")
     check_ranges(config, POSITIVE, NOT_NEGATIVE, LARGEST)
     check_trainer(config.trainer, config.precision)
     if not 0 <= config.loss.patches <= 1:
         raise InputError(f"loss.patches is a share of the style loss, in [0, 1], not {config.loss.patches}")
     if 0 < config.loss.jump < 1:
         raise InputError(f"loss.jump is a factor of 1 or more, or 0 for never, not {config.loss.jump}")
+    if config.depth == 16 and config.format not in ("png", "tiff"):
+        raise InputError(f"depth=16 needs format=png or format=tiff; {config.format} has 8 bits")
+    if config.edge > (most := LONGEST_SIDE.get(config.format, config.edge)):
+        raise InputError(f"format={config.format} has at most {most} px a side, not edge={config.edge}; tiff has more")
     if config.loss.alpha == 0 and config.loss.beta == 0:
         raise InputError("loss.alpha and loss.beta are both zero: there is nothing to optimise")
     for kind in ("content", "style"):

@@ -1,23 +1,28 @@
-"""Read, resize and write images: 8-bit RGB files and tensors (B, 3, H, W) in [0, 1], sRGB.
+"""Read, resize and write images: files and tensors (B, 3, H, W) in [0, 1], sRGB.
 
 `open_image` is the only place that opens an image file; torch is imported when a tensor is made.
 """
 
+import importlib.util
 import io
 import logging
 import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from src.common.errors import InputError
 from src.common.files import expanded, write_atomically
+from src.config.schema import SUFFIXES
+from src.data import deep
+from src.data.deep import SIDEWAYS
+from src.data.profiles import srgb_profile, to_srgb
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,11 +34,17 @@ Fit = Literal["keep", "squash"]
 # What cameras, browsers and painting programs write. Pillow reads more, but hands some of it (EPS, PostScript) to other
 # programs, which run what the file says.
 FORMATS: tuple[str, ...] = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000")
-FORMATS += ("TGA", "ICO", "PCX", "PSD", "QOI", "SGI")
+FORMATS += ("TGA", "ICO", "PCX", "PSD", "QOI", "SGI", "HEIF")
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")  # formats whose further frames are images of their own
 SMALLEST_SIDE = 8  # px; SSIM's 11 x 11 window, reflected at the border, needs 6
 PREVIEW_EDGE = 1600  # px, long side of the copies that trackers get
-ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # EXIF tag, and its values that swap width and height
+ORIENTATION = 0x0112  # EXIF tag
+# Options of Pillow's encoders: full colour resolution, WebP without loss.
+ENCODING: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+    "WEBP": {"lossless": True},
+}
 
 
 @contextmanager
@@ -56,7 +67,7 @@ def open_image(path: Path | str, max_megapixels: float = 100.0) -> Iterator[Imag
             raise InputError(f"{path} is empty")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on metadata
-            with Image.open(path, formats=_formats()) as image:
+            with Image.open(path, formats=_formats(path)) as image:
                 width, height = image.size
                 if width * height > max_megapixels * 1e6:
                     raise InputError(
@@ -67,6 +78,10 @@ def open_image(path: Path | str, max_megapixels: float = 100.0) -> Iterator[Imag
                     raise InputError(f"{path} is {width}x{height} px; each side must have at least {SMALLEST_SIDE}")
                 yield image
     except UnidentifiedImageError:
+        if _is_heic(path) and "HEIF" not in Image.OPEN:
+            raise InputError(
+                f"{path} is a HEIC file, which needs a package: pip install pillow-heif (the extra files)"
+            ) from None
         raise InputError(f"{path} is not an image of a known format; one of: {', '.join(FORMATS)}") from None
     except (OSError, SyntaxError, ValueError, RuntimeError, EOFError, ArithmeticError) as error:  # Pillow's decoders
         if isinstance(error, OSError) and error.strerror:
@@ -76,33 +91,146 @@ def open_image(path: Path | str, max_megapixels: float = 100.0) -> Iterator[Imag
         Image.MAX_IMAGE_PIXELS = limit
 
 
-@cache
-def _formats() -> list[str]:
+def _is_heic(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(12)[4:11] in (b"ftyphei", b"ftyphev", b"ftypmif", b"ftypmsf")
+
+
+def _formats(path: Path) -> list[str]:
+    """Return the formats to try for a file."""
     Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]  # AVIF and WebP are optional in Pillow's builds
+    if _is_heic(path) and importlib.util.find_spec("pillow_heif") is not None:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    return [name for name in FORMATS if name in Image.OPEN]  # HEIF, AVIF and WebP are optional
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A decoded image, upright, in sRGB.
+
+    Attributes:
+        values: (H, W, 3 or 4), uint8 or uint16; the fourth channel is alpha, by which colours are not multiplied.
+    """
+
+    values: np.ndarray
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return (width, height)."""
+        return self.values.shape[1], self.values.shape[0]
+
+    def color(self, size: tuple[int, int]) -> "Tensor":
+        """Return the colours resized to (width, height), (1, 3, H, W) in [0, 1].
+
+        Transparent pixels do not mix with others, and have the colours of their neighbourhood in the end.
+        """
+        import torch
+
+        from src.ops.alpha import fill_transparent
+
+        if self.values.dtype == np.uint8 and self.values.shape[2] == 3:
+            return to_tensor(Image.fromarray(self.values), size)
+        alpha = self.alpha(size)
+        weights = 1.0 if alpha is None else self._scaled(3)
+        resized = torch.stack([torch.from_numpy(_resized(self._scaled(at) * weights, size)) for at in range(3)])[None]
+        if alpha is None:
+            return resized.clamp(0, 1)
+        return fill_transparent((resized / alpha.clamp_min(1e-6)).clamp(0, 1), alpha)
+
+    def alpha(self, size: tuple[int, int]) -> "Tensor | None":
+        """Return alpha resized to (width, height), (1, 1, H, W) in [0, 1]; None for an opaque image."""
+        import torch
+
+        if self.values.shape[2] == 3:
+            return None
+        return torch.from_numpy(_resized(self._scaled(3), size))[None, None].clamp(0, 1)
+
+    def on_white(self) -> "Pixels":
+        """Return the image without alpha, composited on white."""
+        if self.values.shape[2] == 3:
+            return self
+        if self.values.dtype == np.uint8:
+            image = Image.fromarray(self.values)
+            white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+            return Pixels(np.asarray(Image.alpha_composite(white, image).convert("RGB")))
+        alpha = self._scaled(3)[..., None]
+        mixed = self.values[..., :3] * alpha + 65535 * (1 - alpha)
+        return Pixels(mixed.round().astype(np.uint16))
+
+    def to_image(self) -> Image.Image:
+        """Return the image as 8-bit RGB on white."""
+        opaque = self.on_white().values
+        return Image.fromarray(opaque if opaque.dtype == np.uint8 else _to_8_bits(opaque))
+
+    def _scaled(self, channel: int) -> np.ndarray:
+        """Return a channel as float32 in [0, 1]."""
+        return self.values[..., channel].astype(np.float32) / np.iinfo(self.values.dtype).max
+
+
+def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return values (H, W), float32, resized as `to_tensor` does, without its rounding to 8 bits."""
+    return np.array(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR))
+
+
+def _to_8_bits(values: np.ndarray) -> np.ndarray:
+    return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def read_image(path: Path | str, max_megapixels: float = 100.0) -> Image.Image:
-    """Read an image file as 8-bit RGB, upright, transparency composited on white.
-
-    What 8-bit RGB cannot hold (alpha, 16 bits, further frames) is dropped, and logged in one line.
+    """Read an image file as 8-bit RGB in sRGB, upright, transparency composited on white.
 
     Raises:
         InputError: as `open_image`, and for values that are not finite.
     """
     with open_image(path, max_megapixels) as image:
+        return _decoded(image)[0].to_image()
+
+
+def read_pixels(path: Path | str, max_megapixels: float = 100.0, opaque: bool = False) -> Pixels:
+    """Read an image file with 16 bits and alpha where it has them, upright, in sRGB.
+
+    What is lost (further frames, bits, an unusable colour profile, alpha) is logged in one line.
+
+    Args:
+        path: the file.
+        max_megapixels: as of `open_image`.
+        opaque: composite transparency on white.
+
+    Raises:
+        InputError: as `read_image`, and for an image that is transparent everywhere.
+    """
+    with open_image(path, max_megapixels) as image:
         lost = []
         if image.format in ANIMATED and getattr(image, "n_frames", 1) > 1:
             lost.append(f"the first of {image.n_frames} frames is used")  # type: ignore[attr-defined]
-        if image.mode.startswith(("I", "F")) or ";16" in str(getattr(image, "tile", "")):
-            lost.append("values are reduced to 8 bits")
-        image.load()
-        rgb, transparent = _to_rgb(ImageOps.exif_transpose(image))
-        if transparent:
+        pixels: Pixels | None = None
+        if ";16" in str(getattr(image, "tile", "")) and image.mode not in ("I", "I;16", "I;16B", "I;16L", "F"):
+            if not deep.installed():
+                lost.append(f"values are reduced to 8 bits; {deep.MISSING}")
+            else:
+                values = deep.read(expanded(path), image, image.getexif().get(ORIENTATION, 1))
+                if values is None:
+                    lost.append("values are reduced to 8 bits")
+                else:
+                    pixels = Pixels(values)
+        if pixels is None:
+            pixels, ignored = _decoded(image)
+            if ignored:
+                lost.append("its colour profile cannot be used, so it is taken for sRGB")
+    if pixels.values.shape[2] == 4:
+        darkest, brightest = pixels.values[..., 3].min(), pixels.values[..., 3].max()
+        if darkest == np.iinfo(pixels.values.dtype).max:
+            pixels = Pixels(np.ascontiguousarray(pixels.values[..., :3]))
+        elif opaque:
+            pixels = pixels.on_white()
             lost.append("transparent parts become white")
-        if lost:
-            log.info("%s: %s", path, ", ".join(lost))
-        return rgb
+        elif not brightest:
+            raise InputError(f"{path} is transparent everywhere")
+    if lost:
+        log.info("%s: %s", path, ", ".join(lost))
+    return pixels
 
 
 def picture_size(path: Path | str, max_megapixels: float = math.inf) -> tuple[int, int]:
@@ -112,24 +240,31 @@ def picture_size(path: Path | str, max_megapixels: float = math.inf) -> tuple[in
         InputError: as `open_image`.
     """
     with open_image(path, max_megapixels) as image:
-        return image.size[::-1] if image.getexif().get(ORIENTATION, 1) in SIDEWAYS else image.size
+        # Pillow gives a TIFF's size as it is when upright, but keeps the orientation until pixels are read.
+        width, height = (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size  # type: ignore[attr-defined]
+        return (height, width) if image.getexif().get(ORIENTATION, 1) in SIDEWAYS else (width, height)
 
 
-def _to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
-    """Return an image as RGB on white, and whether any of its pixels was transparent."""
+def _decoded(image: Image.Image) -> tuple[Pixels, bool]:
+    """Return what Pillow decodes of an opened image, and whether its colour profile was ignored."""
+    profile = image.info.get("icc_profile")
+    image.load()
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image, dtype=np.float64)
         if not np.isfinite(values).all():
             raise ValueError("it holds values that are not finite (NaN or infinity)")
         # integers are scaled by 16 bits; floats are in [0, 1] unless one of them is larger
         top = 1.0 if image.mode == "F" and values.max() <= 1.0 else 65535.0
-        image = Image.fromarray((np.clip(values / top, 0, 1) * 255 + 0.5).astype(np.uint8))
+        grey = (np.clip(values / top, 0, 1) * 65535 + 0.5).astype(np.uint16)
+        return Pixels(np.repeat(grey[..., None], 3, 2)), False
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        opaque = "L" if image.mode in ("LA", "La") else "RGB"
         image = image.convert("RGBA")
-        transparent = image.getchannel("A").getextrema()[0] < 255  # type: ignore[operator]
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image).convert("RGB"), transparent
-    return image.convert("RGB"), False
+        rgb, ignored = to_srgb(image.convert(opaque), profile)
+        return Pixels(np.concatenate([np.asarray(rgb), np.asarray(image)[..., 3:]], 2)), ignored
+    rgb, ignored = to_srgb(image, profile)
+    return Pixels(np.asarray(rgb)), ignored
 
 
 def working_size(size: tuple[int, int], edge: int, fit: Fit) -> tuple[int, int]:
@@ -175,16 +310,28 @@ def interpolated(values: "Tensor", size: tuple[int, int]) -> "Tensor":
     return F.interpolate(values, (height, width), mode="bicubic", align_corners=False)
 
 
-def write_png(path: Path, image: "Tensor") -> None:
-    """Write an image (3, H, W), clipped to [0, 1], as an 8-bit PNG, atomically."""
-    pixels = image.detach().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    write_atomically(path, buffer.getvalue())
+def write_image(path: Path, image: "Tensor", depth: int = 8) -> None:
+    """Write an image atomically, in the format of its suffix (`SUFFIXES` of the schema), tagged as sRGB.
+
+    Args:
+        path: the file.
+        image: (3 or 4, H, W), clipped to [0, 1]; the fourth channel is alpha, which JPEG has no place for.
+        depth: bits of a channel, 8 or 16 (PNG and TIFF).
+    """
+    kind = {suffix: kind for kind, suffix in SUFFIXES.items()}[path.suffix[1:]].upper()
+    values = image.detach().clamp(0, 1).mul(2**depth - 1).round().permute(1, 2, 0).cpu().numpy()
+    if depth == 16:
+        data = deep.encode(values.astype(np.uint16), kind)
+    else:
+        buffer = io.BytesIO()
+        picture = Image.fromarray(values.astype(np.uint8))
+        picture.save(buffer, kind, icc_profile=srgb_profile(), **ENCODING.get(kind, {}))
+        data = buffer.getvalue()
+    write_atomically(path, data)
 
 
 def preview(path: Path) -> Image.Image:
-    """Return an image file, reduced to `PREVIEW_EDGE` where its long side is longer."""
-    with open_image(path, math.inf) as image:
-        image.thumbnail((PREVIEW_EDGE, PREVIEW_EDGE), Image.Resampling.LANCZOS)
-        return image.copy()
+    """Return an image file as 8-bit RGB, reduced to `PREVIEW_EDGE` where its long side is longer."""
+    image = read_image(path, math.inf)
+    image.thumbnail((PREVIEW_EDGE, PREVIEW_EDGE))
+    return image

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from src.ops.color import luma
+
 
 def ssim(image: Tensor, content: Tensor) -> float:
     """Return SSIM between the image, clamped to [0, 1], and the content, with data range 1."""
@@ -33,12 +35,6 @@ def gradient_magnitude(image: Tensor) -> Tensor:
     sobel = image.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 4
     kernels = torch.stack([sobel, sobel.T]).unsqueeze(1)
     return F.conv2d(F.pad(luma(image), (1, 1, 1, 1), mode="replicate"), kernels).norm(dim=1, keepdim=True)
-
-
-def luma(image: Tensor) -> Tensor:
-    """Return the Rec. 709 luma of sRGB values, (B, 3, H, W) to (B, 1, H, W)."""
-    weights = image.new_tensor([0.2126, 0.7152, 0.0722]).view(1, 3, 1, 1)
-    return (image * weights).sum(1, keepdim=True)
 
 
 def _ssim(first: Tensor, second: Tensor, data_range: float | tuple[float, float] | None) -> float:

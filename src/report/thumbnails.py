@@ -139,14 +139,15 @@ def read(path: Path, limit: int) -> Image.Image:
         raise InputError(f"{path} is not a regular file")
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
-            plain = image.mode in ("RGB", "L", "P", "CMYK") and "transparency" not in image.info
+            special = image.info.keys() & {"transparency", "icc_profile"}
+            plain = image.mode in ("RGB", "L", "P", "CMYK") and not special
             if plain:
                 image.draft("RGB", (limit, limit))  # decodes a large JPEG at a fraction of its size
                 picture = ImageOps.exif_transpose(image).convert("RGB")
     except UnidentifiedImageError:
         plain = False
     if not plain:
-        from src.data.images import read_image  # other formats, alpha, 16 bits; imports torch, so only where needed
+        from src.data.images import read_image  # other formats, alpha, colour profiles
 
         picture = read_image(path)
     picture.thumbnail((limit, limit))

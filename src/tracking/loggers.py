@@ -7,7 +7,6 @@
 
 import importlib.util
 import logging
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PREVIEW_EDGE = 1600  # px, long side of the pictures sent to a tracker; the files keep their size
 CALL_SECONDS = 10.0
 # Packages that a tracker needs beyond the dependencies: module -> name to install; an extra in pyproject.toml each.
 OPTIONAL = {
@@ -92,7 +90,9 @@ class RunLoggers:
         files, self._pictures = {**self._pictures, **({CAPTURE: picture} if picture else {})}, {}
 
         def send(tracker: Any) -> None:
-            tracker.log_metrics({**values, **{name: _preview(file) for name, file in files.items()}}, step)
+            from src.data.images import preview
+
+            tracker.log_metrics({**values, **{name: preview(file) for name, file in files.items()}}, step)
 
         self._call(send)
 
@@ -110,14 +110,6 @@ class RunLoggers:
         except Exception as error:
             self._failure = error
             log.warning("%s failed (%s); the run continues without it", type(self.tracker).__name__, first_line(error))
-
-
-def _preview(file: Path) -> Any:
-    from src.data.images import read_image
-
-    image = read_image(file, math.inf)
-    image.thumbnail((PREVIEW_EDGE, PREVIEW_EDGE))
-    return image
 
 
 def check_installed(name: str) -> None:

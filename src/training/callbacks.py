@@ -9,7 +9,8 @@ from pytorch_lightning import Callback, Trainer
 from src.common.errors import Interrupted, NonFiniteLoss
 from src.common.files import write_atomically
 from src.common.signals import Interrupts
-from src.data.images import resize, write_png
+from src.config.schema import result_file
+from src.data.images import resize
 from src.evaluation import quality
 from src.evaluation.ssim import ssim, ssim_published
 from src.tracking import names
@@ -22,8 +23,6 @@ from src.training.pair import Pair
 from src.training.setup import PreparedRun
 
 log = logging.getLogger(__name__)
-
-PICTURE = "image.png"
 
 
 class Pauses(Callback):
@@ -97,30 +96,32 @@ class Pauses(Callback):
 def capture(module: StyleTransferModule, sample: int, run: PreparedRun) -> None:
     """Write the picture of a sample, its losses and its SSIM; judge the last picture of a run.
 
+    The losses are those of the image that is optimised; SSIM and what judges it are of the picture that is saved.
     A sample whose loss is not finite is captured as it last was with a finite one. `captures/` holds pictures at the
-    size of their stage; `image.png` always has the size of the result.
+    size of their stage; the result always has the size of the result.
     """
     pair, record, folder = module.pairs[sample], run.context.record, run.context.folder
     values = module.measure(sample)
     if not module.keep_if_finite(sample, values[names.TOTAL]):
         values = module.measure(sample)
-    picture = module.image.picture()[sample : sample + 1]
-    values[names.SSIM] = ssim(picture, run.inputs.content)
+    picture, original = run.finished(module.image.picture()[sample : sample + 1]), run.originals
+    values[names.SSIM] = ssim(picture, original.content)
     step = pair.image_step(module.step)
-    path = folder / "captures" / f"step_{step:06d}.png"
-    write_png(path, picture[0])
+    result = folder / result_file(run.context.config)
+    path = folder / "captures" / f"step_{step:06d}{result.suffix}"
+    run.write(path, picture)
     final = (record.width or picture.shape[3], record.height or picture.shape[2])
     if final == (picture.shape[3], picture.shape[2]):
-        write_atomically(folder / PICTURE, path.read_bytes())
+        write_atomically(result, path.read_bytes())
     else:
-        write_png(folder / PICTURE, resize(picture.float(), final)[0])
+        run.write(result, resize(picture.float(), final))
     counters = pair.counters
     if counters.initial_loss is None:
         counters.initial_loss = values[names.TOTAL]
     record.step, record.evaluations, record.initial_loss = step, counters.evaluations, counters.initial_loss
     record.it_per_s, record.mpx_it_per_s = counters.throughput.it_per_s, counters.throughput.mpx_it_per_s
     record.peak_mib, record.seconds = peak_mib(module.device), pair.seconds
-    record.ssim, record.ssim_published = values[names.SSIM], ssim_published(picture, run.inputs.content)
+    record.ssim, record.ssim_published = values[names.SSIM], ssim_published(picture, original.content)
     if record.initial_loss and values[names.TOTAL]:
         record.loss_decay = record.initial_loss / values[names.TOTAL]
     losses = {key.removeprefix("loss/"): value for key, value in values.items() if key.startswith("loss/")}
@@ -132,7 +133,7 @@ def capture(module: StyleTransferModule, sample: int, run: PreparedRun) -> None:
     if pair.reached or step == module.timetable.steps:
         # The time and memory of the loop, without the judging that follows.
         values |= {names.SECONDS: record.seconds, names.PEAK_MIB: record.peak_mib or 0.0}
-        values |= quality.judge(record, run.context.config, picture, run.inputs.content, run.inputs.style)
+        values |= quality.judge(record, run.context.config, picture, original.content, original.style)
         record.write(folder)
     if pair.reached or step in module.timetable.captures:  # a resume supersedes the capture of an interruption
         pair.log_point(values, module.step, record.peak_mib or 0.0, picture=path)

@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 from src.common.errors import InputError, Interrupted, NonFiniteLoss
 from src.common.files import expanded, sole_writer, write_atomically
 from src.config.identity import identity
-from src.config.schema import RunConfig, plain
+from src.config.schema import RunConfig, plain, result_file
 from src.config.validation import WEIGHTS, validate
+from src.data import deep
 from src.data.sources import Found, find_files, sha256_of
 from src.encoders.registry import check_taps
 from src.tracking import names, provenance
@@ -62,6 +63,8 @@ class RunContext:
             InputError: the configuration or a file cannot be used, or the folder holds another run.
         """
         validate(self.config)
+        if self.config.depth == 16:
+            deep.check_installed()
         check_taps(self.config)
         self._claim()
         if self.record.status == "finished":
@@ -146,7 +149,7 @@ class RunContext:
 
     def announce_result(self) -> None:
         """Log where the picture is and what was measured of it."""
-        record, picture = self.record, self.folder / "image.png"
+        record, picture = self.record, self.folder / result_file(self.config)
         inside = picture.resolve().is_relative_to(Path.cwd())
         log.info(
             "%s (loss %.4g -> %.4g, SSIM %.3f, %.2f it/s)",

@@ -9,7 +9,7 @@ from src.common.errors import InputError
 from src.common.files import is_locked, sole_writer, write_error
 from src.config.identity import EXTENDED_FIELDS, identity
 from src.config.schedule import capture_steps, last_share, stages
-from src.config.schema import RunConfig
+from src.config.schema import RunConfig, result_file
 from src.config.validation import validate
 from src.data.sources import find_files
 from src.tracking.names import METRICS
@@ -67,7 +67,7 @@ def continue_run(folder: Path, record: RunRecord, config: RunConfig) -> Path:
 def _check(folder: Path, record: RunRecord, config: RunConfig) -> int:
     """Return the step that the run goes on from."""
     validate(config)
-    old, picture = record.options, f"init=file init.path={folder / 'image.png'}"
+    old, picture = record.options, f"init=file init.path={folder / result_file(record.options)}"
     expected = replace(old, schedule=replace(old.schedule, last=last_share(old, config.steps)))
     before, after = identity(expected), identity(config)
     if other := [name for name in after if name not in EXTENDED_FIELDS and before[name] != after[name]]:

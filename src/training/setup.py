@@ -3,18 +3,28 @@
 import logging
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from src.common.errors import InputError
 from src.common.platform import device_name, has_bf16
 from src.config.schedule import Stage
 from src.config.schema import RunConfig, picture_name
-from src.data.images import SMALLEST_SIDE, interpolated, read_image, resize, smallest_edge, to_tensor, working_size
+from src.data.images import (
+    SMALLEST_SIDE,
+    Pixels,
+    interpolated,
+    read_pixels,
+    resize,
+    smallest_edge,
+    working_size,
+    write_image,
+)
 from src.encoders.base import Encoder
 from src.encoders.registry import encoder_spec, smallest_side
+from src.ops.color import grey, match_colors, with_lightness_of, with_luma_of
 from src.training import checkpoints
 from src.training.checkpoints import Checkpoint
 from src.training.context import RunContext
@@ -54,7 +64,8 @@ class PreparedRun:
 
     Attributes:
         pair: objective and counters, which the module works with.
-        inputs: content and style image of the present stage.
+        originals: content and style image of the present stage.
+        inputs: the same in the colours that `color=` has for the objective.
         budget: memory strategy of the present stage.
         checkpoint: what the run resumes from; None from the beginning.
 
@@ -62,6 +73,7 @@ class PreparedRun:
         InputError: an image, a layer or a weights file cannot be used, or has changed since the run began.
     """
 
+    originals: Inputs
     inputs: Inputs
     budget: MemoryBudget
 
@@ -96,11 +108,12 @@ class PreparedRun:
         """Return the step that the run resumes from; -1 from the beginning."""
         return self.checkpoint["step"] if self.checkpoint else -1
 
-    def _read(self, kind: str) -> Image.Image:
+    def _read(self, kind: str) -> Pixels:
         found, record = self.context.files[kind], self.context.record
         check_same(f"{kind} image {found.path}", getattr(record, f"{kind}_sha256"), found.sha256)
         setattr(record, f"{kind}_sha256", found.sha256)
-        return read_image(found.path, self.context.config.max_megapixels)
+        opaque = kind != "content" or self.context.config.format == "jpeg"  # JPEG has no alpha
+        return read_pixels(found.path, self.context.config.max_megapixels, opaque)
 
     def _size(self, kind: str, edge: int) -> tuple[int, int]:
         return check_size(kind, self.images[kind], self.context.config, edge, self.needed)
@@ -123,8 +136,7 @@ class PreparedRun:
     def load_inputs(self, edge: int) -> Inputs:
         """Return content and style image at an edge, on the device."""
         content, style = (
-            to_tensor(self.images[kind], self._size(kind, edge)).to(self.device, self.dtype)
-            for kind in ("content", "style")
+            self.images[kind].color(self._size(kind, edge)).to(self.device, self.dtype) for kind in ("content", "style")
         )
         return Inputs(content, style)
 
@@ -147,14 +159,31 @@ class PreparedRun:
         return retry_smaller(partial(self._enter, stage, before, fresh), self.budget.step_down, self.device)
 
     def _enter(self, stage: Stage, before: Tensor | None, fresh: bool) -> Tensor:
-        context = self.context
+        context, color = self.context, self.context.config.color
         context.record.memory[str(stage.edge)] = self.budget.noted()
-        self.inputs = self.load_inputs(stage.edge)
+        self.originals = self.load_inputs(stage.edge)
+        self.inputs = colored(self.originals, color)
         identities = {kind: found.sha256 for kind, found in context.files.items()}
+        if color == "match":  # the style is another image for each content
+            identities["style"] += identities["content"]
         self.pair.objective = build_objective(
             context.config, self.encoder, self.inputs, self.budget.checkpointing, self.shared.targets, identities
         )
         return self._start(before, fresh)
+
+    def finished(self, picture: Tensor) -> Tensor:
+        """Return a result (1, 3, H, W) of the present stage in the colours in which it is saved, as `color=` says."""
+        if self.context.config.color == "luminance":
+            return with_luma_of(self.originals.content, picture)
+        if self.context.config.color == "content":
+            return with_lightness_of(self.originals.content, picture)
+        return picture
+
+    def write(self, path: Path, picture: Tensor) -> None:
+        """Write a result (1, 3, H, W) with the content's alpha at its size, in the run's bits a channel."""
+        alpha = self.images["content"].alpha((picture.shape[3], picture.shape[2]))
+        whole = picture if alpha is None else torch.cat([picture, alpha.to(picture)], 1)
+        write_image(path, whole[0], self.context.config.depth)
 
     def step_down(self, error: BaseException) -> bool:
         """Reduce the memory of an evaluation from here on after an out-of-memory error; see `MemoryBudget`."""
@@ -169,7 +198,7 @@ class PreparedRun:
         height, width = inputs.content.shape[2:]
         if before is not None and config.init.name in DETAILED_STARTS:
             # Enlarge only the change so far and add it to the start at this size, which keeps the start's fine detail.
-            smaller = self.load_inputs(max(before.shape[2:]))
+            smaller = colored(self.load_inputs(max(before.shape[2:])), config.color)
             begun = starting_image(config.init, smaller.content, smaller.style, config.seed, None)
             change = before - begun.to(before)
             start = starting_image(config.init, inputs.content, inputs.style, config.seed, None)
@@ -180,8 +209,19 @@ class PreparedRun:
             return inputs.content
         given: Tensor | None = None
         if kind := {"style": "style", "file": "init"}.get(config.init.name):
-            given = to_tensor(self.images[kind], (width, height)).to(inputs.content)
+            given = self.images[kind].color((width, height)).to(inputs.content)
+            if kind == "style":
+                given = colored(Inputs(self.originals.content, given), config.color).style
         return starting_image(config.init, inputs.content, inputs.style, config.seed, given)
+
+
+def colored(inputs: Inputs, color: str) -> Inputs:
+    """Return content and style image in the colours that `color=` has for the objective (Gatys et al. 2016b)."""
+    if color == "luminance":
+        return Inputs(grey(inputs.content), grey(inputs.style))
+    if color == "match":
+        return Inputs(inputs.content, match_colors(inputs.style, inputs.content).clamp(0, 1))
+    return inputs
 
 
 def load_encoder(config: RunConfig, taps: list[str], precision: str, device: torch.device) -> Shared:
@@ -206,7 +246,7 @@ def check_same(what: str, before: str | None, now: str) -> None:
         raise InputError(f"{what} has changed since this run began (sha256 {now[:12]}, was {before[:12]})")
 
 
-def check_size(kind: str, image: Image.Image, config: RunConfig, edge: int, needed: int) -> tuple[int, int]:
+def check_size(kind: str, image: Pixels, config: RunConfig, edge: int, needed: int) -> tuple[int, int]:
     """Return the working size (width, height) of an image.
 
     Raises:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from src.data.images import write_png
+from src.data.images import write_image
 
 
 def smooth_image(seed: int, height: int, width: int) -> torch.Tensor:
@@ -16,4 +16,4 @@ def smooth_image(seed: int, height: int, width: int) -> torch.Tensor:
 
 def write_smooth_picture(path: Path, height: int, width: int, seed: int = 0) -> None:
     """Write one as a file."""
-    write_png(path, smooth_image(seed, height, width)[0])
+    write_image(path, smooth_image(seed, height, width)[0])

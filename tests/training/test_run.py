@@ -137,12 +137,12 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_full_disk_is_said_in_a_line(small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import src.training.callbacks
+    import src.training.setup
 
     def full(path: Path, *_: object) -> None:
         raise InputError(f"cannot write {path}: No space left on device")
 
-    monkeypatch.setattr(src.training.callbacks, "write_png", full)
+    monkeypatch.setattr(src.training.setup, "write_image", full)
     with pytest.raises(InputError, match="No space left on device"):
         run(small(), tmp_path)
     assert records.read(tmp_path).status == "failed"

@@ -5,10 +5,16 @@ from torch import Tensor
 from src.config.schema import RunConfig
 from src.encoders.base import Encoder
 from src.transfer.image_models.base import ImageModel
+from src.transfer.image_models.brightness import BrightnessImage
 from src.transfer.image_models.pixels import PixelImage
 from src.transfer.image_models.split import SplitImage
 
-IMAGE_MODELS: dict[str, type[ImageModel]] = {"pixel": PixelImage, "normalized": PixelImage, "split": SplitImage}
+IMAGE_MODELS: dict[str, type[ImageModel]] = {
+    "pixel": PixelImage,
+    "normalized": PixelImage,
+    "split": SplitImage,
+    "brightness": BrightnessImage,  # of color=luminance, whatever canvas.space
+}
 
 # Starts whose fine colours are not meant to stay: the coarse colour changes of `split` could not remove them.
 FOREIGN_STARTS = ("noise", "style", "file")
@@ -16,6 +22,8 @@ FOREIGN_STARTS = ("noise", "style", "file")
 
 def image_space(config: RunConfig) -> str:
     """Return the image model in use: `split` gives way to `pixel` for starts of foreign colours."""
+    if config.color == "luminance":
+        return "brightness"
     split = config.canvas.space == "split"
     return "pixel" if split and config.init.name in FOREIGN_STARTS else config.canvas.space
 
