@@ -47,7 +47,7 @@ def run(
 
     Raises:
         InputError: an option or a file cannot be used, or the folder holds another run.
-        NonFiniteLoss: the loss became NaN or infinite; `image.png` is the last finite picture.
+        NonFiniteLoss: the loss became NaN or infinite; `image.png` (or another format) is the last finite picture.
         Interrupted: SIGINT or SIGTERM; picture and checkpoint are written.
     """
     (result,) = run_batch([(typed(config), Path(output_dir))], progress=progress)

@@ -49,6 +49,7 @@ def read(path: Path, image: Image.Image, orientation: int) -> np.ndarray | None:
     """
     import imagecodecs
 
+    values: np.ndarray | None
     if image.format == "PNG":
         values = imagecodecs.png_decode(path.read_bytes())
     elif image.format == "TIFF":
@@ -62,7 +63,7 @@ def read(path: Path, image: Image.Image, orientation: int) -> np.ndarray | None:
         values = np.concatenate([values[..., :1].repeat(3, 2), values[..., 1:]], 2)
     profile = image.info.get("icc_profile")
     source = opened(profile)
-    if source is not None and not is_srgb(source) and source.profile.xcolor_space == "RGB ":
+    if profile and source is not None and not is_srgb(source) and source.profile.xcolor_space == "RGB ":
         colors = np.ascontiguousarray(values[..., :3])
         converted = imagecodecs.cms_transform(
             colors, profile, srgb_profile(), colorspace="rgb", outcolorspace="rgb", outdtype="uint16", intent=1
@@ -104,7 +105,7 @@ def encode(values: np.ndarray, kind: str) -> bytes:
     if kind == "PNG":
         import imagecodecs
 
-        data = imagecodecs.png_encode(np.ascontiguousarray(values))
+        data = bytes(imagecodecs.png_encode(np.ascontiguousarray(values)))
         chunk = b"iCCP" + b"sRGB\0\0" + zlib.compress(srgb_profile())
         whole = (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
         return data[:33] + whole + data[33:]  # after the signature and IHDR
