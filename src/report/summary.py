@@ -80,6 +80,8 @@ def count(runs: Sequence[Run]) -> str:
     counts = sorted(Counter(run.record.status for run in runs).items(), key=lambda each: (-each[1], each[0]))
     total = f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}"
     names = [f"{heading(name)} ({_listed(values_of(name, runs))})" for name in swept(runs)]
+    if not _crossed(runs):
+        names = [f"pairs ({_listed(_pairs(runs))})", *names[len(PAIR) :]]
     text = f"{total}: {', '.join(f'{number} {status}' for status, number in counts)}."
     text += f" Swept: {'; '.join(names)}." if names else ""
     same = [label_of(name, runs[0].texts[name]) for name in SHARED if len(values_of(name, runs)) == 1]
@@ -108,12 +110,24 @@ def headline(runs: Sequence[Run]) -> str:
     """Return a title: what was swept ("Layers × loss.beta, 2 contents × 3 styles"), or the pair of a single run."""
     images = {kind: values_of(kind, runs) for kind in PAIR}
     pair = [each[0].replace("_", " ") if len(each) == 1 else f"{len(each)} {kind}s" for kind, each in images.items()]
-    pairs = {run.pair for run in runs}
-    if len(pairs) < math.prod(map(len, images.values())):  # not crossed
-        pair = [f"{len(pairs)} pairs"]
+    if not _crossed(runs):
+        pair = [f"{len(_pairs(runs))} pairs"]
     options = [heading(name) for name in varying(runs)][:4]
     text = ", ".join(" × ".join(some) for some in (options, pair) if some)
     return plain_text(text[0].upper() + text[1:])
+
+
+def _crossed(runs: Sequence[Run]) -> bool:
+    """Return whether every content image was combined with every style image."""
+    return len({run.pair for run in runs}) == math.prod(len(values_of(kind, runs)) for kind in PAIR)
+
+
+def _pairs(runs: Iterable[Run]) -> list[str]:
+    return sorted({_pair(run) for run in runs})
+
+
+def _pair(run: Run) -> str:
+    return f"{run.content} in {run.style}"
 
 
 def gram_columns(runs: Sequence[Run]) -> list[str]:
@@ -183,12 +197,19 @@ def means(runs: Sequence[Run]) -> list[Table]:
     """Return the means of the finished runs by each value of what was swept, and by pairs of swept options."""
     finished, names = [run for run in runs if run.finished], _compared(runs)
     judges = gram_columns(finished)
+    groups = [
+        (heading(name), value, [run for run in finished if run.value_of(name) == value])
+        for name in names
+        for value in values_of(name, finished)
+        if name not in PAIR or _crossed(finished)
+    ]
+    if not _crossed(finished) and len(_pairs(finished)) <= VALUES:
+        groups = [("pair", pair, [run for run in finished if _pair(run) == pair]) for pair in _pairs(finished)] + groups
     rows = []
-    for name in names:
-        for value in values_of(name, finished):
-            measured = [_measures(run, MEANS, judges) for run in finished if run.value_of(name) == value]
-            row = {"option": heading(name), "value": value, "runs": str(len(measured))}
-            rows.append(row | {head: number(_mean(each[head] for each in measured)) for head in measured[0]})
+    for option, value, some in groups:
+        measured = [_measures(run, MEANS, judges) for run in some]
+        row = {"option": option, "value": value, "runs": str(len(some))}
+        rows.append(row | {head: number(_mean(each[head] for each in measured)) for head in measured[0]})
     note = "Of the finished runs, over all values of the other options. "
     note += STYLES_NOTE if len(values_of("style", finished)) > 1 else ""
     note += _sets_note(finished, names)

@@ -22,7 +22,7 @@ from src.report import __main__ as report
 from src.report import comparison
 from src.report.runs import Run, alike, gather, varying
 from src.report.sheet import CELL, GAP, LINE, MARGIN
-from src.report.summary import findings, headline
+from src.report.summary import count, findings, headline, means
 from src.tracking.record import RunRecord
 from tests.report.runs import MEASURED, configuration, write_image, write_run, write_sweep
 from tests.support import ROOT
@@ -146,8 +146,8 @@ def test_figure_2_shows_pictures_and_text(make: Callable[..., RunRecord], tmp_pa
     assert first.shape[1] == second.shape[1] > 5 * CELL
     assert first.shape[0] > 12 * CELL * 48 / 64 > second.shape[0] > CELL * 48 / 64
     cells = second.shape[0] * second.shape[1] / (CELL * CELL * 48 / 64)
-    for color, count in (((255, 165, 0), 3), ((0, 128, 0), 1), ((128, 0, 128), 1)):
-        assert share(second, color) * cells == pytest.approx(count, rel=0.05)
+    for color, cells_of_color in (((255, 165, 0), 3), ((0, 128, 0), 1), ((128, 0, 128), 1)):
+        assert share(second, color) * cells == pytest.approx(cells_of_color, rel=0.05)
     assert 0.001 < (second.max(-1) < 100).mean() < 0.05  # the text
     assert (second[[0, -1]] > 250).all() and (second[:, [0, -1]] > 250).all()  # nothing is cut off
 
@@ -301,11 +301,17 @@ def test_titles_and_means_say_what_was_swept(tmp_path: Path) -> None:
         assert text.partition("## Glossary")[2].count(f"| {term} | ") == 1 and f"<tr><td>{term}</td>" in page
 
 
-def test_the_title_of_pairs_that_are_not_crossed(make: Callable[..., RunRecord], tmp_path: Path) -> None:
+def test_pairs_that_are_not_crossed_are_named_and_compared_as_pairs(
+    make: Callable[..., RunRecord], tmp_path: Path
+) -> None:
     for content, style in (("cat", "dots"), ("coffee", "swell")):
         for name in ("a", "b"):
             make(f"{content} {name}", content=content, style=style, options={"layers.name": name})
-    assert headline(gather([tmp_path / "sweep"])) == "Layers, 2 pairs"
+    runs = gather([tmp_path / "sweep"])
+    assert headline(runs) == "Layers, 2 pairs"
+    assert "Swept: pairs (cat in dots, coffee in swell); layers (a, b)." in count(runs)
+    by_value = [(row["option"], row["value"]) for row in means(runs)[0].rows]
+    assert by_value == [("pair", "cat in dots"), ("pair", "coffee in swell"), ("layers", "a"), ("layers", "b")]
 
 
 def test_findings_compare_only_what_every_value_has_finished(make: Callable[..., RunRecord], tmp_path: Path) -> None:
