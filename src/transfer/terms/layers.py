@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from src.config.schema import RunConfig
+from src.encoders.registry import TapInfo
 from src.transfer.terms.base import Measured, Term, TermValue
 
 
@@ -32,6 +33,11 @@ class LayerTerm(Term):
     def build(cls, weights: Mapping[str, float | Tensor], config: RunConfig) -> Self:
         """Return the term as `loss.terms` names it; overridden where it depends on other options."""
         return cls(weights)
+
+    @classmethod
+    def kept_bytes(cls, tap: TapInfo, pixels: int, style_pixels: int) -> float:
+        """Estimate the bytes that the term keeps for a tap of an image and a style of so many pixels, beyond sums."""
+        return 0.0
 
     @abstractmethod
     def distance(self, tap: str, measured: Measured) -> Tensor:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
-from src.ops.columns import StyleColumns, unit_columns
+from src.encoders.registry import TapInfo
+from src.ops.columns import MAX_COLUMNS, StyleColumns, unit_columns
 from src.ops.gram import at_least_float32, squared_distance
 from src.transfer.terms.base import Inputs, Measured
 from src.transfer.terms.layers import LayerTerm, join_searches
@@ -32,6 +33,12 @@ class NearestTerm(LayerTerm):
         self.found: dict[str, Tensor] = {}
         self.assembled: dict[str, Tensor] = {}
         self.shortest: dict[str, Tensor] = {}
+
+    @classmethod
+    def kept_bytes(cls, tap: TapInfo, pixels: int, style_pixels: int) -> float:
+        """Count the style's columns, the assembled columns, and those of the image that the gradient keeps."""
+        columns = min(MAX_COLUMNS, style_pixels // tap.stride**2) + 3 * (pixels // tap.stride**2)
+        return 4.0 * tap.channels * columns
 
     def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
         """Keep the style's columns at every tap."""

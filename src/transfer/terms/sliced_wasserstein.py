@@ -10,7 +10,8 @@ from torch import Tensor
 from src.config.schema import RunConfig
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
-from src.ops.slices import project, quantiles, random_directions, sliced_distance
+from src.encoders.registry import TapInfo
+from src.ops.slices import DIRECTIONS, project, quantiles, random_directions, sliced_distance
 from src.transfer.terms.base import Inputs, Measured
 from src.transfer.terms.layers import LayerTerm, join_searches
 
@@ -41,6 +42,12 @@ class SlicedWassersteinTerm(LayerTerm):
     def build(cls, weights: Mapping[str, float | Tensor], config: RunConfig) -> "SlicedWassersteinTerm":
         """Return the term with directions that depend on `seed`."""
         return cls(weights, [config.seed])
+
+    @classmethod
+    def kept_bytes(cls, tap: TapInfo, pixels: int, style_pixels: int) -> float:
+        """Count the style's features, and the projections with their order, sorted values and quantiles."""
+        directions = min(DIRECTIONS, tap.channels)
+        return (4 * tap.channels * style_pixels + 28 * directions * pixels) / tap.stride**2
 
     def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
         """Keep the style image's features at every tap: other directions need them again."""
