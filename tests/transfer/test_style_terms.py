@@ -75,7 +75,7 @@ def test_a_picture_of_one_colour_has_finite_losses_and_gradients(value: float, s
         assert all(map(math.isfinite, found.values())) and torch.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("strategy", [Checkpointing(2, False), Checkpointing(1, True), Checkpointing(3, True)], ids=str)
+@pytest.mark.parametrize("strategy", [Checkpointing(1, False), Checkpointing(3, True)], ids=str)
 def test_bands_change_neither_the_losses_nor_the_gradient(
     strategy: Checkpointing, small: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,7 +124,7 @@ def test_directions_and_matches_are_renewed_at_a_step_and_kept_by_a_resume(
     config = small(*SEARCHING, f"optimizer={optimizer}")
     whole = run(config, tmp_path / "whole")
     assert whole.captures[-1].losses["total"] < (whole.initial_loss or 0)
-    for step in (2, 3, 5):
+    for step in (2, 3):
         folder = tmp_path / str(step)
         run_until(step, config, folder)
         resumed = resume(folder)

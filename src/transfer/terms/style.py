@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,9 +41,9 @@ class StatisticsTerm(LayerTerm):
         return self.compare(mine, self.target[tap])
 
     @staticmethod
-    def join_targets(targets: Sequence[FeatureStatistics]) -> FeatureStatistics:
+    def join_targets(targets: Sequence[Any]) -> Any:
         """Return the statistics of a batch at one tap."""
-        return FeatureStatistics.joined(targets)
+        return targets[0].joined(targets)
 
 
 class StyleTerm(StatisticsTerm):
