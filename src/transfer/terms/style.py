@@ -18,11 +18,10 @@ from src.transfer.terms.layers import LayerTerm
 class StatisticsTerm(LayerTerm):
     """sum_l w_l E_l with E_l a function of Gram matrix, mean and covariance of the features.
 
-    Subclasses set `compare`: statistics of the image and of the target to E_l, (B,).
+    Subclasses set `compare`: the image's statistics and the target to E_l, (B,).
     """
 
-    compare: Callable[[FeatureStatistics, FeatureStatistics], Tensor]
-    target: dict[str, FeatureStatistics]
+    compare: Callable[[FeatureStatistics, Any], Tensor]
 
     def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
         """Keep the style image's statistics at every tap."""
