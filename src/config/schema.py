@@ -63,9 +63,17 @@ class Loss:
     """L_total = alpha L_content + beta (L_style + palette L_palette) + tv TV (eq. 7)."""
 
     name: str = option("moments", "moments | patches | normalized | equations | published")
+    terms: list[str] = option(
+        [],
+        "style terms: gram | moments | mean_std | wasserstein | sliced_wasserstein | cmd | nearest, one or several, as "
+        "[wasserstein,nearest]; []: the statistics of loss=NAME",
+    )
+    term_weights: list[float] | None = option(None, "weight of each of loss.terms relative to loss.beta; null: 1 each")
     patches: float = option(0.0, "fraction of the style loss that compares patches, not statistics (loss=patches: 0.2)")
     palette: float = option(0.3, "weight of the palette term relative to the layers (0 in the paper's forms)")
-    rematch: int = option(20, "loss.patches: recompute the patch matches every N steps")
+    rematch: int = option(
+        20, "recompute the matches of patches and nearest, redraw sliced_wasserstein's directions every N steps"
+    )
     alpha: float = option(1.0, "content weight; 0: style only")
     beta: float = option(5.0, "style weight; 0: content only")
     tv: float = option(0.0, "total variation weight")
@@ -190,7 +198,7 @@ class RunConfig:
     fit: str = option("keep", "keep the aspect ratio | squash both images to edge x edge")
     format: str = option("png", "file format of the result and the captures: png | jpeg | tiff | webp (lossless)")
     depth: int = option(8, "bits of a channel: 8 | 16 (png and tiff)")
-    seed: int = option(0, "seed of init=noise")
+    seed: int = option(0, "seed of init=noise and of sliced_wasserstein's directions")
     precision: str = option(
         "auto", "auto (bf16 where the hardware has it, else 32) | bf16 (convolutions, patch search) | 32 | 64"
     )

@@ -22,9 +22,13 @@ separately.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from src.ops.gram import EPSILON, FeatureStatistics, energy
+
+# Least variance and eigenvalue of a covariance matrix, relative to the style's mean square of a channel.
+LEAST_VARIANCE = 1e-4
 
 
 def content_equations(target: Tensor) -> float:
@@ -67,6 +71,20 @@ def style_moments(image: FeatureStatistics, target: FeatureStatistics) -> Tensor
     covariance = energy(image.covariance - target.covariance) / energy(target.covariance).clamp_min(EPSILON)
     mean = energy(image.mean - target.mean) / energy(target.mean).clamp_min(EPSILON)
     return 0.5 * (covariance + mean)
+
+
+def style_mean_std(image: FeatureStatistics, target: FeatureStatistics) -> Tensor:
+    """Compute half the relative squared error of the means plus half that of the standard deviations: (B,).
+
+    The statistics of adaptive instance normalisation (Huang and Belongie 2017, eq. 13). Both variances are raised by
+    `LEAST_VARIANCE` of the target's mean square of a channel, so that the gradient is finite for constant features.
+    """
+    square = target.gram.diagonal(dim1=1, dim2=2).mean(1, keepdim=True) / torch.as_tensor(target.positions).view(-1, 1)
+    least = (LEAST_VARIANCE * square).clamp_min(EPSILON)
+    mine, theirs = ((each.covariance.diagonal(dim1=1, dim2=2).clamp_min(0) + least).sqrt() for each in (image, target))
+    deviation = energy(mine - theirs) / energy(theirs)
+    mean = energy(image.mean - target.mean) / energy(target.mean).clamp_min(EPSILON)
+    return 0.5 * (mean + deviation)
 
 
 def total_variation(image: Tensor) -> Tensor:

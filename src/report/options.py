@@ -23,6 +23,8 @@ WORDS = {
     "layers.content": ("content layer", "content {}"),
     "layers.weights": ("layer weights", "weights {}"),
     "loss.name": ("loss form", "{} loss"),
+    "loss.terms": ("style terms", "{}"),
+    "loss.term_weights": ("weights of style terms", "term weights {}"),
     "loss.tv": ("TV weight", "TV {}"),
     "backbone.name": ("backbone", "{}"),
     "backbone.weights": ("weights", "{} weights"),
@@ -92,9 +94,9 @@ def written(name: str, value: Any, digits: int = 4) -> str:
     """Return an option's value as text, numbers rounded to some digits."""
     if name == "backbone.weights":
         return plain_text(Path(value).name)  # trained, random, or a path
-    if isinstance(value, list):
+    if isinstance(value, list) and value:
         return " ".join(written("", each, digits) for each in value)
-    return "default" if value is None else f"{value:.{digits}g}" if type(value) is float else plain_text(value)
+    return "default" if value in (None, []) else f"{value:.{digits}g}" if type(value) is float else plain_text(value)
 
 
 def rank(name: str, value: Any) -> tuple[Any, ...]:

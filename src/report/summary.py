@@ -263,7 +263,8 @@ def last_losses(runs: Sequence[Run]) -> list[Table]:
     ]
     note = (
         "At the end: total = alpha · content + beta · (style + patches + loss.palette · palette) + loss.tv · tv, "
-        "where style and patches contain the weights of their layers and the share loss.patches."
+        "where style and patches contain the weights of their layers and the share loss.patches. With loss.terms, the "
+        "terms so named stand for style, each with its own weight."
     )
     return [Table("Losses by term", note, rows)] if rows else []
 

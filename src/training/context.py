@@ -22,6 +22,7 @@ from src.tracking import record as records
 from src.tracking.loggers import RunLoggers, open_loggers
 from src.tracking.record import RunRecord
 from src.training.logs import CURRENT_RUN, log_to_file
+from src.transfer.terms.registry import check_terms
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class RunContext:
         if self.config.depth == 16:
             deep.check_installed()
         check_taps(self.config)
+        check_terms(self.config)
         self._claim()
         if self.record.status == "finished":
             self._check_unchanged()

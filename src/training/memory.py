@@ -1,5 +1,6 @@
 """Memory of a run: the checkpointing strategy that fits, less when memory runs out, and what was used at the peak."""
 
+import itertools
 import logging
 import os
 import resource
@@ -17,6 +18,7 @@ from src.config.schema import RunConfig
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import BAND_BYTES, KEEP_ALL, Checkpointing
 from src.transfer.image_models.registry import image_space
+from src.transfer.terms.registry import style_term
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +90,9 @@ class MemoryEstimate:
         kept = self.value_bytes * (3 * (2 * self.pixels + style) + values * (2 + state) + copies)
         if options.loss.palette > 0:
             kept += self.SORTED / 4 * self.value_bytes * self.pixels
+        for name, tap in itertools.product(options.loss.terms, options.layers.style):
+            if tap in self.encoder.taps:
+                kept += style_term(name).kept_bytes(self.encoder.taps[tap], self.pixels, style)
         if options.loss.patches > 0:
             from src.ops.patches import MAX_PATCHES as MOST
             from src.ops.patches import PATCH_SIZE as SIZE

@@ -169,7 +169,7 @@ class StyleTransferModule(LightningModule):
     def _search_again(self, step: int) -> None:
         """Search anew at the next evaluation: the loss becomes another function of the image."""
         for objective in self.objectives:
-            objective.load_search_state()
+            objective.search_again(step)
         self._cached.clear()
         if self.options.name == "lbfgs":
             # A curvature pair must not mix gradients of two objectives.

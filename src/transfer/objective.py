@@ -20,6 +20,7 @@ from src.transfer.terms.base import Inputs, Measured, Term, TermValue
 from src.transfer.terms.content import ContentTerm
 from src.transfer.terms.palette import PaletteTerm
 from src.transfer.terms.patches import PatchTerm
+from src.transfer.terms.registry import style_term, term_weights
 from src.transfer.terms.style import StyleTerm
 from src.transfer.terms.total_variation import TotalVariationTerm
 
@@ -123,6 +124,11 @@ class Objective(nn.Module):
         """Return the results of all searches by term, for a checkpoint."""
         return {name: state for name, term in self.terms.items() if (state := term.search_state())}
 
+    def search_again(self, step: int) -> None:
+        """Search anew at the next evaluation, which is of this step."""
+        for term in self.terms.values():
+            term.search_again(step)
+
     def load_search_state(self, state: Mapping[str, Mapping[str, Tensor]] | None = None) -> None:
         """Take the results of searches by term; without any, search anew at the next evaluation."""
         for name, term in self.terms.items():
@@ -192,8 +198,9 @@ def _content(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[
 
 
 def _style(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[float, Term]]:
-    loss, weights = config.loss, style_weights(config)
-    form = LOSS_FORMS[loss.name]
+    loss = config.loss
+    # tensors on the device, because copying them there at each step would block
+    weights = {tap: encoder.mean.new_tensor(weight) for tap, weight in style_weights(config).items()}
     # With a share s of patches, a layer's style loss is (1 - s) statistics + s patches.
     patched = {
         tap: weight * loss.patches
@@ -201,7 +208,11 @@ def _style(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[fl
         if loss.patches > 0 and encoder.taps[tap].stride > 1 and _has_room(encoder, inputs.style, tap)
     }
     rest = {tap: weight - patched.get(tap, 0.0) for tap, weight in weights.items()}
-    return [(loss.beta, StyleTerm(rest, form)), *([(loss.beta, PatchTerm(patched))] if patched else [])]
+    found: list[tuple[float, Term]] = [(loss.beta, StyleTerm(rest, LOSS_FORMS[loss.name]))]
+    if loss.terms:
+        named = term_weights(loss).items()
+        found = [(loss.beta * weight, style_term(name).build(rest, config)) for name, weight in named if weight > 0]
+    return [*found, *([(loss.beta, PatchTerm(patched))] if patched else [])]
 
 
 def _palette(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[float, Term]]:

@@ -99,8 +99,12 @@ class Term(ABC):
     def search(self, maps: Mapping[str, Tensor]) -> None:  # noqa: B027
         """Search in feature maps (B, C, H, W) of the present image, detached, at some of the pending taps."""
 
+    def search_again(self, step: int) -> None:
+        """Search anew at the next evaluation, which is of this step."""
+        self.load_search_state({})
+
     def search_state(self) -> dict[str, Tensor]:
-        """Return the results of the search by tap, (B, ...) each, for a checkpoint."""
+        """Return the results of the search by name, (B, ...) each, for a checkpoint."""
         return {}
 
     def search_fits(self, state: Mapping[str, Tensor], sizes: Mapping[str, tuple[int, int]]) -> bool:
@@ -113,4 +117,4 @@ class Term(ABC):
         return not state
 
     def load_search_state(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027
-        """Take the results of a search; without an entry for a tap, search anew at the next evaluation."""
+        """Take the results of a search; what is missing is searched at the next evaluation."""

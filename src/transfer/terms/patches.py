@@ -10,10 +10,11 @@ from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
 from src.ops.gram import at_least_float32, squared_distance
 from src.ops.patches import JoinedPatches, StylePatches, grid_shape
-from src.transfer.terms.base import Inputs, Measured, Term, TermValue
+from src.transfer.terms.base import Inputs, Measured
+from src.transfer.terms.layers import LayerTerm, join_searches
 
 
-class PatchTerm(Term):
+class PatchTerm(LayerTerm):
     """sum_l w_l D_l with D_l the distance to the assembled nearest patches, relative to the style's mean energy.
 
     Which patch is nearest is searched at the first evaluation and after `load_search_state({})`.
@@ -23,12 +24,10 @@ class PatchTerm(Term):
     """
 
     name = "patches"
-    target_of = ("style",)
     target: dict[str, StylePatches]
 
     def __init__(self, weights: Mapping[str, float | Tensor]) -> None:
-        self.weights = weights
-        self.taps = tuple(weights)
+        super().__init__(weights)
         self.nearest: dict[str, Tensor] = {}
         self.assembled: dict[str, Tensor] = {}
 
@@ -75,21 +74,19 @@ class PatchTerm(Term):
         """Return the squared distance to the assembled patches, (B,)."""
         return {"distance": squared_distance(features, self.assembled[tap][:, :, rows])}
 
-    def __call__(self, measured: Measured) -> TermValue:
-        """Return the patch loss and D_l by tap."""
-        parts = {
-            tap: self.target[tap].relative(measured.sums[tap]["distance"], measured.positions[tap]) for tap in self.taps
-        }
-        return TermValue(torch.stack([weight * parts[tap] for tap, weight in self.weights.items()]).sum(0), parts)
+    def distance(self, tap: str, measured: Measured) -> Tensor:
+        """Return D_l at one tap."""
+        return self.target[tap].relative(measured.sums[tap]["distance"], measured.positions[tap])
 
     @classmethod
     def join(cls, terms: Sequence["PatchTerm"]) -> "PatchTerm":
         """Return the term of a batch."""
-        first = terms[0]
-        like = next(iter(first.target.values())).energy
-        weights = {tap: like.new_tensor([term.weights[tap] for term in terms]) for tap in first.taps}
-        joined = cls(weights)
-        joined.target = {tap: JoinedPatches([term.target[tap] for term in terms]) for tap in first.taps}
-        if all(len(term.nearest) == len(first.taps) for term in terms):
-            joined.nearest = {tap: torch.cat([term.nearest[tap] for term in terms]) for tap in first.taps}
+        joined = super().join(terms)
+        joined.nearest = join_searches([term.nearest for term in terms])
+        joined.assembled = {}
         return joined
+
+    @staticmethod
+    def join_targets(targets: Sequence[StylePatches]) -> StylePatches:
+        """Return the patches of a batch at one tap."""
+        return JoinedPatches(targets)

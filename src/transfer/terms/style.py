@@ -1,7 +1,8 @@
-"""The style term: statistics of features against the style image's (eq. 4 and 5)."""
+"""Style terms that compare means and second moments of features with the style image's (eq. 4 and 5)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,26 +10,18 @@ from torch import Tensor
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, accumulate
 from src.ops.gram import FeatureStatistics, moment_sums
-from src.ops.losses import LossForm
-from src.transfer.terms.base import Inputs, Measured, Term, TermValue
+from src.ops.losses import LossForm, style_mean_std, style_moments, style_normalized
+from src.transfer.terms.base import Inputs, Measured
+from src.transfer.terms.layers import LayerTerm
 
 
-class StyleTerm(Term):
-    """sum_l w_l E_l with E_l the loss form's distance of Gram matrices or of means and covariances.
+class StatisticsTerm(LayerTerm):
+    """sum_l w_l E_l with E_l a function of Gram matrix, mean and covariance of the features.
 
-    Args:
-        weights: w_l by tap.
-        form: gives E_l.
+    Subclasses set `compare`: the image's statistics and the target to E_l, (B,).
     """
 
-    name = "style"
-    target_of = ("style",)
-    target: dict[str, FeatureStatistics]
-
-    def __init__(self, weights: Mapping[str, float | Tensor], form: LossForm) -> None:
-        self.weights = weights
-        self.taps = tuple(weights)
-        self.form = form
+    compare: Callable[[FeatureStatistics, Any], Tensor]
 
     def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
         """Keep the style image's statistics at every tap."""
@@ -40,21 +33,52 @@ class StyleTerm(Term):
         gram, total = moment_sums(features)
         return {"gram": gram, "total": total}
 
-    def __call__(self, measured: Measured) -> TermValue:
-        """Return the style loss and E_l by tap."""
-        parts = {}
-        for tap in self.taps:
-            sums = measured.sums[tap]
-            mine = FeatureStatistics.from_sums(sums["gram"], sums["total"], measured.positions[tap])
-            parts[tap] = self.form.style(mine, self.target[tap])
-        return TermValue(torch.stack([weight * parts[tap] for tap, weight in self.weights.items()]).sum(0), parts)
+    def distance(self, tap: str, measured: Measured) -> Tensor:
+        """Return E_l at one tap."""
+        sums = measured.sums[tap]
+        mine = FeatureStatistics.from_sums(sums["gram"], sums["total"], measured.positions[tap])
+        return self.compare(mine, self.target[tap])
 
-    @classmethod
-    def join(cls, terms: Sequence["StyleTerm"]) -> "StyleTerm":
-        """Return the term of a batch."""
-        joined = cls(join_weights([term.weights for term in terms], terms[0].target), terms[0].form)
-        joined.target = {tap: FeatureStatistics.joined([term.target[tap] for term in terms]) for tap in joined.taps}
-        return joined
+    @staticmethod
+    def join_targets(targets: Sequence[Any]) -> Any:
+        """Return the statistics of a batch at one tap."""
+        return targets[0].joined(targets)
+
+
+class StyleTerm(StatisticsTerm):
+    """The statistics that a loss form compares.
+
+    Args:
+        weights: w_l by tap.
+        form: gives E_l.
+    """
+
+    name = "style"
+
+    def __init__(self, weights: Mapping[str, float | Tensor], form: LossForm) -> None:
+        super().__init__(weights)
+        self.compare = form.style
+
+
+class GramTerm(StatisticsTerm):
+    """Relative squared error of the Gram matrices per position (Gatys et al. 2016)."""
+
+    name = "gram"
+    compare = staticmethod(style_normalized)
+
+
+class MomentsTerm(StatisticsTerm):
+    """Relative squared errors of covariances and means, half each (Li et al. 2017)."""
+
+    name = "moments"
+    compare = staticmethod(style_moments)
+
+
+class MeanStdTerm(StatisticsTerm):
+    """Relative squared errors of means and standard deviations, half each (Huang and Belongie 2017)."""
+
+    name = "mean_std"
+    compare = staticmethod(style_mean_std)
 
 
 def statistics(
@@ -68,11 +92,3 @@ def statistics(
     sums = accumulate(encoder, image, taps, read, checkpointing)
     positions = {tap: math.prod(encoder.feature_size(image.shape[2:], tap)) for tap in taps}
     return {tap: FeatureStatistics.from_sums(**sums[tap], positions=positions[tap]) for tap in taps}
-
-
-def join_weights(
-    weights: Sequence[Mapping[str, float | Tensor]], like: Mapping[str, FeatureStatistics]
-) -> dict[str, Tensor]:
-    """Return the layer weights of a batch, (B,) by tap."""
-    device = next(iter(like.values())).gram
-    return {tap: device.new_tensor([each[tap] for each in weights]) for tap in weights[0]}

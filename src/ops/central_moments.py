@@ -1,0 +1,54 @@
+"""Central moment discrepancy of sigmoid features (Kalischek, Wegner and Schindler 2021, eq. 7).
+
+"In the light of feature distributions: moment matching for neural style transfer". sum_k |c_k - c'_k| over the orders
+k = 1 .. 5, with c_1 the means and c_k the central moments of each channel of the sigmoid of the features.
+
+Central moments are computed from sums of powers, which add up over bands of rows. The powers are of the difference to
+a fixed value near the mean, so that little is cancelled.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from src.ops.gram import EPSILON, at_least_float32
+
+ORDERS = 5
+BLANK = 0.5  # the sigmoid of zero
+
+
+def power_sums(features: Tensor, centre: Tensor) -> Tensor:
+    """Compute the sums over positions of (sigmoid(F) - centre)^k, k = 1 .. 5.
+
+    Args:
+        features: (B, N, H, W).
+        centre: (B, N).
+
+    Returns:
+        (B, 5, N).
+    """
+    values = at_least_float32(features).sigmoid().flatten(2) - centre.unsqueeze(2)
+    return torch.stack([(values**order).sum(2) for order in range(1, ORDERS + 1)], 1)
+
+
+def central_moments(sums: Tensor, positions: int, centre: Tensor) -> Tensor:
+    """Compute means and central moments, (B, 5, N), from what `power_sums` returns over so many positions."""
+    raw = [torch.ones_like(centre), *(sums / positions).unbind(1)]
+    moments = [centre + raw[1]]
+    for order in range(2, ORDERS + 1):
+        # E (x - m)^k = sum_j (k choose j) E x^j (-m)^(k - j)
+        parts = [math.comb(order, j) * raw[j] * (-raw[1]) ** (order - j) for j in range(order + 1)]
+        moments.append(torch.stack(parts).sum(0))
+    return torch.stack(moments, 1)
+
+
+def moment_discrepancy(moments: Tensor, target: Tensor) -> Tensor:
+    """Compute the discrepancy of moments (B, 5, N) relative to that of features of zero, (B,): 1 for those."""
+    blank = torch.zeros_like(target)
+    blank[:, 0] = BLANK
+    return _sum_of_norms(moments - target) / _sum_of_norms(blank - target).clamp_min(EPSILON)
+
+
+def _sum_of_norms(difference: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(difference, dim=2).sum(1)

@@ -1,0 +1,56 @@
+"""Nearest feature columns by centred cosine distance (Kolkin, Kucera, Paris, Sykora, Shechtman and Shakhnarovich 2022).
+
+"Neural neighbor style transfer": every column of the image's features (all channels at one position) is compared with
+the column of the style's features at the smallest angle, each less the mean of its image. It is the loss of the
+program's last pass, which matches each layer by itself.
+"""
+
+import torch
+from torch import Tensor
+
+from src.ops.gram import at_least_float32
+from src.ops.nearest import argmax_products
+
+# Most style columns to search; a larger style is sampled on a coarser grid, which bounds the cost.
+MAX_COLUMNS = 16384
+# Columns shorter than this part of the style's root mean square are not lengthened to 1: their direction is noise.
+SHORTEST = 1e-2
+SMALLEST = 1e-6  # length to divide by for a style of one colour
+
+
+class StyleColumns:
+    """The feature columns of a style image at one layer.
+
+    Args:
+        features: (1, C, H, W).
+        dtype: of the search's products.
+
+    Attributes:
+        directions: the columns less their mean, of length 1, (P, C).
+        shortest: length that shorter columns are divided by, (1,).
+    """
+
+    def __init__(self, features: Tensor, dtype: torch.dtype) -> None:
+        stride = 1
+        while (features.shape[2] // stride) * (features.shape[3] // stride) > MAX_COLUMNS:
+            stride += 1
+        wide = at_least_float32(features)
+        centred = wide - wide.mean((2, 3), keepdim=True)
+        self.shortest = (SHORTEST * centred.square().sum(1).mean().sqrt()).clamp_min(SMALLEST).view(1)
+        self.directions = unit_columns(centred, self.shortest)[0, :, ::stride, ::stride].flatten(1).T.contiguous()
+        self.dtype = dtype
+
+    def nearest(self, columns: Tensor) -> Tensor:
+        """Find the style column with the largest product for columns (1, C, H, W) of length 1: indices, (1, H x W)."""
+        rows = columns[0].flatten(1).T.to(self.dtype).contiguous()
+        return argmax_products(rows, self.directions.to(self.dtype)).unsqueeze(0)
+
+    def assemble(self, indices: Tensor, like: Tensor) -> Tensor:
+        """Return the columns of indices (1, H x W) as a feature map, (1, C, H, W) as `like`."""
+        return self.directions[indices[0]].T.view(1, -1, *like.shape[2:])
+
+
+def unit_columns(centred: Tensor, shortest: Tensor) -> Tensor:
+    """Divide the columns of (B, C, H, W) by their lengths; by `shortest`, (B,), where they are shorter."""
+    length = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
+    return centred / length.clamp_min(shortest.view(-1, 1, 1, 1))

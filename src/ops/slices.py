@@ -1,0 +1,41 @@
+"""Sliced Wasserstein distance of features (Heitz, Vanhoey, Chambon and Belcour 2021).
+
+"A sliced Wasserstein loss for neural texture synthesis", eq. 5: features are projected on random directions, and along
+each direction the distance is the mean squared difference of the sorted projections. Here a style with another number
+of positions is resampled to the image's quantiles, and directions are orthogonal.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from src.ops.gram import EPSILON, at_least_float32
+from src.ops.sorting import sort_rows
+
+# Most directions at a time. Heitz et al. use as many as there are channels, and draw them anew at every step.
+DIRECTIONS = 32
+
+
+def random_directions(channels: int, seed: tuple[int, ...]) -> Tensor:
+    """Draw orthonormal directions, (D, C) in float64, the same for the same seed; D is at most the channels."""
+    drawn = np.random.default_rng(seed).standard_normal((channels, min(DIRECTIONS, channels)))
+    return torch.from_numpy(np.linalg.qr(drawn)[0].T.copy())
+
+
+def project(features: Tensor, directions: Tensor) -> Tensor:
+    """Project features (B, C, H, W) on directions (B, D, C): (B, D, H, W)."""
+    return (directions @ at_least_float32(features).flatten(2)).unflatten(2, features.shape[2:])
+
+
+def quantiles(projected: Tensor, count: int) -> Tensor:
+    """Sort projections (B, D, H, W) and resample them to so many values: (B, D, count)."""
+    return F.interpolate(sort_rows(projected.flatten(2)), count, mode="linear", align_corners=True)
+
+
+def sliced_distance(projected: Tensor, target: Tensor) -> Tensor:
+    """Compute the squared distance of projections (B, D, H, W) to quantiles (B, D, H x W), relative to their mean
+    square: (B,), 1 for features of zero.
+    """
+    square = target.square().mean((1, 2)).clamp_min(EPSILON)
+    return (sort_rows(projected.flatten(2)) - target).square().mean((1, 2)) / square

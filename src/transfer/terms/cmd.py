@@ -1,0 +1,44 @@
+"""The central moment term: moments of order 1 to 5 of sigmoid features against the style image's."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from src.encoders.base import Encoder
+from src.encoders.checkpointing import Checkpointing, feature_maps
+from src.ops.central_moments import central_moments, moment_discrepancy, power_sums
+from src.ops.gram import at_least_float32, positions
+from src.transfer.terms.base import Inputs, Measured
+from src.transfer.terms.layers import LayerTerm
+
+
+class CentralMomentTerm(LayerTerm):
+    """Central moment discrepancy relative to that of a blank image; see `ops.central_moments`.
+
+    `target` holds the style's moments by tap, (B, 5, C); the first are the means.
+    """
+
+    name = "cmd"
+    target: dict[str, Tensor]
+
+    def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
+        """Keep the style image's moments at every tap."""
+        maps = feature_maps(encoder, inputs.style, self.taps, checkpointing)
+        self.target = {tap: _moments(maps.pop(tap)) for tap in self.taps}
+
+    def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
+        """Return the sums of powers of the difference to the style's mean, (B, 5, C)."""
+        # recomputed for the gradient, which would keep six tensors of the size of the features
+        return {"powers": checkpoint(power_sums, features, self.target[tap][:, 0], use_reentrant=False)}
+
+    def distance(self, tap: str, measured: Measured) -> Tensor:
+        """Return the discrepancy at one tap."""
+        target = self.target[tap]
+        moments = central_moments(measured.sums[tap]["powers"], measured.positions[tap], target[:, 0])
+        return moment_discrepancy(moments, target)
+
+
+def _moments(features: Tensor) -> Tensor:
+    mean = at_least_float32(features).sigmoid().mean((2, 3))
+    return central_moments(power_sums(features, mean), positions(features), mean)

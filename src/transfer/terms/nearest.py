@@ -1,0 +1,112 @@
+"""The nearest-column term: every feature column against the style column at the smallest angle."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from src.encoders.base import Encoder
+from src.encoders.checkpointing import Checkpointing, feature_maps
+from src.encoders.registry import TapInfo
+from src.ops.columns import MAX_COLUMNS, StyleColumns, unit_columns
+from src.ops.gram import at_least_float32, squared_distance
+from src.transfer.terms.base import Inputs, Measured
+from src.transfer.terms.layers import LayerTerm, join_searches
+
+MEAN = "{}/mean"  # entry of the search's results for a tap
+
+
+class NearestTerm(LayerTerm):
+    """Mean centred cosine distance of all columns to their nearest style columns; see `ops.columns`.
+
+    Which column is nearest, and the image's mean, are found at the first evaluation and after `load_search_state({})`.
+    The distance is half the squared distance of the columns at length 1, which is 1 less the cosine.
+    """
+
+    name = "nearest"
+    target: dict[str, list[StyleColumns]]
+
+    def __init__(self, weights: Mapping[str, float | Tensor]) -> None:
+        super().__init__(weights)
+        self.found: dict[str, Tensor] = {}
+        self.assembled: dict[str, Tensor] = {}
+        self.shortest: dict[str, Tensor] = {}
+
+    @classmethod
+    def kept_bytes(cls, tap: TapInfo, pixels: int, style_pixels: int) -> float:
+        """Count the style's columns, the assembled columns, and those of the image that the gradient keeps."""
+        columns = min(MAX_COLUMNS, style_pixels // tap.stride**2) + 3 * (pixels // tap.stride**2)
+        return 4.0 * tap.channels * columns
+
+    def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
+        """Keep the style's columns at every tap."""
+        maps = feature_maps(encoder, inputs.style, self.taps, checkpointing)
+        dtype = encoder.compute_dtype or inputs.style.dtype
+        self.target = {tap: [StyleColumns(maps.pop(tap), dtype)] for tap in self.taps}
+
+    @property
+    def pending_taps(self) -> tuple[str, ...]:
+        """Return the taps whose columns are to be searched or assembled."""
+        return tuple(tap for tap in self.taps if tap not in self.assembled)
+
+    @torch.no_grad()
+    def search(self, maps: Mapping[str, Tensor]) -> None:
+        """Find the nearest style columns where they are unknown, and assemble them to feature maps."""
+        for tap, features in maps.items():
+            styles = self.target[tap] * (len(features) // len(self.target[tap]))  # one style may serve all samples
+            self.shortest[tap] = torch.cat([style.shortest for style in styles])
+            if tap not in self.found:
+                self.found[MEAN.format(tap)] = at_least_float32(features).mean((2, 3))
+                columns = self._columns(tap, features).split(1)
+                self.found[tap] = torch.cat([style.nearest(each) for style, each in zip(styles, columns, strict=True)])
+            indices = self.found[tap].split(1)
+            assembled = [style.assemble(each, features) for style, each in zip(styles, indices, strict=True)]
+            self.assembled[tap] = torch.cat(assembled)
+
+    def _columns(self, tap: str, features: Tensor) -> Tensor:
+        mean = self.found[MEAN.format(tap)][..., None, None]
+        return unit_columns(at_least_float32(features) - mean, self.shortest[tap])
+
+    def search_state(self) -> dict[str, Tensor]:
+        """Return by tap the numbers of the nearest columns, (B, H x W), and the image's mean, (B, C)."""
+        return dict(self.found)
+
+    def search_fits(self, state: Mapping[str, Tensor], sizes: Mapping[str, tuple[int, int]]) -> bool:
+        """Return whether the numbers belong to columns of the style, one for each position of the feature maps."""
+        expected = {tap for tap in self.taps if tap in state}
+        return set(state) == expected | {MEAN.format(tap) for tap in expected} and all(
+            state[tap].dtype == torch.int64
+            and state[tap].shape == (1, math.prod(sizes[tap]))
+            and int(state[tap].min()) >= 0
+            and int(state[tap].max()) < len(self.target[tap][0].directions)
+            and state[MEAN.format(tap)].shape == (1, self.target[tap][0].directions.shape[1])
+            and state[MEAN.format(tap)].is_floating_point()
+            for tap in expected
+        )
+
+    def load_search_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take the results of a search; search anew where there are none."""
+        self.found, self.assembled = dict(state), {}
+
+    def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
+        """Return half the squared distance to the assembled columns, (B,)."""
+        return {"distance": squared_distance(self._columns(tap, features), self.assembled[tap][:, :, rows]) / 2}
+
+    def distance(self, tap: str, measured: Measured) -> Tensor:
+        """Return the mean distance at one tap."""
+        return measured.sums[tap]["distance"] / measured.positions[tap]
+
+    @classmethod
+    def join(cls, terms: "Sequence[NearestTerm]") -> "NearestTerm":
+        """Return the term of a batch."""
+        joined = super().join(terms)
+        joined.load_search_state(join_searches([term.found for term in terms]))
+        joined.shortest = {}
+        return joined
+
+    @staticmethod
+    def join_targets(targets: Sequence[Any]) -> list[StyleColumns]:
+        """Return the columns of all styles at one tap."""
+        return [columns for each in targets for columns in each]

@@ -1,0 +1,116 @@
+"""The sliced Wasserstein term: distributions of features against the style image's, along random directions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from src.config.schema import RunConfig
+from src.encoders.base import Encoder
+from src.encoders.checkpointing import Checkpointing, feature_maps
+from src.encoders.registry import TapInfo
+from src.ops.slices import DIRECTIONS, project, quantiles, random_directions, sliced_distance
+from src.transfer.terms.base import Inputs, Measured
+from src.transfer.terms.layers import LayerTerm, join_searches
+
+
+class SlicedWassersteinTerm(LayerTerm):
+    """Sliced Wasserstein distance relative to the style's mean square; see `ops.slices`.
+
+    Directions are drawn at the first evaluation and whenever `search_again` asks for others: between two draws the
+    term is a fixed function of the image.
+
+    Args:
+        weights: w_l by tap.
+        seeds: of the directions, one for each sample.
+    """
+
+    name = "sliced_wasserstein"
+    target: dict[str, list[Tensor]]
+
+    def __init__(self, weights: Mapping[str, float | Tensor], seeds: Sequence[int] = (0,)) -> None:
+        super().__init__(weights)
+        self.seeds = list(seeds)
+        self.draws: dict[str, Tensor] = {}
+        self.directions: dict[str, Tensor] = {}
+        self.quantiles: dict[str, Tensor] = {}
+        self.heights: dict[str, int] = {}
+
+    @classmethod
+    def build(cls, weights: Mapping[str, float | Tensor], config: RunConfig) -> "SlicedWassersteinTerm":
+        """Return the term with directions that depend on `seed`."""
+        return cls(weights, [config.seed])
+
+    @classmethod
+    def kept_bytes(cls, tap: TapInfo, pixels: int, style_pixels: int) -> float:
+        """Count the style's features, and the projections with their order, sorted values and quantiles."""
+        directions = min(DIRECTIONS, tap.channels)
+        return (4 * tap.channels * style_pixels + 28 * directions * pixels) / tap.stride**2
+
+    def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
+        """Keep the style image's features at every tap: other directions need them again."""
+        maps = feature_maps(encoder, inputs.style, self.taps, checkpointing)
+        self.target = {tap: [maps.pop(tap)] for tap in self.taps}
+
+    @property
+    def pending_taps(self) -> tuple[str, ...]:
+        """Return the taps without directions."""
+        return tuple(tap for tap in self.taps if tap not in self.quantiles)
+
+    @torch.no_grad()
+    def search(self, maps: Mapping[str, Tensor]) -> None:
+        """Draw directions, and compute the style's quantiles along them for as many positions as the maps have."""
+        for tap, features in maps.items():
+            height, width = features.shape[2:]
+            draws = self.draws.setdefault(tap, features.new_zeros(len(self.seeds), 1, dtype=torch.int64))
+            own, found = [], []
+            for seed, (draw,), style in zip(self.seeds, draws.tolist(), self.target[tap], strict=True):
+                drawn = random_directions(features.shape[1], (seed, draw, self.taps.index(tap)))
+                own.append(drawn.to(features.device, torch.promote_types(features.dtype, torch.float32)).unsqueeze(0))
+                found.append(quantiles(project(style, own[-1]), height * width))
+            self.directions[tap], self.quantiles[tap] = torch.cat(own), torch.cat(found)
+            self.heights[tap] = height
+
+    def search_again(self, step: int) -> None:
+        """Draw the directions of a step at the next evaluation."""
+        self.load_search_state({tap: torch.full_like(draws, step) for tap, draws in self.draws.items()})
+
+    def search_state(self) -> dict[str, Tensor]:
+        """Return the numbers of the draws by tap, (B, 1)."""
+        return dict(self.draws)
+
+    def search_fits(self, state: Mapping[str, Tensor], sizes: Mapping[str, tuple[int, int]]) -> bool:
+        """Return whether these are numbers of draws at taps of this term."""
+        return all(
+            tap in self.taps and draws.dtype == torch.int64 and draws.shape == (1, 1) and int(draws) >= 0
+            for tap, draws in state.items()
+        )
+
+    def load_search_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take the numbers of the draws; draw number 0 where there are none."""
+        self.draws, self.directions, self.quantiles = dict(state), {}, {}
+
+    def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
+        """Return the projections, (B, D, H, W), zero outside of the rows: their sum over bands is the whole map."""
+        below = self.heights[tap] - rows.stop
+        return {"projected": F.pad(project(features, self.directions[tap]), (0, 0, rows.start, below))}
+
+    def distance(self, tap: str, measured: Measured) -> Tensor:
+        """Return the distance at one tap."""
+        return sliced_distance(measured.sums[tap]["projected"], self.quantiles[tap])
+
+    @classmethod
+    def join(cls, terms: "Sequence[SlicedWassersteinTerm]") -> "SlicedWassersteinTerm":
+        """Return the term of a batch."""
+        joined = super().join(terms)
+        joined.seeds = [seed for term in terms for seed in term.seeds]
+        joined.load_search_state(join_searches([term.draws for term in terms]))
+        joined.heights = {}
+        return joined
+
+    @staticmethod
+    def join_targets(targets: Sequence[Any]) -> list[Tensor]:
+        """Return the features of all styles at one tap; they may differ in size."""
+        return [features for each in targets for features in each]
