@@ -47,6 +47,16 @@ class Picture:
 
 
 @dataclass
+class Blend:
+    """Further styles of the same run, mixed with `style`."""
+
+    styles: list[str] = option([], "further styles: names or image files, as [dots,my.jpg]")
+    weights: list[float] | None = option(
+        None, "share of each of blend.styles, the rest of 1 is that of `style`; null: equal shares"
+    )
+
+
+@dataclass
 class Layers:
     """Activations that style and content are read from: relu3_1 is after the ReLU, conv3_1 before it."""
 
@@ -174,6 +184,7 @@ class RunConfig:
 
     content: Picture = option(Picture, "content image")
     style: Picture = option(Picture, "style image")
+    blend: Blend = option(Blend, "several styles")
     layers: Layers = option(Layers, "layer set")
     loss: Loss = option(Loss, "objective")
     backbone: Backbone = option(Backbone, "network")
@@ -195,6 +206,7 @@ class RunConfig:
         "colours of the result: style | luminance (optimise brightness, keep the content's chroma) | match (first give "
         "the style image the content's colours) | content (afterwards, put the content's colours on the lightness)",
     )
+    style_scale: Any = option(1.0, "size of the style images relative to edge, or several: [1,0.5]")
     fit: str = option("keep", "keep the aspect ratio | squash both images to edge x edge")
     format: str = option("png", "file format of the result and the captures: png | jpeg | tiff | webp (lossless)")
     depth: int = option(8, "bits of a channel: 8 | 16 (png and tiff)")
@@ -264,6 +276,20 @@ def taps(config: RunConfig) -> tuple[list[str], str]:
 def picture_name(picture: Picture) -> str:
     """Return the name of an image; for `content=file` the stem of its path."""
     return Path(picture.path).stem if picture.path and picture.name == "file" else picture.name
+
+
+def style_scales(config: RunConfig) -> list[float]:
+    """Return the sizes at which each style image is read, relative to `edge`."""
+    scales = config.style_scale
+    return list(scales) if isinstance(scales, list | tuple) else [scales]
+
+
+def style_shares(config: RunConfig) -> list[float]:
+    """Return the share of `style` and those of `blend.styles`; the sum is 1."""
+    count, weights = len(config.blend.styles), config.blend.weights
+    if weights is None:
+        return [1 / (count + 1)] * (count + 1)
+    return [1 - sum(weights), *weights]
 
 
 def result_file(config: RunConfig) -> str:

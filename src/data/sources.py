@@ -16,7 +16,7 @@ from pathlib import Path
 
 from src.common.errors import InputError
 from src.common.files import atomic_file, cache_folder, chosen_cache, expanded
-from src.config.schema import Picture, RunConfig
+from src.config.schema import Picture, RunConfig, group_names
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +54,28 @@ def sha256_of(path: Path) -> str:
 
 
 def pictures_of(config: RunConfig) -> dict[str, Picture]:
-    """Return the content and style image of a run, and its initial image where init=file names one."""
+    """Return the images of a run by kind: content, style, style_2 and so on, and init where init=file names one."""
     found = {"content": config.content, "style": config.style}
+    found |= {f"style_{number}": style_picture(name) for number, name in enumerate(config.blend.styles, 2)}
     if config.init.name == "file":
         found["init"] = Picture(path=config.init.path)
     return found
+
+
+def style_picture(name: str) -> Picture:
+    """Return one of `blend.styles`: an image of conf/style by its name, or a file by its path.
+
+    Raises:
+        InputError: it is neither.
+    """
+    from src.config.composition import known_picture
+
+    names = [known for known in group_names("style") if known != "file"]
+    if name in names:
+        return known_picture("style", name)
+    if not expanded(name).exists():
+        raise InputError(f"blend.styles: {name} is neither a file nor a style; the styles: {', '.join(names)}")
+    return Picture(path=name)
 
 
 def find_files(config: RunConfig) -> dict[str, Found]:
@@ -67,7 +84,8 @@ def find_files(config: RunConfig) -> dict[str, Found]:
     Raises:
         InputError: as `find_picture`.
     """
-    return {kind: find_picture(kind, picture, config.mirror) for kind, picture in pictures_of(config).items()}
+    pictures = pictures_of(config)
+    return {kind: find_picture(_group(kind), picture, config.mirror) for kind, picture in pictures.items()}
 
 
 def check_local_files(config: RunConfig) -> None:
@@ -79,9 +97,13 @@ def check_local_files(config: RunConfig) -> None:
     mirror_folder(config.mirror)
     for kind, picture in pictures_of(config).items():
         if picture.url and not picture.path:
-            _file_name(kind, picture.url)
+            _file_name(_group(kind), picture.url)
         else:
-            find_picture(kind, picture)
+            find_picture(_group(kind), picture)
+
+
+def _group(kind: str) -> str:
+    return kind.partition("_")[0]
 
 
 def find_picture(kind: str, picture: Picture, mirror: str | None = None, download: bool = True) -> Found:

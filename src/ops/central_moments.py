@@ -8,6 +8,7 @@ a fixed value near the mean, so that little is cancelled.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -40,6 +41,21 @@ def central_moments(sums: Tensor, positions: int, centre: Tensor) -> Tensor:
         # E (x - m)^k = sum_j (k choose j) E x^j (-m)^(k - j)
         parts = [math.comb(order, j) * raw[j] * (-raw[1]) ** (order - j) for j in range(order + 1)]
         moments.append(torch.stack(parts).sum(0))
+    return torch.stack(moments, 1)
+
+
+def mixed_moments(parts: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    """Return means and central moments of a mixture from those of its parts, (B, 5, N) each; the shares sum to 1."""
+    mean = torch.stack([share * part[:, 0] for part, share in zip(parts, shares, strict=True)]).sum(0)
+    moments = [mean]
+    for order in range(2, ORDERS + 1):
+        total = torch.zeros_like(mean)
+        for part, share in zip(parts, shares, strict=True):
+            shift = part[:, 0] - mean
+            central = [torch.ones_like(mean), torch.zeros_like(mean), *part[:, 1:].unbind(1)]
+            for j in range(order + 1):
+                total = total + share * math.comb(order, j) * central[j] * shift ** (order - j)
+        moments.append(total)
     return torch.stack(moments, 1)
 
 

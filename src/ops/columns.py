@@ -5,6 +5,9 @@ the column of the style's features at the smallest angle, each less the mean of 
 program's last pass, which matches each layer by itself.
 """
 
+import copy
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -39,6 +42,14 @@ class StyleColumns:
         self.shortest = (SHORTEST * centred.square().sum(1).mean().sqrt()).clamp_min(SMALLEST).view(1)
         self.directions = unit_columns(centred, self.shortest)[0, :, ::stride, ::stride].flatten(1).T.contiguous()
         self.dtype = dtype
+
+    @classmethod
+    def mixed(cls, parts: "Sequence[StyleColumns]") -> "StyleColumns":
+        """Return the columns of several styles as those of one."""
+        whole = copy.copy(parts[0])
+        whole.shortest = torch.stack([part.shortest for part in parts]).amin(0)
+        whole.directions = torch.cat([part.directions for part in parts])
+        return whole
 
     def nearest(self, columns: Tensor) -> Tensor:
         """Find the style column with the largest product for columns (1, C, H, W) of length 1: indices, (1, H x W)."""

@@ -42,6 +42,17 @@ class FeatureStatistics:
         return cls(gram, mean, gram / positions - mean.unsqueeze(2) * mean.unsqueeze(1), positions)
 
     @classmethod
+    def mixed(cls, parts: "Sequence[FeatureStatistics]", shares: Sequence[float]) -> "FeatureStatistics":
+        """Return the statistics of a mixture of distributions, whose shares sum to 1.
+
+        Means and second moments about zero mix linearly; covariances do not, and are computed from these.
+        """
+        moment = torch.stack([share * part.gram / part.positions for part, share in zip(parts, shares, strict=True)])
+        mean = torch.stack([share * part.mean for part, share in zip(parts, shares, strict=True)])
+        count = round(sum(share * float(part.positions) for part, share in zip(parts, shares, strict=True)))
+        return cls.from_sums(moment.sum(0) * count, mean.sum(0) * count, count)
+
+    @classmethod
     def joined(cls, samples: "Sequence[FeatureStatistics]") -> "FeatureStatistics":
         """Concatenate the statistics of several samples along the batch."""
         gram, mean, covariance = (

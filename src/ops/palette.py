@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from src.ops.sorting import sort_rows
+from src.ops.sorting import mixed_quantiles, sort_rows
 
 # Colours are compared after averaging over blocks of these sides, px; smaller ones would transfer the style's grain.
 COLOR_BLOCKS = (2, 4, 8)
@@ -55,6 +55,16 @@ class Palette:
                 for axis in (2, 3)
             ),
         ]
+
+    @classmethod
+    def mixed(cls, palettes: "Sequence[Palette]", shares: Sequence[float]) -> "Palette":
+        """Return the palette of a mixture of styles, whose shares sum to 1; all must be for images of one size."""
+        if len(palettes) == 1:
+            return palettes[0]
+        whole = copy.copy(palettes[0])
+        parts = zip(*(each._parts for each in palettes), strict=True)
+        whole._parts = [_Distribution.mixed(some, shares) for some in parts]
+        return whole
 
     @classmethod
     def joined(cls, palettes: "Sequence[Palette]") -> "Palette":
@@ -101,7 +111,17 @@ class _Distribution:
         self.sorted = F.interpolate(
             sort_rows(self._projected(style)), rows * columns, mode="linear", align_corners=True
         )
+        self._measure_variance()
+
+    def _measure_variance(self) -> None:
         self.variance = self.sorted.var(2, correction=0).mean().clamp_min(LEAST_DEVIATION**2)
+
+    @classmethod
+    def mixed(cls, parts: "Sequence[_Distribution]", shares: Sequence[float]) -> "_Distribution":
+        whole = copy.copy(parts[0])
+        whole.sorted = mixed_quantiles([each.sorted for each in parts], shares)
+        whole._measure_variance()
+        return whole
 
     @classmethod
     def joined(cls, parts: "Sequence[_Distribution]") -> "_Distribution":

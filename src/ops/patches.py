@@ -7,6 +7,7 @@ loss compares each 3 x 3 patch of the image's features with its nearest patch of
 Patches of an image are taken on a grid of every `STRIDE`-th position.
 """
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -51,6 +52,15 @@ class StylePatches:
         self.directions = F.normalize(patches - patches.mean(0), dim=1).to(dtype)
         patches = patches.view(len(patches), -1, PATCH_SIZE, PATCH_SIZE)
         self.patches = patches.contiguous(memory_format=torch.channels_last)  # as `assemble` reads them
+
+    @classmethod
+    def mixed(cls, parts: "Sequence[StylePatches]", shares: Sequence[float]) -> "StylePatches":
+        """Return the patches of several styles as those of one; the shares, whose sum is 1, weight the energy."""
+        whole = copy.copy(parts[0])
+        whole.energy = torch.stack([share * part.energy for part, share in zip(parts, shares, strict=True)]).sum(0)
+        whole.directions = torch.cat([part.directions for part in parts])
+        whole.patches = torch.cat([part.patches for part in parts]).contiguous(memory_format=torch.channels_last)
+        return whole
 
     def nearest(self, features: Tensor) -> Tensor:
         """Find the most similar style patch for each patch of features (B, N, H, W).

@@ -5,11 +5,13 @@ negative numbers, except for the sign, are inverted. With them in the upper half
 half, one sort gives both the values and their order.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -18,6 +20,27 @@ def sort_rows(values: Tensor) -> Tensor:
     if values.device.type != "cpu" or values.dtype != torch.float32:
         return values.sort(-1).values
     return torch.ops.style.sort_rows(values)[0]
+
+
+def mixed_quantiles(parts: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    """Return the quantiles of a mixture of distributions from those of its parts.
+
+    Args:
+        parts: sorted values (B, D, M), each a distribution; the same M for all.
+        shares: of the parts; their sum is 1.
+
+    Returns:
+        (B, D, M), sorted: each part has its share of the values, to the nearest whole number.
+    """
+    count, taken, total, chosen = parts[0].shape[2], 0, 0.0, []
+    for part, share in zip(parts, shares, strict=True):
+        total += share
+        number = round(total * count) - taken
+        taken += number
+        if number:
+            # the middles of so many equal parts of the distribution
+            chosen.append(F.interpolate(part, number, mode="linear", align_corners=False))
+    return sort_rows(torch.cat(chosen, 2))
 
 
 @lru_cache

@@ -108,6 +108,7 @@ class RunRecord:
     wandb_id: str | None = None
     content_sha256: str | None = None
     style_sha256: str | None = None
+    blend_sha256: dict[str, str] = field(default_factory=dict)
     weights_sha256: str | None = None
     init_sha256: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
@@ -126,6 +127,17 @@ class RunRecord:
             ValueError: a value has another type than its option.
         """
         return _parse(RunConfig, self.config, "config")
+
+    def checksum(self, kind: str) -> str | None:
+        """Return the sha256 of an image by its kind (content, style, style_2 ..., init), where it is known."""
+        return self.blend_sha256.get(kind) or getattr(self, f"{kind}_sha256", None)
+
+    def note_checksum(self, kind: str, sha256: str) -> None:
+        """Keep the sha256 of an image."""
+        if hasattr(self, f"{kind}_sha256"):
+            setattr(self, f"{kind}_sha256", sha256)
+        else:
+            self.blend_sha256[kind] = sha256
 
     def options_to_repeat(self, folder: Path) -> RunConfig:
         """Return the typed configuration for the run of `folder` to go on, or to be compared with another.

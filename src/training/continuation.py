@@ -90,5 +90,5 @@ def _check(folder: Path, record: RunRecord, config: RunConfig) -> int:
     if record.stopped == "loss reached" and config.stop_at_loss == old.stop_at_loss:
         raise InputError(f"the run stopped at stop_at_loss={old.stop_at_loss}; give stop_at_loss=null or less as well")
     for kind, found in find_files(config).items():
-        check_same(f"{kind} image {found.path}", getattr(record, f"{kind}_sha256"), found.sha256)
+        check_same(f"{kind} image {found.path}", record.checksum(kind), found.sha256)
     return step

@@ -1,6 +1,9 @@
 """From a configuration to what a stage needs: images at working size, encoder, targets, starting image."""
 
+import itertools
 import logging
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,7 +14,7 @@ from torch import Tensor
 from src.common.errors import InputError
 from src.common.platform import device_name, has_bf16
 from src.config.schedule import Stage
-from src.config.schema import RunConfig, picture_name
+from src.config.schema import RunConfig, picture_name, style_scales, style_shares
 from src.data.images import (
     SMALLEST_SIDE,
     Pixels,
@@ -32,7 +35,7 @@ from src.training.memory import MemoryBudget, MemoryEstimate, reset_peak_memory,
 from src.training.pair import Pair
 from src.transfer.objective import TargetCache, build_objective, used_taps
 from src.transfer.start import DETAILED_STARTS, starting_image
-from src.transfer.terms.base import Inputs
+from src.transfer.terms.base import Inputs, StyleImage
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +92,8 @@ class PreparedRun:
         taps = used_taps(config)
         self.needed = max(smallest_side(encoder_spec(config.backbone.name), taps), SMALLEST_SIDE)
         record.width, record.height = self._size("content", config.edge)
-        self._size("style", config.edge)
+        for kind, scale in self._styles():
+            self._size(kind, config.edge, scale)
         self.shared = shared or load_encoder(config, taps, record.precision, device)
         if config.backbone.weights != "random":  # random ones may differ in the last bits between machines
             check_same("backbone.weights", record.weights_sha256, self.shared.weights_sha256)
@@ -110,13 +114,18 @@ class PreparedRun:
 
     def _read(self, kind: str) -> Pixels:
         found, record = self.context.files[kind], self.context.record
-        check_same(f"{kind} image {found.path}", getattr(record, f"{kind}_sha256"), found.sha256)
-        setattr(record, f"{kind}_sha256", found.sha256)
+        check_same(f"{kind} image {found.path}", record.checksum(kind), found.sha256)
+        record.note_checksum(kind, found.sha256)
         opaque = kind != "content" or self.context.config.format == "jpeg"  # JPEG has no alpha
         return read_pixels(found.path, self.context.config.max_megapixels, opaque)
 
-    def _size(self, kind: str, edge: int) -> tuple[int, int]:
-        return check_size(kind, self.images[kind], self.context.config, edge, self.needed)
+    def _size(self, kind: str, edge: int, scale: float = 1.0) -> tuple[int, int]:
+        return check_size(kind, self.images[kind], self.context.config, edge, self.needed, scale)
+
+    def _styles(self) -> Iterator[tuple[str, float]]:
+        """Return each style image, by kind, with each of its sizes relative to the edge."""
+        kinds = [kind for kind in self.images if kind.startswith("style")]
+        return itertools.product(kinds, style_scales(self.context.config))
 
     def announce(self) -> None:
         """Log what runs, at which size, on what device and with which network."""
@@ -135,10 +144,15 @@ class PreparedRun:
 
     def load_inputs(self, edge: int) -> Inputs:
         """Return content and style image at an edge, on the device."""
-        content, style = (
-            self.images[kind].color(self._size(kind, edge)).to(self.device, self.dtype) for kind in ("content", "style")
-        )
-        return Inputs(content, style)
+        scales = style_scales(self.context.config)
+        shares = [share / len(scales) for share in style_shares(self.context.config) for _ in scales]
+        styles = [self._tensor(kind, self._size(kind, edge, scale)) for kind, scale in self._styles()]
+        content = self._tensor("content", self._size("content", edge))
+        mixed = [StyleImage(*each) for each in zip(styles, shares, strict=True)]
+        return Inputs(content, tuple(style for style in mixed if style.share > 0))
+
+    def _tensor(self, kind: str, size: tuple[int, int]) -> Tensor:
+        return self.images[kind].color(size).to(self.device, self.dtype)
 
     def enter(self, stage: Stage, before: Tensor | None, fresh: bool) -> Tensor:
         """Set up a stage: budget, inputs and objective. Return its starting image, (1, 3, H, W) in [0, 1].
@@ -149,8 +163,9 @@ class PreparedRun:
             fresh: the run starts here; otherwise a checkpoint will replace the starting image.
         """
         config, record = self.context.config, self.context.record
-        sizes = [self._size(kind, stage.edge)[::-1] for kind in ("content", "style")]
-        estimate = MemoryEstimate(config, self.encoder, sizes[0], sizes[1], self.dtype.itemsize)
+        size = self._size("content", stage.edge)[::-1]
+        largest = max((self._size(kind, stage.edge, scale)[::-1] for kind, scale in self._styles()), key=math.prod)
+        estimate = MemoryEstimate(config, self.encoder, size, largest, self.dtype.itemsize)
         noted = record.memory.get(str(stage.edge))
         self.budget = MemoryBudget(estimate, config.trainer.memory, self.device, noted)
         if stage.last == config.steps or self.budget.checkpointing.blocks:
@@ -163,9 +178,10 @@ class PreparedRun:
         context.record.memory[str(stage.edge)] = self.budget.noted()
         self.originals = self.load_inputs(stage.edge)
         self.inputs = colored(self.originals, color)
-        identities = {kind: found.sha256 for kind, found in context.files.items()}
-        if color == "match":  # the style is another image for each content
-            identities["style"] += identities["content"]
+        checksums = {kind: found.sha256 for kind, found in context.files.items()}
+        # The mixture of style images; with color=match it is another one for each content.
+        styles = [checksums[kind] for kind in checksums if kind.startswith("style") or color == "match"]
+        identities = {"content": checksums["content"], "style": " ".join(styles)}
         self.pair.objective = build_objective(
             context.config, self.encoder, self.inputs, self.budget.checkpointing, self.shared.targets, identities
         )
@@ -211,16 +227,18 @@ class PreparedRun:
         if kind := {"style": "style", "file": "init"}.get(config.init.name):
             given = self.images[kind].color((width, height)).to(inputs.content)
             if kind == "style":
-                given = colored(Inputs(self.originals.content, given), config.color).style
+                given = colored(Inputs.of(self.originals.content, given), config.color).style
         return starting_image(config.init, inputs.content, inputs.style, config.seed, given)
 
 
 def colored(inputs: Inputs, color: str) -> Inputs:
     """Return content and style image in the colours that `color=` has for the objective (Gatys et al. 2016b)."""
+    content, styles = inputs.content, inputs.styles
     if color == "luminance":
-        return Inputs(grey(inputs.content), grey(inputs.style))
+        return Inputs(grey(content), tuple(style._replace(image=grey(style.image)) for style in styles))
     if color == "match":
-        return Inputs(inputs.content, match_colors(inputs.style, inputs.content).clamp(0, 1))
+        matched = [match_colors(style.image, content).clamp(0, 1) for style in styles]
+        return Inputs(content, tuple(style._replace(image=each) for style, each in zip(styles, matched, strict=True)))
     return inputs
 
 
@@ -246,13 +264,20 @@ def check_same(what: str, before: str | None, now: str) -> None:
         raise InputError(f"{what} has changed since this run began (sha256 {now[:12]}, was {before[:12]})")
 
 
-def check_size(kind: str, image: Pixels, config: RunConfig, edge: int, needed: int) -> tuple[int, int]:
-    """Return the working size (width, height) of an image.
+def check_size(
+    kind: str, image: Pixels, config: RunConfig, edge: int, needed: int, scale: float = 1.0
+) -> tuple[int, int]:
+    """Return the working size (width, height) of an image at an edge, times `scale` (style_scale).
 
     Raises:
         InputError: too small for the layers in use, or above `max_megapixels`.
     """
-    size = working_size(image.size, edge, config.fit)  # type: ignore[arg-type]
+    size = working_size(image.size, max(1, round(edge * scale)), config.fit)  # type: ignore[arg-type]
+    if min(size) < needed and scale != 1:
+        raise InputError(
+            f"style_scale={scale:g} makes the {kind} image {size[0]}x{size[1]} px at edge={edge}; the layers in use "
+            f"need {needed} px on the short side"
+        )
     if min(size) < needed:
         least = smallest_edge(image.size, needed, config.fit)  # type: ignore[arg-type]
         raise InputError(

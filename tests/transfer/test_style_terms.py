@@ -70,7 +70,7 @@ def test_a_picture_of_one_colour_has_finite_losses_and_gradients(value: float, s
     prepared = prepare(config)
     flat, picture = torch.full_like(prepared.inputs.content, value), prepared.inputs.content
     for image, style in ((flat, picture), (picture, flat), (flat, flat)):
-        objective = build_objective(config, prepared.encoder, Inputs(picture, style))
+        objective = build_objective(config, prepared.encoder, Inputs.of(picture, style))
         found, gradient = _gradient(objective, image)
         assert all(map(math.isfinite, found.values())) and torch.isfinite(gradient).all()
 
@@ -82,7 +82,7 @@ def test_bands_change_neither_the_losses_nor_the_gradient(
     monkeypatch.setattr(checkpointing, "BAND_BYTES", 1)
     config = small(*NAMED, "layers=c", "precision=64")
     prepared = prepare(config)
-    inputs = Inputs(smooth_image(0, 61, 47).double(), smooth_image(1, 50, 64).double())
+    inputs = Inputs.of(smooth_image(0, 61, 47).double(), smooth_image(1, 50, 64).double())
     image = smooth_image(2, 61, 47).double()
     expected, expected_gradient = _gradient(build_objective(config, prepared.encoder, inputs), image)
     found, gradient = _gradient(build_objective(config, prepared.encoder, inputs, strategy), image)

@@ -3,12 +3,24 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor
 
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing
+
+
+class StyleImage(NamedTuple):
+    """One of the style images of a run.
+
+    Attributes:
+        image: (1, 3, H', W') in [0, 1], at a size of its own.
+        share: of the mixture of all style images; the shares sum to 1.
+    """
+
+    image: Tensor
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -17,11 +29,21 @@ class Inputs:
 
     Attributes:
         content: (1, 3, H, W) content image in [0, 1], at the size of the result.
-        style: (1, 3, H', W') style image in [0, 1], at a size of its own.
+        styles: the style images.
     """
 
     content: Tensor
-    style: Tensor
+    styles: tuple[StyleImage, ...]
+
+    @classmethod
+    def of(cls, content: Tensor, style: Tensor) -> Self:
+        """Return the inputs of a single style image."""
+        return cls(content, (StyleImage(style),))
+
+    @property
+    def style(self) -> Tensor:
+        """Return the first style image."""
+        return self.styles[0].image
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
 """The central moment term: moments of order 1 to 5 of sigmoid features against the style image's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
-from src.ops.central_moments import central_moments, moment_discrepancy, power_sums
+from src.ops.central_moments import central_moments, mixed_moments, moment_discrepancy, power_sums
 from src.ops.gram import at_least_float32, positions
-from src.transfer.terms.base import Inputs, Measured
+from src.transfer.terms.base import Measured
 from src.transfer.terms.layers import LayerTerm
 
 
@@ -22,10 +22,15 @@ class CentralMomentTerm(LayerTerm):
     name = "cmd"
     target: dict[str, Tensor]
 
-    def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
-        """Keep the style image's moments at every tap."""
-        maps = feature_maps(encoder, inputs.style, self.taps, checkpointing)
-        self.target = {tap: _moments(maps.pop(tap)) for tap in self.taps}
+    def measure_style(self, encoder: Encoder, image: Tensor, checkpointing: Checkpointing) -> dict[str, Tensor]:
+        """Return the moments of a style image at every tap."""
+        maps = feature_maps(encoder, image, self.taps, checkpointing)
+        return {tap: _moments(maps.pop(tap)) for tap in self.taps}
+
+    @staticmethod
+    def mix(parts: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+        """Return the moments of the mixture at one tap."""
+        return mixed_moments(parts, shares)
 
     def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
         """Return the sums of powers of the difference to the style's mean, (B, 5, C)."""

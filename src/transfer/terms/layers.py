@@ -9,14 +9,17 @@ import torch
 from torch import Tensor
 
 from src.config.schema import RunConfig
+from src.encoders.base import Encoder
+from src.encoders.checkpointing import Checkpointing
 from src.encoders.registry import TapInfo
-from src.transfer.terms.base import Measured, Term, TermValue
+from src.transfer.terms.base import Inputs, Measured, Term, TermValue
 
 
 class LayerTerm(Term):
     """sum_l w_l E_l with a distance E_l at each tap.
 
-    Subclasses set `target[tap]` in `set_target`, and compute E_l from it in `distance`.
+    Subclasses measure a style image in `measure_style`, mix what they keep of several in `mix`, and compute E_l from it
+    in `distance`.
 
     Args:
         weights: w_l by tap; tensors on the device of the images where terms are joined to a batch there.
@@ -38,6 +41,25 @@ class LayerTerm(Term):
     def kept_bytes(cls, tap: TapInfo, pixels: int, style_pixels: int) -> float:
         """Estimate the bytes that the term keeps for a tap of an image and a style of so many pixels, beyond sums."""
         return 0.0
+
+    @abstractmethod
+    def measure_style(self, encoder: Encoder, image: Tensor, checkpointing: Checkpointing) -> dict[str, Any]:
+        """Return by tap what is kept of a style image (1, 3, H, W)."""
+
+    @staticmethod
+    @abstractmethod
+    def mix(parts: Sequence[Any], shares: Sequence[float]) -> Any:
+        """Return the target of a mixture of style images at one tap; the shares sum to 1."""
+
+    def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
+        """Keep what is measured of the style images at every tap."""
+        with torch.no_grad():
+            found = [self.measure_style(encoder, style.image, checkpointing) for style in inputs.styles]
+            shares = [style.share for style in inputs.styles]
+            self.target = {
+                tap: self.mix([each[tap] for each in found], shares) if len(found) > 1 else found[0][tap]
+                for tap in self.taps
+            }
 
     @abstractmethod
     def distance(self, tap: str, measured: Measured) -> Tensor:

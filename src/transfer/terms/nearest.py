@@ -12,7 +12,7 @@ from src.encoders.checkpointing import Checkpointing, feature_maps
 from src.encoders.registry import TapInfo
 from src.ops.columns import MAX_COLUMNS, StyleColumns, unit_columns
 from src.ops.gram import at_least_float32, squared_distance
-from src.transfer.terms.base import Inputs, Measured
+from src.transfer.terms.base import Measured
 from src.transfer.terms.layers import LayerTerm, join_searches
 
 MEAN = "{}/mean"  # entry of the search's results for a tap
@@ -40,11 +40,18 @@ class NearestTerm(LayerTerm):
         columns = min(MAX_COLUMNS, style_pixels // tap.stride**2) + 3 * (pixels // tap.stride**2)
         return 4.0 * tap.channels * columns
 
-    def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
-        """Keep the style's columns at every tap."""
-        maps = feature_maps(encoder, inputs.style, self.taps, checkpointing)
-        dtype = encoder.compute_dtype or inputs.style.dtype
-        self.target = {tap: [StyleColumns(maps.pop(tap), dtype)] for tap in self.taps}
+    def measure_style(
+        self, encoder: Encoder, image: Tensor, checkpointing: Checkpointing
+    ) -> dict[str, list[StyleColumns]]:
+        """Return the columns of a style image at every tap."""
+        maps = feature_maps(encoder, image, self.taps, checkpointing)
+        dtype = encoder.compute_dtype or image.dtype
+        return {tap: [StyleColumns(maps.pop(tap), dtype)] for tap in self.taps}
+
+    @staticmethod
+    def mix(parts: Sequence[list[StyleColumns]], shares: Sequence[float]) -> list[StyleColumns]:
+        """Return the columns of all style images at one tap; shares do not change which one is nearest."""
+        return [StyleColumns.mixed([columns for (columns,) in parts])]
 
     @property
     def pending_taps(self) -> tuple[str, ...]:

@@ -25,7 +25,8 @@ class PaletteTerm(Term):
     def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
         """Keep the style's sorted colours, resampled to as many as the result has pixels."""
         height, width = inputs.content.shape[2:]
-        self.target = Palette(encoder.normalize(inputs.style), (height, width))
+        palettes = [Palette(encoder.normalize(style.image), (height, width)) for style in inputs.styles]
+        self.target = Palette.mixed(palettes, [style.share for style in inputs.styles])
 
     def __call__(self, measured: Measured) -> TermValue:
         """Return the palette loss."""

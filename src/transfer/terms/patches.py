@@ -10,7 +10,7 @@ from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
 from src.ops.gram import at_least_float32, squared_distance
 from src.ops.patches import JoinedPatches, StylePatches, grid_shape
-from src.transfer.terms.base import Inputs, Measured
+from src.transfer.terms.base import Measured
 from src.transfer.terms.layers import LayerTerm, join_searches
 
 
@@ -31,11 +31,16 @@ class PatchTerm(LayerTerm):
         self.nearest: dict[str, Tensor] = {}
         self.assembled: dict[str, Tensor] = {}
 
-    def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
-        """Keep the style's patches at every tap."""
-        maps = feature_maps(encoder, inputs.style, self.taps, checkpointing)
-        dtype = encoder.compute_dtype or inputs.style.dtype
-        self.target = {tap: StylePatches(at_least_float32(maps.pop(tap)), dtype) for tap in self.taps}
+    def measure_style(self, encoder: Encoder, image: Tensor, checkpointing: Checkpointing) -> dict[str, StylePatches]:
+        """Return the patches of a style image at every tap."""
+        maps = feature_maps(encoder, image, self.taps, checkpointing)
+        dtype = encoder.compute_dtype or image.dtype
+        return {tap: StylePatches(at_least_float32(maps.pop(tap)), dtype) for tap in self.taps}
+
+    @staticmethod
+    def mix(parts: Sequence[StylePatches], shares: Sequence[float]) -> StylePatches:
+        """Return the patches of all style images at one tap; shares do not change which one is nearest."""
+        return StylePatches.mixed(parts, shares)
 
     @property
     def pending_taps(self) -> tuple[str, ...]:

@@ -12,8 +12,12 @@ from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
 from src.encoders.registry import TapInfo
 from src.ops.slices import DIRECTIONS, project, quantiles, random_directions, sliced_distance
-from src.transfer.terms.base import Inputs, Measured
+from src.ops.sorting import mixed_quantiles
+from src.transfer.terms.base import Measured
 from src.transfer.terms.layers import LayerTerm, join_searches
+
+# Features (1, C, H, W) of each style image of a run, and its share.
+Mixture = list[tuple[Tensor, float]]
 
 
 class SlicedWassersteinTerm(LayerTerm):
@@ -28,7 +32,7 @@ class SlicedWassersteinTerm(LayerTerm):
     """
 
     name = "sliced_wasserstein"
-    target: dict[str, list[Tensor]]
+    target: dict[str, list[Mixture]]
 
     def __init__(self, weights: Mapping[str, float | Tensor], seeds: Sequence[int] = (0,)) -> None:
         super().__init__(weights)
@@ -49,10 +53,15 @@ class SlicedWassersteinTerm(LayerTerm):
         directions = min(DIRECTIONS, tap.channels)
         return (4 * tap.channels * style_pixels + 28 * directions * pixels) / tap.stride**2
 
-    def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
-        """Keep the style image's features at every tap: other directions need them again."""
-        maps = feature_maps(encoder, inputs.style, self.taps, checkpointing)
-        self.target = {tap: [maps.pop(tap)] for tap in self.taps}
+    def measure_style(self, encoder: Encoder, image: Tensor, checkpointing: Checkpointing) -> dict[str, list[Mixture]]:
+        """Return the features of a style image at every tap: other directions need them again."""
+        maps = feature_maps(encoder, image, self.taps, checkpointing)
+        return {tap: [[(maps.pop(tap), 1.0)]] for tap in self.taps}
+
+    @staticmethod
+    def mix(parts: Sequence[list[Mixture]], shares: Sequence[float]) -> list[Mixture]:
+        """Return the features of all style images at one tap."""
+        return [[(features, share) for (((features, _),),), share in zip(parts, shares, strict=True)]]
 
     @property
     def pending_taps(self) -> tuple[str, ...]:
@@ -66,10 +75,11 @@ class SlicedWassersteinTerm(LayerTerm):
             height, width = features.shape[2:]
             draws = self.draws.setdefault(tap, features.new_zeros(len(self.seeds), 1, dtype=torch.int64))
             own, found = [], []
-            for seed, (draw,), style in zip(self.seeds, draws.tolist(), self.target[tap], strict=True):
+            for seed, (draw,), styles in zip(self.seeds, draws.tolist(), self.target[tap], strict=True):
                 drawn = random_directions(features.shape[1], (seed, draw, self.taps.index(tap)))
                 own.append(drawn.to(features.device, torch.promote_types(features.dtype, torch.float32)).unsqueeze(0))
-                found.append(quantiles(project(style, own[-1]), height * width))
+                parts = [quantiles(project(style, own[-1]), height * width) for style, _ in styles]
+                found.append(mixed_quantiles(parts, [share for _, share in styles]) if len(parts) > 1 else parts[0])
             self.directions[tap], self.quantiles[tap] = torch.cat(own), torch.cat(found)
             self.heights[tap] = height
 
@@ -111,6 +121,6 @@ class SlicedWassersteinTerm(LayerTerm):
         return joined
 
     @staticmethod
-    def join_targets(targets: Sequence[Any]) -> list[Tensor]:
+    def join_targets(targets: Sequence[Any]) -> list[Mixture]:
         """Return the features of all styles at one tap; they may differ in size."""
         return [features for each in targets for features in each]

@@ -4,14 +4,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, accumulate
 from src.ops.gram import FeatureStatistics, moment_sums
 from src.ops.losses import LossForm, style_mean_std, style_moments, style_normalized
-from src.transfer.terms.base import Inputs, Measured
+from src.transfer.terms.base import Measured
 from src.transfer.terms.layers import LayerTerm
 
 
@@ -23,10 +22,16 @@ class StatisticsTerm(LayerTerm):
 
     compare: Callable[[FeatureStatistics, Any], Tensor]
 
-    def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
-        """Keep the style image's statistics at every tap."""
-        with torch.no_grad():
-            self.target = statistics(encoder, inputs.style, self.taps, checkpointing)
+    def measure_style(
+        self, encoder: Encoder, image: Tensor, checkpointing: Checkpointing
+    ) -> dict[str, FeatureStatistics]:
+        """Return the statistics of a style image at every tap."""
+        return statistics(encoder, image, self.taps, checkpointing)
+
+    @staticmethod
+    def mix(parts: Sequence[FeatureStatistics], shares: Sequence[float]) -> FeatureStatistics:
+        """Return the statistics of the mixture at one tap."""
+        return FeatureStatistics.mixed(parts, shares)
 
     def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
         """Return the Gram matrix, (B, C, C), and the sum of each channel, (B, C)."""

@@ -6,7 +6,7 @@ from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing
 from src.ops.bures import GaussianTarget, wasserstein
 from src.transfer.terms.base import Inputs
-from src.transfer.terms.style import StatisticsTerm, statistics
+from src.transfer.terms.style import StatisticsTerm
 
 
 class WassersteinTerm(StatisticsTerm):
@@ -17,6 +17,6 @@ class WassersteinTerm(StatisticsTerm):
 
     def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
         """Keep mean and root of the covariance at every tap."""
+        super().set_target(encoder, inputs, checkpointing)
         with torch.no_grad():
-            found = statistics(encoder, inputs.style, self.taps, checkpointing)
-            self.target = {tap: GaussianTarget.of(each) for tap, each in found.items()}
+            self.target = {tap: GaussianTarget.of(each) for tap, each in self.target.items()}
