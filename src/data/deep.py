@@ -33,8 +33,8 @@ def check_installed() -> None:
         raise InputError(f"depth=16: {MISSING}")
 
 
-def read(path: Path, image: Image.Image, orientation: int) -> np.ndarray | None:
-    """Return the values of a PNG or TIFF file as uint16 (H, W, 3 or 4), upright, in sRGB; the fourth is alpha.
+def read(path: Path, image: Image.Image, orientation: int) -> tuple[np.ndarray, bool] | None:
+    """Return the values of a PNG or TIFF file, and whether its colour profile had to be ignored.
 
     Args:
         path: the file.
@@ -42,13 +42,15 @@ def read(path: Path, image: Image.Image, orientation: int) -> np.ndarray | None:
         orientation: as EXIF has it.
 
     Returns:
-        None for a file of another format or of a kind that is not read here.
+        uint16 (H, W, 3 or 4), upright, in sRGB, the fourth being alpha; None for a file of another format or of a kind
+        that is not read here.
 
     Raises:
         RuntimeError, ValueError: the file is damaged.
     """
     import imagecodecs
 
+    values: np.ndarray | None
     if image.format == "PNG":
         values = imagecodecs.png_decode(path.read_bytes())
     elif image.format == "TIFF":
@@ -60,9 +62,10 @@ def read(path: Path, image: Image.Image, orientation: int) -> np.ndarray | None:
     values = values if values.ndim == 3 else values[..., None]
     if values.shape[2] < 3:
         values = np.concatenate([values[..., :1].repeat(3, 2), values[..., 1:]], 2)
-    profile = image.info.get("icc_profile")
+    profile: bytes = image.info.get("icc_profile") or b""
     source = opened(profile)
-    if source is not None and not is_srgb(source) and source.profile.xcolor_space == "RGB ":
+    ignored = bool(profile) and (source is None or source.profile.xcolor_space != "RGB ")
+    if source is not None and not ignored and not is_srgb(source):
         colors = np.ascontiguousarray(values[..., :3])
         converted = imagecodecs.cms_transform(
             colors, profile, srgb_profile(), colorspace="rgb", outcolorspace="rgb", outdtype="uint16", intent=1
@@ -70,7 +73,7 @@ def read(path: Path, image: Image.Image, orientation: int) -> np.ndarray | None:
         values = np.concatenate([converted, values[..., 3:]], 2)
     if orientation in SIDEWAYS:
         values = values.swapaxes(0, 1)
-    return np.ascontiguousarray(np.flip(values, FLIPS.get(orientation, ())))
+    return np.ascontiguousarray(np.flip(values, FLIPS.get(orientation, ()))), ignored
 
 
 def _read_tiff(path: Path) -> np.ndarray | None:
@@ -104,7 +107,7 @@ def encode(values: np.ndarray, kind: str) -> bytes:
     if kind == "PNG":
         import imagecodecs
 
-        data = imagecodecs.png_encode(np.ascontiguousarray(values))
+        data = bytes(imagecodecs.png_encode(np.ascontiguousarray(values)))
         chunk = b"iCCP" + b"sRGB\0\0" + zlib.compress(srgb_profile())
         whole = (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
         return data[:33] + whole + data[33:]  # after the signature and IHDR
