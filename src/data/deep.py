@@ -33,8 +33,8 @@ def check_installed() -> None:
         raise InputError(f"depth=16: {MISSING}")
 
 
-def read(path: Path, image: Image.Image, orientation: int) -> np.ndarray | None:
-    """Return the values of a PNG or TIFF file as uint16 (H, W, 3 or 4), upright, in sRGB; the fourth is alpha.
+def read(path: Path, image: Image.Image, orientation: int) -> tuple[np.ndarray, bool] | None:
+    """Return the values of a PNG or TIFF file, and whether its colour profile had to be ignored.
 
     Args:
         path: the file.
@@ -42,7 +42,8 @@ def read(path: Path, image: Image.Image, orientation: int) -> np.ndarray | None:
         orientation: as EXIF has it.
 
     Returns:
-        None for a file of another format or of a kind that is not read here.
+        uint16 (H, W, 3 or 4), upright, in sRGB, the fourth being alpha; None for a file of another format or of a kind
+        that is not read here.
 
     Raises:
         RuntimeError, ValueError: the file is damaged.
@@ -61,9 +62,10 @@ def read(path: Path, image: Image.Image, orientation: int) -> np.ndarray | None:
     values = values if values.ndim == 3 else values[..., None]
     if values.shape[2] < 3:
         values = np.concatenate([values[..., :1].repeat(3, 2), values[..., 1:]], 2)
-    profile = image.info.get("icc_profile")
+    profile: bytes = image.info.get("icc_profile") or b""
     source = opened(profile)
-    if profile and source is not None and not is_srgb(source) and source.profile.xcolor_space == "RGB ":
+    ignored = bool(profile) and (source is None or source.profile.xcolor_space != "RGB ")
+    if source is not None and not ignored and not is_srgb(source):
         colors = np.ascontiguousarray(values[..., :3])
         converted = imagecodecs.cms_transform(
             colors, profile, srgb_profile(), colorspace="rgb", outcolorspace="rgb", outdtype="uint16", intent=1
@@ -71,7 +73,7 @@ def read(path: Path, image: Image.Image, orientation: int) -> np.ndarray | None:
         values = np.concatenate([converted, values[..., 3:]], 2)
     if orientation in SIDEWAYS:
         values = values.swapaxes(0, 1)
-    return np.ascontiguousarray(np.flip(values, FLIPS.get(orientation, ())))
+    return np.ascontiguousarray(np.flip(values, FLIPS.get(orientation, ()))), ignored
 
 
 def _read_tiff(path: Path) -> np.ndarray | None:

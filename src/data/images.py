@@ -185,7 +185,7 @@ def read_image(path: Path | str, max_megapixels: float = 100.0) -> Image.Image:
         InputError: as `open_image`, and for values that are not finite.
     """
     with open_image(path, max_megapixels) as image:
-        return _decoded(image)[0].to_image()
+        return Pixels(_decoded(image)[0]).to_image()
 
 
 def read_pixels(path: Path | str, max_megapixels: float = 100.0, opaque: bool = False) -> Pixels:
@@ -205,20 +205,17 @@ def read_pixels(path: Path | str, max_megapixels: float = 100.0, opaque: bool = 
         lost = []
         if image.format in ANIMATED and getattr(image, "n_frames", 1) > 1:
             lost.append(f"the first of {image.n_frames} frames is used")  # type: ignore[attr-defined]
-        pixels: Pixels | None = None
+        found: tuple[np.ndarray, bool] | None = None
         if ";16" in str(getattr(image, "tile", "")) and image.mode not in ("I", "I;16", "I;16B", "I;16L", "F"):
             if not deep.installed():
                 lost.append(f"values are reduced to 8 bits; {deep.MISSING}")
             else:
-                values = deep.read(expanded(path), image, image.getexif().get(ORIENTATION, 1))
-                if values is None:
-                    lost.append("values are reduced to 8 bits")
-                else:
-                    pixels = Pixels(values)
-        if pixels is None:
-            pixels, ignored = _decoded(image)
-            if ignored:
-                lost.append("its colour profile cannot be used, so it is taken for sRGB")
+                found = deep.read(expanded(path), image, image.getexif().get(ORIENTATION, 1))
+                lost += [] if found else ["values are reduced to 8 bits"]
+        values, ignored = found or _decoded(image)
+        if ignored:
+            lost.append("its colour profile cannot be used, so it is taken for sRGB")
+        pixels = Pixels(values)
     if pixels.values.shape[2] == 4:
         darkest, brightest = pixels.values[..., 3].min(), pixels.values[..., 3].max()
         if darkest == np.iinfo(pixels.values.dtype).max:
@@ -245,8 +242,8 @@ def picture_size(path: Path | str, max_megapixels: float = math.inf) -> tuple[in
         return (height, width) if image.getexif().get(ORIENTATION, 1) in SIDEWAYS else (width, height)
 
 
-def _decoded(image: Image.Image) -> tuple[Pixels, bool]:
-    """Return what Pillow decodes of an opened image, and whether its colour profile was ignored."""
+def _decoded(image: Image.Image) -> tuple[np.ndarray, bool]:
+    """Return the values, as of `Pixels`, that Pillow decodes, and whether the colour profile had to be ignored."""
     profile = image.info.get("icc_profile")
     image.load()
     image = ImageOps.exif_transpose(image)
@@ -257,14 +254,14 @@ def _decoded(image: Image.Image) -> tuple[Pixels, bool]:
         # integers are scaled by 16 bits; floats are in [0, 1] unless one of them is larger
         top = 1.0 if image.mode == "F" and values.max() <= 1.0 else 65535.0
         grey = (np.clip(values / top, 0, 1) * 65535 + 0.5).astype(np.uint16)
-        return Pixels(np.repeat(grey[..., None], 3, 2)), False
+        return np.repeat(grey[..., None], 3, 2), False
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         opaque = "L" if image.mode in ("LA", "La") else "RGB"
         image = image.convert("RGBA")
         rgb, ignored = to_srgb(image.convert(opaque), profile)
-        return Pixels(np.concatenate([np.asarray(rgb), np.asarray(image)[..., 3:]], 2)), ignored
+        return np.concatenate([np.asarray(rgb), np.asarray(image)[..., 3:]], 2), ignored
     rgb, ignored = to_srgb(image, profile)
-    return Pixels(np.asarray(rgb)), ignored
+    return np.asarray(rgb), ignored
 
 
 def working_size(size: tuple[int, int], edge: int, fit: Fit) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Transparency, colour profiles, 16 bits and formats: independent references, files in and out."""
 
 import io
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,15 +87,18 @@ def test_a_display_p3_file_arrives_within_delta_e_1(tmp_path: Path) -> None:
     assert _p3_error(stored / 255, stored / 255) > 3, "without conversion it would not"
 
 
-def test_a_16_bit_display_p3_file_arrives_within_delta_e_1(tmp_path: Path) -> None:
-    imagecodecs = pytest.importorskip("imagecodecs")
-    assert imagecodecs
+def test_a_16_bit_display_p3_file_arrives_within_delta_e_1(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("imagecodecs")
     import tifffile
 
     stored = (_muted() * 65535).round().astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tiff", stored, photometric="rgb", iccprofile=_p3_profile())
     found = read_pixels(tmp_path / "a.tiff").values
     assert found.dtype == np.uint16 and _p3_error(found / 65535, stored / 65535) < 0.2
+    tifffile.imwrite(tmp_path / "b.tiff", stored, photometric="rgb", iccprofile=b"no profile")
+    with caplog.at_level(logging.INFO):
+        assert np.array_equal(read_pixels(tmp_path / "b.tiff").values, stored)
+    assert "its colour profile cannot be used" in caplog.text
 
 
 def test_profiles_of_grey_and_damaged_profiles(tmp_path: Path) -> None:
