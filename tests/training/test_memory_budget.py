@@ -298,6 +298,8 @@ def test_the_estimate_follows_the_size_and_the_options(large: MemoryEstimate) ->
     assert replace(large, encoder=encoder).peak(KEEP_ALL, on_cpu=False) < peak()
     assert peak(canvas=Canvas("split")) < peak(canvas=pixels)
     assert peak(loss=Loss(palette=0)) < peak() < peak(loss=Loss(patches=0.2))
+    for terms, least in ((["sliced_wasserstein"], 28 * 32), (["nearest"], 12 * 64)):
+        assert peak(loss=Loss(terms=terms)) - peak() > least * PIXELS
     assert peak(schedule=Schedule(average=0.5)) - peak() == pytest.approx(9 * PIXELS * 4)
     two_layers = 2 * 64 * PIXELS * 4  # of block 1, kept or recomputed
     assert peak() - peak(Checkpointing(2, True)) > two_layers
