@@ -45,6 +45,16 @@ class Picture:
 
 
 @dataclass
+class Blend:
+    """Styles that are mixed with `style`: statistics of features and colours are those of the weighted mixture."""
+
+    styles: list[str] = option([], "further styles: names of style=NAME, or files, as [dots,my.jpg]")
+    weights: list[float] = option(
+        [], "their shares, of which style has what is left of 1; one more number: style's first; []: equal shares"
+    )
+
+
+@dataclass
 class Layers:
     """Activations that style and content are read from: relu3_1 is after the ReLU, conv3_1 before it."""
 
@@ -164,6 +174,11 @@ class RunConfig:
 
     content: Picture = option(Picture, "content image")
     style: Picture = option(Picture, "style image")
+    blend: Blend = option(Blend, "further styles")
+    style_scale: Any = option(
+        1.0,
+        "size of the styles relative to edge; several, as [1,0.5]: each style at all of these sizes, in equal parts",
+    )
     layers: Layers = option(Layers, "layer set")
     loss: Loss = option(Loss, "objective")
     backbone: Backbone = option(Backbone, "network")
@@ -242,6 +257,36 @@ def taps(config: RunConfig) -> tuple[list[str], str]:
     read = config.loss.substitute
     style = [read.get(tap, tap) for tap in config.layers.style]
     return style, read.get(config.layers.content, config.layers.content)
+
+
+def known_picture(kind: str, name: str) -> Picture:
+    """Return the image that `content=NAME` or `style=NAME` (`kind`) chooses."""
+    options: Any = OmegaConf.load(CONF / kind / f"{name}.yaml")
+    return typed(options, Picture)
+
+
+def blended(config: RunConfig) -> list[Picture]:
+    """Return the images of `blend.styles`: what is no name of a style is a file."""
+    names = group_names("style")
+    return [
+        known_picture("style", style) if style in names and style != "file" else Picture(path=style)
+        for style in config.blend.styles
+    ]
+
+
+def style_shares(config: RunConfig) -> list[float]:
+    """Return the share of `style` and of each of `blend.styles`; their sum is 1."""
+    weights, count = config.blend.weights, 1 + len(config.blend.styles)
+    if not weights:
+        return [1 / count] * count
+    weights = weights if len(weights) == count else [1 - sum(weights), *weights]
+    return [weight / sum(weights) for weight in weights]
+
+
+def style_scales(config: RunConfig) -> list[float]:
+    """Return the sizes of the styles relative to `edge`, as `style_scale` gives one or several."""
+    given = config.style_scale
+    return [float(scale) for scale in given] if isinstance(given, list) else [float(given)]
 
 
 def picture_name(picture: Picture) -> str:

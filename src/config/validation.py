@@ -6,7 +6,7 @@ from typing import Any
 
 from src.common.errors import InputError
 from src.config.schedule import capture_steps
-from src.config.schema import RunConfig, Trainer, taps
+from src.config.schema import RunConfig, Trainer, group_names, taps
 
 CHOICES = {
     "loss.name": ("patches", "moments", "normalized", "equations", "published"),
@@ -39,6 +39,7 @@ LARGEST = {
     "backbone.seed": 2**32 - 1,
 }
 MOST_THREADS = 1024
+LARGEST_SCALE = 16  # of style_scale
 WEIGHTS = ("trained", "random")  # backbone.weights by name; anything else is a path
 
 
@@ -78,9 +79,31 @@ def validate(config: RunConfig) -> None:
     betas = config.optimizer.betas
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise InputError(f"optimizer.betas must be two numbers in [0, 1), not {betas}")
+    _check_styles(config)
     _check_schedule(config)
     _check_layers(config)
     capture_steps(config.captures, config.steps)
+
+
+def _check_styles(config: RunConfig) -> None:
+    styles, weights, scales = config.blend.styles, config.blend.weights, config.style_scale
+    for style in styles:
+        if "/" not in style and "." not in style and style not in group_names("style"):
+            raise InputError(f"blend.styles: {style} is unknown; a file, or one of: {', '.join(group_names('style'))}")
+    if weights and not (
+        len(weights) in (len(styles), len(styles) + 1)
+        and all(0 <= weight < math.inf for weight in weights)
+        and (sum(weights) <= 1 if len(weights) == len(styles) else sum(weights) > 0)
+    ):
+        raise InputError(
+            f"blend.weights needs a share for each of blend.styles={styles}, with a sum of at most 1, or one number "
+            f"more, with that of style first; not {weights}"
+        )
+    for scale in scales if isinstance(scales, list) and scales else [scales]:
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale <= LARGEST_SCALE:
+            raise InputError(
+                f"style_scale is a number above 0 and at most {LARGEST_SCALE}, or a list of them, not {scale}"
+            )
 
 
 def check_trainer(trainer: Trainer, precision: str) -> None:

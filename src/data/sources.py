@@ -16,7 +16,7 @@ from pathlib import Path
 
 from src.common.errors import InputError
 from src.common.files import atomic_file, cache_folder, chosen_cache, expanded
-from src.config.schema import Picture, RunConfig
+from src.config.schema import Picture, RunConfig, blended
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,9 @@ def sha256_of(path: Path) -> str:
 
 
 def pictures_of(config: RunConfig) -> dict[str, Picture]:
-    """Return the content and style image of a run, and its initial image where init=file names one."""
+    """Return the content and style images of a run by the options that name them, and the image of init=file."""
     found = {"content": config.content, "style": config.style}
+    found |= {f"blend.styles[{place}]": picture for place, picture in enumerate(blended(config))}
     if config.init.name == "file":
         found["init"] = Picture(path=config.init.path)
     return found
@@ -85,12 +86,19 @@ def check_local_files(config: RunConfig) -> None:
 
 
 def find_picture(kind: str, picture: Picture, mirror: str | None = None, download: bool = True) -> Found:
-    """Return the file of a content, style or initial image (`kind` is "content", "style" or "init").
+    """Return the file of an image.
+
+    Args:
+        kind: a name of `pictures_of`, for messages; those of content and style are folders of a mirror too.
+        picture: says where it is.
+        mirror: `mirror=DIR`.
+        download: whether the network may be used.
 
     Raises:
         InputError: the image has no source, its file is missing, its checksum differs, or it must be downloaded and
             that failed or is not allowed.
     """
+    option = f"{kind}.path" if kind in ("content", "style", "init") else kind
     if picture.path:
         path = expanded(picture.path)
         try:
@@ -98,18 +106,19 @@ def find_picture(kind: str, picture: Picture, mirror: str | None = None, downloa
                 reason = (
                     "this is a folder" if path.is_dir() else "not a regular file" if path.exists() else "no such file"
                 )
-                raise InputError(f"{kind}.path: {reason}: {path}")
+                raise InputError(f"{option}: {reason}: {path}")
             return Found(path, checked(path, picture.sha256))
         except OSError as error:
-            raise InputError(f"{kind}.path: cannot read {path}: {error.strerror}") from None
+            raise InputError(f"{option}: cannot read {path}: {error.strerror}") from None
     if picture.package:
         path = _packaged(picture.package)
         return Found(path, checked(path, picture.sha256))
     if picture.url:
         name = _file_name(kind, picture.url)
         # the digest keeps addresses apart that end in the same name
-        cached_as = f"{kind}/{hashlib.sha256(picture.url.encode()).hexdigest()[:12]}-{name}"
-        return fetch(picture.url, f"{kind}/{name}", picture.sha256, mirror, cached_as=cached_as, download=download)
+        folder = "style" if kind.startswith("blend") else kind
+        cached_as = f"{folder}/{hashlib.sha256(picture.url.encode()).hexdigest()[:12]}-{name}"
+        return fetch(picture.url, f"{folder}/{name}", picture.sha256, mirror, cached_as=cached_as, download=download)
     raise InputError(f"{kind}={picture.name} needs {kind}.path=FILE")
 
 

@@ -35,22 +35,30 @@ LEAST_DEVIATION = 0.1
 
 
 class Palette:
-    """The distributions of a style image's colours and colour changes.
+    """The distributions of a style image's colours and colour changes, or of a mixture of several.
 
     Args:
-        style: (1, 3, H, W), normalised by the network's statistics.
+        style: (1, 3, H, W), normalised by the network's statistics; or several.
         size: height and width of the images to compare, px, each at least 8.
+        weights: of the styles: a colour of style s counts weights[s] over the number of its colours.
     """
 
-    def __init__(self, style: Tensor, size: tuple[int, int]) -> None:
+    def __init__(
+        self, style: Tensor | Sequence[Tensor], size: tuple[int, int], weights: Sequence[float] = (1.0,)
+    ) -> None:
+        styles = [style] if isinstance(style, Tensor) else style
+        style = styles[0]
         # made once, because copying them to a GPU at each step would block
         color_directions = F.normalize(style.new_tensor(COLOR_DIRECTIONS), dim=1)
         change_directions = F.normalize(style.new_tensor(CHANGE_DIRECTIONS), dim=1)
         change_weight = CHANGE_WEIGHT / len(CHANGE_BLOCKS) / 2
         self._parts = [
-            *(_Distribution(style, size, color_directions, b, None, 1 / len(COLOR_BLOCKS)) for b in COLOR_BLOCKS),
             *(
-                _Distribution(style, size, change_directions, block, axis, change_weight)
+                _Distribution(styles, weights, size, color_directions, block, None, 1 / len(COLOR_BLOCKS))
+                for block in COLOR_BLOCKS
+            ),
+            *(
+                _Distribution(styles, weights, size, change_directions, block, axis, change_weight)
                 for block in CHANGE_BLOCKS
                 for axis in (2, 3)
             ),
@@ -85,7 +93,8 @@ class _Distribution:
     """The distribution of a style's colours, or of their changes, projected on some directions.
 
     Args:
-        style: (1, 3, H, W).
+        styles: (1, 3, H, W) each.
+        shares: of the styles in the mixture.
         size: height and width of the images to compare, px.
         directions: (D, 3), of unit length.
         block: side of the blocks that are averaged, px.
@@ -94,13 +103,18 @@ class _Distribution:
     """
 
     def __init__(
-        self, style: Tensor, size: tuple[int, int], directions: Tensor, block: int, axis: int | None, weight: float
+        self,
+        styles: Sequence[Tensor],
+        shares: Sequence[float],
+        size: tuple[int, int],
+        directions: Tensor,
+        block: int,
+        axis: int | None,
+        weight: float,
     ) -> None:
         self.directions, self.block, self.axis, self.weight = directions, block, axis, weight
         rows, columns = (side // block - (axis == number) for number, side in enumerate(size, 2))
-        self.sorted = F.interpolate(
-            sort_rows(self._projected(style)), rows * columns, mode="linear", align_corners=True
-        )
+        self.sorted = quantiles([self._projected(style) for style in styles], shares, rows * columns)
         self.variance = self.sorted.var(2, correction=0).mean().clamp_min(LEAST_DEVIATION**2)
 
     @classmethod
@@ -120,3 +134,25 @@ class _Distribution:
         """Return the weighted distance of images (B, 3, H, W), (B,)."""
         squares = (sort_rows(self._projected(image)) - self.sorted).square()
         return self.weight * squares.mean((1, 2)) / self.variance
+
+
+def quantiles(values: Sequence[Tensor], weights: Sequence[float], count: int) -> Tensor:
+    """Return equally spaced quantiles of a weighted mixture, (1, D, count), from the least value to the largest.
+
+    Args:
+        values: of each part, (1, D, M); each counts weight / M.
+        weights: of the parts, above 0, with a sum of 1.
+        count: number of quantiles.
+    """
+    if len(values) == 1:
+        return F.interpolate(sort_rows(values[0]), count, mode="linear", align_corners=True)
+    mixed, order = torch.cat(list(values), 2).cpu().double().sort(2)  # not every GPU has float64
+    parts = zip(values, weights, strict=True)
+    mass = torch.cat([mixed.new_full(each.shape[2:], weight / each.shape[2]) for each, weight in parts])[order]
+    # Each value at the middle of its own mass, the first at 0 and the last at 1: k / (M - 1) where all weigh the same.
+    place = mass.cumsum(2) - mass / 2
+    place = (place - place[..., :1]) / (place[..., -1:] - place[..., :1])
+    wanted = torch.linspace(0, 1, count, dtype=place.dtype, device=place.device).expand(*place.shape[:2], -1)
+    above = torch.searchsorted(place, wanted.contiguous()).clamp(1, place.shape[2] - 1)
+    low, high = place.gather(2, above - 1), place.gather(2, above)
+    return torch.lerp(mixed.gather(2, above - 1), mixed.gather(2, above), (wanted - low) / (high - low)).to(values[0])

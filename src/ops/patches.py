@@ -29,11 +29,12 @@ CHUNK_BYTES = 24 * 2**20
 
 
 class StylePatches:
-    """The patches of a style image at one layer, to be matched to those of an image.
+    """The patches of style images at one layer, to be matched to those of an image.
 
     Args:
-        features: (1, N, H, W), at least 3 x 3 positions.
+        features: (1, N, H, W), at least 3 x 3 positions; or those of several styles, whose patches are put together.
         dtype: of the search's products; bfloat16 is several times faster where the hardware supports it.
+        weights: of the styles in the energy; which patch is nearest does not depend on them.
 
     Attributes:
         patches: (P, N, 3, 3).
@@ -41,12 +42,16 @@ class StylePatches:
         energy: mean sum of squares of a position, (1,).
     """
 
-    def __init__(self, features: Tensor, dtype: torch.dtype) -> None:
-        self.energy = energy(features) / positions(features)
+    def __init__(
+        self, features: Tensor | Sequence[Tensor], dtype: torch.dtype, weights: Sequence[float] = (1.0,)
+    ) -> None:
+        styles = [features] if isinstance(features, Tensor) else features
+        energies = [weight * energy(each) / positions(each) for each, weight in zip(styles, weights, strict=True)]
+        self.energy = torch.stack(energies).sum(0)
         stride = 1
-        while (features.shape[2] // stride) * (features.shape[3] // stride) > MAX_PATCHES:
+        while sum((each.shape[2] // stride) * (each.shape[3] // stride) for each in styles) > MAX_PATCHES:
             stride += 1
-        patches = F.unfold(features, PATCH_SIZE, stride=stride)[0].T.contiguous()
+        patches = torch.cat([F.unfold(each, PATCH_SIZE, stride=stride)[0].T for each in styles]).contiguous()
         # cosine similarity, because Euclidean distance would prefer style patches of low contrast
         self.directions = F.normalize(patches - patches.mean(0), dim=1).to(dtype)
         patches = patches.view(len(patches), -1, PATCH_SIZE, PATCH_SIZE)

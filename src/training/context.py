@@ -14,7 +14,7 @@ from src.common.files import expanded, sole_writer, write_atomically
 from src.config.identity import identity
 from src.config.schema import RunConfig, plain, typed
 from src.config.validation import WEIGHTS, validate
-from src.data.sources import Found, find_files, sha256_of
+from src.data.sources import Found, find_files, pictures_of, sha256_of
 from src.encoders.registry import check_taps
 from src.tracking import provenance
 from src.tracking import record as records
@@ -85,9 +85,9 @@ class RunContext:
         self.record = found
 
     def _check_unchanged(self) -> None:
-        for kind, picture in (("content", self.config.content), ("style", self.config.style)):
+        for kind, picture in pictures_of(self.config).items():
             path = expanded(picture.path or "")
-            if picture.path and path.is_file() and sha256_of(path) != getattr(self.record, f"{kind}_sha256"):
+            if picture.path and path.is_file() and sha256_of(path) != self.record.checksum(kind):
                 raise InputError(f"{path} has changed since this run finished; choose another folder to run it again")
 
     def open(self) -> None:

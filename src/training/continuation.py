@@ -21,7 +21,7 @@ from src.training.setup import check_same
 # What a record holds of the state that the run goes on from; results of the earlier end are left out.
 CARRIED = (
     *("precision", "kernels", "step", "evaluations", "width", "height", "initial_loss", "seconds", "compiled"),
-    *("memory", "content_sha256", "style_sha256", "init_sha256", "weights_sha256"),
+    *("memory", "content_sha256", "style_sha256", "init_sha256", "further_sha256", "weights_sha256"),
 )
 
 
@@ -88,5 +88,5 @@ def _check(folder: Path, record: RunRecord, config: RunConfig) -> int:
     if record.stopped == "loss reached" and config.stop_at_loss == old.stop_at_loss:
         raise InputError(f"the run stopped at stop_at_loss={old.stop_at_loss}; give stop_at_loss=null or less as well")
     for kind, found in find_files(config).items():
-        check_same(f"{kind} image {found.path}", getattr(record, f"{kind}_sha256"), found.sha256)
+        check_same(f"{kind} image {found.path}", record.checksum(kind), found.sha256)
     return step

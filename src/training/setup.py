@@ -1,6 +1,7 @@
 """From a configuration to what a stage needs: images at working size, encoder, targets, starting image."""
 
 import logging
+import math
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from src.common.errors import InputError
 from src.common.platform import device_name, has_bf16
 from src.config.schedule import Stage
-from src.config.schema import RunConfig, picture_name
+from src.config.schema import RunConfig, blended, picture_name, style_scales, style_shares
 from src.data.images import SMALLEST_SIDE, interpolated, read_image, resize, smallest_edge, to_tensor, working_size
 from src.encoders.base import Encoder
 from src.encoders.registry import encoder_spec, smallest_side
@@ -22,7 +23,7 @@ from src.training.memory import MemoryBudget, MemoryEstimate, reset_peak_memory,
 from src.training.pair import Pair
 from src.transfer.objective import TargetCache, build_objective, used_taps
 from src.transfer.start import DETAILED_STARTS, starting_image
-from src.transfer.terms.base import Inputs
+from src.transfer.terms.base import Inputs, StyleImage
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class PreparedRun:
         taps = used_taps(config)
         self.needed = max(smallest_side(encoder_spec(config.backbone.name), taps), SMALLEST_SIDE)
         record.width, record.height = self._size("content", config.edge)
-        self._size("style", config.edge)
+        self._style_sizes(config.edge)
         self.shared = shared or load_encoder(config, taps, record.precision, device)
         if config.backbone.weights != "random":  # random ones may differ in the last bits between machines
             check_same("backbone.weights", record.weights_sha256, self.shared.weights_sha256)
@@ -98,19 +99,20 @@ class PreparedRun:
 
     def _read(self, kind: str) -> Image.Image:
         found, record = self.context.files[kind], self.context.record
-        check_same(f"{kind} image {found.path}", getattr(record, f"{kind}_sha256"), found.sha256)
-        setattr(record, f"{kind}_sha256", found.sha256)
+        check_same(f"{kind} image {found.path}", record.checksum(kind), found.sha256)
+        record.keep_checksum(kind, found.sha256)
         return read_image(found.path, self.context.config.max_megapixels)
 
-    def _size(self, kind: str, edge: int) -> tuple[int, int]:
-        return check_size(kind, self.images[kind], self.context.config, edge, self.needed)
+    def _size(self, kind: str, edge: int, scale: float = 1.0) -> tuple[int, int]:
+        return check_size(kind, self.images[kind], self.context.config, edge, self.needed, scale)
 
     def announce(self) -> None:
         """Log what runs, at which size, on what device and with which network."""
         config, record = self.context.config, self.context.record
+        styles = " and ".join(map(picture_name, (config.style, *blended(config))))
         log.info(
             "%s in the style of %s: %dx%d px, %d steps of %s on %s",
-            picture_name(config.content), picture_name(config.style), record.width, record.height, config.steps,
+            picture_name(config.content), styles, record.width, record.height, config.steps,
             config.optimizer.name, record.device,
         )  # fmt: skip
         if config.backbone.weights == "random":
@@ -121,12 +123,25 @@ class PreparedRun:
             log.info("backbone: %s with weights %s", config.backbone.name, config.backbone.weights)
 
     def load_inputs(self, edge: int) -> Inputs:
-        """Return content and style image at an edge, on the device."""
-        content, style = (
-            to_tensor(self.images[kind], self._size(kind, edge)).to(self.device, self.dtype)
-            for kind in ("content", "style")
-        )
-        return Inputs(content, style)
+        """Return content and style images at an edge, on the device."""
+        content = self._tensor("content", self._size("content", edge))
+        styles = [StyleImage(self._tensor(kind, size), weight) for kind, weight, size in self._style_sizes(edge)]
+        return Inputs(content, tuple(styles))
+
+    def _tensor(self, kind: str, size: tuple[int, int]) -> Tensor:
+        return to_tensor(self.images[kind], size).to(self.device, self.dtype)
+
+    def _style_sizes(self, edge: int) -> list[tuple[str, float, tuple[int, int]]]:
+        """Return kind, weight and size (width, height) of each style at each scale; those of weight 0 are left out."""
+        config = self.context.config
+        scales = style_scales(config)
+        kinds = ["style", *(kind for kind in self.images if kind.startswith("blend."))]
+        return [
+            (kind, weight / len(scales), self._size(kind, edge, scale))
+            for kind, weight in zip(kinds, style_shares(config), strict=True)
+            for scale in scales
+            if weight > 0
+        ]
 
     def enter(self, stage: Stage, before: Tensor | None, fresh: bool) -> Tensor:
         """Set up a stage: budget, inputs and objective. Return its starting image, (1, 3, H, W) in [0, 1].
@@ -137,8 +152,9 @@ class PreparedRun:
             fresh: the run starts here; otherwise a checkpoint will replace the starting image.
         """
         config, record = self.context.config, self.context.record
-        sizes = [self._size(kind, stage.edge)[::-1] for kind in ("content", "style")]
-        estimate = MemoryEstimate(config, self.encoder, sizes[0], sizes[1], self.dtype.itemsize)
+        size, styles = self._size("content", stage.edge)[::-1], self._style_sizes(stage.edge)
+        style_pixels = sum(width * height for _, _, (width, height) in styles)
+        estimate = MemoryEstimate(config, self.encoder, size, style_pixels, self.dtype.itemsize)
         noted = record.memory.get(str(stage.edge))
         self.budget = MemoryBudget(estimate, config.trainer.memory, self.device, noted)
         if stage.last == config.steps or self.budget.checkpointing.blocks:
@@ -150,7 +166,9 @@ class PreparedRun:
         context = self.context
         context.record.memory[str(stage.edge)] = self.budget.noted()
         self.inputs = self.load_inputs(stage.edge)
-        identities = {kind: found.sha256 for kind, found in context.files.items()}
+        files = context.files
+        styles = [(files[kind].sha256, weight, size) for kind, weight, size in self._style_sizes(stage.edge)]
+        identities = {"content": files["content"].sha256, "style": tuple(styles)}
         self.pair.objective = build_objective(
             context.config, self.encoder, self.inputs, self.budget.checkpointing, self.shared.targets, identities
         )
@@ -206,22 +224,25 @@ def check_same(what: str, before: str | None, now: str) -> None:
         raise InputError(f"{what} has changed since this run began (sha256 {now[:12]}, was {before[:12]})")
 
 
-def check_size(kind: str, image: Image.Image, config: RunConfig, edge: int, needed: int) -> tuple[int, int]:
-    """Return the working size (width, height) of an image.
+def check_size(
+    kind: str, image: Image.Image, config: RunConfig, edge: int, needed: int, scale: float = 1.0
+) -> tuple[int, int]:
+    """Return the working size (width, height) of an image whose size is `scale` times that of others.
 
     Raises:
         InputError: too small for the layers in use, or above `max_megapixels`.
     """
-    size = working_size(image.size, edge, config.fit)  # type: ignore[arg-type]
+    size = working_size(image.size, max(1, round(edge * scale)), config.fit)  # type: ignore[arg-type]
+    told = f"edge={edge}" if scale == 1 else f"edge={edge} style_scale={scale:g}"
     if min(size) < needed:
-        least = smallest_edge(image.size, needed, config.fit)  # type: ignore[arg-type]
+        least = math.ceil(smallest_edge(image.size, needed, config.fit) / scale)  # type: ignore[arg-type]
         raise InputError(
-            f"edge={edge} makes the {kind} image {size[0]}x{size[1]} px; the layers in use need {needed} px on the "
+            f"{told} makes the {kind} image {size[0]}x{size[1]} px; the layers in use need {needed} px on the "
             f"short side: edge={least} or more"
         )
     if size[0] * size[1] > config.max_megapixels * 1e6:
         raise InputError(
-            f"edge={edge} makes the {kind} image {size[0]}x{size[1]} px, {size[0] * size[1] / 1e6:.0f} megapixels; the "
+            f"{told} makes the {kind} image {size[0]}x{size[1]} px, {size[0] * size[1] / 1e6:.0f} megapixels; the "
             f"limit is {config.max_megapixels:g} (raise it with max_megapixels=N)"
         )
     return size

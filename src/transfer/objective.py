@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from src.common.errors import InputError
 from src.config.schema import RunConfig, taps
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import KEEP_ALL, Checkpointing, accumulate, feature_maps
@@ -198,7 +199,9 @@ def _style(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[fl
     patched = {
         tap: weight * loss.patches
         for tap, weight in weights.items()
-        if loss.patches > 0 and encoder.taps[tap].stride > 1 and _has_room(encoder, inputs.style, tap)
+        if loss.patches > 0
+        and encoder.taps[tap].stride > 1
+        and all(_has_room(encoder, style.image, tap) for style in inputs.styles)
     }
     rest = {tap: weight - patched.get(tap, 0.0) for tap, weight in weights.items()}
     return [(loss.beta, StyleTerm(rest, form)), *([(loss.beta, PatchTerm(patched))] if patched else [])]
@@ -233,15 +236,17 @@ def build_objective(
     Args:
         config: loss, layers and weights.
         encoder: has the taps.
-        inputs: content and style image.
+        inputs: content and style images.
         checkpointing: which activations are recomputed.
         targets: keeps targets that runs of one batch share.
-        identities: checksums of the input files by name (`content`, `style`); equal ones share targets.
+        identities: what the inputs are made of, by name (`content`, `style`); equal ones share targets.
     """
     table = {term.name: (weight, term) for build in TERMS for weight, term in build(config, encoder, inputs)}
     for name, (_, term) in table.items():
+        if "style" in term.target_of and len(inputs.styles) > 1 and not term.blends:
+            raise InputError(f"the term {name} takes a single style, not blend.styles or several of style_scale")
         kinds = {kind: (identities or {}).get(kind) for kind in term.target_of}
-        shapes = inputs.content.shape, inputs.style.shape
+        shapes = inputs.content.shape, *(style.image.shape for style in inputs.styles)
         key = (name, term.taps, *kinds.values(), *shapes)
         if targets is not None and None not in kinds.values() and key in targets:
             term.target = targets[key]

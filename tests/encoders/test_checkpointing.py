@@ -53,7 +53,7 @@ def _evaluate(objective: Objective, image: Tensor, strategy: Checkpointing) -> t
 @pytest.mark.parametrize("loss", ["patches", "moments", "normalized", "equations", "published"])
 def test_checkpointing_keeps_losses_and_gradient_of_every_loss_form(loss: str, strategy: Checkpointing) -> None:
     """Sizes are odd, so that the pooling leaves out a last row and the bands differ in height."""
-    inputs = Inputs(smooth_image(0, 101, 47), smooth_image(1, 90, 64))
+    inputs = Inputs.of(smooth_image(0, 101, 47), smooth_image(1, 90, 64))
     image, encoder = smooth_image(2, 101, 47), _encoder(Backbone())
     config = _config("relu3_1", Loss(name=loss, tv=0.1))
     objective = build_objective(config, encoder, inputs)
@@ -71,7 +71,7 @@ def test_checkpointing_is_exact_for_every_padding_and_pooling(backbone: Backbone
     """Style is read after the ReLU and content before it, at a tap that is not the deepest."""
     content, image = smooth_image(2, 66, 40), smooth_image(3, 66, 40)  # no activation within rounding of a ReLU's kink
     encoder = _encoder(backbone, "conv4_1")
-    objective = build_objective(_config("conv4_1", Loss(name="normalized")), encoder, Inputs(content, content))
+    objective = build_objective(_config("conv4_1", Loss(name="normalized")), encoder, Inputs.of(content, content))
     (expected,), expected_gradient = _evaluate(objective, image, KEEP_ALL)
     (found,), gradient = _evaluate(objective, image, Checkpointing(5, True))
     assert found == pytest.approx(expected, rel=1e-4, abs=0)
@@ -81,7 +81,7 @@ def test_checkpointing_is_exact_for_every_padding_and_pooling(backbone: Backbone
 def test_a_batch_is_evaluated_in_bands_as_a_single_image_is() -> None:
     content, images = smooth_image(0, 48, 40), torch.cat([smooth_image(1, 48, 40), smooth_image(2, 48, 40)])
     config = _config("relu2_1", Loss(), ["relu1_1", "relu2_1"])
-    objective = build_objective(config, _encoder(Backbone()), Inputs(content, content))
+    objective = build_objective(config, _encoder(Backbone()), Inputs.of(content, content))
     expected, expected_gradient = _evaluate(objective, images, KEEP_ALL)
     found, gradient = _evaluate(objective, images, Checkpointing(2, True))
     assert len(found) == len(expected) == 2

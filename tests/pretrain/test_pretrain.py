@@ -109,9 +109,7 @@ def test_grey_crops_have_their_own_classes_and_equal_brightness(pictures: Path) 
 
 def test_mixed_crops_are_blends_that_keep_the_class_of_the_larger_part(pictures: Path) -> None:
     plain = _config(pictures, noise=0.0, jitter=0.0, grey=0.0)  # nothing is clamped
-    pure, mixed = (
-        Crops(find_pictures(pictures), dataclasses.replace(plain, mix=share))[2] for share in (0.0, 1.0)
-    )
+    pure, mixed = (Crops(find_pictures(pictures), dataclasses.replace(plain, mix=share))[2] for share in (0.0, 1.0))
     assert torch.equal(mixed.instances, pure.instances)
     change, other = mixed.images - pure.images, pure.images.roll(1, 0) - pure.images
     share = (change * other).sum((1, 2, 3)) / other.square().sum((1, 2, 3))

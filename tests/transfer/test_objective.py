@@ -65,7 +65,7 @@ def test_the_presets_equal_the_values_of_version_0_1(
     )
     config = compose([preset, *then, f"backbone={backbone}", f"backbone.weights={weights}"])
     encoder, _ = encoder_spec(backbone).build(config.backbone, used_taps(config), None)
-    objective = build_objective(config, encoder.double(), Inputs(waves(0, 64, 48), waves(1, 56, 64)))
+    objective = build_objective(config, encoder.double(), Inputs.of(waves(0, 64, 48), waves(1, 56, 64)))
     image = waves(2, 64, 48).requires_grad_()
     total = objective(image).total
     total.sum().backward()

@@ -12,16 +12,39 @@ from src.encoders.checkpointing import Checkpointing
 
 
 @dataclass(frozen=True)
+class StyleImage:
+    """One of the style images of a run, at one scale.
+
+    Attributes:
+        image: (1, 3, H', W') in [0, 1], at a size of its own.
+        weight: its share of the mixture; the shares of a run's styles sum to 1.
+    """
+
+    image: Tensor
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class Inputs:
     """The images that targets are measured on.
 
     Attributes:
         content: (1, 3, H, W) content image in [0, 1], at the size of the result.
-        style: (1, 3, H', W') style image in [0, 1], at a size of its own.
+        styles: one or several style images, each of a weight above 0; the first is the main one.
     """
 
     content: Tensor
-    style: Tensor
+    styles: tuple[StyleImage, ...]
+
+    @classmethod
+    def of(cls, content: Tensor, style: Tensor) -> Self:
+        """Return the inputs of a run with a single style."""
+        return cls(content, (StyleImage(style),))
+
+    @property
+    def style(self) -> Tensor:
+        """Return the first style image, (1, 3, H', W'): what start images and measures of the result refer to."""
+        return self.styles[0].image
 
 
 @dataclass(frozen=True)
@@ -58,6 +81,7 @@ class Term(ABC):
 
     Attributes:
         name: its name in the objective's table, in metrics (`loss/NAME`) and in records.
+        blends: whether `set_target` takes several styles.
         taps: where it reads features.
         target_of: the inputs that `set_target` depends on, besides the content's size; runs of a batch with equal ones
             share the target.
@@ -65,6 +89,7 @@ class Term(ABC):
     """
 
     name: ClassVar[str]
+    blends: ClassVar[bool] = False
     target_of: ClassVar[tuple[str, ...]] = ("content", "style")
     taps: tuple[str, ...] = ()
     target: Any = None

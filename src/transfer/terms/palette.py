@@ -16,6 +16,7 @@ class PaletteTerm(Term):
     """
 
     name = "palette"
+    blends = True
     target_of = ("style",)
     target: Palette
 
@@ -23,9 +24,10 @@ class PaletteTerm(Term):
         self.encoder = encoder
 
     def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
-        """Keep the style's sorted colours, resampled to as many as the result has pixels."""
+        """Keep the styles' sorted colours, resampled to as many as the result has pixels."""
         height, width = inputs.content.shape[2:]
-        self.target = Palette(encoder.normalize(inputs.style), (height, width))
+        styles = [encoder.normalize(style.image) for style in inputs.styles]
+        self.target = Palette(styles, (height, width), [style.weight for style in inputs.styles])
 
     def __call__(self, measured: Measured) -> TermValue:
         """Return the palette loss."""

@@ -23,6 +23,7 @@ class PatchTerm(Term):
     """
 
     name = "patches"
+    blends = True
     target_of = ("style",)
     target: dict[str, StylePatches]
 
@@ -33,10 +34,12 @@ class PatchTerm(Term):
         self.assembled: dict[str, Tensor] = {}
 
     def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
-        """Keep the style's patches at every tap."""
-        maps = feature_maps(encoder, inputs.style, self.taps, checkpointing)
-        dtype = encoder.compute_dtype or inputs.style.dtype
-        self.target = {tap: StylePatches(at_least_float32(maps.pop(tap)), dtype) for tap in self.taps}
+        """Keep the patches of all styles at every tap."""
+        maps = [feature_maps(encoder, style.image, self.taps, checkpointing) for style in inputs.styles]
+        dtype, weights = encoder.compute_dtype or inputs.style.dtype, [style.weight for style in inputs.styles]
+        self.target = {
+            tap: StylePatches([at_least_float32(each.pop(tap)) for each in maps], dtype, weights) for tap in self.taps
+        }
 
     @property
     def pending_taps(self) -> tuple[str, ...]:

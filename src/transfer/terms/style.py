@@ -22,6 +22,7 @@ class StyleTerm(Term):
     """
 
     name = "style"
+    blends = True
     target_of = ("style",)
     target: dict[str, FeatureStatistics]
 
@@ -31,9 +32,9 @@ class StyleTerm(Term):
         self.form = form
 
     def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
-        """Keep the style image's statistics at every tap."""
+        """Keep the statistics of the styles at every tap."""
         with torch.no_grad():
-            self.target = statistics(encoder, inputs.style, self.taps, checkpointing)
+            self.target = mixture(encoder, inputs, self.taps, checkpointing)
 
     def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
         """Return the Gram matrix, (B, C, C), and the sum of each channel, (B, C)."""
@@ -68,6 +69,15 @@ def statistics(
     sums = accumulate(encoder, image, taps, read, checkpointing)
     positions = {tap: math.prod(encoder.feature_size(image.shape[2:], tap)) for tap in taps}
     return {tap: FeatureStatistics.from_sums(**sums[tap], positions=positions[tap]) for tap in taps}
+
+
+def mixture(
+    encoder: Encoder, inputs: Inputs, taps: Sequence[str], checkpointing: Checkpointing
+) -> dict[str, FeatureStatistics]:
+    """Return the statistics of the mixture of a run's styles at taps."""
+    found = [statistics(encoder, style.image, taps, checkpointing) for style in inputs.styles]
+    weights = [style.weight for style in inputs.styles]
+    return {tap: FeatureStatistics.mixture([each[tap] for each in found], weights) for tap in taps}
 
 
 def join_weights(
