@@ -16,9 +16,8 @@ from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString
 
 from src.common.errors import InputError
 from src.common.files import expanded
-from src.config.composition import known_picture
 from src.config.options import option_names, unknown_option
-from src.config.schema import group_names
+from src.config.schema import group_names, known_picture
 from src.data.sources import find_picture
 
 IMAGES = ("content", "style")

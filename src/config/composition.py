@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.common.errors import InputError
 from src.config.options import unknown_option
-from src.config.schema import CONF, Picture, RunConfig, group_names, typed, wrong_type
+from src.config.schema import CONF, RunConfig, group_names, typed, wrong_type
 
 
 def register(name: str = "train", schema: type = RunConfig) -> None:
@@ -63,12 +63,6 @@ def run_options(composed: DictConfig, schema: type = RunConfig) -> Any:
         InputError: as `typed`.
     """
     return typed(OmegaConf.masked_copy(composed, [field.name for field in dataclasses.fields(schema)]), schema)
-
-
-def known_picture(kind: str, name: str) -> Picture:
-    """Return the image that `content=NAME` or `style=NAME` (`kind`) chooses."""
-    options: Any = OmegaConf.load(CONF / kind / f"{name}.yaml")
-    return typed(options, Picture)
 
 
 def explain_composition(error: BaseException, schema: type = RunConfig) -> str:

@@ -6,7 +6,7 @@ import os
 import re
 from typing import Any
 
-from src.config.schema import RunConfig, picture_name, plain
+from src.config.schema import RunConfig, blended, picture_name, plain, style_scales, style_shares
 
 # Fields that do not make another run: where it runs, what tracks it and how often, which search it belongs to.
 NON_IDENTITY_FIELDS: tuple[str, ...] = (
@@ -27,8 +27,19 @@ def identity(config: RunConfig) -> dict[str, Any]:
         spec[kind] = {key: value for key, value in spec[kind].items() if key not in silent}
     for kind in ("content", "style", "init"):
         if spec[kind]["path"]:
-            spec[kind]["path"] = os.path.realpath(os.path.expanduser(spec[kind]["path"]))  # noqa: PTH111  it accepts ~nouser
+            spec[kind]["path"] = _absolute(spec[kind]["path"])
+    pictures = zip(config.blend.styles, blended(config), strict=True)
+    spec["blend"] = {
+        "styles": [_absolute(picture.path) if picture.path else name for name, picture in pictures],
+        "weights": style_shares(config) if config.blend.styles else [],
+    }
+    scales = style_scales(config)
+    spec["style_scale"] = scales[0] if len(scales) == 1 else scales
     return spec
+
+
+def _absolute(path: str) -> str:
+    return os.path.realpath(os.path.expanduser(path))  # noqa: PTH111  it accepts ~nouser
 
 
 def run_name(config: RunConfig) -> str:

@@ -48,11 +48,11 @@ class Picture:
 
 @dataclass
 class Blend:
-    """Further styles of the same run, mixed with `style`."""
+    """Styles that are mixed with `style`: statistics of features and colours are those of the weighted mixture."""
 
-    styles: list[str] = option([], "further styles: names or image files, as [dots,my.jpg]")
-    weights: list[float] | None = option(
-        None, "share of each of blend.styles, the rest of 1 is that of `style`; null: equal shares"
+    styles: list[str] = option([], "further styles: names of style=NAME, or files, as [dots,my.jpg]")
+    weights: list[float] = option(
+        [], "their shares, of which style has what is left of 1; one more number: style's first; []: equal shares"
     )
 
 
@@ -184,7 +184,11 @@ class RunConfig:
 
     content: Picture = option(Picture, "content image")
     style: Picture = option(Picture, "style image")
-    blend: Blend = option(Blend, "several styles")
+    blend: Blend = option(Blend, "further styles")
+    style_scale: Any = option(
+        1.0,
+        "size of the styles relative to edge; several, as [1,0.5]: each style at all of these sizes, in equal parts",
+    )
     layers: Layers = option(Layers, "layer set")
     loss: Loss = option(Loss, "objective")
     backbone: Backbone = option(Backbone, "network")
@@ -206,7 +210,6 @@ class RunConfig:
         "colours of the result: style | luminance (optimise brightness, keep the content's chroma) | match (first give "
         "the style image the content's colours) | content (afterwards, put the content's colours on the lightness)",
     )
-    style_scale: Any = option(1.0, "size of the style images relative to edge, or several: [1,0.5]")
     fit: str = option("keep", "keep the aspect ratio | squash both images to edge x edge")
     format: str = option("png", "file format of the result and the captures: png | jpeg | tiff | webp (lossless)")
     depth: int = option(8, "bits of a channel: 8 | 16 (png and tiff)")
@@ -273,23 +276,39 @@ def taps(config: RunConfig) -> tuple[list[str], str]:
     return style, read.get(config.layers.content, config.layers.content)
 
 
-def picture_name(picture: Picture) -> str:
-    """Return the name of an image; for `content=file` the stem of its path."""
-    return Path(picture.path).stem if picture.path and picture.name == "file" else picture.name
+def known_picture(kind: str, name: str) -> Picture:
+    """Return the image that `content=NAME` or `style=NAME` (`kind`) chooses."""
+    options: Any = OmegaConf.load(CONF / kind / f"{name}.yaml")
+    return typed(options, Picture)
 
 
-def style_scales(config: RunConfig) -> list[float]:
-    """Return the sizes at which each style image is read, relative to `edge`."""
-    scales = config.style_scale
-    return list(scales) if isinstance(scales, list | tuple) else [scales]
+def blended(config: RunConfig) -> list[Picture]:
+    """Return the images of `blend.styles`: what is no name of a style is a file."""
+    names = group_names("style")
+    return [
+        known_picture("style", style) if style in names and style != "file" else Picture(path=style)
+        for style in config.blend.styles
+    ]
 
 
 def style_shares(config: RunConfig) -> list[float]:
-    """Return the share of `style` and those of `blend.styles`; the sum is 1."""
-    count, weights = len(config.blend.styles), config.blend.weights
-    if weights is None:
-        return [1 / (count + 1)] * (count + 1)
-    return [1 - sum(weights), *weights]
+    """Return the share of `style` and of each of `blend.styles`; their sum is 1."""
+    weights, count = config.blend.weights, 1 + len(config.blend.styles)
+    if not weights:
+        return [1 / count] * count
+    weights = weights if len(weights) == count else [1 - sum(weights), *weights]
+    return [weight / sum(weights) for weight in weights]
+
+
+def style_scales(config: RunConfig) -> list[float]:
+    """Return the sizes of the styles relative to `edge`, as `style_scale` gives one or several."""
+    given = config.style_scale
+    return [float(scale) for scale in given] if isinstance(given, list) else [float(given)]
+
+
+def picture_name(picture: Picture) -> str:
+    """Return the name of an image; for `content=file` the stem of its path."""
+    return Path(picture.path).stem if picture.path and picture.name == "file" else picture.name
 
 
 def result_file(config: RunConfig) -> str:

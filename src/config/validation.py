@@ -6,7 +6,7 @@ from typing import Any
 
 from src.common.errors import InputError
 from src.config.schedule import capture_steps
-from src.config.schema import SUFFIXES, RunConfig, Trainer, picture_name, style_scales, taps
+from src.config.schema import SUFFIXES, RunConfig, Trainer, group_names, taps
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "loss.name": ("patches", "moments", "normalized", "equations", "published"),
@@ -42,7 +42,7 @@ LARGEST = {
     "backbone.seed": 2**32 - 1,
 }
 MOST_THREADS = 1024
-MOST_SCALE = 8  # of style_scale, and one over its least
+LARGEST_SCALE = 16  # of style_scale
 LONGEST_SIDE = {"jpeg": 65535, "webp": 16383}  # px, of the file formats
 WEIGHTS = ("trained", "random")  # backbone.weights by name; anything else is a path
 
@@ -88,10 +88,31 @@ def validate(config: RunConfig) -> None:
     betas = config.optimizer.betas
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise InputError(f"optimizer.betas must be two numbers in [0, 1), not {betas}")
+    _check_styles(config)
     _check_schedule(config)
     _check_layers(config)
-    _check_styles(config)
     capture_steps(config.captures, config.steps)
+
+
+def _check_styles(config: RunConfig) -> None:
+    styles, weights, scales = config.blend.styles, config.blend.weights, config.style_scale
+    for style in styles:
+        if "/" not in style and "." not in style and style not in group_names("style"):
+            raise InputError(f"blend.styles: {style} is unknown; a file, or one of: {', '.join(group_names('style'))}")
+    if weights and not (
+        len(weights) in (len(styles), len(styles) + 1)
+        and all(0 <= weight < math.inf for weight in weights)
+        and (sum(weights) <= 1 if len(weights) == len(styles) else sum(weights) > 0)
+    ):
+        raise InputError(
+            f"blend.weights needs a share for each of blend.styles={styles}, with a sum of at most 1, or one number "
+            f"more, with that of style first; not {weights}"
+        )
+    for scale in scales if isinstance(scales, list) and scales else [scales]:
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale <= LARGEST_SCALE:
+            raise InputError(
+                f"style_scale is a number above 0 and at most {LARGEST_SCALE}, or a list of them, not {scale}"
+            )
 
 
 def check_trainer(trainer: Trainer, precision: str) -> None:
@@ -104,25 +125,6 @@ def check_trainer(trainer: Trainer, precision: str) -> None:
         raise InputError(f"trainer.threads must be in 1..{MOST_THREADS}, not {trainer.threads}")
     if trainer.accelerator == "mps" and precision == "64":
         raise InputError("precision=64 needs trainer=cpu or trainer=gpu: Apple's GPUs (mps) have no float64")
-
-
-def _check_styles(config: RunConfig) -> None:
-    blend, scales = config.blend, style_scales(config)
-    if blend.weights is not None and (
-        len(blend.weights) != len(blend.styles)
-        or not all(weight >= 0 for weight in blend.weights)
-        or not sum(blend.weights) <= 1
-    ):
-        raise InputError(
-            f"blend.weights needs a share for each of blend.styles={blend.styles}, together at most 1 (the rest is "
-            f"that of style={picture_name(config.style)}), not {blend.weights}"
-        )
-    usable = all(isinstance(scale, int | float) and MOST_SCALE >= scale >= 1 / MOST_SCALE for scale in scales)
-    if not scales or not usable or len(set(scales)) < len(scales):
-        raise InputError(
-            f"style_scale is one or several different numbers from {1 / MOST_SCALE:g} to {MOST_SCALE}, not "
-            f"{config.style_scale}"
-        )
 
 
 def _check_layers(config: RunConfig) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from src.common.errors import InputError
 from src.common.files import atomic_file, cache_folder, chosen_cache, expanded
-from src.config.schema import Picture, RunConfig, group_names
+from src.config.schema import Picture, RunConfig, blended
 
 log = logging.getLogger(__name__)
 
@@ -54,28 +54,12 @@ def sha256_of(path: Path) -> str:
 
 
 def pictures_of(config: RunConfig) -> dict[str, Picture]:
-    """Return the images of a run by kind: content, style, style_2 and so on, and init where init=file names one."""
+    """Return the content and style images of a run by the options that name them, and the image of init=file."""
     found = {"content": config.content, "style": config.style}
-    found |= {f"style_{number}": style_picture(name) for number, name in enumerate(config.blend.styles, 2)}
+    found |= {f"blend.styles[{place}]": picture for place, picture in enumerate(blended(config))}
     if config.init.name == "file":
         found["init"] = Picture(path=config.init.path)
     return found
-
-
-def style_picture(name: str) -> Picture:
-    """Return one of `blend.styles`: an image of conf/style by its name, or a file by its path.
-
-    Raises:
-        InputError: it is neither.
-    """
-    from src.config.composition import known_picture
-
-    names = [known for known in group_names("style") if known != "file"]
-    if name in names:
-        return known_picture("style", name)
-    if not expanded(name).exists():
-        raise InputError(f"blend.styles: {name} is neither a file nor a style; the styles: {', '.join(names)}")
-    return Picture(path=name)
 
 
 def find_files(config: RunConfig) -> dict[str, Found]:
@@ -85,7 +69,7 @@ def find_files(config: RunConfig) -> dict[str, Found]:
         InputError: as `find_picture`.
     """
     pictures = pictures_of(config)
-    return {kind: find_picture(_group(kind), picture, config.mirror) for kind, picture in pictures.items()}
+    return {kind: find_picture(kind, picture, config.mirror) for kind, picture in pictures.items()}
 
 
 def check_local_files(config: RunConfig) -> None:
@@ -97,22 +81,25 @@ def check_local_files(config: RunConfig) -> None:
     mirror_folder(config.mirror)
     for kind, picture in pictures_of(config).items():
         if picture.url and not picture.path:
-            _file_name(_group(kind), picture.url)
+            _file_name(kind, picture.url)
         else:
-            find_picture(_group(kind), picture)
-
-
-def _group(kind: str) -> str:
-    return kind.partition("_")[0]
+            find_picture(kind, picture)
 
 
 def find_picture(kind: str, picture: Picture, mirror: str | None = None, download: bool = True) -> Found:
-    """Return the file of a content, style or initial image (`kind` is "content", "style" or "init").
+    """Return the file of an image.
+
+    Args:
+        kind: a name of `pictures_of`, for messages; those of content and style are folders of a mirror too.
+        picture: says where it is.
+        mirror: `mirror=DIR`.
+        download: whether the network may be used.
 
     Raises:
         InputError: the image has no source, its file is missing, its checksum differs, or it must be downloaded and
             that failed or is not allowed.
     """
+    option = f"{kind}.path" if kind in ("content", "style", "init") else kind
     if picture.path:
         path = expanded(picture.path)
         try:
@@ -120,18 +107,19 @@ def find_picture(kind: str, picture: Picture, mirror: str | None = None, downloa
                 reason = (
                     "this is a folder" if path.is_dir() else "not a regular file" if path.exists() else "no such file"
                 )
-                raise InputError(f"{kind}.path: {reason}: {path}")
+                raise InputError(f"{option}: {reason}: {path}")
             return Found(path, checked(path, picture.sha256))
         except OSError as error:
-            raise InputError(f"{kind}.path: cannot read {path}: {error.strerror}") from None
+            raise InputError(f"{option}: cannot read {path}: {error.strerror}") from None
     if picture.package:
         path = _packaged(picture.package)
         return Found(path, checked(path, picture.sha256))
     if picture.url:
         name = _file_name(kind, picture.url)
         # the digest keeps addresses apart that end in the same name
-        cached_as = f"{kind}/{hashlib.sha256(picture.url.encode()).hexdigest()[:12]}-{name}"
-        return fetch(picture.url, f"{kind}/{name}", picture.sha256, mirror, cached_as=cached_as, download=download)
+        folder = "style" if kind.startswith("blend") else kind
+        cached_as = f"{folder}/{hashlib.sha256(picture.url.encode()).hexdigest()[:12]}-{name}"
+        return fetch(picture.url, f"{folder}/{name}", picture.sha256, mirror, cached_as=cached_as, download=download)
     raise InputError(f"{kind}={picture.name} needs {kind}.path=FILE")
 
 

@@ -28,7 +28,7 @@ class FeatureStatistics:
     gram: Tensor
     mean: Tensor
     covariance: Tensor
-    positions: int | Tensor
+    positions: float | Tensor
 
     @classmethod
     def of(cls, features: Tensor) -> "FeatureStatistics":
@@ -36,21 +36,23 @@ class FeatureStatistics:
         return cls.from_sums(*moment_sums(features), positions(features))
 
     @classmethod
-    def from_sums(cls, gram: Tensor, total: Tensor, positions: int) -> "FeatureStatistics":
+    def from_sums(cls, gram: Tensor, total: Tensor, positions: float) -> "FeatureStatistics":
         """Compute the statistics from the sums over M positions that `moment_sums` returns."""
         mean = total / positions
         return cls(gram, mean, gram / positions - mean.unsqueeze(2) * mean.unsqueeze(1), positions)
 
     @classmethod
-    def mixed(cls, parts: "Sequence[FeatureStatistics]", shares: Sequence[float]) -> "FeatureStatistics":
-        """Return the statistics of a mixture of distributions, whose shares sum to 1.
+    def mixture(cls, parts: "Sequence[FeatureStatistics]", weights: Sequence[float]) -> "FeatureStatistics":
+        """Return the statistics of a mixture: of a position that belongs to part s with probability weights[s].
 
-        Means and second moments about zero mix linearly; covariances do not, and are computed from these.
+        Means and second moments are linear in the distribution; the covariance, which is not, is computed from them.
         """
-        moment = torch.stack([share * part.gram / part.positions for part, share in zip(parts, shares, strict=True)])
-        mean = torch.stack([share * part.mean for part, share in zip(parts, shares, strict=True)])
-        count = round(sum(share * float(part.positions) for part, share in zip(parts, shares, strict=True)))
-        return cls.from_sums(moment.sum(0) * count, mean.sum(0) * count, count)
+        if len(parts) == 1:
+            return parts[0]
+        second = torch.stack([weight * part.gram / part.positions for part, weight in zip(parts, weights, strict=True)])
+        mean = torch.stack([weight * part.mean for part, weight in zip(parts, weights, strict=True)])
+        count: Any = sum(weight * part.positions for part, weight in zip(parts, weights, strict=True))
+        return cls.from_sums(second.sum(0) * count, mean.sum(0) * count, count)
 
     @classmethod
     def joined(cls, samples: "Sequence[FeatureStatistics]") -> "FeatureStatistics":

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from src.ops.sorting import mixed_quantiles, sort_rows
+from src.ops.sorting import quantiles, sort_rows
 
 # Colours are compared after averaging over blocks of these sides, px; smaller ones would transfer the style's grain.
 COLOR_BLOCKS = (2, 4, 8)
@@ -35,36 +35,34 @@ LEAST_DEVIATION = 0.1
 
 
 class Palette:
-    """The distributions of a style image's colours and colour changes.
+    """The distributions of a style image's colours and colour changes, or of a mixture of several.
 
     Args:
-        style: (1, 3, H, W), normalised by the network's statistics.
+        style: (1, 3, H, W), normalised by the network's statistics; or several.
         size: height and width of the images to compare, px, each at least 8.
+        weights: of the styles: a colour of style s counts weights[s] over the number of its colours.
     """
 
-    def __init__(self, style: Tensor, size: tuple[int, int]) -> None:
+    def __init__(
+        self, style: Tensor | Sequence[Tensor], size: tuple[int, int], weights: Sequence[float] = (1.0,)
+    ) -> None:
+        styles = [style] if isinstance(style, Tensor) else style
+        style = styles[0]
         # made once, because copying them to a GPU at each step would block
         color_directions = F.normalize(style.new_tensor(COLOR_DIRECTIONS), dim=1)
         change_directions = F.normalize(style.new_tensor(CHANGE_DIRECTIONS), dim=1)
         change_weight = CHANGE_WEIGHT / len(CHANGE_BLOCKS) / 2
         self._parts = [
-            *(_Distribution(style, size, color_directions, b, None, 1 / len(COLOR_BLOCKS)) for b in COLOR_BLOCKS),
             *(
-                _Distribution(style, size, change_directions, block, axis, change_weight)
+                _Distribution(styles, weights, size, color_directions, block, None, 1 / len(COLOR_BLOCKS))
+                for block in COLOR_BLOCKS
+            ),
+            *(
+                _Distribution(styles, weights, size, change_directions, block, axis, change_weight)
                 for block in CHANGE_BLOCKS
                 for axis in (2, 3)
             ),
         ]
-
-    @classmethod
-    def mixed(cls, palettes: "Sequence[Palette]", shares: Sequence[float]) -> "Palette":
-        """Return the palette of a mixture of styles, whose shares sum to 1; all must be for images of one size."""
-        if len(palettes) == 1:
-            return palettes[0]
-        whole = copy.copy(palettes[0])
-        parts = zip(*(each._parts for each in palettes), strict=True)
-        whole._parts = [_Distribution.mixed(some, shares) for some in parts]
-        return whole
 
     @classmethod
     def joined(cls, palettes: "Sequence[Palette]") -> "Palette":
@@ -95,7 +93,8 @@ class _Distribution:
     """The distribution of a style's colours, or of their changes, projected on some directions.
 
     Args:
-        style: (1, 3, H, W).
+        styles: (1, 3, H, W) each.
+        shares: of the styles in the mixture.
         size: height and width of the images to compare, px.
         directions: (D, 3), of unit length.
         block: side of the blocks that are averaged, px.
@@ -104,24 +103,19 @@ class _Distribution:
     """
 
     def __init__(
-        self, style: Tensor, size: tuple[int, int], directions: Tensor, block: int, axis: int | None, weight: float
+        self,
+        styles: Sequence[Tensor],
+        shares: Sequence[float],
+        size: tuple[int, int],
+        directions: Tensor,
+        block: int,
+        axis: int | None,
+        weight: float,
     ) -> None:
         self.directions, self.block, self.axis, self.weight = directions, block, axis, weight
         rows, columns = (side // block - (axis == number) for number, side in enumerate(size, 2))
-        self.sorted = F.interpolate(
-            sort_rows(self._projected(style)), rows * columns, mode="linear", align_corners=True
-        )
-        self._measure_variance()
-
-    def _measure_variance(self) -> None:
+        self.sorted = quantiles([self._projected(style) for style in styles], shares, rows * columns)
         self.variance = self.sorted.var(2, correction=0).mean().clamp_min(LEAST_DEVIATION**2)
-
-    @classmethod
-    def mixed(cls, parts: "Sequence[_Distribution]", shares: Sequence[float]) -> "_Distribution":
-        whole = copy.copy(parts[0])
-        whole.sorted = mixed_quantiles([each.sorted for each in parts], shares)
-        whole._measure_variance()
-        return whole
 
     @classmethod
     def joined(cls, parts: "Sequence[_Distribution]") -> "_Distribution":

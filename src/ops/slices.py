@@ -7,7 +7,6 @@ of positions is resampled to the image's quantiles, and directions are orthogona
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from src.ops.gram import EPSILON, at_least_float32
@@ -26,11 +25,6 @@ def random_directions(channels: int, seed: tuple[int, ...]) -> Tensor:
 def project(features: Tensor, directions: Tensor) -> Tensor:
     """Project features (B, C, H, W) on directions (B, D, C): (B, D, H, W)."""
     return (directions @ at_least_float32(features).flatten(2)).unflatten(2, features.shape[2:])
-
-
-def quantiles(projected: Tensor, count: int) -> Tensor:
-    """Sort projections (B, D, H, W) and resample them to so many values: (B, D, count)."""
-    return F.interpolate(sort_rows(projected.flatten(2)), count, mode="linear", align_corners=True)
 
 
 def sliced_distance(projected: Tensor, target: Tensor) -> Tensor:

@@ -22,25 +22,26 @@ def sort_rows(values: Tensor) -> Tensor:
     return torch.ops.style.sort_rows(values)[0]
 
 
-def mixed_quantiles(parts: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
-    """Return the quantiles of a mixture of distributions from those of its parts.
+def quantiles(values: Sequence[Tensor], weights: Sequence[float], count: int) -> Tensor:
+    """Return equally spaced quantiles of a weighted mixture, (1, D, count), from the least value to the largest.
 
     Args:
-        parts: sorted values (B, D, M), each a distribution; the same M for all.
-        shares: of the parts; their sum is 1.
-
-    Returns:
-        (B, D, M), sorted: each part has its share of the values, to the nearest whole number.
+        values: of each part, (1, D, M); each counts weight / M.
+        weights: of the parts, above 0, with a sum of 1.
+        count: number of quantiles.
     """
-    count, taken, total, chosen = parts[0].shape[2], 0, 0.0, []
-    for part, share in zip(parts, shares, strict=True):
-        total += share
-        number = round(total * count) - taken
-        taken += number
-        if number:
-            # the middles of so many equal parts of the distribution
-            chosen.append(F.interpolate(part, number, mode="linear", align_corners=False))
-    return sort_rows(torch.cat(chosen, 2))
+    if len(values) == 1:
+        return F.interpolate(sort_rows(values[0]), count, mode="linear", align_corners=True)
+    mixed, order = torch.cat(list(values), 2).cpu().double().sort(2)  # not every GPU has float64
+    parts = zip(values, weights, strict=True)
+    mass = torch.cat([mixed.new_full(each.shape[2:], weight / each.shape[2]) for each, weight in parts])[order]
+    # Each value at the middle of its own mass, the first at 0 and the last at 1: k / (M - 1) where all weigh the same.
+    place = mass.cumsum(2) - mass / 2
+    place = (place - place[..., :1]) / (place[..., -1:] - place[..., :1])
+    wanted = torch.linspace(0, 1, count, dtype=place.dtype, device=place.device).expand(*place.shape[:2], -1)
+    above = torch.searchsorted(place, wanted.contiguous()).clamp(1, place.shape[2] - 1)
+    low, high = place.gather(2, above - 1), place.gather(2, above)
+    return torch.lerp(mixed.gather(2, above - 1), mixed.gather(2, above), (wanted - low) / (high - low)).to(values[0])
 
 
 @lru_cache

@@ -105,7 +105,7 @@ def _composed(words: tuple[str, ...]) -> dict[str, Any]:
 
 @cache
 def _picture(kind: str, name: str) -> dict[str, Any]:
-    from src.config.composition import known_picture
+    from src.config.schema import known_picture
 
     return vars(known_picture(kind, name))
 

@@ -24,7 +24,7 @@ FILE = "record.json"
 UNFINISHED = ("running", "interrupted")
 DEEPEST = 12  # levels of nesting in a record file; ours have five
 FOUND: tuple[str, ...] = ("device", "threads", "compiled", "batch", "width", "height")
-FOUND += ("content_sha256", "style_sha256", "weights_sha256", "continued_from", "continued_step")
+FOUND += ("content_sha256", "style_sha256", "further_sha256", "weights_sha256", "continued_from", "continued_step")
 SUMMARY = (
     *("status", "error", "stopped", "warning", "initial_loss", "loss_decay"),
     *("ssim", "ssim_published", "it_per_s", "mpx_it_per_s"),
@@ -71,6 +71,7 @@ class RunRecord:
         peak_mib: allocated memory on a GPU, resident memory of the process on a CPU.
         memory: by edge, px: the checkpointing strategy of each stage and its estimated peak.
         batch: number of pairs in the run's batch.
+        further_sha256: of image files beside content, style and init, by the option that names them.
         continued_from, continued_step: the folder and step of the run that this one continues beyond its end.
     """
 
@@ -108,9 +109,9 @@ class RunRecord:
     wandb_id: str | None = None
     content_sha256: str | None = None
     style_sha256: str | None = None
-    blend_sha256: dict[str, str] = field(default_factory=dict)
     weights_sha256: str | None = None
     init_sha256: str | None = None
+    further_sha256: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     commit: str | None = None
     command: str | None = None
@@ -129,15 +130,16 @@ class RunRecord:
         return _parse(RunConfig, self.config, "config")
 
     def checksum(self, kind: str) -> str | None:
-        """Return the sha256 of an image by its kind (content, style, style_2 ..., init), where it is known."""
-        return self.blend_sha256.get(kind) or getattr(self, f"{kind}_sha256", None)
+        """Return the sha256 of an image file by the option that names it; None if it has not been read."""
+        found: str | None = getattr(self, f"{kind}_sha256", None) or self.further_sha256.get(kind)
+        return found
 
-    def note_checksum(self, kind: str, sha256: str) -> None:
-        """Keep the sha256 of an image."""
-        if hasattr(self, f"{kind}_sha256"):
+    def keep_checksum(self, kind: str, sha256: str) -> None:
+        """Keep the sha256 of an image file by the option that names it."""
+        if kind in ("content", "style", "init"):
             setattr(self, f"{kind}_sha256", sha256)
         else:
-            self.blend_sha256[kind] = sha256
+            self.further_sha256[kind] = sha256
 
     def options_to_repeat(self, folder: Path) -> RunConfig:
         """Return the typed configuration for the run of `folder` to go on, or to be compared with another.

@@ -15,7 +15,7 @@ from src.config.identity import identity
 from src.config.schema import RunConfig, plain, result_file
 from src.config.validation import WEIGHTS, validate
 from src.data import deep
-from src.data.sources import Found, find_files, sha256_of
+from src.data.sources import Found, find_files, pictures_of, sha256_of
 from src.encoders.registry import check_taps
 from src.tracking import names, provenance
 from src.tracking import record as records
@@ -90,9 +90,9 @@ class RunContext:
         self.record = found
 
     def _check_unchanged(self) -> None:
-        for kind, picture in (("content", self.config.content), ("style", self.config.style)):
+        for kind, picture in pictures_of(self.config).items():
             path = expanded(picture.path or "")
-            if picture.path and path.is_file() and sha256_of(path) != getattr(self.record, f"{kind}_sha256"):
+            if picture.path and path.is_file() and sha256_of(path) != self.record.checksum(kind):
                 raise InputError(f"{path} has changed since this run finished; choose another folder to run it again")
 
     def open(self) -> None:

@@ -22,7 +22,7 @@ from src.training.setup import check_same
 # What a record holds of the state that the run goes on from; results of the earlier end are left out.
 CARRIED = (
     *("precision", "kernels", "step", "evaluations", "width", "height", "initial_loss", "seconds", "compiled"),
-    *("memory", "content_sha256", "style_sha256", "init_sha256", "weights_sha256"),
+    *("memory", "content_sha256", "style_sha256", "init_sha256", "further_sha256", "weights_sha256"),
 )
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from src.common.errors import InputError
 from src.config.identity import identity
 from src.config.schedule import stages
-from src.config.schema import Picture, RunConfig, plain, taps
+from src.config.schema import Picture, RunConfig, blended, plain, style_scales, style_shares, taps
 from src.data.sources import find_picture
 from src.encoders.registry import encoder_spec
 
 # Options that each pair of a batch has for itself.
-OWN = ("content", "style", "seed", "stop_at_loss", "logger", "resume")
+OWN = ("content", "style", "blend", "seed", "stop_at_loss", "logger", "resume")
 OWN_LOSS = ("alpha", "beta")
 OWN_LAYERS = ("name", "weights")
 # What a batch cannot do.
@@ -98,11 +98,14 @@ class WorkingSizes:
         from src.data.images import working_size
         from src.ops.patches import PATCH_SIZE as SIZE
 
-        content, style = (self._size(kind, getattr(config, kind), config.mirror) for kind in ("content", "style"))
+        content = self._size("content", config.content, config.mirror)
+        weighted = zip([config.style, *blended(config)], style_shares(config), strict=True)
+        styles = [self._size("style", picture, config.mirror) for picture, weight in weighted if weight > 0]
         strides = [encoder_spec(config.backbone.name).taps[tap].stride for tap in taps(config)[0]]
         found = []
         for stage in stages(config):
-            short = min(working_size(style, stage.edge, config.fit))  # type: ignore[arg-type]
+            edges = [max(1, round(stage.edge * scale)) for scale in style_scales(config)]
+            short = min(min(working_size(style, edge, config.fit)) for style in styles for edge in edges)  # type: ignore[arg-type]
             patched = sum(short // stride >= SIZE for stride in strides)
             found.append((working_size(content, stage.edge, config.fit), patched))  # type: ignore[arg-type]
         return _text(found)

@@ -42,14 +42,15 @@ class MemoryEstimate:
     Args:
         config: the run's options.
         encoder: the network in use.
-        size, style_size: height and width of result and style image, px.
+        size: height and width of the result, px.
+        style_pixels: of all style images.
         value_bytes: size of a pixel's value.
     """
 
     config: RunConfig
     encoder: Encoder
     size: tuple[int, int]
-    style_size: tuple[int, int]
+    style_pixels: int
     value_bytes: int = 4
 
     # All measured.
@@ -82,7 +83,7 @@ class MemoryEstimate:
     @property
     def _kept(self) -> float:
         """Images, parameters, optimiser state and targets: what a stage holds from beginning to end."""
-        options, style = self.config, self.style_size[0] * self.style_size[1]
+        options, style = self.config, self.style_pixels
         split = image_space(options) == "split"
         values = self.pixels * (1 + 3 / 16 if split else 3)
         state = 2 * options.optimizer.history + 10 if options.optimizer.name == "lbfgs" else 4
@@ -221,11 +222,9 @@ class MemoryBudget:
         edge = whole
         while edge > SMALLEST_EDGE:
             edge = int(0.95 * edge)
-            size, style = (
-                (int(height * edge / whole), int(width * edge / whole))
-                for height, width in (self.estimate.size, self.estimate.style_size)
-            )
-            smaller = replace(self.estimate, size=size, style_size=style)
+            height, width = (int(side * edge / whole) for side in self.estimate.size)
+            style = int(self.estimate.style_pixels * (edge / whole) ** 2)
+            smaller = replace(self.estimate, size=(height, width), style_pixels=style)
             if smaller.peak(self.checkpointing, self._on_cpu) <= self.free:
                 break
         return edge

@@ -1,10 +1,8 @@
 """From a configuration to what a stage needs: images at working size, encoder, targets, starting image."""
 
-import itertools
 import logging
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from torch import Tensor
 from src.common.errors import InputError
 from src.common.platform import device_name, has_bf16
 from src.config.schedule import Stage
-from src.config.schema import RunConfig, picture_name, style_scales, style_shares
+from src.config.schema import RunConfig, blended, picture_name, style_scales, style_shares
 from src.data.images import (
     SMALLEST_SIDE,
     Pixels,
@@ -92,8 +90,7 @@ class PreparedRun:
         taps = used_taps(config)
         self.needed = max(smallest_side(encoder_spec(config.backbone.name), taps), SMALLEST_SIDE)
         record.width, record.height = self._size("content", config.edge)
-        for kind, scale in self._styles():
-            self._size(kind, config.edge, scale)
+        self._style_sizes(config.edge)
         self.shared = shared or load_encoder(config, taps, record.precision, device)
         if config.backbone.weights != "random":  # random ones may differ in the last bits between machines
             check_same("backbone.weights", record.weights_sha256, self.shared.weights_sha256)
@@ -115,24 +112,20 @@ class PreparedRun:
     def _read(self, kind: str) -> Pixels:
         found, record = self.context.files[kind], self.context.record
         check_same(f"{kind} image {found.path}", record.checksum(kind), found.sha256)
-        record.note_checksum(kind, found.sha256)
+        record.keep_checksum(kind, found.sha256)
         opaque = kind != "content" or self.context.config.format == "jpeg"  # JPEG has no alpha
         return read_pixels(found.path, self.context.config.max_megapixels, opaque)
 
     def _size(self, kind: str, edge: int, scale: float = 1.0) -> tuple[int, int]:
         return check_size(kind, self.images[kind], self.context.config, edge, self.needed, scale)
 
-    def _styles(self) -> Iterator[tuple[str, float]]:
-        """Return each style image, by kind, with each of its sizes relative to the edge."""
-        kinds = [kind for kind in self.images if kind.startswith("style")]
-        return itertools.product(kinds, style_scales(self.context.config))
-
     def announce(self) -> None:
         """Log what runs, at which size, on what device and with which network."""
         config, record = self.context.config, self.context.record
+        styles = " and ".join(map(picture_name, (config.style, *blended(config))))
         log.info(
             "%s in the style of %s: %dx%d px, %d steps of %s on %s",
-            picture_name(config.content), picture_name(config.style), record.width, record.height, config.steps,
+            picture_name(config.content), styles, record.width, record.height, config.steps,
             config.optimizer.name, record.device,
         )  # fmt: skip
         if config.backbone.weights == "random":
@@ -143,16 +136,25 @@ class PreparedRun:
             log.info("backbone: %s with weights %s", config.backbone.name, config.backbone.weights)
 
     def load_inputs(self, edge: int) -> Inputs:
-        """Return content and style image at an edge, on the device."""
-        scales = style_scales(self.context.config)
-        shares = [share / len(scales) for share in style_shares(self.context.config) for _ in scales]
-        styles = [self._tensor(kind, self._size(kind, edge, scale)) for kind, scale in self._styles()]
+        """Return content and style images at an edge, on the device."""
         content = self._tensor("content", self._size("content", edge))
-        mixed = [StyleImage(*each) for each in zip(styles, shares, strict=True)]
-        return Inputs(content, tuple(style for style in mixed if style.share > 0))
+        styles = [StyleImage(self._tensor(kind, size), weight) for kind, weight, size in self._style_sizes(edge)]
+        return Inputs(content, tuple(styles))
 
     def _tensor(self, kind: str, size: tuple[int, int]) -> Tensor:
         return self.images[kind].color(size).to(self.device, self.dtype)
+
+    def _style_sizes(self, edge: int) -> list[tuple[str, float, tuple[int, int]]]:
+        """Return kind, weight and size (width, height) of each style at each scale; those of weight 0 are left out."""
+        config = self.context.config
+        scales = style_scales(config)
+        kinds = ["style", *(kind for kind in self.images if kind.startswith("blend."))]
+        return [
+            (kind, weight / len(scales), self._size(kind, edge, scale))
+            for kind, weight in zip(kinds, style_shares(config), strict=True)
+            for scale in scales
+            if weight > 0
+        ]
 
     def enter(self, stage: Stage, before: Tensor | None, fresh: bool) -> Tensor:
         """Set up a stage: budget, inputs and objective. Return its starting image, (1, 3, H, W) in [0, 1].
@@ -163,9 +165,9 @@ class PreparedRun:
             fresh: the run starts here; otherwise a checkpoint will replace the starting image.
         """
         config, record = self.context.config, self.context.record
-        size = self._size("content", stage.edge)[::-1]
-        largest = max((self._size(kind, stage.edge, scale)[::-1] for kind, scale in self._styles()), key=math.prod)
-        estimate = MemoryEstimate(config, self.encoder, size, largest, self.dtype.itemsize)
+        size, styles = self._size("content", stage.edge)[::-1], self._style_sizes(stage.edge)
+        style_pixels = sum(width * height for _, _, (width, height) in styles)
+        estimate = MemoryEstimate(config, self.encoder, size, style_pixels, self.dtype.itemsize)
         noted = record.memory.get(str(stage.edge))
         self.budget = MemoryBudget(estimate, config.trainer.memory, self.device, noted)
         if stage.last == config.steps or self.budget.checkpointing.blocks:
@@ -178,10 +180,11 @@ class PreparedRun:
         context.record.memory[str(stage.edge)] = self.budget.noted()
         self.originals = self.load_inputs(stage.edge)
         self.inputs = colored(self.originals, color)
-        checksums = {kind: found.sha256 for kind, found in context.files.items()}
-        # The mixture of style images; with color=match it is another one for each content.
-        styles = [checksums[kind] for kind in checksums if kind.startswith("style") or color == "match"]
-        identities = {"content": checksums["content"], "style": " ".join(styles)}
+        files = context.files
+        styles = [(files[kind].sha256, weight, size) for kind, weight, size in self._style_sizes(stage.edge)]
+        content = files["content"].sha256
+        # With color=match the style is another image for each content.
+        identities = {"content": content, "style": (*styles, content if color == "match" else None)}
         self.pair.objective = build_objective(
             context.config, self.encoder, self.inputs, self.budget.checkpointing, self.shared.targets, identities
         )
@@ -233,12 +236,13 @@ class PreparedRun:
 
 def colored(inputs: Inputs, color: str) -> Inputs:
     """Return content and style image in the colours that `color=` has for the objective (Gatys et al. 2016b)."""
-    content, styles = inputs.content, inputs.styles
+    content = inputs.content
     if color == "luminance":
-        return Inputs(grey(content), tuple(style._replace(image=grey(style.image)) for style in styles))
+        return Inputs(grey(content), tuple(replace(style, image=grey(style.image)) for style in inputs.styles))
     if color == "match":
-        matched = [match_colors(style.image, content).clamp(0, 1) for style in styles]
-        return Inputs(content, tuple(style._replace(image=each) for style, each in zip(styles, matched, strict=True)))
+        matched = [match_colors(style.image, content).clamp(0, 1) for style in inputs.styles]
+        styles = [replace(style, image=each) for style, each in zip(inputs.styles, matched, strict=True)]
+        return Inputs(content, tuple(styles))
     return inputs
 
 
@@ -273,20 +277,16 @@ def check_size(
         InputError: too small for the layers in use, or above `max_megapixels`.
     """
     size = working_size(image.size, max(1, round(edge * scale)), config.fit)  # type: ignore[arg-type]
-    if min(size) < needed and scale != 1:
-        raise InputError(
-            f"style_scale={scale:g} makes the {kind} image {size[0]}x{size[1]} px at edge={edge}; the layers in use "
-            f"need {needed} px on the short side"
-        )
+    told = f"edge={edge}" if scale == 1 else f"edge={edge} style_scale={scale:g}"
     if min(size) < needed:
-        least = smallest_edge(image.size, needed, config.fit)  # type: ignore[arg-type]
+        least = math.ceil(smallest_edge(image.size, needed, config.fit) / scale)  # type: ignore[arg-type]
         raise InputError(
-            f"edge={edge} makes the {kind} image {size[0]}x{size[1]} px; the layers in use need {needed} px on the "
+            f"{told} makes the {kind} image {size[0]}x{size[1]} px; the layers in use need {needed} px on the "
             f"short side: edge={least} or more"
         )
     if size[0] * size[1] > config.max_megapixels * 1e6:
         raise InputError(
-            f"edge={edge} makes the {kind} image {size[0]}x{size[1]} px, {size[0] * size[1] / 1e6:.0f} megapixels; the "
+            f"{told} makes the {kind} image {size[0]}x{size[1]} px, {size[0] * size[1] / 1e6:.0f} megapixels; the "
             f"limit is {config.max_megapixels:g} (raise it with max_megapixels=N)"
         )
     return size

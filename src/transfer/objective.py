@@ -205,7 +205,9 @@ def _style(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[fl
     patched = {
         tap: weight * loss.patches
         for tap, weight in weights.items()
-        if loss.patches > 0 and encoder.taps[tap].stride > 1 and _has_room(encoder, inputs.style, tap)
+        if loss.patches > 0
+        and encoder.taps[tap].stride > 1
+        and all(_has_room(encoder, style.image, tap) for style in inputs.styles)
     }
     rest = {tap: weight - patched.get(tap, 0.0) for tap, weight in weights.items()}
     found: list[tuple[float, Term]] = [(loss.beta, StyleTerm(rest, LOSS_FORMS[loss.name]))]
@@ -244,15 +246,15 @@ def build_objective(
     Args:
         config: loss, layers and weights.
         encoder: has the taps.
-        inputs: content and style image.
+        inputs: content and style images.
         checkpointing: which activations are recomputed.
         targets: keeps targets that runs of one batch share.
-        identities: checksums of the input files by name (`content`, `style`); equal ones share targets.
+        identities: what the inputs are made of, by name (`content`, `style`); equal ones share targets.
     """
     table = {term.name: (weight, term) for build in TERMS for weight, term in build(config, encoder, inputs)}
     for name, (_, term) in table.items():
         kinds = {kind: (identities or {}).get(kind) for kind in term.target_of}
-        shapes = inputs.content.shape, inputs.style.shape
+        shapes = inputs.content.shape, *(style.image.shape for style in inputs.styles)
         key = (name, term.taps, *kinds.values(), *shapes)
         if targets is not None and None not in kinds.values() and key in targets:
             term.target = targets[key]

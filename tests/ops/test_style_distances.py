@@ -14,7 +14,8 @@ from src.ops.central_moments import central_moments, moment_discrepancy, power_s
 from src.ops.columns import StyleColumns, unit_columns
 from src.ops.gram import FeatureStatistics, squared_distance
 from src.ops.losses import LEAST_VARIANCE, style_mean_std, style_moments, style_normalized
-from src.ops.slices import project, quantiles, random_directions, sliced_distance
+from src.ops.slices import project, random_directions, sliced_distance
+from src.ops.sorting import quantiles
 
 CHANNELS = 4
 
@@ -40,7 +41,7 @@ def _wasserstein(image: Tensor, style: Tensor) -> Tensor:
 
 def _sliced(image: Tensor, style: Tensor) -> Tensor:
     directions = random_directions(image.shape[1], (0, 0, 0)).unsqueeze(0).to(image)
-    goal = quantiles(project(style, directions), image.shape[2] * image.shape[3])
+    goal = quantiles([project(style, directions).flatten(2)], [1.0], image.shape[2] * image.shape[3])
     return sliced_distance(project(image, directions), goal)
 
 

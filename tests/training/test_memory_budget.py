@@ -46,7 +46,7 @@ def _vgg19() -> VGG:
 @pytest.fixture(scope="module")
 def large() -> MemoryEstimate:
     """Return the estimate of a 4K picture with VGG-19 and the default options."""
-    return MemoryEstimate(RunConfig(), _vgg19(), (HEIGHT, WIDTH), (HEIGHT, WIDTH))
+    return MemoryEstimate(RunConfig(), _vgg19(), (HEIGHT, WIDTH), HEIGHT * WIDTH)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def _scaled(estimate: MemoryEstimate, factor: float) -> MemoryEstimate:
     return replace(
         estimate,
         size=(int(HEIGHT * factor), int(WIDTH * factor)),
-        style_size=(int(HEIGHT * factor), int(WIDTH * factor)),
+        style_pixels=int(HEIGHT * factor) * int(WIDTH * factor),
     )
 
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
@@ -11,16 +11,17 @@ from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing
 
 
-class StyleImage(NamedTuple):
-    """One of the style images of a run.
+@dataclass(frozen=True)
+class StyleImage:
+    """One of the style images of a run, at one scale.
 
     Attributes:
         image: (1, 3, H', W') in [0, 1], at a size of its own.
-        share: of the mixture of all style images; the shares sum to 1.
+        weight: its share of the mixture; the shares of a run's styles sum to 1.
     """
 
     image: Tensor
-    share: float = 1.0
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Inputs:
 
     Attributes:
         content: (1, 3, H, W) content image in [0, 1], at the size of the result.
-        styles: the style images.
+        styles: one or several style images, each of a weight above 0; the first is the main one.
     """
 
     content: Tensor
@@ -37,12 +38,12 @@ class Inputs:
 
     @classmethod
     def of(cls, content: Tensor, style: Tensor) -> Self:
-        """Return the inputs of a single style image."""
+        """Return the inputs of a run with a single style."""
         return cls(content, (StyleImage(style),))
 
     @property
     def style(self) -> Tensor:
-        """Return the first style image."""
+        """Return the first style image, (1, 3, H', W'): what start images and measures of the result refer to."""
         return self.styles[0].image
 
 

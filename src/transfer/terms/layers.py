@@ -55,7 +55,7 @@ class LayerTerm(Term):
         """Keep what is measured of the style images at every tap."""
         with torch.no_grad():
             found = [self.measure_style(encoder, style.image, checkpointing) for style in inputs.styles]
-            shares = [style.share for style in inputs.styles]
+            shares = [style.weight for style in inputs.styles]
             self.target = {
                 tap: self.mix([each[tap] for each in found], shares) if len(found) > 1 else found[0][tap]
                 for tap in self.taps

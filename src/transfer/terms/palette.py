@@ -23,10 +23,10 @@ class PaletteTerm(Term):
         self.encoder = encoder
 
     def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
-        """Keep the style's sorted colours, resampled to as many as the result has pixels."""
+        """Keep the styles' sorted colours, resampled to as many as the result has pixels."""
         height, width = inputs.content.shape[2:]
-        palettes = [Palette(encoder.normalize(style.image), (height, width)) for style in inputs.styles]
-        self.target = Palette.mixed(palettes, [style.share for style in inputs.styles])
+        styles = [encoder.normalize(style.image) for style in inputs.styles]
+        self.target = Palette(styles, (height, width), [style.weight for style in inputs.styles])
 
     def __call__(self, measured: Measured) -> TermValue:
         """Return the palette loss."""

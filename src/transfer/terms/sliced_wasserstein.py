@@ -11,8 +11,8 @@ from src.config.schema import RunConfig
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
 from src.encoders.registry import TapInfo
-from src.ops.slices import DIRECTIONS, project, quantiles, random_directions, sliced_distance
-from src.ops.sorting import mixed_quantiles
+from src.ops.slices import DIRECTIONS, project, random_directions, sliced_distance
+from src.ops.sorting import quantiles
 from src.transfer.terms.base import Measured
 from src.transfer.terms.layers import LayerTerm, join_searches
 
@@ -78,8 +78,8 @@ class SlicedWassersteinTerm(LayerTerm):
             for seed, (draw,), styles in zip(self.seeds, draws.tolist(), self.target[tap], strict=True):
                 drawn = random_directions(features.shape[1], (seed, draw, self.taps.index(tap)))
                 own.append(drawn.to(features.device, torch.promote_types(features.dtype, torch.float32)).unsqueeze(0))
-                parts = [quantiles(project(style, own[-1]), height * width) for style, _ in styles]
-                found.append(mixed_quantiles(parts, [share for _, share in styles]) if len(parts) > 1 else parts[0])
+                parts = [project(style, own[-1]).flatten(2) for style, _ in styles]
+                found.append(quantiles(parts, [share for _, share in styles], height * width))
             self.directions[tap], self.quantiles[tap] = torch.cat(own), torch.cat(found)
             self.heights[tap] = height
 

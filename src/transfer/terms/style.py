@@ -31,7 +31,7 @@ class StatisticsTerm(LayerTerm):
     @staticmethod
     def mix(parts: Sequence[FeatureStatistics], shares: Sequence[float]) -> FeatureStatistics:
         """Return the statistics of the mixture at one tap."""
-        return FeatureStatistics.mixed(parts, shares)
+        return FeatureStatistics.mixture(parts, shares)
 
     def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
         """Return the Gram matrix, (B, C, C), and the sum of each channel, (B, C)."""
