@@ -98,7 +98,8 @@ def _choices(argument: str) -> tuple[str, str]:
     name, _, value = argument.partition("=")
     if value.startswith("glob("):
         return f"{name}=dots", f"{name}=tesserae"
-    values = value.split(",") if not set(value) & set("[(\"'") else [value]
+    separator = r"(?<=]),(?=\[)" if value.startswith("[") else ","
+    values = [value] if set(value) & set("(\"'") else re.split(separator, value)
     return f"{name}={values[0]}", f"{name}={values[-1]}"
 
 
