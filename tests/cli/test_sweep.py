@@ -1,7 +1,6 @@
 """A real sweep with failing jobs, and what W&B's own files hold of it."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from src.train import main
 from tests.conftest import SMALL
 from tests.support import wandb_files
 from tests.support.pictures import write_smooth_picture
+from tests.support.processes import new_python
 
 METRICS = {
     *(keys.TOTAL, keys.CONTENT, keys.STYLE, keys.loss_key("style", "relu1_1"), keys.loss_key("style", "relu2_1")),
@@ -27,11 +27,12 @@ METRICS = {
 }
 
 
-def test_a_sweep_of_four_jobs_of_which_two_fail(command: Callable, tmp_path: Path) -> None:
-    done = command(
-        "src.train", "-m", *SMALL, "logger=wandb", "style=dots,swell", "loss.beta=3,1e39", "seed=3",
-        "logger.tags=[mine]", "logger.project=trial", f'hydra.sweep.dir="{tmp_path}/a sweep"', status=1,
+def test_a_sweep_of_four_jobs_of_which_two_fail(tmp_path: Path) -> None:
+    done = new_python(
+        "-m", "src.train", "-m", *SMALL, "logger=wandb", "style=dots,swell", "loss.beta=3,1e39", "seed=3",
+        "logger.tags=[mine]", "logger.project=trial", f'hydra.sweep.dir="{tmp_path}/a sweep"',
     )  # fmt: skip
+    assert done.returncode == 1, done
     runs = list(records.scan(tmp_path))
     assert sorted(record.status for _, record in runs) == ["failed", "failed", "finished", "finished"]
     assert "[4/4]" in done.stdout and "Traceback" not in done.stderr + done.stdout

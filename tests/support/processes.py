@@ -1,7 +1,8 @@
 """Real processes of the commands, watched from outside.
 
 They are forked from a server that has imported the libraries, because importing them takes most of a short run's time.
-`test_a_new_python_exits_with_status_2` and a few others start Python anew, as a user does.
+Tests whose runs log to W&B start Python anew, since rows were lost in forked ones; so do
+`test_a_new_python_exits_with_status_2` and a few others.
 """
 
 import atexit
@@ -19,7 +20,7 @@ from pathlib import Path
 from tests.support import ROOT
 
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload([__name__, "src.cli.command", "src.cli.launcher", "src.training.loop", "wandb"])
+FORKED.set_forkserver_preload([__name__, "src.cli.command", "src.cli.launcher", "src.training.loop"])
 
 
 class Process(FORKED.Process):

@@ -27,7 +27,7 @@ from src.training.setup import PreparedRun
 from tests.conftest import SMALL
 from tests.support import wandb_files
 from tests.support.pictures import write_smooth_picture
-from tests.support.processes import started, wait_for
+from tests.support.processes import new_python, started, wait_for
 
 # Pairs that share nothing but their size and their steps: weights of all kinds, styles of three shapes.
 PAIRS = (
@@ -275,7 +275,7 @@ def test_what_goes_together(small: Callable, tmp_path: Path) -> None:
     assert grouped(jobs, size=1).together == []
 
 
-def test_a_sweep_in_batches(command: Callable, command_here: Callable, small: Callable, tmp_path: Path) -> None:
+def test_a_sweep_in_batches(command_here: Callable, small: Callable, tmp_path: Path) -> None:
     for number, name in enumerate(("a", "b", "c")):
         write_smooth_picture(tmp_path / f"{name}.png", 48, 64 if name < "c" else 48, seed=number)
     folder = tmp_path / "sweep"
@@ -285,7 +285,8 @@ def test_a_sweep_in_batches(command: Callable, command_here: Callable, small: Ca
         paths = ",".join(f"{tmp_path}/{name}.png" for name in names)
         return ("-m", *SMALL, "logger=wandb", "content=file", f"content.path={paths}", "style=dots,swell", *batch)
 
-    done = command("src.train", *sweep("a", "missing", "b", "c"), status=1)
+    done = new_python("-m", "src.train", *sweep("a", "missing", "b", "c"))
+    assert done.returncode == 1, done
     assert "[1-2,5-6/8]" in done.stdout and "[7-8/8]" in done.stdout and "[3/8]" in done.stdout
     assert done.stderr.startswith("error: 2 of 8 jobs failed") and done.stderr.count("no such file") == 1
     runs = list(records.scan(folder))
