@@ -1,7 +1,7 @@
 """Style terms by name: in the objective, in batches, in bands, in bfloat16, resumed, and a new one."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -180,10 +180,15 @@ class PowerTerm(LayerTerm):
 
     name = "power"
 
-    def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
-        """Keep the mean squares of the style image, (1, C)."""
-        maps = feature_maps(encoder, inputs.style, self.taps, checkpointing)
-        self.target = {tap: features.square().mean((2, 3)) for tap, features in maps.items()}
+    def measure_style(self, encoder: Encoder, image: Tensor, checkpointing: Checkpointing) -> dict[str, Tensor]:
+        """Return the mean squares of a style image, (1, C) by tap."""
+        maps = feature_maps(encoder, image, self.taps, checkpointing)
+        return {tap: features.square().mean((2, 3)) for tap, features in maps.items()}
+
+    @staticmethod
+    def mix(parts: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+        """Return the mean squares of the mixture."""
+        return torch.stack([share * part for part, share in zip(parts, shares, strict=True)]).sum(0)
 
     def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
         """Return the sum of squares of each channel, (B, C)."""
