@@ -65,7 +65,7 @@ def read(path: Path, image: Image.Image, orientation: int) -> tuple[np.ndarray, 
     profile: bytes = image.info.get("icc_profile") or b""
     source = opened(profile)
     ignored = bool(profile) and (source is None or source.profile.xcolor_space != "RGB ")
-    if source is not None and not ignored and not is_srgb(source):
+    if source is not None and not ignored and not is_srgb(profile):
         colors = np.ascontiguousarray(values[..., :3])
         converted = imagecodecs.cms_transform(
             colors, profile, srgb_profile(), colorspace="rgb", outcolorspace="rgb", outdtype="uint16", intent=1

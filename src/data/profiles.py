@@ -25,7 +25,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, boo
     clipped. Images that are in sRGB already keep their values.
     """
     source = opened(profile)
-    if source is None or is_srgb(source):
+    if source is None or is_srgb(profile):
         return image.convert("RGB"), bool(profile) and source is None
     mode = MODES.get(source.profile.xcolor_space)
     if mode is None or (mode == "CMYK") != (image.mode == "CMYK") or (mode == "L" and image.mode not in ("L", "1")):
@@ -53,6 +53,7 @@ def opened(profile: bytes | None) -> Any:
         return None
 
 
-def is_srgb(profile: Any) -> bool:
-    """Return whether a profile calls itself sRGB."""
-    return ImageCms.getProfileDescription(profile).strip().startswith("sRGB")
+def is_srgb(profile: bytes | None) -> bool:
+    """Return whether an image with this profile is in sRGB: there is none, or it calls itself sRGB."""
+    source = opened(profile)
+    return not profile or (source is not None and ImageCms.getProfileDescription(source).strip().startswith("sRGB"))

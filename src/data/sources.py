@@ -68,8 +68,7 @@ def find_files(config: RunConfig) -> dict[str, Found]:
     Raises:
         InputError: as `find_picture`.
     """
-    pictures = pictures_of(config)
-    return {kind: find_picture(kind, picture, config.mirror) for kind, picture in pictures.items()}
+    return {kind: find_picture(kind, picture, config.mirror) for kind, picture in pictures_of(config).items()}
 
 
 def check_local_files(config: RunConfig) -> None:

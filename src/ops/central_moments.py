@@ -35,28 +35,27 @@ def power_sums(features: Tensor, centre: Tensor) -> Tensor:
 
 def central_moments(sums: Tensor, positions: int, centre: Tensor) -> Tensor:
     """Compute means and central moments, (B, 5, N), from what `power_sums` returns over so many positions."""
-    raw = [torch.ones_like(centre), *(sums / positions).unbind(1)]
-    moments = [centre + raw[1]]
-    for order in range(2, ORDERS + 1):
-        # E (x - m)^k = sum_j (k choose j) E x^j (-m)^(k - j)
-        parts = [math.comb(order, j) * raw[j] * (-raw[1]) ** (order - j) for j in range(order + 1)]
-        moments.append(torch.stack(parts).sum(0))
-    return torch.stack(moments, 1)
+    first = sums[:, 0] / positions
+    return torch.cat([(centre + first).unsqueeze(1), _shifted(sums / positions, -first)[:, 1:]], 1)
 
 
 def mixed_moments(parts: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
     """Return means and central moments of a mixture from those of its parts, (B, 5, N) each; the shares sum to 1."""
     mean = torch.stack([share * part[:, 0] for part, share in zip(parts, shares, strict=True)]).sum(0)
-    moments = [mean]
-    for order in range(2, ORDERS + 1):
-        total = torch.zeros_like(mean)
-        for part, share in zip(parts, shares, strict=True):
-            shift = part[:, 0] - mean
-            central = [torch.ones_like(mean), torch.zeros_like(mean), *part[:, 1:].unbind(1)]
-            for j in range(order + 1):
-                total = total + share * math.comb(order, j) * central[j] * shift ** (order - j)
-        moments.append(total)
-    return torch.stack(moments, 1)
+    about_own = [torch.cat([torch.zeros_like(part[:, :1]), part[:, 1:]], 1) for part in parts]
+    about_mean = [_shifted(own, part[:, 0] - mean) for own, part in zip(about_own, parts, strict=True)]
+    whole = torch.stack([share * moments for share, moments in zip(shares, about_mean, strict=True)]).sum(0)
+    return torch.cat([mean.unsqueeze(1), whole[:, 1:]], 1)
+
+
+def _shifted(moments: Tensor, shift: Tensor) -> Tensor:
+    """Return E (x + s)^k of moments E x^k, k = 1 .. 5, (B, 5, N): sum_j (k choose j) E x^j s^(k - j)."""
+    raw = [torch.ones_like(shift), *moments.unbind(1)]
+    orders = [
+        torch.stack([math.comb(order, j) * raw[j] * shift ** (order - j) for j in range(order + 1)]).sum(0)
+        for order in range(1, ORDERS + 1)
+    ]
+    return torch.stack(orders, 1)
 
 
 def moment_discrepancy(moments: Tensor, target: Tensor) -> Tensor:

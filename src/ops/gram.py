@@ -47,8 +47,6 @@ class FeatureStatistics:
 
         Means and second moments are linear in the distribution; the covariance, which is not, is computed from them.
         """
-        if len(parts) == 1:
-            return parts[0]
         second = torch.stack([weight * part.gram / part.positions for part, weight in zip(parts, weights, strict=True)])
         mean = torch.stack([weight * part.mean for part, weight in zip(parts, weights, strict=True)])
         count: Any = sum(weight * part.positions for part, weight in zip(parts, weights, strict=True))

@@ -8,7 +8,7 @@ from typing import Any
 
 from src.common.errors import InputError
 from src.config.identity import NON_IDENTITY_FIELDS
-from src.config.schema import RunConfig, group_names, plain
+from src.config.schema import RunConfig, group_names, known_picture, plain
 from src.report.options import PAIR, flatten, unknown_options, with_precision
 from src.tracking.record import RunRecord
 
@@ -105,8 +105,6 @@ def _composed(words: tuple[str, ...]) -> dict[str, Any]:
 
 @cache
 def _picture(kind: str, name: str) -> dict[str, Any]:
-    from src.config.schema import known_picture
-
     return vars(known_picture(kind, name))
 
 

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from src.common.errors import InputError
 from src.common.files import write_error
+from src.data.profiles import is_srgb
 from src.data.sources import find_picture
 from src.report.options import PAIR
 from src.report.runs import Run
@@ -139,8 +140,8 @@ def read(path: Path, limit: int) -> Image.Image:
         raise InputError(f"{path} is not a regular file")
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
-            special = image.info.keys() & {"transparency", "icc_profile"}
-            plain = image.mode in ("RGB", "L", "P", "CMYK") and not special
+            plain = image.mode in ("RGB", "L", "P", "CMYK") and "transparency" not in image.info
+            plain = plain and is_srgb(image.info.get("icc_profile"))
             if plain:
                 image.draft("RGB", (limit, limit))  # decodes a large JPEG at a fraction of its size
                 picture = ImageOps.exif_transpose(image).convert("RGB")

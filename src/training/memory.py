@@ -18,6 +18,7 @@ from src.config.schema import RunConfig
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import BAND_BYTES, KEEP_ALL, Checkpointing
 from src.transfer.image_models.registry import image_space
+from src.transfer.terms.patches import PatchTerm
 from src.transfer.terms.registry import style_term
 
 log = logging.getLogger(__name__)
@@ -91,20 +92,11 @@ class MemoryEstimate:
         kept = self.value_bytes * (3 * (2 * self.pixels + style) + values * (2 + state) + copies)
         if options.loss.palette > 0:
             kept += self.SORTED / 4 * self.value_bytes * self.pixels
-        for name, tap in itertools.product(options.loss.terms, options.layers.style):
-            if tap in self.encoder.taps:
-                kept += style_term(name).kept_bytes(self.encoder.taps[tap], self.pixels, style)
+        taps = [self.encoder.taps[tap] for tap in options.layers.style if tap in self.encoder.taps]
+        read = list(itertools.product(map(style_term, options.loss.terms), taps))
         if options.loss.patches > 0:
-            from src.ops.patches import MAX_PATCHES as MOST
-            from src.ops.patches import PATCH_SIZE as SIZE
-
-            for tap in options.layers.style:
-                info = self.encoder.taps.get(tap)
-                if info and info.stride > 1:
-                    patches = min(MOST, style // info.stride**2) * info.channels * SIZE**2
-                    kept += patches * (self.value_bytes + self._feature_bytes)
-                    kept += info.channels * (self.pixels // info.stride**2) * self.value_bytes
-        return kept
+            read += [(PatchTerm, tap) for tap in taps if tap.stride > 1]
+        return kept + self.value_bytes * sum(term.kept_values(tap, self.pixels, style) for term, tap in read)
 
     def _area(self, block: int) -> float:
         return self.pixels / 4 ** (block - 1)

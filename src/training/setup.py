@@ -237,13 +237,11 @@ class PreparedRun:
 def colored(inputs: Inputs, color: str) -> Inputs:
     """Return content and style image in the colours that `color=` has for the objective (Gatys et al. 2016b)."""
     content = inputs.content
-    if color == "luminance":
-        return Inputs(grey(content), tuple(replace(style, image=grey(style.image)) for style in inputs.styles))
-    if color == "match":
-        matched = [match_colors(style.image, content).clamp(0, 1) for style in inputs.styles]
-        styles = [replace(style, image=each) for style, each in zip(inputs.styles, matched, strict=True)]
-        return Inputs(content, tuple(styles))
-    return inputs
+    changes = {"luminance": grey, "match": lambda style: match_colors(style, content).clamp(0, 1)}
+    if color not in changes:
+        return inputs
+    styles = tuple(replace(style, image=changes[color](style.image)) for style in inputs.styles)
+    return replace(inputs, content=grey(content) if color == "luminance" else content, styles=styles)
 
 
 def load_encoder(config: RunConfig, taps: list[str], precision: str, device: torch.device) -> Shared:

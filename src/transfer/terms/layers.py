@@ -38,8 +38,8 @@ class LayerTerm(Term):
         return cls(weights)
 
     @classmethod
-    def kept_bytes(cls, tap: TapInfo, pixels: int, style_pixels: int) -> float:
-        """Estimate the bytes that the term keeps for a tap of an image and a style of so many pixels, beyond sums."""
+    def kept_values(cls, tap: TapInfo, pixels: int, style_pixels: int) -> float:
+        """Estimate how many numbers the term keeps for a tap of an image and a style of so many pixels, beyond sums."""
         return 0.0
 
     @abstractmethod
@@ -86,7 +86,49 @@ class LayerTerm(Term):
         return torch.cat(list(targets))
 
 
-def join_searches(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the search results of a batch; those that a sample lacks are left out, and searched anew."""
-    common = [name for name in states[0] if all(name in state for state in states)]
-    return {name: torch.cat([state[name] for state in states]) for name in common}
+class SearchingTerm(LayerTerm):
+    """A layer term that compares with what a search found for the image, which is kept for some steps.
+
+    Subclasses search in `prepare` where `found` has no result for a tap.
+
+    Attributes:
+        found: results of the search by name, (B, ...) each, for a checkpoint.
+        prepared: by tap, what is computed from them.
+    """
+
+    def __init__(self, weights: Mapping[str, float | Tensor]) -> None:
+        super().__init__(weights)
+        self.found: dict[str, Tensor] = {}
+        self.prepared: dict[str, Any] = {}
+
+    @abstractmethod
+    def prepare(self, tap: str, features: Tensor) -> Any:
+        """Return what `read` and `distance` compare with, given features (B, C, H, W) of the present image."""
+
+    @property
+    def pending_taps(self) -> tuple[str, ...]:
+        """Return the taps that nothing is prepared for."""
+        return tuple(tap for tap in self.taps if tap not in self.prepared)
+
+    @torch.no_grad()
+    def search(self, maps: Mapping[str, Tensor]) -> None:
+        """Search where there are no results, and prepare the taps."""
+        for tap, features in maps.items():
+            self.prepared[tap] = self.prepare(tap, features)
+
+    def search_state(self) -> dict[str, Tensor]:
+        """Return the results of the search."""
+        return dict(self.found)
+
+    def load_search_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take the results of a search; search anew where there are none."""
+        self.found, self.prepared = dict(state), {}
+
+    @classmethod
+    def join(cls, terms: Sequence[Self]) -> Self:
+        """Return the term of a batch; results that a sample lacks are searched anew."""
+        joined = super().join(terms)
+        first, *others = (term.found for term in terms)
+        common = [name for name in first if all(name in found for found in others)]
+        joined.load_search_state({name: torch.cat([term.found[name] for term in terms]) for name in common})
+        return joined

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,12 +13,19 @@ from src.encoders.registry import TapInfo
 from src.ops.columns import MAX_COLUMNS, StyleColumns, unit_columns
 from src.ops.gram import at_least_float32, squared_distance
 from src.transfer.terms.base import Measured
-from src.transfer.terms.layers import LayerTerm, join_searches
+from src.transfer.terms.layers import SearchingTerm
 
 MEAN = "{}/mean"  # entry of the search's results for a tap
 
 
-class NearestTerm(LayerTerm):
+class Assembled(NamedTuple):
+    """The nearest style columns of a tap, (B, C, H, W), and the length that shorter columns are divided by, (B,)."""
+
+    columns: Tensor
+    shortest: Tensor
+
+
+class NearestTerm(SearchingTerm):
     """Mean centred cosine distance of all columns to their nearest style columns; see `ops.columns`.
 
     Which column is nearest, and the image's mean, are found at the first evaluation and after `load_search_state({})`.
@@ -28,17 +35,11 @@ class NearestTerm(LayerTerm):
     name = "nearest"
     target: dict[str, list[StyleColumns]]
 
-    def __init__(self, weights: Mapping[str, float | Tensor]) -> None:
-        super().__init__(weights)
-        self.found: dict[str, Tensor] = {}
-        self.assembled: dict[str, Tensor] = {}
-        self.shortest: dict[str, Tensor] = {}
-
     @classmethod
-    def kept_bytes(cls, tap: TapInfo, pixels: int, style_pixels: int) -> float:
+    def kept_values(cls, tap: TapInfo, pixels: int, style_pixels: int) -> float:
         """Count the style's columns, the assembled columns, and those of the image that the gradient keeps."""
         columns = min(MAX_COLUMNS, style_pixels // tap.stride**2) + 3 * (pixels // tap.stride**2)
-        return 4.0 * tap.channels * columns
+        return float(tap.channels * columns)
 
     def measure_style(
         self, encoder: Encoder, image: Tensor, checkpointing: Checkpointing
@@ -53,32 +54,17 @@ class NearestTerm(LayerTerm):
         """Return the columns of all style images at one tap; shares do not change which one is nearest."""
         return [StyleColumns.mixed([columns for (columns,) in parts])]
 
-    @property
-    def pending_taps(self) -> tuple[str, ...]:
-        """Return the taps whose columns are to be searched or assembled."""
-        return tuple(tap for tap in self.taps if tap not in self.assembled)
-
-    @torch.no_grad()
-    def search(self, maps: Mapping[str, Tensor]) -> None:
-        """Find the nearest style columns where they are unknown, and assemble them to feature maps."""
-        for tap, features in maps.items():
-            styles = self.target[tap] * (len(features) // len(self.target[tap]))  # one style may serve all samples
-            self.shortest[tap] = torch.cat([style.shortest for style in styles])
-            if tap not in self.found:
-                self.found[MEAN.format(tap)] = at_least_float32(features).mean((2, 3))
-                columns = self._columns(tap, features).split(1)
-                self.found[tap] = torch.cat([style.nearest(each) for style, each in zip(styles, columns, strict=True)])
-            indices = self.found[tap].split(1)
-            assembled = [style.assemble(each, features) for style, each in zip(styles, indices, strict=True)]
-            self.assembled[tap] = torch.cat(assembled)
-
-    def _columns(self, tap: str, features: Tensor) -> Tensor:
-        mean = self.found[MEAN.format(tap)][..., None, None]
-        return unit_columns(at_least_float32(features) - mean, self.shortest[tap])
-
-    def search_state(self) -> dict[str, Tensor]:
-        """Return by tap the numbers of the nearest columns, (B, H x W), and the image's mean, (B, C)."""
-        return dict(self.found)
+    def prepare(self, tap: str, features: Tensor) -> Assembled:
+        """Return the nearest style columns as feature maps; `found` has their numbers and the image's mean."""
+        styles = self.target[tap] * (len(features) // len(self.target[tap]))  # one style may serve all samples
+        shortest = torch.cat([style.shortest for style in styles])
+        if tap not in self.found:
+            mean = self.found[MEAN.format(tap)] = at_least_float32(features).mean((2, 3))
+            columns = _centred(features, mean, shortest).split(1)
+            self.found[tap] = torch.cat([style.nearest(each) for style, each in zip(styles, columns, strict=True)])
+        indices = self.found[tap].split(1)
+        columns = [style.assemble(each, features) for style, each in zip(styles, indices, strict=True)]
+        return Assembled(torch.cat(columns), shortest)
 
     def search_fits(self, state: Mapping[str, Tensor], sizes: Mapping[str, tuple[int, int]]) -> bool:
         """Return whether the numbers belong to columns of the style, one for each position of the feature maps."""
@@ -93,27 +79,21 @@ class NearestTerm(LayerTerm):
             for tap in expected
         )
 
-    def load_search_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take the results of a search; search anew where there are none."""
-        self.found, self.assembled = dict(state), {}
-
     def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
         """Return half the squared distance to the assembled columns, (B,)."""
-        return {"distance": squared_distance(self._columns(tap, features), self.assembled[tap][:, :, rows]) / 2}
+        assembled: Assembled = self.prepared[tap]
+        columns = _centred(features, self.found[MEAN.format(tap)], assembled.shortest)
+        return {"distance": squared_distance(columns, assembled.columns[:, :, rows]) / 2}
 
     def distance(self, tap: str, measured: Measured) -> Tensor:
         """Return the mean distance at one tap."""
         return measured.sums[tap]["distance"] / measured.positions[tap]
 
-    @classmethod
-    def join(cls, terms: "Sequence[NearestTerm]") -> "NearestTerm":
-        """Return the term of a batch."""
-        joined = super().join(terms)
-        joined.load_search_state(join_searches([term.found for term in terms]))
-        joined.shortest = {}
-        return joined
-
     @staticmethod
     def join_targets(targets: Sequence[Any]) -> list[StyleColumns]:
         """Return the columns of all styles at one tap."""
         return [columns for each in targets for columns in each]
+
+
+def _centred(features: Tensor, mean: Tensor, shortest: Tensor) -> Tensor:
+    return unit_columns(at_least_float32(features) - mean[..., None, None], shortest)

@@ -8,13 +8,14 @@ from torch import Tensor
 
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
+from src.encoders.registry import TapInfo
 from src.ops.gram import at_least_float32, squared_distance
-from src.ops.patches import JoinedPatches, StylePatches, grid_shape
+from src.ops.patches import MAX_PATCHES, PATCH_SIZE, JoinedPatches, StylePatches, grid_shape
 from src.transfer.terms.base import Measured
-from src.transfer.terms.layers import LayerTerm, join_searches
+from src.transfer.terms.layers import SearchingTerm
 
 
-class PatchTerm(LayerTerm):
+class PatchTerm(SearchingTerm):
     """sum_l w_l D_l with D_l the distance to the assembled nearest patches, relative to the style's mean energy.
 
     Which patch is nearest is searched at the first evaluation and after `load_search_state({})`.
@@ -26,10 +27,11 @@ class PatchTerm(LayerTerm):
     name = "patches"
     target: dict[str, StylePatches]
 
-    def __init__(self, weights: Mapping[str, float | Tensor]) -> None:
-        super().__init__(weights)
-        self.nearest: dict[str, Tensor] = {}
-        self.assembled: dict[str, Tensor] = {}
+    @classmethod
+    def kept_values(cls, tap: TapInfo, pixels: int, style_pixels: int) -> float:
+        """Count the style's patches, their directions, and the assembled feature map."""
+        patches = min(MAX_PATCHES, style_pixels // tap.stride**2) * PATCH_SIZE**2
+        return float(tap.channels * (2 * patches + pixels // tap.stride**2))
 
     def measure_style(self, encoder: Encoder, image: Tensor, checkpointing: Checkpointing) -> dict[str, StylePatches]:
         """Return the patches of a style image at every tap."""
@@ -42,23 +44,12 @@ class PatchTerm(LayerTerm):
         """Return the patches of all style images at one tap; shares do not change which one is nearest."""
         return StylePatches.mixed(parts, shares)
 
-    @property
-    def pending_taps(self) -> tuple[str, ...]:
-        """Return the taps whose patches are to be searched or assembled."""
-        return tuple(tap for tap in self.taps if tap not in self.assembled)
-
-    @torch.no_grad()
-    def search(self, maps: Mapping[str, Tensor]) -> None:
-        """Find the nearest style patches where they are unknown, and assemble them to feature maps."""
-        for tap, features in maps.items():
-            patches = self.target[tap]
-            if tap not in self.nearest:
-                self.nearest[tap] = patches.nearest(at_least_float32(features))
-            self.assembled[tap] = patches.assemble(self.nearest[tap], features)
-
-    def search_state(self) -> dict[str, Tensor]:
-        """Return the numbers of the nearest patches by tap, (B, L)."""
-        return dict(self.nearest)
+    def prepare(self, tap: str, features: Tensor) -> Tensor:
+        """Return the feature map (B, C, H, W) assembled from the nearest style patches; `found` has their numbers."""
+        patches = self.target[tap]
+        if tap not in self.found:
+            self.found[tap] = patches.nearest(at_least_float32(features))
+        return patches.assemble(self.found[tap], features)
 
     def search_fits(self, state: Mapping[str, Tensor], sizes: Mapping[str, tuple[int, int]]) -> bool:
         """Return whether the numbers belong to patches of the style, one for each place of the feature maps."""
@@ -71,25 +62,13 @@ class PatchTerm(LayerTerm):
             for tap, numbers in state.items()
         )
 
-    def load_search_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take the numbers of the nearest patches; search anew where there are none."""
-        self.nearest, self.assembled = dict(state), {}
-
     def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
         """Return the squared distance to the assembled patches, (B,)."""
-        return {"distance": squared_distance(features, self.assembled[tap][:, :, rows])}
+        return {"distance": squared_distance(features, self.prepared[tap][:, :, rows])}
 
     def distance(self, tap: str, measured: Measured) -> Tensor:
         """Return D_l at one tap."""
         return self.target[tap].relative(measured.sums[tap]["distance"], measured.positions[tap])
-
-    @classmethod
-    def join(cls, terms: Sequence["PatchTerm"]) -> "PatchTerm":
-        """Return the term of a batch."""
-        joined = super().join(terms)
-        joined.nearest = join_searches([term.nearest for term in terms])
-        joined.assembled = {}
-        return joined
 
     @staticmethod
     def join_targets(targets: Sequence[StylePatches]) -> StylePatches:

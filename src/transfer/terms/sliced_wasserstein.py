@@ -1,7 +1,7 @@
 """The sliced Wasserstein term: distributions of features against the style image's, along random directions."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +14,21 @@ from src.encoders.registry import TapInfo
 from src.ops.slices import DIRECTIONS, project, random_directions, sliced_distance
 from src.ops.sorting import quantiles
 from src.transfer.terms.base import Measured
-from src.transfer.terms.layers import LayerTerm, join_searches
+from src.transfer.terms.layers import SearchingTerm
 
 # Features (1, C, H, W) of each style image of a run, and its share.
 Mixture = list[tuple[Tensor, float]]
 
 
-class SlicedWassersteinTerm(LayerTerm):
+class Slices(NamedTuple):
+    """Directions (B, C, D) of a tap, the style's quantiles along them, (B, D, N), and the height of the feature map."""
+
+    directions: Tensor
+    quantiles: Tensor
+    height: int
+
+
+class SlicedWassersteinTerm(SearchingTerm):
     """Sliced Wasserstein distance relative to the style's mean square; see `ops.slices`.
 
     Directions are drawn at the first evaluation and whenever `search_again` asks for others: between two draws the
@@ -37,10 +45,6 @@ class SlicedWassersteinTerm(LayerTerm):
     def __init__(self, weights: Mapping[str, float | Tensor], seeds: Sequence[int] = (0,)) -> None:
         super().__init__(weights)
         self.seeds = list(seeds)
-        self.draws: dict[str, Tensor] = {}
-        self.directions: dict[str, Tensor] = {}
-        self.quantiles: dict[str, Tensor] = {}
-        self.heights: dict[str, int] = {}
 
     @classmethod
     def build(cls, weights: Mapping[str, float | Tensor], config: RunConfig) -> "SlicedWassersteinTerm":
@@ -48,10 +52,10 @@ class SlicedWassersteinTerm(LayerTerm):
         return cls(weights, [config.seed])
 
     @classmethod
-    def kept_bytes(cls, tap: TapInfo, pixels: int, style_pixels: int) -> float:
+    def kept_values(cls, tap: TapInfo, pixels: int, style_pixels: int) -> float:
         """Count the style's features, and the projections with their order, sorted values and quantiles."""
         directions = min(DIRECTIONS, tap.channels)
-        return (4 * tap.channels * style_pixels + 28 * directions * pixels) / tap.stride**2
+        return (tap.channels * style_pixels + 7 * directions * pixels) / tap.stride**2
 
     def measure_style(self, encoder: Encoder, image: Tensor, checkpointing: Checkpointing) -> dict[str, list[Mixture]]:
         """Return the features of a style image at every tap: other directions need them again."""
@@ -63,33 +67,21 @@ class SlicedWassersteinTerm(LayerTerm):
         """Return the features of all style images at one tap."""
         return [[(features, share) for (((features, _),),), share in zip(parts, shares, strict=True)]]
 
-    @property
-    def pending_taps(self) -> tuple[str, ...]:
-        """Return the taps without directions."""
-        return tuple(tap for tap in self.taps if tap not in self.quantiles)
-
-    @torch.no_grad()
-    def search(self, maps: Mapping[str, Tensor]) -> None:
-        """Draw directions, and compute the style's quantiles along them for as many positions as the maps have."""
-        for tap, features in maps.items():
-            height, width = features.shape[2:]
-            draws = self.draws.setdefault(tap, features.new_zeros(len(self.seeds), 1, dtype=torch.int64))
-            own, found = [], []
-            for seed, (draw,), styles in zip(self.seeds, draws.tolist(), self.target[tap], strict=True):
-                drawn = random_directions(features.shape[1], (seed, draw, self.taps.index(tap)))
-                own.append(drawn.to(features.device, torch.promote_types(features.dtype, torch.float32)).unsqueeze(0))
-                parts = [project(style, own[-1]).flatten(2) for style, _ in styles]
-                found.append(quantiles(parts, [share for _, share in styles], height * width))
-            self.directions[tap], self.quantiles[tap] = torch.cat(own), torch.cat(found)
-            self.heights[tap] = height
+    def prepare(self, tap: str, features: Tensor) -> Slices:
+        """Return directions, and the style's quantiles along them; `found` has the numbers of the draws, (B, 1)."""
+        height, width = features.shape[2:]
+        draws = self.found.setdefault(tap, features.new_zeros(len(self.seeds), 1, dtype=torch.int64))
+        own, found = [], []
+        for seed, (draw,), styles in zip(self.seeds, draws.tolist(), self.target[tap], strict=True):
+            drawn = random_directions(features.shape[1], (seed, draw, self.taps.index(tap)))
+            own.append(drawn.to(features.device, torch.promote_types(features.dtype, torch.float32)).unsqueeze(0))
+            parts = [project(style, own[-1]).flatten(2) for style, _ in styles]
+            found.append(quantiles(parts, [share for _, share in styles], height * width))
+        return Slices(torch.cat(own), torch.cat(found), height)
 
     def search_again(self, step: int) -> None:
         """Draw the directions of a step at the next evaluation."""
-        self.load_search_state({tap: torch.full_like(draws, step) for tap, draws in self.draws.items()})
-
-    def search_state(self) -> dict[str, Tensor]:
-        """Return the numbers of the draws by tap, (B, 1)."""
-        return dict(self.draws)
+        self.load_search_state({tap: torch.full_like(draws, step) for tap, draws in self.found.items()})
 
     def search_fits(self, state: Mapping[str, Tensor], sizes: Mapping[str, tuple[int, int]]) -> bool:
         """Return whether these are numbers of draws at taps of this term."""
@@ -98,26 +90,21 @@ class SlicedWassersteinTerm(LayerTerm):
             for tap, draws in state.items()
         )
 
-    def load_search_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take the numbers of the draws; draw number 0 where there are none."""
-        self.draws, self.directions, self.quantiles = dict(state), {}, {}
-
     def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
         """Return the projections, (B, D, H, W), zero outside of the rows: their sum over bands is the whole map."""
-        below = self.heights[tap] - rows.stop
-        return {"projected": F.pad(project(features, self.directions[tap]), (0, 0, rows.start, below))}
+        slices: Slices = self.prepared[tap]
+        below = slices.height - rows.stop
+        return {"projected": F.pad(project(features, slices.directions), (0, 0, rows.start, below))}
 
     def distance(self, tap: str, measured: Measured) -> Tensor:
         """Return the distance at one tap."""
-        return sliced_distance(measured.sums[tap]["projected"], self.quantiles[tap])
+        return sliced_distance(measured.sums[tap]["projected"], self.prepared[tap].quantiles)
 
     @classmethod
     def join(cls, terms: "Sequence[SlicedWassersteinTerm]") -> "SlicedWassersteinTerm":
         """Return the term of a batch."""
         joined = super().join(terms)
         joined.seeds = [seed for term in terms for seed in term.seeds]
-        joined.load_search_state(join_searches([term.draws for term in terms]))
-        joined.heights = {}
         return joined
 
     @staticmethod
