@@ -79,6 +79,9 @@ class Loss:
         "[wasserstein,nearest]; []: the statistics of loss=NAME",
     )
     term_weights: list[float] | None = option(None, "weight of each of loss.terms relative to loss.beta; null: 1 each")
+    capacity: float | None = option(
+        None, "nearest: most uses of a style column relative to equal use of all, 1 or more; null: no limit"
+    )
     patches: float = option(0.0, "fraction of the style loss that compares patches, not statistics (loss=patches: 0.2)")
     palette: float = option(0.3, "weight of the palette term relative to the layers (0 in the paper's forms)")
     rematch: int = option(

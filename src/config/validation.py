@@ -62,6 +62,8 @@ def validate(config: RunConfig) -> None:
     check_trainer(config.trainer, config.precision)
     if not 0 <= config.loss.patches <= 1:
         raise InputError(f"loss.patches is a share of the style loss, in [0, 1], not {config.loss.patches}")
+    if config.loss.capacity is not None and not 1 <= config.loss.capacity < math.inf:
+        raise InputError(f"loss.capacity must be 1 or more, or null for no limit, not {config.loss.capacity}")
     if 0 < config.loss.jump < 1:
         raise InputError(f"loss.jump is a factor of 1 or more, or 0 for never, not {config.loss.jump}")
     if config.depth == 16 and config.format not in ("png", "tiff"):

@@ -6,13 +6,14 @@ program's last pass, which matches each layer by itself.
 """
 
 import copy
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from src.ops.gram import at_least_float32
-from src.ops.nearest import argmax_products
+from src.ops.nearest import argmax_products, limited_argmax_products
 
 # Most style columns to search; a larger style is sampled on a coarser grid, which bounds the cost.
 MAX_COLUMNS = 16384
@@ -51,10 +52,17 @@ class StyleColumns:
         whole.directions = torch.cat([part.directions for part in parts])
         return whole
 
-    def nearest(self, columns: Tensor) -> Tensor:
-        """Find the style column with the largest product for columns (1, C, H, W) of length 1: indices, (1, H x W)."""
-        rows = columns[0].flatten(1).T.to(self.dtype).contiguous()
-        return argmax_products(rows, self.directions.to(self.dtype)).unsqueeze(0)
+    def nearest(self, columns: Tensor, capacity: float | None = None) -> Tensor:
+        """Find the style column with the largest product for columns (1, C, H, W) of length 1: indices, (1, H x W).
+
+        With a capacity (at least 1), no style column is taken more often than that many times the number of uses that
+        it would have if all were used equally, rounded up.
+        """
+        rows, directions = columns[0].flatten(1).T.to(self.dtype).contiguous(), self.directions.to(self.dtype)
+        if capacity is None:
+            return argmax_products(rows, directions).unsqueeze(0)
+        most = math.ceil(capacity * len(rows) / len(directions))
+        return limited_argmax_products(rows, directions, most).unsqueeze(0)
 
     def assemble(self, indices: Tensor, like: Tensor) -> Tensor:
         """Return the columns of indices (1, H x W) as a feature map, (1, C, H, W) as `like`."""

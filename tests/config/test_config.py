@@ -98,6 +98,7 @@ def test_layer_sets_grow_by_a_block() -> None:
         (["layers.weights=[1,2]"], "needs one number >= 0 for each"),
         (["layers=a", "layers.weights=[nan]"], "needs one number >= 0 for each"),
         (["style.path=mine.jpg"], r"style\.path goes with style=file"),
+        (["loss.capacity=0.5"], r"loss\.capacity must be 1 or more, or null for no limit, not 0\.5"),
         (["seed=99999999999999999999"], r"seed must be in 0\.\."),
         (["logger.tags=[" + "x" * 70 + "]"], "tags of 1 to 64 characters"),
         (["logger.project=a/b"], "W&B takes no /"),

@@ -7,7 +7,7 @@ import torch
 
 from src.ops import kernels
 from src.ops.kernels import build
-from src.ops.nearest import COLUMNS, ROWS, argmax_products
+from src.ops.nearest import COLUMNS, ROWS, argmax_products, limited_argmax_products
 from tests.support.threads import with_threads
 
 
@@ -52,3 +52,27 @@ def test_result_does_not_depend_on_the_number_of_threads() -> None:
     rows, columns = torch.randn(100, 64, generator=generator), torch.randn(9000, 64, generator=generator)
     one, *others = with_threads(lambda: argmax_products(rows, columns))
     assert all(torch.equal(places, one) for places in others)
+
+
+@pytest.mark.usefixtures("implementation")
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_no_column_is_taken_more_often_than_its_limit(most: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    mine, theirs = torch.randn(60, 4, generator=generator), torch.randn(60, 4, generator=generator)
+    found = limited_argmax_products(mine, theirs, most)
+    uses = found.bincount(minlength=60)
+    assert uses.max() == most
+    # no row prefers a column with room
+    products = mine @ theirs.T
+    for row, column in enumerate(found.tolist()):
+        for better in (products[row] > products[row, column]).nonzero()[:, 0].tolist():
+            assert uses[better] == most
+
+
+@pytest.mark.usefixtures("implementation")
+def test_rows_with_the_largest_products_get_a_column_first() -> None:
+    columns = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    rows = torch.tensor([[1.0, 0.1], [3.0, 0.2], [2.0, 0.3], [4.0, 0.4]])
+    assert limited_argmax_products(rows, columns, 2).tolist() == [1, 0, 1, 0]
+    assert limited_argmax_products(torch.ones(5, 2), torch.ones(3, 2), 2).tolist() == [0, 0, 1, 1, 2]
+    assert limited_argmax_products(rows, columns, 4).tolist() == argmax_products(rows, columns).tolist() == [0] * 4

@@ -56,6 +56,19 @@ def test_a_named_statistic_equals_the_form_that_compares_it(term: str, loss: str
     assert {name.replace(f"/{term}", "/style"): value for name, value in mine.items()} == theirs
 
 
+@pytest.mark.parametrize(("capacity", "most"), [("null", None), ("2", 2)])
+def test_the_uses_of_a_style_column_are_limited(capacity: str, most: int | None, small: Callable) -> None:
+    prepared = prepare(
+        small("loss=moments", "loss.terms=[nearest]", "layers.style=[relu1_1]", f"loss.capacity={capacity}")
+    )
+    prepared.objective(torch.full_like(prepared.inputs.content, 0.5))
+    indices = prepared.objective.search_state()["nearest"]["relu1_1"]
+    style = prepared.inputs.style
+    fair = indices.numel() / (style.shape[2] * style.shape[3])
+    uses = int(indices.flatten().bincount().max())
+    assert uses > 10 * fair if most is None else uses <= math.ceil(most * fair)
+
+
 def test_every_term_is_zero_at_its_target(small: Callable) -> None:
     prepared = prepare(small(*NAMED, "loss.alpha=0", "edge=64"))
     found, gradient = _gradient(prepared.objective, prepared.inputs.style)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from src.config.schema import RunConfig
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
 from src.encoders.registry import TapInfo
@@ -30,10 +31,23 @@ class NearestTerm(SearchingTerm):
 
     Which column is nearest, and the image's mean, are found at the first evaluation and after `load_search_state({})`.
     The distance is half the squared distance of the columns at length 1, which is 1 less the cosine.
+
+    Args:
+        weights: w_l by tap.
+        capacity: largest number of uses of a style column, relative to equal use of all; None for no limit.
     """
 
     name = "nearest"
     target: dict[str, list[StyleColumns]]
+
+    def __init__(self, weights: Mapping[str, float | Tensor], capacity: float | None = None) -> None:
+        super().__init__(weights)
+        self.capacity = capacity
+
+    @classmethod
+    def build(cls, weights: Mapping[str, float | Tensor], config: RunConfig) -> "NearestTerm":
+        """Return the term with the limit of `loss.capacity`."""
+        return cls(weights, config.loss.capacity)
 
     @classmethod
     def kept_values(cls, tap: TapInfo, pixels: int, style_pixels: int) -> float:
@@ -61,7 +75,9 @@ class NearestTerm(SearchingTerm):
         if tap not in self.found:
             mean = self.found[MEAN.format(tap)] = at_least_float32(features).mean((2, 3))
             columns = _centred(features, mean, shortest).split(1)
-            self.found[tap] = torch.cat([style.nearest(each) for style, each in zip(styles, columns, strict=True)])
+            self.found[tap] = torch.cat(
+                [style.nearest(each, self.capacity) for style, each in zip(styles, columns, strict=True)]
+            )
         indices = self.found[tap].split(1)
         columns = [style.assemble(each, features) for style, each in zip(styles, indices, strict=True)]
         return Assembled(torch.cat(columns), shortest)
