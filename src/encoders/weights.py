@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from src.common.errors import InputError
 from src.common.files import expanded
 from src.config.schema import Backbone
-from src.data.sources import checked, fetch
+from src.data.sources import checked, fetch, packaged
 from src.encoders.pooling import POOLS
 from src.encoders.registry import VGGSpec
 from src.encoders.vgg import VGG
@@ -36,21 +36,43 @@ def build_vgg(spec: VGGSpec, backbone: Backbone, taps: list[str], mirror: str | 
         return encoder, _fill_random(encoder, backbone)
     if backbone.weights == "trained" and spec.url is None:
         path, digest = EMBEDDED, checked(EMBEDDED, spec.sha256)
-    elif backbone.weights == "trained":
-        url = backbone.url or spec.url
-        assert spec.url and url
-        found = fetch(url, f"weights/{Path(spec.url).name}", backbone.sha256 or spec.sha256, mirror, OFFLINE_CHOICES)
-        path, digest = found.path, found.sha256
     else:
-        path = expanded(backbone.weights)
-        if not path.is_file():
-            raise InputError(f"backbone.weights={backbone.weights}: no such file; use trained, random or a file's path")
-        digest = checked(path, backbone.sha256)
-    _fill(encoder, _read_state_dict(path), path)
+        path, digest = find_weights(backbone, spec.url or "", spec.sha256, mirror)
+    _fill(encoder, read_state_dict(path), path)
     return encoder, digest
 
 
-def _read_state_dict(path: Path) -> Mapping[str, Tensor]:
+def find_weights(backbone: Backbone, address: str, sha256: str, mirror: str | None) -> tuple[Path, str]:
+    """Return the file of trained weights, or of the path in `backbone.weights`, and its sha256.
+
+    Args:
+        backbone: the option; its address and checksum replace the next two.
+        address: of the trained weights, or PACKAGE:FILE.
+        sha256: of the trained weights, or its first digits.
+        mirror: `mirror=DIR`.
+
+    Raises:
+        InputError: there is no such file, its checksum differs, or it cannot be downloaded.
+    """
+    if backbone.weights != "trained":
+        path = expanded(backbone.weights)
+        if not path.is_file():
+            raise InputError(f"backbone.weights={backbone.weights}: no such file; use trained, random or a file's path")
+        return path, checked(path, backbone.sha256)
+    if "://" not in address:
+        path = packaged(f"backbone={backbone.name}", address)
+        return path, checked(path, backbone.sha256 or sha256)
+    name = f"weights/{Path(address).name}"
+    found = fetch(backbone.url or address, name, backbone.sha256 or sha256, mirror, OFFLINE_CHOICES)
+    return found.path, found.sha256
+
+
+def read_state_dict(path: Path) -> Mapping[str, Tensor]:
+    """Read a file of weights, by safetensors or torch.
+
+    Raises:
+        InputError: it is none.
+    """
     try:
         if path.suffix == SAFETENSORS:
             return safetensors.torch.load_file(path)

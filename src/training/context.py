@@ -16,7 +16,7 @@ from src.config.schema import RunConfig, plain, result_file
 from src.config.validation import WEIGHTS, validate
 from src.data import deep
 from src.data.sources import Found, find_files, pictures_of, sha256_of
-from src.encoders.registry import check_taps
+from src.encoders.registry import check_backbone
 from src.tracking import names, provenance
 from src.tracking import record as records
 from src.tracking.loggers import RunLoggers, open_loggers
@@ -66,7 +66,7 @@ class RunContext:
         validate(self.config)
         if self.config.depth == 16:
             deep.check_installed()
-        check_taps(self.config)
+        check_backbone(self.config)
         check_terms(self.config)
         self._claim()
         if self.record.status == "finished":

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from src.common.errors import InputError
 from src.config.identity import identity
 from src.config.schedule import stages
-from src.config.schema import Picture, RunConfig, blended, plain, style_scales, style_shares, taps
+from src.config.schema import Picture, RunConfig, blended, plain, style_scales, style_shares
 from src.data.sources import find_picture
-from src.encoders.registry import encoder_spec
+from src.encoders.registry import encoder_spec, read_taps
 
 # Options that each pair of a batch has for itself.
 OWN = ("content", "style", "blend", "seed", "stop_at_loss", "logger", "resume")
@@ -101,7 +101,7 @@ class WorkingSizes:
         content = self._size("content", config.content, config.mirror)
         weighted = zip([config.style, *blended(config)], style_shares(config), strict=True)
         styles = [self._size("style", picture, config.mirror) for picture, weight in weighted if weight > 0]
-        strides = [encoder_spec(config.backbone.name).taps[tap].stride for tap in taps(config)[0]]
+        strides = [encoder_spec(config.backbone.name).taps[tap].stride for tap in read_taps(config)[0]]
         found = []
         for stage in stages(config):
             edges = [max(1, round(stage.edge * scale)) for scale in style_scales(config)]

@@ -7,6 +7,7 @@ import resource
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,9 +16,10 @@ import torch
 from src.common.errors import InputError
 from src.config.schedule import SMALLEST_EDGE
 from src.config.schema import RunConfig
-from src.encoders.base import Encoder
+from src.encoders.base import BlockMemory, Encoder
 from src.encoders.checkpointing import BAND_BYTES, KEEP_ALL, Checkpointing
-from src.transfer.image_models.registry import image_space
+from src.encoders.registry import read_taps
+from src.transfer.image_models.registry import IMAGE_MODELS, image_space
 from src.transfer.terms.patches import PatchTerm
 from src.transfer.terms.registry import style_term
 
@@ -85,67 +87,48 @@ class MemoryEstimate:
     def _kept(self) -> float:
         """Images, parameters, optimiser state and targets: what a stage holds from beginning to end."""
         options, style = self.config, self.style_pixels
-        split = image_space(options) == "split"
-        values = self.pixels * (1 + 3 / 16 if split else 3)
+        model = IMAGE_MODELS[image_space(options)]
+        values = self.pixels * model.parameters_per_pixel
         state = 2 * options.optimizer.history + 10 if options.optimizer.name == "lbfgs" else 4
-        copies = values + (3 * self.pixels if split else 0) + (9 * self.pixels if options.schedule.average else 0)
+        copies = values + self.pixels * (model.constants_per_pixel + (9 if options.schedule.average else 0))
         kept = self.value_bytes * (3 * (2 * self.pixels + style) + values * (2 + state) + copies)
         if options.loss.palette > 0:
             kept += self.SORTED / 4 * self.value_bytes * self.pixels
-        taps = [self.encoder.taps[tap] for tap in options.layers.style if tap in self.encoder.taps]
+        taps = [self.encoder.taps[tap] for tap in read_taps(options)[0] if tap in self.encoder.taps]
         read = list(itertools.product(map(style_term, options.loss.terms), taps))
         if options.loss.patches > 0:
             read += [(PatchTerm, tap) for tap in taps if tap.stride > 1]
         return kept + self.value_bytes * sum(term.kept_values(tap, self.pixels, style) for term, tap in read)
 
-    def _area(self, block: int) -> float:
-        return self.pixels / 4 ** (block - 1)
-
-    def _layer(self, block: int) -> float:
-        return max(self._widths(block)) * self._area(block) * self._feature_bytes
-
-    def _widths(self, block: int) -> list[int]:
-        return self.encoder.conv_widths(block) or [
-            info.channels for info in self.encoder.taps.values() if info.block == block
-        ]
-
-    def _output(self, block: int) -> float:
-        inside = 0 < block < self.blocks
-        return self._widths(block)[-1] * self._area(block + 1) * self._feature_bytes if inside else 0.0
-
-    def _activations(self, block: int) -> float:
-        """Return what the gradient of a block keeps: every layer, and copies that its convolutions and pooling make."""
-        widths = self._widths(block)
-        values: float = sum(widths)
-        if self.encoder.keeps_input_copies():
-            values += sum(widths[:-1]) + (widths[0] // 2 if block > 1 else 3)
-        if block < self.blocks:
-            pool = self.config.backbone.pool
-            values += {"blur": widths[-1], "max": widths[-1] * 2 / self._feature_bytes}.get(pool, 0)
-        return values * self._area(block) * self._feature_bytes
+    @cached_property
+    def _blocks(self) -> list[BlockMemory]:
+        """Sizes of the blocks, bytes."""
+        each = self.pixels * self._feature_bytes
+        sizes = (self.encoder.block_memory(block) for block in range(1, self.blocks + 1))
+        return [BlockMemory(*(each * values for values in size)) for size in sizes]
 
     def evaluation(self, checkpointing: Checkpointing) -> float:
         """Return the peak of one forward and backward pass, bytes."""
         kept, peak = 0.0, 0.0
         held: list[float] = []
-        for block in range(1, self.blocks + 1):
+        for block, size in enumerate(self._blocks, 1):
             recomputed = block <= checkpointing.blocks
-            share = min(1.0, 1.15 * BAND_BYTES / self._layer(block)) if recomputed and checkpointing.banded else 1.0
-            passing = (3 * share if recomputed else 1) * self._layer(block)
-            peak = max(peak, kept + passing + self._output(block))
-            held.append(self._output(block) + (0 if recomputed else self._activations(block)))
+            share = min(1.0, 1.15 * BAND_BYTES / size.layer) if recomputed and checkpointing.banded else 1.0
+            passing = (3 * share if recomputed else 1) * size.layer
+            peak = max(peak, kept + passing + size.output)
+            held.append(size.output + (0 if recomputed else size.kept))
             kept += held[-1]
         if self.config.loss.palette > 0:
             peak = max(peak, kept + self.SORTING * self.pixels)
             kept += (12 if checkpointing.blocks else 12 * self.SORTED / 4) * self.pixels
         for block in range(self.blocks, 0, -1):
-            recomputed = block <= checkpointing.blocks
-            work = 4 * self._layer(block)
+            recomputed, size = block <= checkpointing.blocks, self._blocks[block - 1]
+            work = 4 * size.layer
             if recomputed:
-                share = min(1.0, 1.15 * BAND_BYTES / self._layer(block)) if checkpointing.banded else 1.0
-                work = share * (work + self._activations(block))
-            going = self._output(block - 1) if block > 1 else 3 * self.value_bytes * self.pixels
-            peak = max(peak, kept + self._output(block) + going + work)
+                share = min(1.0, 1.15 * BAND_BYTES / size.layer) if checkpointing.banded else 1.0
+                work = share * (work + size.kept)
+            going = self._blocks[block - 2].output if block > 1 else 3 * self.value_bytes * self.pixels
+            peak = max(peak, kept + size.output + going + work)
             kept -= held[block - 1]
         return peak + 12 * self.value_bytes * self.pixels
 
@@ -170,12 +153,21 @@ class MemoryBudget:
         self.estimate, self.device = estimate, device
         self.held, self.free = held_bytes(device), free_bytes(device)
         self.stepped_down: list[str] = list(before["stepped_down"]) if before else []
-        choices = [each for each in strategies(estimate.blocks) if asked in ("auto", each.strategy)]
+        choices = [each for each in self._strategies if asked in ("auto", each.strategy)]
+        if not choices:
+            raise InputError(
+                f"trainer.memory={asked}: only VGGs run in bands of rows, and none with backbone.swag=paper, which "
+                "needs whole layers; use trainer.memory=checkpointed or auto"
+            )
         limit = self.free * (SHARE if self._on_cpu else SHARE_OF_GPU)
         fitting = (each for each in choices if estimate.peak(each, self._on_cpu) <= limit)
         self.checkpointing = next(fitting, choices[-1])
         if before and asked in ("auto", before["strategy"]):
             self.checkpointing = Checkpointing(before["blocks"], before["strategy"] == "tiled")
+
+    @property
+    def _strategies(self) -> list[Checkpointing]:
+        return strategies(self.estimate.blocks, self.estimate.encoder.banded)
 
     @property
     def _on_cpu(self) -> bool:
@@ -230,7 +222,7 @@ class MemoryBudget:
         if not out_of_memory(error):
             return False
         takes, before = self.estimate.evaluation, self.checkpointing
-        ways = strategies(self.estimate.blocks)
+        ways = self._strategies
         less = [each for each in ways[ways.index(before) + 1 :] if takes(each) < takes(before)]
         if not less:
             history = "a smaller optimizer.history, " if self.estimate.config.optimizer.name == "lbfgs" else ""
@@ -244,9 +236,10 @@ class MemoryBudget:
         return True
 
 
-def strategies(blocks: int) -> list[Checkpointing]:
-    """Return the ways to evaluate a network of so many blocks, fastest first."""
-    return [KEEP_ALL, *(Checkpointing(first, banded) for first in range(1, blocks + 1) for banded in (False, True))]
+def strategies(blocks: int, banded: bool = True) -> list[Checkpointing]:
+    """Return the ways to evaluate a network of so many blocks, fastest first; in bands of rows where it can."""
+    ways = (False, True) if banded else (False,)
+    return [KEEP_ALL, *(Checkpointing(first, way) for first in range(1, blocks + 1) for way in ways)]
 
 
 def retry_smaller(

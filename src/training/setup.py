@@ -251,6 +251,7 @@ def load_encoder(config: RunConfig, taps: list[str], precision: str, device: tor
         InputError: weights that are missing or do not fit.
     """
     encoder, digest = encoder_spec(config.backbone.name).build(config.backbone, taps, config.mirror)
+    encoder.swag = config.backbone.swag
     dtype = torch.float64 if precision == "64" else torch.float32
     # Channels last: fastest for bfloat16 and depthwise convolutions.
     encoder.to(device, dtype).to(memory_format=torch.channels_last)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from src.config.schema import RunConfig, taps
+from src.config.schema import RunConfig
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import KEEP_ALL, Checkpointing, accumulate, feature_maps
-from src.encoders.registry import encoder_spec
+from src.encoders.registry import encoder_spec, read_taps
 from src.ops.losses import LOSS_FORMS
 from src.ops.patches import PATCH_SIZE
 from src.tracking import names
@@ -172,7 +172,7 @@ def _positions(encoder: Encoder, size: Sequence[int], tap: str) -> int:
 
 def style_weights(config: RunConfig) -> dict[str, float]:
     """Return w_l of eq. 5 by style tap: as given, or by block with a sum of 1, or 1 each in the published program."""
-    style, _ = taps(config)
+    style, _ = read_taps(config)
     if config.layers.weights:
         return dict(zip(style, config.layers.weights, strict=True))
     if not LOSS_FORMS[config.loss.name].average_layers:
@@ -184,7 +184,7 @@ def style_weights(config: RunConfig) -> dict[str, float]:
 
 def used_taps(config: RunConfig) -> list[str]:
     """Return every tap that the objective of a configuration may read, each once."""
-    style, content = taps(config)
+    style, content = read_taps(config)
     return list(dict.fromkeys([*style, content]))
 
 
@@ -193,7 +193,7 @@ TermBuilder = Callable[[RunConfig, Encoder, Inputs], list[tuple[float, Term]]]
 
 
 def _content(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[float, Term]]:
-    _, tap = taps(config)
+    _, tap = read_taps(config)
     return [(config.loss.alpha, ContentTerm(tap, LOSS_FORMS[config.loss.name]))]
 
 

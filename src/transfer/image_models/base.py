@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,11 @@ class ImageModel(nn.Module, ABC):
 
     Attributes:
         size: height and width of the image, px.
+        parameters_per_pixel, constants_per_pixel: numbers that a model holds, for the memory estimate.
     """
+
+    parameters_per_pixel: ClassVar[float] = 3.0
+    constants_per_pixel: ClassVar[float] = 0.0
 
     def __init__(self, start: Tensor, clamp: bool, decay: float = 0.0) -> None:
         super().__init__()

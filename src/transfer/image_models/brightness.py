@@ -16,6 +16,8 @@ class BrightnessImage(ImageModel):
         start, clamp, decay: as of `ImageModel`; the start's chroma is dropped.
     """
 
+    parameters_per_pixel = 1.0
+
     def __init__(self, start: Tensor, clamp: bool, decay: float) -> None:
         super().__init__(start, clamp, decay)
         self.values = nn.Parameter(luma(start.detach()))

@@ -6,6 +6,8 @@ from src.config.schema import RunConfig
 from src.encoders.base import Encoder
 from src.transfer.image_models.base import ImageModel
 from src.transfer.image_models.brightness import BrightnessImage
+from src.transfer.image_models.fourier import FourierImage
+from src.transfer.image_models.laplacian import LaplacianImage
 from src.transfer.image_models.pixels import PixelImage
 from src.transfer.image_models.split import SplitImage
 
@@ -13,6 +15,8 @@ IMAGE_MODELS: dict[str, type[ImageModel]] = {
     "pixel": PixelImage,
     "normalized": PixelImage,
     "split": SplitImage,
+    "laplacian": LaplacianImage,
+    "fourier": FourierImage,
     "brightness": BrightnessImage,  # of color=luminance, whatever canvas.space
 }
 

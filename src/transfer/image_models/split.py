@@ -20,6 +20,8 @@ class SplitImage(ImageModel):
     produce first; the eye resolves colour less finely than brightness.
     """
 
+    parameters_per_pixel = 1 + 3 / COLOR_STEP**2
+    constants_per_pixel = 3.0
     start: Tensor
 
     def __init__(self, start: Tensor, clamp: bool, decay: float) -> None:

