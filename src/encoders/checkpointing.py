@@ -56,6 +56,7 @@ class Checkpointing:
 
 
 KEEP_ALL = Checkpointing()
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Band:
         height: rows of the whole layer.
         reach: extra rows that are read on either side.
         pools: the block's output has half the rows.
+        whole: these are all rows; the block's layers may have any number of them.
     """
 
     top: int
@@ -73,6 +75,12 @@ class Band:
     height: int
     reach: int
     pools: bool
+    whole: bool = False
+
+    @classmethod
+    def of_all(cls, height: int) -> "Band":
+        """Return all rows of a block whose input has so many."""
+        return cls(0, height, height, 0, False, whole=True)
 
     @property
     def read(self) -> slice:
@@ -87,11 +95,13 @@ class Band:
     @property
     def inner(self) -> slice:
         """Return the band's rows among the computed ones."""
-        return slice(self.top - self.read.start, self.bottom - self.read.start)
+        return ALL if self.whole else slice(self.top - self.read.start, self.bottom - self.read.start)
 
     @property
     def output_rows(self) -> slice:
         """Return the band's rows of the block's output."""
+        if self.whole:
+            return ALL
         return slice(self.top // 2, self.bottom // 2) if self.pools else self.rows
 
     @property
@@ -145,7 +155,7 @@ def accumulate(
         run = partial(
             _run, encoder, block, [tap for tap in wanted if encoder.taps[tap].block == block], last, read, names
         )
-        whole = Band(0, values.shape[2], values.shape[2], 0, not last)
+        whole = Band.of_all(values.shape[2])
         if block <= checkpointing.blocks:
             parts = _bands_of(encoder, block, last, values) if checkpointing.banded else [whole]
             *flat, values = _Recomputed.apply(values, run, parts)
@@ -184,7 +194,7 @@ def feature_maps(
 def _bands_of(encoder: Encoder, block: int, last: bool, values: Tensor) -> list[Band]:
     widths = encoder.conv_widths(block)
     if not encoder.banded or not widths:
-        return [Band(0, values.shape[2], values.shape[2], 0, not last)]
+        return [Band.of_all(values.shape[2])]
     row_bytes = values.shape[0] * values.shape[3] * max(widths) * values.element_size()
     reach = len(widths) + (not last)  # one row per convolution and one for the pooling
     return bands(values.shape[2], row_bytes, reach, not last)
@@ -206,7 +216,8 @@ def _run(
     """
     features, output = encoder.run_block(block, values, taps, last)
     features = encoder.smoothed(block, features)
-    readings = {tap: read(tap, _rows(features[tap], band.inner), band.rows) for tap in taps}
+    rows = {tap: slice(0, features[tap].shape[2]) if band.whole else band.rows for tap in taps}
+    readings = {tap: read(tap, _rows(features[tap], band.inner), rows[tap]) for tap in taps}
     names[:] = [(tap, name) for tap, each in readings.items() for name in each]
     flat = [value for each in readings.values() for value in each.values()]
     return flat, None if output is None else _rows(output, band.inner_output)
@@ -214,7 +225,7 @@ def _run(
 
 def _rows(values: Tensor, rows: slice) -> Tensor:
     # Slicing all rows would cost a copy in the backward pass.
-    return values if rows == slice(0, values.shape[2]) else values[:, :, rows]
+    return values if rows in (ALL, slice(0, values.shape[2])) else values[:, :, rows]
 
 
 class _Recomputed(torch.autograd.Function):
@@ -249,7 +260,7 @@ class _Recomputed(torch.autograd.Function):
             with torch.enable_grad():
                 part = values[:, :, band.read].detach().requires_grad_()
                 found, output = ctx.run(part, band)
-            upstream = [*of_sums, None if of_output is None else of_output[:, :, band.output_rows]]
+            upstream = [*of_sums, None if of_output is None else _rows(of_output, band.output_rows)]
             needed = [
                 (result, gradient)
                 for result, gradient in zip([*found, output], upstream, strict=True)

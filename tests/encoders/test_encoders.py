@@ -12,7 +12,7 @@ from torchvision.models.vgg import cfgs, make_layers
 from src.common.errors import InputError
 from src.config.schema import Backbone, Layers, RunConfig
 from src.encoders import weights
-from src.encoders.registry import VGGSpec, check_taps, encoder_spec
+from src.encoders.registry import VGGSpec, check_backbone, encoder_spec
 from src.encoders.vgg import VGG
 from src.encoders.weights import EMBEDDED, _random_weights, build_vgg, torchvision_indices
 
@@ -192,9 +192,9 @@ def test_a_file_without_the_weights_of_a_vgg_is_refused(content: object, message
 
 def test_errors_for_unknown_names_list_the_valid_ones() -> None:
     with pytest.raises(InputError, match=r"no layer 'relu9_9'.*relu1_1, relu1_2, relu2_1.*conv instead of relu"):
-        check_taps(RunConfig(layers=Layers(content="relu9_9")))
+        check_backbone(RunConfig(layers=Layers(content="relu9_9")))
     with pytest.raises(InputError, match="embedded, vgg19, vgg16"):
-        encoder_spec("resnet50")
+        encoder_spec("vgg11")
     with pytest.raises(InputError, match="no such file; use trained, random or a file's path"):
         _build(Backbone(name="vgg19", weights="trainedd"), ["relu1_1"])
 

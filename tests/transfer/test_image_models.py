@@ -2,22 +2,33 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
+from src.common.errors import InputError
 from src.config.schedule import Stage, Timetable
 from src.config.schema import Backbone, Canvas
+from src.config.validation import validate
 from src.encoders.base import Encoder
 from src.encoders.registry import encoder_spec
 from src.ops.ema import Average
 from src.training.module import StyleTransferModule
 from src.transfer.image_models.base import ImageModel
+from src.transfer.image_models.fourier import FourierImage
+from src.transfer.image_models.laplacian import LaplacianImage
 from src.transfer.image_models.registry import IMAGE_MODELS
 from src.transfer.image_models.split import SplitImage
 from tests.support.pictures import smooth_image
 from tests.support.prepare import prepare
 
-SPACES = ("split", "pixel", "normalized")
+SPACES = ("split", "pixel", "normalized", "laplacian", "fourier")
+# What a model holds beside a parameter `values`: parameters, then constants.
+HELD = {
+    "split": (["image.brightness", "image.colors"], ["image.start"]),
+    "laplacian": ([f"image.changes.{level}" for level in range(3)], ["image.start"]),
+    "fourier": (["image.spectrum"], []),
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,19 +52,19 @@ def test_only_the_image_is_learned(space: str, small: Callable) -> None:
     table, stage = Timetable(1, (1,), 1, 1), Stage(48, 0, 1)
     module = StyleTransferModule(prepared.image, [prepared.run.pair], config.optimizer, table, stage)
     learnable = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
-    expected = ["image.brightness", "image.colors"] if space == "split" else ["image.values"]
+    expected, constants = HELD.get(space, (["image.values"], []))
     assert learnable == expected == [name for name, _ in module.named_parameters()]
-    assert set(module.state_dict()) == {*expected, *(["image.start"] if space == "split" else [])}
+    assert set(module.state_dict()) == {*expected, *constants}
     assert not any(parameter.requires_grad for parameter in prepared.objective.parameters())
 
 
 @pytest.mark.parametrize("space", SPACES)
 def test_a_model_renders_its_start(space: str, encoder: Encoder) -> None:
-    start = smooth_image(0, 33, 46)
+    start = smooth_image(0, 33, 46).clamp(0.01, 0.99)
     torch.testing.assert_close(_model(space, start, encoder).image(), start, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("space", sorted(set(SPACES) - {"fourier"}))
 def test_images_are_clamped_in_every_space(space: str, encoder: Encoder) -> None:
     start = smooth_image(0, 32, 48) * 3 - 1
     image = _model(space, start, encoder)
@@ -133,3 +144,53 @@ def test_a_running_average_is_unbiased_by_its_empty_start() -> None:
     weights = torch.tensor([0.6**age for age in (4, 3, 2, 1, 0)])
     expected = float((weights * torch.arange(5.0)).sum() / weights.sum())
     torch.testing.assert_close(average.image(), torch.full((1, 3, 2, 2), expected))
+
+
+def test_a_fourier_coefficient_is_a_wave_in_a_decorrelated_colour() -> None:
+    height, width = 12, 16
+    image = FourierImage(torch.full((1, 3, height, width), 0.5, dtype=torch.float64), clamp=True, decay=0.0)
+    torch.testing.assert_close(image.image(), torch.full_like(image.image(), 0.5))
+    with torch.no_grad():
+        image.spectrum[0, 1, 2, 3, 0] = 1.0  # 2 cycles down, 3 across, second colour
+    rows, columns = np.mgrid[:height, :width]
+    wave = np.cos(2 * np.pi * (2 * rows / height + 3 * columns / width))
+    frequency = np.hypot(2 / height, 3 / width)
+    amplitude = 2 / np.sqrt(height * width) / frequency / 4  # of an orthonormal transform, scaled, as in lucid
+    covariance = np.array([[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]])
+    colors = covariance / np.linalg.norm(covariance, axis=0).max()
+    expected = 1 / (1 + np.exp(-amplitude * wave * colors[:, 1, None, None]))
+    np.testing.assert_allclose(image.image()[0].numpy(), expected, rtol=1e-12)
+
+
+def test_fourier_images_stay_in_range_and_start_inside_it() -> None:
+    start = smooth_image(0, 32, 47) * 3 - 1
+    image = FourierImage(start, clamp=True, decay=0.0)
+    torch.testing.assert_close(image.image(), start.clamp(1 / 128, 127 / 128), rtol=0, atol=1e-5)
+    with torch.no_grad():
+        image.spectrum.normal_(0, 50, generator=torch.Generator().manual_seed(0))
+    assert image.image().min() >= 0 and image.image().max() <= 1
+
+
+def test_laplacian_levels_halve_and_add_up() -> None:
+    start = smooth_image(0, 40, 60)
+    image = LaplacianImage(start, clamp=False, decay=0.0)
+    assert [tuple(each.shape[2:]) for each in image.changes] == [(40, 60), (20, 30), (10, 15)]
+    with torch.no_grad():
+        for level, each in enumerate(image.changes):
+            each.fill_(0.01 * 2**level)
+    torch.testing.assert_close(image.image(), start + 0.07)
+
+
+@pytest.mark.parametrize("space", ["laplacian", "fourier"])
+def test_a_batch_of_models_equals_single_ones(space: str, encoder: Encoder) -> None:
+    starts = torch.cat([smooth_image(seed, 32, 48) for seed in (0, 1)]).clamp(0.01, 0.99)
+    batch = _model(space, starts, encoder)
+    for sample, start in enumerate(starts.split(1)):
+        single = _model(space, start, encoder)
+        single.load_sample_state(0, batch.sample_state(sample))
+        torch.testing.assert_close(single.image(), batch.image()[sample : sample + 1], rtol=0, atol=1e-6)
+
+
+def test_moments_of_fourier_coefficients_are_not_carried(small: Callable) -> None:
+    with pytest.raises(InputError, match=r"schedule\.carry needs another canvas\.space than fourier"):
+        validate(small("canvas.space=fourier", "schedule=pyramid", "schedule.carry=true"))
