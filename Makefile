@@ -77,7 +77,8 @@ pictures: setup ## make the pictures of the README and docs anew, in about ten m
 	@$(RUN) src.train experiment=layer_ablation content=coffee style=brushwork edge=256 logger=none hydra.sweep.dir=$(PICTURES)/layers
 	@$(RUN) src.train experiment=style_layers content=cat style=brushwork edge=256 logger=none hydra.sweep.dir=$(PICTURES)/textures
 	@$(RUN) src.train -m content=cat style=brushwork edge=256 steps=100 color=style,luminance,match,content logger=none hydra.sweep.dir=$(PICTURES)/colors
-	@for made in demo/figure2:demo grid/grid:grid layers/sweep:layers textures/sweep:textures colors/sweep:colors; do \
+	@$(RUN) src.train experiment=architectures content=coffee style=swell edge=256 backbone=embedded,efficientnet_lite0 backbone.swag=off canvas.space=pixel,split,laplacian,fourier logger=none hydra.sweep.dir=$(PICTURES)/networks
+	@for made in demo/figure2:demo grid/grid:grid layers/sweep:layers textures/sweep:textures colors/sweep:colors networks/sweep:networks; do \
 		from=$${made%%:*}; $(RUN) src.report $(PICTURES)/$${from%%/*}; \
 		cp $(PICTURES)/$${from%%/*}/report/$${from##*/}.jpg src/assets/$${made##*:}.jpg; done
 

@@ -56,7 +56,9 @@ class Case:
         weights = "trained" if self.backbone == "embedded" else "random"
         named = (f"content={CONTENT}", f"style={STYLE}", f"backbone={self.backbone}", f"backbone.weights={weights}")
         size = (f"edge={self.edge}", f"precision={self.precision}", "logger=none", *mode_overrides(self.mode))
-        return compose(["experiment=paper", *named, *size, *more])
+        pools = encoder_spec(self.backbone).pools
+        pool = () if "max" in pools else (f"backbone.pool={pools[0]}",)  # the preset has max
+        return compose(["experiment=paper", *named, *pool, *size, *more])
 
     @property
     def operations(self) -> float:
