@@ -134,10 +134,12 @@ class Optimizer:
 class Schedule:
     """Coarse-to-fine sizes and what is carried from one to the next."""
 
-    name: str = option("pyramid", "pyramid | single")
+    name: str = option("pyramid", "pyramid | single | simultaneous (losses at several halvings of the image at once)")
     sizes: int = option(4, "number of sizes; none has a long side below 64 px")
     factor: float = option(2**0.5, "each size is this many times the one before")
     last: float | None = option(0.5, "fraction of the steps at full size; the other sizes share the rest equally")
+    first: float | None = option(None, "fraction of that rest for the smallest size; null: as much as for the others")
+    smallest: int = option(500, "simultaneous: halve the image while its long side does not fall below this, px")
     carry: bool = option(False, "adam: start each size with the resized moments of the size before")
     average: float = option(0.0, "adam: decay of a running average of the image, which becomes the result; 0: none")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from src.common.errors import InputError
-from src.config.schedule import capture_steps
+from src.config.schedule import SMALLEST_EDGE, capture_steps
 from src.config.schema import SUFFIXES, RunConfig, Trainer, group_names, taps
 
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -13,7 +13,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "backbone.pool": ("blur", "avg", "max"),
     "init.name": ("recolored", "content", "noise", "style", "file"),
     "optimizer.name": ("adam", "lbfgs"),
-    "schedule.name": ("pyramid", "single"),
+    "schedule.name": ("pyramid", "single", "simultaneous"),
     "canvas.space": ("split", "pixel", "normalized"),
     "logger.name": ("wandb", "tensorboard", "mlflow", "csv", "none"),
     "logger.mode": ("auto", "online", "offline"),
@@ -153,6 +153,10 @@ def _check_schedule(config: RunConfig) -> None:
         raise InputError(f"schedule.factor must be above 1, as sizes grow, not {schedule.factor}")
     if schedule.last is not None and not 0 < schedule.last <= 1:
         raise InputError(f"schedule.last is a share of the steps, in (0, 1], not {schedule.last}")
+    if schedule.first is not None and not 0 < schedule.first < 1:
+        raise InputError(f"schedule.first is a share of the steps below full size, in (0, 1), not {schedule.first}")
+    if schedule.smallest < SMALLEST_EDGE:
+        raise InputError(f"schedule.smallest is {SMALLEST_EDGE} px or more, not {schedule.smallest}")
     if not 0 <= schedule.average < 1:
         raise InputError(f"schedule.average is a decay, in [0, 1), not {schedule.average}")
     if config.optimizer.name != "adam" and (schedule.carry or schedule.average):

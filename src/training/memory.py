@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 
 from src.common.errors import InputError
-from src.config.schedule import SMALLEST_EDGE
+from src.config.schedule import SMALLEST_EDGE, halvings
 from src.config.schema import RunConfig
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import BAND_BYTES, KEEP_ALL, Checkpointing
@@ -67,6 +67,11 @@ class MemoryEstimate:
         return self.size[0] * self.size[1]
 
     @property
+    def areas(self) -> float:
+        """Return the area of all sizes evaluated at once, of which the result's own counts 1."""
+        return sum(0.25**number for number in range(halvings(self.config, max(self.size)) + 1))
+
+    @property
     def blocks(self) -> int:
         """Return the number of blocks that run."""
         return self.encoder.depth(self.encoder.taps)
@@ -74,7 +79,7 @@ class MemoryEstimate:
     def peak(self, checkpointing: Checkpointing, on_cpu: bool = True) -> float:
         """Return the peak of a stage, bytes, above what the process holds before it."""
         heap, later = (self.HEAP, self.LATER) if on_cpu else (1.0, self.LATER_ON_GPU)
-        return heap * (later + self._kept + max(self.evaluation(checkpointing), self.SSIM * self.pixels))
+        return heap * (later + self._kept + max(self.areas * self.evaluation(checkpointing), self.SSIM * self.pixels))
 
     @property
     def _feature_bytes(self) -> int:
@@ -93,7 +98,7 @@ class MemoryEstimate:
             kept += self.SORTED / 4 * self.value_bytes * self.pixels
         for name, tap in itertools.product(options.loss.terms, options.layers.style):
             if tap in self.encoder.taps:
-                kept += style_term(name).kept_bytes(self.encoder.taps[tap], self.pixels, style)
+                kept += self.areas * style_term(name).kept_bytes(self.encoder.taps[tap], self.pixels, style)
         if options.loss.patches > 0:
             from src.ops.patches import MAX_PATCHES as MOST
             from src.ops.patches import PATCH_SIZE as SIZE
@@ -102,8 +107,8 @@ class MemoryEstimate:
                 info = self.encoder.taps.get(tap)
                 if info and info.stride > 1:
                     patches = min(MOST, style // info.stride**2) * info.channels * SIZE**2
-                    kept += patches * (self.value_bytes + self._feature_bytes)
-                    kept += info.channels * (self.pixels // info.stride**2) * self.value_bytes
+                    kept += self.areas * patches * (self.value_bytes + self._feature_bytes)
+                    kept += self.areas * info.channels * (self.pixels // info.stride**2) * self.value_bytes
         return kept
 
     def _area(self, block: int) -> float:
