@@ -9,7 +9,8 @@ from src.config.schedule import SMALLEST_EDGE, capture_steps
 from src.config.schema import SUFFIXES, RunConfig, Trainer, group_names, taps
 
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "loss.name": ("patches", "moments", "normalized", "equations", "published"),
+    "loss.name": ("patches", "moments", "normalized", "equations", "published", "mean_squares", "gram_mean_std"),
+    "loss.tv_form": ("squares", "stencil", "absolute"),
     "backbone.pool": ("blur", "avg", "max"),
     "init.name": ("recolored", "content", "noise", "style", "file"),
     "optimizer.name": ("adam", "lbfgs"),
@@ -83,6 +84,8 @@ def validate(config: RunConfig) -> None:
         raise InputError(f"stop_at_loss must be a finite number, not {config.stop_at_loss}")
     if config.init.name == "file" and not config.init.path:
         raise InputError("init=file needs init.path=FILE")
+    if not 0 < config.init.contrast <= 1:
+        raise InputError(f"init.contrast is in (0, 1], not {config.init.contrast}")
     if not 0 <= config.optimizer.decay <= 1:
         raise InputError(f"optimizer.decay is a share of the steps, in [0, 1], not {config.optimizer.decay}")
     betas = config.optimizer.betas

@@ -229,7 +229,7 @@ def _palette(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[
 
 
 def _tv(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[float, Term]]:
-    return [(config.loss.tv, TotalVariationTerm())] if config.loss.tv > 0 else []
+    return [(config.loss.tv, TotalVariationTerm(config.loss.tv_form))] if config.loss.tv > 0 else []
 
 
 TERMS: list[TermBuilder] = [_content, _style, _palette, _tv]

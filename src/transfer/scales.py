@@ -84,11 +84,11 @@ class SimultaneousObjective(Objective):
 
     def search_fits(self, state: Mapping[str, Mapping[str, Tensor]], size: Sequence[int]) -> bool:
         """Return whether results of searches may belong to these terms and an image of this (height, width)."""
-        objectives = (super(), *self.smaller)
-        return all(
+        fits = super().search_fits(_of_size(state, 0), size) and all(
             objective.search_fits(_of_size(state, halving), [side >> halving for side in size])
-            for halving, objective in enumerate(objectives)
-        ) and all(int(name.partition(":")[2] or 0) < len(objectives) for name in state)
+            for halving, objective in enumerate(self.smaller, 1)
+        )
+        return fits and all(int(name.partition(":")[2] or 0) <= len(self.smaller) for name in state)
 
     @classmethod
     def join(cls, members: "Sequence[SimultaneousObjective]") -> "Objective":  # type: ignore[override]
