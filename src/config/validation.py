@@ -5,15 +5,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from src.common.errors import InputError
-from src.config.schedule import capture_steps
+from src.config.schedule import SMALLEST_EDGE, capture_steps
 from src.config.schema import SUFFIXES, RunConfig, Trainer, group_names, taps
 
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "loss.name": ("patches", "moments", "normalized", "equations", "published"),
+    "loss.name": ("patches", "moments", "normalized", "equations", "published", "mean_squares", "gram_mean_std"),
+    "loss.tv_form": ("squares", "stencil", "absolute"),
     "backbone.pool": ("blur", "avg", "max"),
     "init.name": ("recolored", "content", "noise", "style", "file"),
     "optimizer.name": ("adam", "lbfgs"),
-    "schedule.name": ("pyramid", "single"),
+    "schedule.name": ("pyramid", "single", "simultaneous"),
     "canvas.space": ("split", "pixel", "normalized"),
     "logger.name": ("wandb", "tensorboard", "mlflow", "csv", "none"),
     "logger.mode": ("auto", "online", "offline"),
@@ -85,6 +86,8 @@ def validate(config: RunConfig) -> None:
         raise InputError(f"stop_at_loss must be a finite number, not {config.stop_at_loss}")
     if config.init.name == "file" and not config.init.path:
         raise InputError("init=file needs init.path=FILE")
+    if not 0 < config.init.contrast <= 1:
+        raise InputError(f"init.contrast is in (0, 1], not {config.init.contrast}")
     if not 0 <= config.optimizer.decay <= 1:
         raise InputError(f"optimizer.decay is a share of the steps, in [0, 1], not {config.optimizer.decay}")
     betas = config.optimizer.betas
@@ -155,6 +158,10 @@ def _check_schedule(config: RunConfig) -> None:
         raise InputError(f"schedule.factor must be above 1, as sizes grow, not {schedule.factor}")
     if schedule.last is not None and not 0 < schedule.last <= 1:
         raise InputError(f"schedule.last is a share of the steps, in (0, 1], not {schedule.last}")
+    if schedule.first is not None and not 0 < schedule.first < 1:
+        raise InputError(f"schedule.first is a share of the steps below full size, in (0, 1), not {schedule.first}")
+    if schedule.smallest < SMALLEST_EDGE:
+        raise InputError(f"schedule.smallest is {SMALLEST_EDGE} px or more, not {schedule.smallest}")
     if not 0 <= schedule.average < 1:
         raise InputError(f"schedule.average is a decay, in [0, 1), not {schedule.average}")
     if config.optimizer.name != "adam" and (schedule.carry or schedule.average):
