@@ -21,7 +21,6 @@ from src.training.memory import free_bytes
 from src.training.setup import PreparedRun
 from src.transfer.compilation import Evaluate, compiled
 from src.transfer.image_models.registry import build_image_model
-from src.transfer.objective import Objective
 from src.transfer.optimizers import build_optimizer
 
 CONTENT, STYLE = "cat", "swell"
@@ -164,7 +163,7 @@ class Step:
         compiling = config.trainer.compile == "always"
         self.at_once = pairs if compiling else default_at_once(run.device, pairs)
         sizes = [min(self.at_once, pairs - first) for first in range(0, pairs, self.at_once)]
-        self.objectives = [Objective.join([run.pair.objective] * size) for size in sizes]
+        self.objectives = [run.pair.objective.join([run.pair.objective] * size) for size in sizes]
         self.evaluates: list[Evaluate] = [compiled(each) if compiling else each for each in self.objectives]
         self.optimizer = build_optimizer(config.optimizer, self.image.parameters())
 

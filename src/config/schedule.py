@@ -39,13 +39,27 @@ def stages(config: RunConfig) -> list[Stage]:
     edges = [config.edge, *(edge for edge in edges[1:] if edge >= SMALLEST_EDGE)][: config.steps]
     smaller = len(edges) - 1
     share = 1 / len(edges) if options.last is None or not smaller else (1 - options.last) / smaller
+    smallest = share
+    if options.first is not None and smaller > 1:
+        smallest = options.first * share * smaller
+        share = (share * smaller - smallest) / (smaller - 1)
     found, first = [], 0
     for number, edge in enumerate(reversed(edges), 1):
         # Every stage, and each of those that follow, has at least one step.
-        last = min(max(number, round(config.steps * share * number)), config.steps - len(edges) + number)
+        done = round(config.steps * share * number + config.steps * (smallest - share))
+        last = min(max(number, done), config.steps - len(edges) + number)
         last = config.steps if number == len(edges) else last
         found.append(Stage(edge, first, last))
         first = last
+    return found
+
+
+def halvings(config: RunConfig, edge: int) -> int:
+    """Return how many times an image with this long side, px, is halved for the losses of `schedule=simultaneous`."""
+    found = 0
+    if config.schedule.name == "simultaneous":
+        while edge // 2 >= config.schedule.smallest:
+            found, edge = found + 1, edge // 2
     return found
 
 

@@ -72,11 +72,13 @@ class Layers:
 class Loss:
     """L_total = alpha L_content + beta (L_style + palette L_palette) + tv TV (eq. 7)."""
 
-    name: str = option("moments", "moments | patches | normalized | equations | published")
+    name: str = option(
+        "moments", "moments | patches | normalized | equations | published | mean_squares | gram_mean_std"
+    )
     terms: list[str] = option(
         [],
-        "style terms: gram | moments | mean_std | wasserstein | sliced_wasserstein | cmd | nearest, one or several, as "
-        "[wasserstein,nearest]; []: the statistics of loss=NAME",
+        "style terms: gram | moments | mean_std | wasserstein | absolute_wasserstein | sliced_wasserstein | cmd | "
+        "nearest, one or several, as [wasserstein,nearest]; []: the statistics of loss=NAME",
     )
     term_weights: list[float] | None = option(None, "weight of each of loss.terms relative to loss.beta; null: 1 each")
     capacity: float | None = option(
@@ -90,6 +92,7 @@ class Loss:
     alpha: float = option(1.0, "content weight; 0: style only")
     beta: float = option(5.0, "style weight; 0: content only")
     tv: float = option(0.0, "total variation weight")
+    tv_form: str = option("squares", "squares | stencil (squares, diagonals too) | absolute (differences, not squared)")
     jump: float = option(1.5, "adam: halve an update that makes the loss more than this many times higher; 0: never")
     content_tap: str = option("relu5_1", "the content tap that layers.content defaults to")
     block_weights: list[float] | None = option(
@@ -104,8 +107,8 @@ class Backbone:
 
     name: str = option(
         "embedded",
-        "embedded | vgg19 | vgg16 | resnet50 | googlenet | inception_v3 | efficientnet_lite0 | convnext_tiny | alexnet "
-        "| squeezenet",
+        "embedded | vgg19 | vgg16 | vgg19_caffe | vgg16_caffe (the authors' weights) | resnet50 | googlenet | "
+        "inception_v3 | efficientnet_lite0 | convnext_tiny | alexnet | squeezenet",
     )
     weights: str = option("trained", "trained (embedded: shipped; others: ImageNet, downloaded) | random | PATH")
     pool: str = option("blur", "blur (binomial, against aliasing) | avg | max; own for networks other than VGG")
@@ -128,6 +131,7 @@ class Init:
         "content | recolored (in the style's colours) | noise | style | file",
     )
     path: str | None = option(None, "the picture to start from (init=file)")
+    contrast: float = option(1.0, "range of init=noise around mid-grey; near 0: an almost even grey")
 
 
 @dataclass
@@ -146,10 +150,12 @@ class Optimizer:
 class Schedule:
     """Coarse-to-fine sizes and what is carried from one to the next."""
 
-    name: str = option("pyramid", "pyramid | single")
+    name: str = option("pyramid", "pyramid | single | simultaneous (losses at several halvings of the image at once)")
     sizes: int = option(4, "number of sizes; none has a long side below 64 px")
     factor: float = option(2**0.5, "each size is this many times the one before")
     last: float | None = option(0.5, "fraction of the steps at full size; the other sizes share the rest equally")
+    first: float | None = option(None, "fraction of that rest for the smallest size; null: as much as for the others")
+    smallest: int = option(500, "simultaneous: halve the image while its long side does not fall below this, px")
     carry: bool = option(False, "adam: start each size with the resized moments of the size before")
     average: float = option(0.0, "adam: decay of a running average of the image, which becomes the result; 0: none")
 
@@ -237,6 +243,7 @@ class RunConfig:
     resume: str | None = option(
         None, "DIR or last: resume an interrupted run; with more steps, continue a finished one"
     )
+    preset: str | None = option(None, "name of the program whose settings a preset has; reports compare by it")
     study: str | None = option(None, "name of the search that the run is a trial of; set by python -m src.search")
     trial: int | None = option(None, "number of the trial")
 

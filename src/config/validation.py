@@ -5,16 +5,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from src.common.errors import InputError
-from src.config.schedule import capture_steps
+from src.config.schedule import SMALLEST_EDGE, capture_steps
 from src.config.schema import SUFFIXES, RunConfig, Trainer, group_names
 
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "loss.name": ("patches", "moments", "normalized", "equations", "published"),
+    "loss.name": ("patches", "moments", "normalized", "equations", "published", "mean_squares", "gram_mean_std"),
+    "loss.tv_form": ("squares", "stencil", "absolute"),
     "backbone.pool": ("blur", "avg", "max", "own"),
     "backbone.swag": ("off", "paper", "released"),
     "init.name": ("recolored", "content", "noise", "style", "file"),
     "optimizer.name": ("adam", "lbfgs"),
-    "schedule.name": ("pyramid", "single"),
+    "schedule.name": ("pyramid", "single", "simultaneous"),
     "canvas.space": ("split", "pixel", "normalized", "laplacian", "fourier"),
     "logger.name": ("wandb", "tensorboard", "mlflow", "csv", "none"),
     "logger.mode": ("auto", "online", "offline"),
@@ -32,6 +33,8 @@ POSITIVE: tuple[str, ...] = ("steps", "edge", "log_every", "checkpoint_every", "
 POSITIVE += ("loss.rematch", "optimizer.lr", "optimizer.history")
 NOT_NEGATIVE: tuple[str, ...] = ("loss.alpha", "loss.beta", "loss.palette", "loss.tv", "loss.jump", "optimizer.rise")
 NOT_NEGATIVE += ("score.bound", "score.penalty", "seed", "backbone.seed")
+# Forms of the loss that depend on the scale of the activations.
+ABSOLUTE = ("equations", "published", "mean_squares", "gram_mean_std")
 # Values beyond these are mistakes that would take for ever or overflow.
 LARGEST = {
     "steps": 10_000_000,
@@ -65,10 +68,10 @@ def validate(config: RunConfig) -> None:
         raise InputError(f"loss.patches is a share of the style loss, in [0, 1], not {config.loss.patches}")
     if config.loss.capacity is not None and not 1 <= config.loss.capacity < math.inf:
         raise InputError(f"loss.capacity must be 1 or more, or null for no limit, not {config.loss.capacity}")
-    if config.backbone.swag == "released" and config.loss.name not in ("equations", "published"):
+    if config.backbone.swag == "released" and config.loss.name not in ABSOLUTE:
         raise InputError(
-            f"backbone.swag=released changes nothing with loss={config.loss.name}, whose style losses are relative to "
-            "the style's energy; use loss=equations or loss=published"
+            f"backbone.swag=released changes nothing with loss={config.loss.name}, which is relative to the energy of "
+            f"content and style; use loss={' or '.join(ABSOLUTE)}"
         )
     if 0 < config.loss.jump < 1:
         raise InputError(f"loss.jump is a factor of 1 or more, or 0 for never, not {config.loss.jump}")
@@ -91,6 +94,8 @@ def validate(config: RunConfig) -> None:
         raise InputError(f"stop_at_loss must be a finite number, not {config.stop_at_loss}")
     if config.init.name == "file" and not config.init.path:
         raise InputError("init=file needs init.path=FILE")
+    if not 0 < config.init.contrast <= 1:
+        raise InputError(f"init.contrast is in (0, 1], not {config.init.contrast}")
     if not 0 <= config.optimizer.decay <= 1:
         raise InputError(f"optimizer.decay is a share of the steps, in [0, 1], not {config.optimizer.decay}")
     betas = config.optimizer.betas
@@ -160,6 +165,10 @@ def _check_schedule(config: RunConfig) -> None:
         raise InputError(f"schedule.factor must be above 1, as sizes grow, not {schedule.factor}")
     if schedule.last is not None and not 0 < schedule.last <= 1:
         raise InputError(f"schedule.last is a share of the steps, in (0, 1], not {schedule.last}")
+    if schedule.first is not None and not 0 < schedule.first < 1:
+        raise InputError(f"schedule.first is a share of the steps below full size, in (0, 1), not {schedule.first}")
+    if schedule.smallest < SMALLEST_EDGE:
+        raise InputError(f"schedule.smallest is {SMALLEST_EDGE} px or more, not {schedule.smallest}")
     if not 0 <= schedule.average < 1:
         raise InputError(f"schedule.average is a decay, in [0, 1), not {schedule.average}")
     if schedule.carry and config.canvas.space == "fourier":

@@ -76,11 +76,12 @@ class VGGSpec:
     Attributes:
         name: as in `backbone=NAME`.
         blocks: output channels of each convolution, block by block.
-        url: address of torchvision's IMAGENET1K_V1 weights; None for weights that ship with this package.
+        url: address of the ImageNet weights; None for weights that ship with this package.
         sha256: checksum of the trained weights, or its first digits.
         mean, std: statistics of RGB in [0, 1] by which the input is normalised.
         padding: what surrounds the input of each convolution. Zeros, which torchvision uses, darken the rim of the
             result.
+        bgr: the weights of a file expect the channels as blue, green, red.
     """
 
     name: str
@@ -90,6 +91,7 @@ class VGGSpec:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     padding: Padding = "zeros"
+    bgr: bool = False
 
     pools: ClassVar[tuple[str, ...]] = ("blur", "avg", "max")
     smallest: ClassVar[int] = 1
@@ -200,6 +202,14 @@ def _stages(*stages: tuple[str, int, int]) -> tuple[Stage, ...]:
 
 
 _ADDRESS = "https://download.pytorch.org/models/{}-{}.pth"
+# Simonyan and Zisserman's own weights, converted from Caffe, as neural-style-pt downloads them. Their inputs are blue,
+# green, red from 0 to 255 less the mean; their activations are about a hundred times as large as torchvision's.
+_CAFFE_ADDRESS = "https://web.eecs.umich.edu/~justincj/models/{}-{}.pth"
+_CAFFE_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
+_CAFFE_STD = (1 / 255,) * 3
+
+_VGG16 = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)
+_VGG19 = ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4)
 
 ENCODERS: dict[str, EncoderSpec] = {
     "embedded": VGGSpec(
@@ -209,17 +219,13 @@ ENCODERS: dict[str, EncoderSpec] = {
         "245b13a33611ea3c98ccaeb97db8410240aa30ff88b2055556bf00ddd16b9b3d",
         padding="replicate",
     ),
-    "vgg19": VGGSpec(
-        "vgg19",
-        ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4),
-        _ADDRESS.format("vgg19", "dcbb9e9d"),
-        "dcbb9e9d",
+    "vgg19": VGGSpec("vgg19", _VGG19, _ADDRESS.format("vgg19", "dcbb9e9d"), "dcbb9e9d"),
+    "vgg16": VGGSpec("vgg16", _VGG16, _ADDRESS.format("vgg16", "397923af"), "397923af"),
+    "vgg19_caffe": VGGSpec(
+        "vgg19_caffe", _VGG19, _CAFFE_ADDRESS.format("vgg19", "d01eb7cb"), "d01eb7cb", _CAFFE_MEAN, _CAFFE_STD, bgr=True
     ),
-    "vgg16": VGGSpec(
-        "vgg16",
-        ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3),
-        _ADDRESS.format("vgg16", "397923af"),
-        "397923af",
+    "vgg16_caffe": VGGSpec(
+        "vgg16_caffe", _VGG16, _CAFFE_ADDRESS.format("vgg16", "00b39a1b"), "00b39a1b", _CAFFE_MEAN, _CAFFE_STD, bgr=True
     ),
     "resnet50": StagedSpec(
         "resnet50",

@@ -109,6 +109,10 @@ def _fill(encoder: VGG, state: Mapping[str, Tensor], path: Path) -> None:
                     f"{tuple(parameter.shape)}, and is {found}"
                 )
             parameter.data.copy_(state[key])
+    if encoder.spec.bgr:
+        first = encoder.convolutions["conv1_1"]
+        assert isinstance(first, nn.Conv2d)
+        first.weight.data.copy_(first.weight.flip(1))
 
 
 def _keys(state: Mapping[str, Tensor], spec: VGGSpec) -> dict[str, str]:

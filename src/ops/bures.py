@@ -38,15 +38,21 @@ class GaussianTarget:
     energy: Tensor
 
     @classmethod
-    def of(cls, statistics: FeatureStatistics) -> "GaussianTarget":
-        """Compute the target from a style's statistics."""
+    def of(cls, statistics: FeatureStatistics, least: float | None = None) -> "GaussianTarget":
+        """Compute the target from a style's statistics.
+
+        Args:
+            statistics: Gram matrix, mean and covariance.
+            least: what is added to the eigenvalues; None is `LEAST_VARIANCE` of the mean square of a channel.
+        """
         mean, covariance = statistics.mean, statistics.covariance
         mean_square = energy(mean) + _trace(covariance)
-        least = (LEAST_VARIANCE * mean_square / mean.shape[1]).clamp_min(EPSILON)
+        raised = (LEAST_VARIANCE * mean_square / mean.shape[1]).clamp_min(EPSILON)
+        raised = raised if least is None else torch.full_like(raised, least)
         values, vectors = torch.linalg.eigh(_wide(covariance))
-        values = values.clamp_min(0) + _wide(least).unsqueeze(1)
+        values = values.clamp_min(0) + _wide(raised).unsqueeze(1)
         root = (vectors * values.sqrt().unsqueeze(1)) @ vectors.mT
-        return cls(mean, least, values.sum(1).to(mean), root, mean_square.clamp_min(EPSILON))
+        return cls(mean, raised, values.sum(1).to(mean), root, mean_square.clamp_min(EPSILON))
 
     @classmethod
     def joined(cls, samples: "Sequence[GaussianTarget]") -> "GaussianTarget":
@@ -57,10 +63,19 @@ class GaussianTarget:
 
 def wasserstein(image: FeatureStatistics, target: GaussianTarget) -> Tensor:
     """Compute the squared distance relative to the target's mean square, (B,): 1 for features of zero."""
+    return _squared_distance(image, target) / target.energy
+
+
+def absolute_wasserstein(image: FeatureStatistics, target: GaussianTarget) -> Tensor:
+    """Compute the squared distance per channel, (B,)."""
+    return _squared_distance(image, target) / image.mean.shape[1]
+
+
+def _squared_distance(image: FeatureStatistics, target: GaussianTarget) -> Tensor:
     channels = image.mean.shape[1]
     fidelity, _ = torch.ops.style.fidelity(image.covariance, target.root, target.least)
     covariance = _trace(image.covariance) + channels * target.least + target.trace - 2 * fidelity
-    return (energy(image.mean - target.mean) + covariance) / target.energy
+    return energy(image.mean - target.mean) + covariance
 
 
 def _trace(matrices: Tensor) -> Tensor:

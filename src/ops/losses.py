@@ -1,13 +1,16 @@
-"""Content and style losses of one layer in five named forms, and total variation; one value per sample, (B,).
+"""Content and style losses of one layer in named forms, and total variation; one value per sample, (B,).
 
-| form         | content                        | style, from the Gram matrices G (image), A (style)      | layers |
-|--------------|--------------------------------|---------------------------------------------------------|--------|
-| `equations`  | 1/2 sum (F - P)^2       (eq 1) | 1/(4 N^2) sum (G/M - A/M')^2                     (eq 4) | mean   |
-| `published`  | mean (F - P)^2                 | mean (G - A)^2, Gram matrices not normalised            | sum    |
-| `normalized` | sum (F - P)^2 / sum P^2        | sum (G/M - A/M')^2 / sum (A/M')^2                       | mean   |
-| `moments`    | as `normalized`                | 1/2 relative error of the covariance, 1/2 of the mean   | mean   |
-| `patches`    | as `normalized`                | `moments` and the patch loss (ops/patches), weighted;   | mean   |
-|              |                                | plus the palette loss (ops/palette)                     |        |
+| form            | content                     | style, from the Gram matrices G (image), A (style)      | layers |
+|-----------------|-----------------------------|---------------------------------------------------------|--------|
+| `equations`     | 1/2 sum (F - P)^2    (eq 1) | 1/(4 N^2) sum (G/M - A/M')^2                     (eq 4) | mean   |
+| `published`     | mean (F - P)^2              | mean (G - A)^2, Gram matrices not normalised            | sum    |
+| `normalized`    | sum (F - P)^2 / sum P^2     | sum (G/M - A/M')^2 / sum (A/M')^2                       | mean   |
+| `moments`       | as `normalized`             | 1/2 relative error of the covariance, 1/2 of the mean   | mean   |
+| `patches`       | as `normalized`             | `moments` and the patch loss (ops/patches), weighted;   | mean   |
+|                 |                             | plus the palette loss (ops/palette)                     |        |
+| `mean_squares`  | mean (F - P)^2              | mean (G/(N M) - A/(N M'))^2                             | sum    |
+| `gram_mean_std` | mean (F - P)^2              | `mean_squares` plus 10 times the mean squared           | sum    |
+|                 |                             | differences of means and of standard deviations         |        |
 
 F and P are the features of image and content image, N the channels, M and M' the positions of image and style image.
 The equations are those of "Texture Enhancement Using Neural Style Transfer" (after Gatys, Ecker and Bethge, CVPR
@@ -23,12 +26,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from src.ops.gram import EPSILON, FeatureStatistics, energy
 
 # Least variance and eigenvalue of a covariance matrix, relative to the style's mean square of a channel.
 LEAST_VARIANCE = 1e-4
+# Weight of means and standard deviations relative to the Gram matrices in `gram_mean_std`.
+MEAN_STD = 10.0
 
 
 def content_equations(target: Tensor) -> float:
@@ -87,6 +93,32 @@ def style_mean_std(image: FeatureStatistics, target: FeatureStatistics) -> Tenso
     return 0.5 * (mean + deviation)
 
 
+def style_mean_squares(image: FeatureStatistics, target: FeatureStatistics) -> Tensor:
+    """Compute the mean squared difference of the Gram matrices per position and channel, (B,): G / (N M).
+
+    The style loss of neural-style and, with a weight of 1e3 / N^2 on G / M, of Gatys's own program.
+    """
+    difference = image.gram / image.positions - target.gram / target.positions
+    return (difference / image.gram.shape[1]).square().flatten(1).mean(1)
+
+
+def style_gram_mean_std(image: FeatureStatistics, target: FeatureStatistics) -> Tensor:
+    """Compute `style_mean_squares` plus `MEAN_STD` times those of means and standard deviations of the channels: (B,).
+
+    With a weight of 1e3, what the programs of SPST (Galerne, Raad, Lezama and Morel 2024, "Scaling painting style
+    transfer") and SGSST compute.
+    """
+    mean = (image.mean - target.mean).square().mean(1)
+    return style_mean_squares(image, target) + MEAN_STD * (
+        mean + (_deviation(image) - _deviation(target)).square().mean(1)
+    )
+
+
+def _deviation(statistics: FeatureStatistics) -> Tensor:
+    """Return the standard deviation of each channel, (B, N), with a finite gradient where a channel is constant."""
+    return (statistics.covariance.diagonal(dim1=1, dim2=2).clamp_min(0) + EPSILON).sqrt()
+
+
 def total_variation(image: Tensor) -> Tensor:
     """Compute the anisotropic total variation with squared differences (Mahendran and Vedaldi 2015, beta = 2).
 
@@ -99,6 +131,31 @@ def total_variation(image: Tensor) -> Tensor:
     down = (image[..., 1:, :] - image[..., :-1, :]).square().flatten(1).mean(1)
     right = (image[..., :, 1:] - image[..., :, :-1]).square().flatten(1).mean(1)
     return down + right
+
+
+def stencil_variation(image: Tensor) -> Tensor:
+    """Compute the total variation with squared differences to all eight neighbours, (B,), as crowsonkb's program does.
+
+    For smooth images it is close to `total_variation`.
+    """
+    rim = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    inner, same = slice(1, -1), slice(None, -1)
+    axes = [rim[..., inner, 2:] - image, rim[..., 2:, inner] - image]
+    diagonals = [rim[..., 1:, 1:] - rim[..., same, same], rim[..., 1:, same] - rim[..., same, 1:]]
+    squares = [
+        each.square().flatten(1).mean(1) / share for share, each in zip((3, 3, 12, 12), axes + diagonals, strict=True)
+    ]
+    return 2 * torch.stack(squares).sum(0)
+
+
+def absolute_variation(image: Tensor) -> Tensor:
+    """Compute the anisotropic total variation, sum |x' - x| over vertical and horizontal neighbours per value: (B,)."""
+    down = (image[..., 1:, :] - image[..., :-1, :]).abs().flatten(1).sum(1)
+    right = (image[..., :, 1:] - image[..., :, :-1]).abs().flatten(1).sum(1)
+    return (down + right) / image[0].numel()
+
+
+TV_FORMS = {"squares": total_variation, "stencil": stencil_variation, "absolute": absolute_variation}
 
 
 @dataclass(frozen=True)
@@ -122,4 +179,6 @@ LOSS_FORMS = {
     "patches": LossForm(content_normalized, style_moments, average_layers=True),
     "equations": LossForm(content_equations, style_equations, average_layers=True),
     "published": LossForm(content_published, style_published, average_layers=False),
+    "mean_squares": LossForm(content_published, style_mean_squares, average_layers=False),
+    "gram_mean_std": LossForm(content_published, style_gram_mean_std, average_layers=False),
 }

@@ -17,6 +17,7 @@ TRIAL = "trial"
 # other options follow, under their own names.
 WORDS = {
     TRIAL: ("trial", "trial {}"),
+    "preset": ("preset", "{}"),
     "layers.name": ("layers", "layers {}"),
     "loss.beta": ("loss.beta", "loss.beta={}"),
     "loss.alpha": ("loss.alpha", "loss.alpha={}"),

@@ -62,27 +62,39 @@ def overrides(record: RunRecord, told: Collection[str] = ()) -> list[str]:
         if is_value and not isinstance(flat[key], dict):
             changes.setdefault(key, f"{key}={_value(flat[key])}")
     pair = [f"{kind}={base[kind]['name']}" for kind in PAIR]
-    default = plain(RunConfig())
+    preset = _preset(config)
+    start = _groups(_composed(preset))
     chosen = [
-        f"{group}={name}"
-        for group, name in _groups(config).items()
-        if name != default[group]["name"] or f"{group}.name" in told
+        f"{group}={name}" for group, name in _groups(config).items() if name != start[group] or f"{group}.name" in told
     ]
-    return [*pair, *chosen, *changes.values()]
+    return [*pair, *preset, *chosen, *changes.values()]
 
 
 def implied_options(record: RunRecord, options: Mapping[str, Any]) -> frozenset[str]:
-    """Return which of a run's options (as `options_of` gives them) follow from the names of its groups."""
-    given = with_precision(flatten(_base(plain(record.options))))
+    """Return which of a run's options (as `options_of` gives them) follow from its preset or its groups' names."""
+    config = plain(record.options)
+    by_groups, preset = with_precision(flatten(_base(config))), _preset(config)
+    by_preset = with_precision(flatten(_composed(preset))) if preset else {}
     return frozenset(
-        name for name, value in options.items() if name in given and given[name] == value and not name.endswith(".name")
+        name
+        for name, value in options.items()
+        if (name in by_groups and by_groups[name] == value and not name.endswith(".name"))
+        or (name in by_preset and by_preset[name] == value)
+        if name != "preset"
     )
 
 
 def _base(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration that the names of a run's images and groups alone compose to."""
+    """Return the configuration that the names of a run's images, preset and groups alone compose to."""
     pictures = {kind: _picture(kind, _name(kind, config, "file")) for kind in PAIR}
-    return {**_composed(tuple(f"{group}={name}" for group, name in _groups(config).items())), **pictures}
+    groups = (f"{group}={name}" for group, name in _groups(config).items())
+    return {**_composed((*_preset(config), *groups)), **pictures}
+
+
+def _preset(config: dict[str, Any]) -> tuple[str, ...]:
+    """Return the override that chooses the preset of a run; none without a preset, or without its file."""
+    name = config["preset"]
+    return (f"experiment={name}",) if name in group_names("experiment") else ()
 
 
 def _groups(config: dict[str, Any]) -> dict[str, str]:

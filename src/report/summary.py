@@ -308,9 +308,10 @@ def _runs_section(runs: Sequence[Run], out: Path) -> str:
             row[f"loss, {place or f'capture {at + 1}'}"] = number(loss, 4) + where
         row |= {head: number(value, 4) for head, value in _measures(run, RESULT, judges).items()}
         rows.append({**row, "folder": _link(run.folder, out)})
-    same = [f"{heading(name)} {runs[0].texts[name]}" for name in runs[0].texts if name not in names and _common(name)]
+    same = [name for name in runs[0].texts if _common(name) and len(values_of(name, runs)) == 1]
+    told = ", ".join(f"{heading(name)} {runs[0].texts[name]}" for name in same)
     note = LOSSES_NOTE + (f" {STYLES_NOTE}" if len(values_of("style", runs)) > 1 else "")
-    return f"## Runs\n\n{to_markdown(rows)}\n\nThe same in all runs: {cell(', '.join(same))}.\n\n{note} {EXACT_NOTE}"
+    return f"## Runs\n\n{to_markdown(rows)}\n\nThe same in all runs: {cell(told)}.\n\n{note} {EXACT_NOTE}"
 
 
 def _common(name: str) -> bool:

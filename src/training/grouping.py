@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from src.common.errors import InputError
 from src.config.identity import identity
-from src.config.schedule import stages
+from src.config.schedule import halvings, stages
 from src.config.schema import Picture, RunConfig, blended, plain, style_scales, style_shares
 from src.data.sources import find_picture
 from src.encoders.registry import encoder_spec, read_taps
@@ -106,7 +106,8 @@ class WorkingSizes:
         for stage in stages(config):
             edges = [max(1, round(stage.edge * scale)) for scale in style_scales(config)]
             short = min(min(working_size(style, edge, config.fit)) for style in styles for edge in edges)  # type: ignore[arg-type]
-            patched = sum(short // stride >= SIZE for stride in strides)
+            halved = [short >> number for number in range(halvings(config, stage.edge) + 1)]
+            patched = [sum(side // stride >= SIZE for stride in strides) for side in halved]
             found.append((working_size(content, stage.edge, config.fit), patched))  # type: ignore[arg-type]
         return _text(found)
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from src.common.errors import InputError
-from src.config.schedule import SMALLEST_EDGE
+from src.config.schedule import SMALLEST_EDGE, halvings
 from src.config.schema import RunConfig
 from src.encoders.base import BlockMemory, Encoder
 from src.encoders.checkpointing import BAND_BYTES, KEEP_ALL, Checkpointing
@@ -70,6 +70,11 @@ class MemoryEstimate:
         return self.size[0] * self.size[1]
 
     @property
+    def areas(self) -> float:
+        """Return the area of all sizes evaluated at once, of which the result's own counts 1."""
+        return sum(0.25**number for number in range(halvings(self.config, max(self.size)) + 1))
+
+    @property
     def blocks(self) -> int:
         """Return the number of blocks that run."""
         return self.encoder.depth(self.encoder.taps)
@@ -77,7 +82,7 @@ class MemoryEstimate:
     def peak(self, checkpointing: Checkpointing, on_cpu: bool = True) -> float:
         """Return the peak of a stage, bytes, above what the process holds before it."""
         heap, later = (self.HEAP, self.LATER) if on_cpu else (1.0, self.LATER_ON_GPU)
-        return heap * (later + self._kept + max(self.evaluation(checkpointing), self.SSIM * self.pixels))
+        return heap * (later + self._kept + max(self.areas * self.evaluation(checkpointing), self.SSIM * self.pixels))
 
     @property
     def _feature_bytes(self) -> int:
@@ -98,7 +103,8 @@ class MemoryEstimate:
         read = list(itertools.product(map(style_term, options.loss.terms), taps))
         if options.loss.patches > 0:
             read += [(PatchTerm, tap) for tap in taps if tap.stride > 1]
-        return kept + self.value_bytes * sum(term.kept_values(tap, self.pixels, style) for term, tap in read)
+        values = sum(term.kept_values(tap, self.pixels, style) for term, tap in read)
+        return kept + self.areas * self.value_bytes * values
 
     @cached_property
     def _blocks(self) -> list[BlockMemory]:

@@ -103,7 +103,7 @@ class StyleTransferModule(LightningModule):
 
     def _join_objectives(self) -> None:
         chunks = [self.pairs[first : first + self.at_once] for first in range(0, len(self.pairs), self.at_once)]
-        joined = [Objective.join([pair.objective for pair in chunk]) for chunk in chunks]
+        joined = [chunk[0].objective.join([pair.objective for pair in chunk]) for chunk in chunks]
         self.__dict__["objectives"] = joined
         self.__dict__["evaluates"] = [self.compiler(each) for each in joined] if self.compiler else joined
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from src.common.errors import InputError
 from src.common.platform import device_name, has_bf16
-from src.config.schedule import Stage
+from src.config.schedule import Stage, halvings
 from src.config.schema import RunConfig, blended, picture_name, style_scales, style_shares
 from src.data.images import (
     SMALLEST_SIDE,
@@ -31,7 +31,8 @@ from src.training.checkpoints import Checkpoint
 from src.training.context import RunContext
 from src.training.memory import MemoryBudget, MemoryEstimate, reset_peak_memory, retry_smaller
 from src.training.pair import Pair
-from src.transfer.objective import TargetCache, build_objective, used_taps
+from src.transfer.objective import TargetCache, used_taps
+from src.transfer.scales import build_scales
 from src.transfer.start import DETAILED_STARTS, starting_image
 from src.transfer.terms.base import Inputs, StyleImage
 
@@ -90,7 +91,7 @@ class PreparedRun:
         taps = used_taps(config)
         self.needed = max(smallest_side(encoder_spec(config.backbone.name), taps), SMALLEST_SIDE)
         record.width, record.height = self._size("content", config.edge)
-        self._style_sizes(config.edge)
+        self._check_halvings(config.edge)
         self.shared = shared or load_encoder(config, taps, record.precision, device)
         if config.backbone.weights != "random":  # random ones may differ in the last bits between machines
             check_same("backbone.weights", record.weights_sha256, self.shared.weights_sha256)
@@ -119,6 +120,18 @@ class PreparedRun:
     def _size(self, kind: str, edge: int, scale: float = 1.0) -> tuple[int, int]:
         return check_size(kind, self.images[kind], self.context.config, edge, self.needed, scale)
 
+    def _check_halvings(self, edge: int) -> None:
+        """Check that the layers in use have room at every size of `schedule=simultaneous`."""
+        options = self.context.config.schedule
+        sizes = [("content", self._size("content", edge)), *((kind, size) for kind, _, size in self._style_sizes(edge))]
+        for kind, size in sizes:
+            width, height = (side >> halvings(self.context.config, edge) for side in size)
+            if min(width, height) < self.needed:
+                raise InputError(
+                    f"schedule.smallest={options.smallest} halves the {kind} image to {width}x{height} px; the layers "
+                    f"in use need {self.needed} px on the short side: give a larger schedule.smallest"
+                )
+
     def announce(self) -> None:
         """Log what runs, at which size, on what device and with which network."""
         config, record = self.context.config, self.context.record
@@ -128,6 +141,12 @@ class PreparedRun:
             picture_name(config.content), styles, record.width, record.height, config.steps,
             config.optimizer.name, record.device,
         )  # fmt: skip
+        if config.schedule.name == "simultaneous":
+            edges = [config.edge >> number for number in range(halvings(config, config.edge) + 1)]
+            told = " and ".join(map(str, edges)) + " px at once"
+            if len(edges) == 1:
+                told = f"only {config.edge} px: half of it is below schedule.smallest={config.schedule.smallest}"
+            log.info("schedule=simultaneous: %s", told)
         if config.backbone.weights == "random":
             seed = config.backbone.seed
             log.info("backbone: %s with random weights (seed %d); backbone.weights=trained gives better pictures",
@@ -185,7 +204,7 @@ class PreparedRun:
         content = files["content"].sha256
         # With color=match the style is another image for each content.
         identities = {"content": content, "style": (*styles, content if color == "match" else None)}
-        self.pair.objective = build_objective(
+        self.pair.objective = build_scales(
             context.config, self.encoder, self.inputs, self.budget.checkpointing, self.shared.targets, identities
         )
         return self._start(before, fresh)

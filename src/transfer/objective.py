@@ -76,6 +76,13 @@ class Objective(nn.Module):
             full: compute terms of weight zero as well, for a report. Otherwise the encoder runs no deeper than the
                 terms that carry weight need.
         """
+        values, total = self.values(image, full), image.new_zeros(image.shape[0])
+        for name, value in values.items():
+            total = total + self.weights[name] * value.total
+        return Losses(total, values)
+
+    def values(self, image: Tensor, full: bool) -> dict[str, TermValue]:
+        """Return the values of the terms by name; arguments as of `forward`."""
         active = self.terms if full else {name: self.terms[name] for name in self.weighted}
         self._search_banded(active.values(), image)
         readers: dict[str, list[str]] = {}
@@ -95,13 +102,12 @@ class Objective(nn.Module):
 
         found = accumulate(self.encoder, image, readers, read, self.checkpointing)
         size, sparing = image.shape[2:], self.checkpointing.blocks > 0
-        values, total = {}, image.new_zeros(image.shape[0])
+        values = {}
         for name, term in active.items():
             sums = {tap: {key: each for (owner, key), each in found[tap].items() if owner == name} for tap in term.taps}
             positions = {tap: _positions(self.encoder, size, tap) for tap in term.taps}
             values[name] = term(Measured(image, sums, positions, sparing))
-            total = total + self.weights[name] * values[name].total
-        return Losses(total, values)
+        return values
 
     def _search_banded(self, terms: Iterable[Term], image: Tensor) -> None:
         """Search in feature maps that the evaluation computes only in parts."""
@@ -223,7 +229,7 @@ def _palette(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[
 
 
 def _tv(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[float, Term]]:
-    return [(config.loss.tv, TotalVariationTerm())] if config.loss.tv > 0 else []
+    return [(config.loss.tv, TotalVariationTerm(config.loss.tv_form))] if config.loss.tv > 0 else []
 
 
 TERMS: list[TermBuilder] = [_content, _style, _palette, _tv]

@@ -27,7 +27,8 @@ def starting_image(init: Init, content: Tensor, style: Tensor, seed: int, given:
         return match_colors(content, style).clamp(0, 1)
     if init.name == "noise":
         generator = torch.Generator().manual_seed(seed)
-        return torch.rand(content.shape, generator=generator, dtype=torch.float32).to(content)
+        noise = torch.rand(content.shape, generator=generator, dtype=torch.float32).to(content)
+        return noise if init.contrast == 1 else 0.5 + init.contrast * (noise - 0.5)
     if given is None or given.shape != content.shape:
         raise InputError(f"init={init.name} needs an image of the content's size")
     return given.clone()

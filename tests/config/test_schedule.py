@@ -38,6 +38,10 @@ def test_the_timetable_pauses_where_something_is_due() -> None:
             ["edge=256", "steps=3", "schedule=pyramid", "schedule.sizes=3", "schedule.last=0.01"],
             [(128, 0, 1), (181, 1, 2), (256, 2, 3)],
         ),
+        (
+            ["edge=256", "steps=60", "schedule=pyramid", "schedule.sizes=3", "schedule.last=0.5", "schedule.first=0.8"],
+            [(128, 0, 24), (181, 24, 30), (256, 30, 60)],
+        ),
     ],
 )
 def test_stages_grow_to_the_edge_and_share_the_steps(

@@ -77,6 +77,7 @@ def test_weights_are_downloaded_from_torchvisions_address() -> None:
     known = _spec("vgg19")
     assert known.url == VGG19_Weights.IMAGENET1K_V1.url
     assert known.sha256 in known.url
+    assert all(_spec(name).sha256 in _spec(name).url for name in ("vgg16", "vgg16_caffe", "vgg19_caffe"))
 
 
 def test_random_weights_have_unit_variance_and_do_not_depend_on_the_depth() -> None:

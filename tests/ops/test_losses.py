@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from src.ops.gram import FeatureStatistics, moment_sums, squared_distance
-from src.ops.losses import LOSS_FORMS, LossForm, content_equations, style_equations, total_variation
+from src.ops.losses import LOSS_FORMS, TV_FORMS, LossForm, content_equations, style_equations, total_variation
 
 
 def _convolved(seed: int, height: int = 5, width: int = 7) -> torch.Tensor:
@@ -59,7 +59,7 @@ def test_style_equation_4_at_equal_sizes() -> None:
     )
 
 
-@pytest.mark.parametrize("form", ["equations", "normalized", "moments"])
+@pytest.mark.parametrize("form", ["equations", "normalized", "moments", "mean_squares", "gram_mean_std"])
 def test_style_loss_does_not_depend_on_the_size_of_the_style(form: str) -> None:
     """Each Gram matrix is divided by its own number of positions: a style repeated twice gives the same loss."""
     features, style = _convolved(0), _convolved(1)
@@ -114,6 +114,17 @@ def test_total_variation_of_a_ramp() -> None:
     """A ramp of slope s along one axis has squared differences s^2 along that axis and 0 along the other."""
     ramp = (torch.arange(6.0) * 0.1).view(1, 1, 1, 6).expand(2, 3, 4, 6)
     torch.testing.assert_close(total_variation(ramp), torch.full((2,), 0.01))
+    torch.testing.assert_close(TV_FORMS["absolute"](ramp), torch.full((2,), 0.1 * 5 / 6))
+    # 5 of 6 columns of pixels have a neighbour; of 7 columns and 5 rows of diagonals 5 columns cross the slope
+    torch.testing.assert_close(TV_FORMS["stencil"](ramp), torch.full((2,), 2 * 0.01 * (5 / 6 / 3 + 2 * 5 / 7 / 12)))
+
+
+@pytest.mark.parametrize("form", TV_FORMS)
+def test_total_variation_of_a_batch_and_its_gradient(form: str) -> None:
+    images = torch.rand(2, 3, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    together = TV_FORMS[form](images)
+    torch.testing.assert_close(together, torch.cat([TV_FORMS[form](each) for each in images.split(1)]))
+    assert torch.autograd.gradcheck(TV_FORMS[form], images)
 
 
 def test_squared_distance_and_its_gradient_equal_the_definition() -> None:

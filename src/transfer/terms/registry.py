@@ -16,6 +16,7 @@ STYLE_TERMS = {
     "moments": "src.transfer.terms.style:MomentsTerm",
     "mean_std": "src.transfer.terms.style:MeanStdTerm",
     "wasserstein": "src.transfer.terms.wasserstein:WassersteinTerm",
+    "absolute_wasserstein": "src.transfer.terms.wasserstein:AbsoluteWassersteinTerm",
     "sliced_wasserstein": "src.transfer.terms.sliced_wasserstein:SlicedWassersteinTerm",
     "cmd": "src.transfer.terms.cmd:CentralMomentTerm",
     "nearest": "src.transfer.terms.nearest:NearestTerm",

@@ -4,7 +4,7 @@ import torch
 
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing
-from src.ops.bures import GaussianTarget, wasserstein
+from src.ops.bures import GaussianTarget, absolute_wasserstein, wasserstein
 from src.transfer.terms.base import Inputs
 from src.transfer.terms.style import StatisticsTerm
 
@@ -14,9 +14,18 @@ class WassersteinTerm(StatisticsTerm):
 
     name = "wasserstein"
     compare = staticmethod(wasserstein)
+    least: float | None = None
 
     def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
         """Keep mean and root of the covariance at every tap."""
         super().set_target(encoder, inputs, checkpointing)
         with torch.no_grad():
-            self.target = {tap: GaussianTarget.of(each) for tap, each in self.target.items()}
+            self.target = {tap: GaussianTarget.of(each, self.least) for tap, each in self.target.items()}
+
+
+class AbsoluteWassersteinTerm(WassersteinTerm):
+    """The squared distance per channel, not relative to the style, as crowsonkb's style-transfer-pytorch has it."""
+
+    name = "absolute_wasserstein"
+    compare = staticmethod(absolute_wasserstein)
+    least = 1e-4  # what that program adds to the eigenvalues
