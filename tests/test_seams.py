@@ -15,7 +15,7 @@ from src.config.schema import Canvas as CanvasOptions
 from src.data.images import read_image
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
-from src.encoders.registry import ENCODERS, TapInfo
+from src.encoders.registry import ENCODERS, EncoderSpec, TapInfo
 from src.run import resume, run, run_batch
 from src.tracking.record import RunRecord
 from src.training.checkpoints import CHECKPOINT
@@ -130,7 +130,7 @@ class Edges(Encoder):
 
 
 @dataclass(frozen=True)
-class EdgesSpec:
+class EdgesSpec(EncoderSpec):
     """What the registry holds of the toy encoder."""
 
     name = "edges"
@@ -149,7 +149,7 @@ class EdgesSpec:
     "options",
     [
         ("loss=moments", "optimizer=lbfgs"),
-        ("loss=patches", "trainer.memory=tiled"),
+        ("loss=patches", "trainer.memory=checkpointed"),
         ("loss=normalized", "schedule=pyramid", "edge=96", "canvas.space=normalized"),
     ],
 )

@@ -111,7 +111,7 @@ def find_picture(kind: str, picture: Picture, mirror: str | None = None, downloa
         except OSError as error:
             raise InputError(f"{option}: cannot read {path}: {error.strerror}") from None
     if picture.package:
-        path = packaged("the image", picture.package)
+        path = _packaged(picture.package)
         return Found(path, checked(path, picture.sha256))
     if picture.url:
         name = _file_name(kind, picture.url)
@@ -133,19 +133,14 @@ def _file_name(kind: str, url: str) -> str:
     return urllib.parse.unquote(Path(parts.path).name)[-100:].replace("/", "_").replace("\0", "_")
 
 
-def packaged(what: str, location: str) -> Path:
-    """Return the path of PACKAGE:FILE; `what` names it in messages.
-
-    Raises:
-        InputError: the package is not installed, or has no such file.
-    """
+def _packaged(location: str) -> Path:
     package, _, inside = location.partition(":")
     try:
         missing = importlib.util.find_spec(package) is None
     except (ImportError, ValueError):
         missing = True
     if missing:
-        raise InputError(f"{what} is in the package {package}, which is not installed (make setup)")
+        raise InputError(f"the image is in the package {package}, which is not installed (make setup)")
     path = Path(str(importlib.resources.files(package))) / inside
     if not path.is_file():
         raise InputError(f"the package {package} has no file {inside}; install the version of requirements.lock")

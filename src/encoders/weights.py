@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from pkgutil import resolve_name
 
 import safetensors.torch
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from src.common.errors import InputError
 from src.common.files import expanded
 from src.config.schema import Backbone
-from src.data.sources import checked, fetch, packaged
+from src.data.sources import checked, fetch
 from src.encoders.pooling import POOLS
 from src.encoders.registry import VGGSpec
 from src.encoders.vgg import VGG
@@ -47,7 +48,7 @@ def find_weights(backbone: Backbone, address: str, sha256: str, mirror: str | No
 
     Args:
         backbone: the option; its address and checksum replace the next two.
-        address: of the trained weights, or PACKAGE:FILE.
+        address: of the trained weights, or MODULE:FUNCTION that returns the path of their file.
         sha256: of the trained weights, or its first digits.
         mirror: `mirror=DIR`.
 
@@ -60,7 +61,7 @@ def find_weights(backbone: Backbone, address: str, sha256: str, mirror: str | No
             raise InputError(f"backbone.weights={backbone.weights}: no such file; use trained, random or a file's path")
         return path, checked(path, backbone.sha256)
     if "://" not in address:
-        path = packaged(f"backbone={backbone.name}", address)
+        path = resolve_name(address)()
         return path, checked(path, backbone.sha256 or sha256)
     name = f"weights/{Path(address).name}"
     found = fetch(backbone.url or address, name, backbone.sha256 or sha256, mirror, OFFLINE_CHOICES)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from src.common.errors import InputError
 from src.common.files import expanded
 from src.config.schema import Backbone
-from src.data.sources import checked, packaged
+from src.data.sources import checked
 from src.encoders import efficientnet_lite
-from src.encoders.registry import StagedSpec, VGGSpec, encoder_spec
+from src.encoders.registry import VGGSpec, encoder_spec
 from src.encoders.vgg import VGG
 from src.encoders.weights import build_vgg
 
@@ -111,9 +111,7 @@ def _centred(values: Tensor) -> Tensor:
 
 def _build_efficientnet(weights: str) -> tuple[nn.Module, str]:
     network = efficientnet_lite.build("teacher")
-    spec = encoder_spec(EfficientNetTeacher.NAME)
-    assert isinstance(spec, StagedSpec)
-    path = packaged("the teacher", spec.weights) if weights == "trained" else expanded(weights)
+    path = efficientnet_lite.weights_file() if weights == "trained" else expanded(weights)
     if not path.is_file():
         raise InputError(f"teacher_weights={weights}: no such file; use trained or a file's path")
     try:
