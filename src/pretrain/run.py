@@ -146,7 +146,7 @@ def _fit(
         max_epochs=-1,
         callbacks=[watch, progress],
         default_root_dir=folder,
-        plugins=[AtomicCheckpoints()],
+        io=AtomicCheckpoints(),
     )
     try:
         data = batches_from(crops, batches, find_device(options.trainer))

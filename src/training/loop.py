@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
@@ -45,8 +47,15 @@ def find_device(options: TrainerOptions) -> torch.device:
     return build_trainer(options).strategy.root_device
 
 
-def build_trainer(options: TrainerOptions, **more: Any) -> Trainer:
-    """Return a Trainer on one device without Lightning's own files, bars and validation.
+def build_trainer(options: TrainerOptions, io: CheckpointIO | None = None, **more: Any) -> Trainer:
+    """Return a Trainer of one process on one device, without Lightning's own files, bars and validation.
+
+    In a Slurm job Lightning would take part in distributed training, and put the job back into the queue.
+
+    Args:
+        options: device.
+        io: writes and reads checkpoints.
+        more: further arguments of the Trainer.
 
     Raises:
         InputError: there is no device of that kind.
@@ -55,6 +64,7 @@ def build_trainer(options: TrainerOptions, **more: Any) -> Trainer:
         logging.getLogger(name).setLevel(logging.WARNING)
     # pytorch-lightning 2.6 calls a method that torch 2.15 deprecates
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message="The `srun` command is available")
     try:
         return Trainer(
             accelerator=options.accelerator,
@@ -66,6 +76,7 @@ def build_trainer(options: TrainerOptions, **more: Any) -> Trainer:
             limit_val_batches=0,
             num_sanity_val_steps=0,
             logger=False,
+            plugins=[LightningEnvironment(), io] if io else [LightningEnvironment()],
             **more,
         )
     except (MisconfigurationException, RuntimeError) as error:
@@ -134,7 +145,7 @@ def fit(
                 max_epochs=-1,
                 callbacks=[progress, pauses],
                 default_root_dir=first.context.folder,
-                plugins=[PairCheckpoints(pauses.save, pauses.load)],
+                io=PairCheckpoints(pauses.save, pauses.load),
             )
             if resuming:
                 _check_fits(module, members)

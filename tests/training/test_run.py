@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from src.common.errors import InputError
 from src.common.files import atomic_file, sole_writer, write_atomically
+from src.config.schema import Trainer
 from src.run import resume, run
 from src.tracking import record as records
 from src.training.context import new_record
+from src.training.loop import build_trainer
 
 FIELDS = """
 schema status error config evaluations precision kernels
@@ -167,3 +170,11 @@ def test_the_newest_unfinished_run(small: Callable, tmp_path: Path) -> None:
     (tmp_path / "2" / "last.ckpt").touch()
     with sole_writer(tmp_path / "4"):
         assert records.newest(tmp_path) == tmp_path / "2", "a failure after a checkpoint can go on"
+
+
+def test_lightning_takes_no_part_in_a_slurm_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = {"JOB_ID": "7", "JOB_NAME": "styles", "NTASKS": "2", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    for name, value in job.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    trainer = build_trainer(Trainer(accelerator="cpu"))
+    assert isinstance(trainer._accelerator_connector.cluster_environment, LightningEnvironment)
