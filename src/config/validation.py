@@ -22,6 +22,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "trainer.kernels": ("auto", "off"),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
     "color": ("style", "luminance", "match", "content"),
+    "guides": ("simple", "inside", "all"),
     "fit": ("keep", "squash"),
     "format": tuple(SUFFIXES),
     "depth": (8, 16),
@@ -108,6 +109,10 @@ def _check_styles(config: RunConfig) -> None:
             f"blend.weights needs a share for each of blend.styles={styles}, with a sum of at most 1, or one number "
             f"more, with that of style first; not {weights}"
         )
+    if config.blend.masks and len(config.blend.masks) != len(styles):
+        raise InputError(f"blend.masks needs a mask for each of blend.styles={styles}, not {config.blend.masks}")
+    if config.keep_unmasked and not config.content.mask:
+        raise InputError("keep_unmasked needs content.mask=FILE: it keeps the regions that no style has")
     for scale in scales if isinstance(scales, list) and scales else [scales]:
         if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale <= LARGEST_SCALE:
             raise InputError(

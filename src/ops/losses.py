@@ -87,18 +87,22 @@ def style_mean_std(image: FeatureStatistics, target: FeatureStatistics) -> Tenso
     return 0.5 * (mean + deviation)
 
 
-def total_variation(image: Tensor) -> Tensor:
+def total_variation(image: Tensor, weight: Tensor | None = None) -> Tensor:
     """Compute the anisotropic total variation with squared differences (Mahendran and Vedaldi 2015, beta = 2).
 
     Args:
         image: (B, C, H, W) in [0, 1].
+        weight: of each pixel, (1 or B, 1, H, W); a difference has the smaller one of two. None: 1 everywhere.
 
     Returns:
         (B,), a mean over pixels, and so independent of the image's size.
     """
-    down = (image[..., 1:, :] - image[..., :-1, :]).square().flatten(1).mean(1)
-    right = (image[..., :, 1:] - image[..., :, :-1]).square().flatten(1).mean(1)
-    return down + right
+    down = (image[..., 1:, :] - image[..., :-1, :]).square()
+    right = (image[..., :, 1:] - image[..., :, :-1]).square()
+    if weight is not None:
+        down = down * torch.minimum(weight[..., 1:, :], weight[..., :-1, :])
+        right = right * torch.minimum(weight[..., 1:], weight[..., :-1])
+    return down.flatten(1).mean(1) + right.flatten(1).mean(1)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ WORDS = {
     "seed": ("seed", "seed {}"),
 }
 PAIR = ("content", "style")
+MASKS = ("content.mask", "style.mask")
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,14 +50,14 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def options_of(record: RunRecord) -> dict[str, Any]:
-    """Return every option that a result depends on, except the pair, in the order of `WORDS`.
+    """Return every option that a result depends on, except the pair without its masks, in the order of `WORDS`.
 
     `precision` is the one that was used; a run that ended before it was decided has none. Options that this version
     does not know are included.
     """
     found = flatten(identity(record.options)) | unknown_options(record)
     outside = (*PAIR, *NON_IDENTITY_FIELDS)
-    found = {name: value for name, value in found.items() if name.partition(".")[0] not in outside}
+    found = {name: value for name, value in found.items() if name in MASKS or name.partition(".")[0] not in outside}
     if record.options.trial is not None:
         found[TRIAL] = record.options.trial
     return in_order(with_precision(found, record.precision))

@@ -46,6 +46,7 @@ class MemoryEstimate:
         size: height and width of the result, px.
         style_pixels: of all style images.
         value_bytes: size of a pixel's value.
+        regions: of masks, each of which is compared by itself.
     """
 
     config: RunConfig
@@ -53,6 +54,7 @@ class MemoryEstimate:
     size: tuple[int, int]
     style_pixels: int
     value_bytes: int = 4
+    regions: int = 1
 
     # All measured.
     LATER = 0.25 * 2**30  # bytes of libraries and buffers that arrive after the estimate is made
@@ -96,7 +98,8 @@ class MemoryEstimate:
         read = list(itertools.product(map(style_term, options.loss.terms), taps))
         if options.loss.patches > 0:
             read += [(PatchTerm, tap) for tap in taps if tap.stride > 1]
-        return kept + self.value_bytes * sum(term.kept_values(tap, self.pixels, style) for term, tap in read)
+        values = sum(term.kept_values(tap, self.pixels, style) for term, tap in read)
+        return kept + self.value_bytes * self.regions * values
 
     def _area(self, block: int) -> float:
         return self.pixels / 4 ** (block - 1)
