@@ -40,9 +40,15 @@ def squared_quantile_distance(values: Tensor, target: Tensor, weight: Tensor | N
         return (sort_rows(values) - target).square().mean((1, 2))
     found, order = _sorted(values)
     mass = weight.expand(values.shape).gather(-1, order)
-    place = (mass.cumsum(-1) - mass / 2 - 0.5).clamp(0, target.shape[-1] - 1)  # 0, 1, 2, ... where all weigh 1
+    last = target.shape[-1] - 1
+    # Each value at the middle of its own mass, the first that weighs anything at the least quantile, the last at the
+    # largest: 0, 1, 2, ... where all weigh 1.
+    middle, none = mass.cumsum(-1) - mass / 2, mass == 0
+    least = middle.masked_fill(none, torch.inf).amin(-1, keepdim=True)
+    most = middle.masked_fill(none, -torch.inf).amax(-1, keepdim=True)
+    place = ((middle - least) * (last / (most - least).clamp_min(1e-6))).clamp(0, last)
     below = place.long()
-    above = (below + 1).clamp_max(target.shape[-1] - 1)
+    above = (below + 1).clamp_max(last)
     goal = torch.lerp(target.gather(-1, below), target.gather(-1, above), place - below)
     return (mass * (found - goal).square()).mean((1, 2))
 
@@ -68,6 +74,8 @@ def quantiles(
     ]
     parts = [each.cpu().double()[..., mass > 0] for each, mass in zip(values, within, strict=True)]
     mixed, order = torch.cat(parts, 2).sort(2)
+    if mixed.shape[2] == 1:
+        return mixed.expand(-1, -1, count).to(values[0])
     mass = torch.cat([weight * m[m > 0] / m.sum() for m, weight in zip(within, weights, strict=True)])[order]
     # Each value at the middle of its own mass, the first at 0 and the last at 1: k / (M - 1) where all weigh the same.
     place = mass.cumsum(2) - mass / 2

@@ -65,7 +65,7 @@ class RegionTerm(Term):
                 term.keep_taps(left)
             if left or not self.term.taps:
                 self.target[str(number)] = share, term
-        if self.term.taps and not self.taps:
+        if not self.target:
             raise InputError(
                 f"every region of content.mask or style.mask is too small for the style layers at this size; use "
                 f"guides=simple, not guides={regions.guides}, a larger edge or layers of earlier blocks"
