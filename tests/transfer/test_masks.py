@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from src.assets.masks.outline import person
 from src.common.errors import InputError
 from src.config.identity import identity
 from src.config.schema import RunConfig
@@ -38,6 +39,7 @@ from src.training.grouping import MASKS, grouped
 from src.transfer.objective import Objective, build_objective
 from src.transfer.terms.base import Inputs, Regions, StyleImage
 from src.transfer.terms.registry import STYLE_TERMS
+from tests.support import ROOT
 from tests.support.pictures import smooth_image
 from tests.support.prepare import prepare
 from tests.support.runs import run_until
@@ -253,7 +255,7 @@ def test_a_region_without_positions_at_a_deep_layer_is_left_out_there(
     with caplog.at_level(logging.INFO):
         objective = build_objective(config, _encoder(config), _inputs(mask, mask, "inside"))
     (line,) = [each for each in caplog.messages if "left out" in each]
-    assert line == "64x64 px, style: regions too small for some layers are left out there: right at relu3_1"
+    assert line == "64x64 px, style: regions are left out where they have less than one position: right at relu3_1"
     metrics, gradient = _gradient(objective, smooth_image(5, 64, 64).double())
     assert np.isfinite(list(metrics.values())).all() and torch.isfinite(gradient).all()
     with pytest.raises(InputError, match=r"every region of content\.mask or style\.mask is too small") as caught:
@@ -298,7 +300,7 @@ def _write(path: Path, values: np.ndarray) -> Path:
 @pytest.fixture
 def given(tmp_path: Path) -> tuple[str, ...]:
     """Options of masks with a left and a right part, of the shapes of astronaut and of brushwork."""
-    with Image.open(Path(__file__).parents[2] / "src/assets/styles/brushwork.jpg") as style:
+    with Image.open(ROOT / "src/assets/styles/brushwork.jpg") as style:
         width, height = style.size
     for name, size in (("content", (128, 128)), ("style", (height, width))):
         values = np.zeros(size)
@@ -422,6 +424,11 @@ def test_what_is_wrong_with_masks_is_said_in_one_line(
         check_local_files(config)
         prepare(config)
     assert "\n" not in str(caught.value)
+
+
+def test_the_shipped_mask_is_what_its_script_makes() -> None:
+    shipped = np.array(Image.open(ROOT / "src/assets/masks/astronaut.png"))
+    assert (shipped == person()).mean() > 0.999 and set(np.unique(shipped)) == {0, 255}
 
 
 # Transparent pixels.

@@ -72,7 +72,7 @@ class RegionTerm(Term):
             )
         if missing:
             height, width = inputs.content.shape[2:]
-            log.info("%dx%d px, %s: regions too small for some layers are left out there: %s", width, height,
+            log.info("%dx%d px, %s: regions are left out where they have less than one position: %s", width, height,
                      self.name, "; ".join(missing))  # fmt: skip
 
     def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
