@@ -93,8 +93,8 @@ def label_of(name: str, text: str) -> str:
 
 def written(name: str, value: Any, digits: int = 4) -> str:
     """Return an option's value as text, numbers rounded to some digits."""
-    if name == "backbone.weights":
-        return plain_text(Path(value).name)  # trained, random, or a path
+    if value and name in ("backbone.weights", *MASKS):
+        return plain_text(Path(value).name)  # trained, random, a value, or a path
     if isinstance(value, list) and value:
         return " ".join(written("", each, digits) for each in value)
     return "default" if value in (None, []) else f"{value:.{digits}g}" if type(value) is float else plain_text(value)
