@@ -70,6 +70,7 @@ bench: setup ## measure speed and memory on this machine and update docs/perform
 	@$(RUN) src.bench --docs $(ARGS)
 
 PICTURES := multirun/pictures
+MASKED := content=astronaut content.mask=src/assets/masks/astronaut.png style.mask=0 edge=256 steps=80 'captures=[1.0]' logger=none
 
 pictures: setup ## make the pictures of the README and docs anew, in about ten minutes on two CPU cores
 	@$(RUN) src.train -m experiment=demo 'captures=[1.0]' logger=none hydra.sweep.dir=$(PICTURES)/demo
@@ -78,7 +79,9 @@ pictures: setup ## make the pictures of the README and docs anew, in about ten m
 	@$(RUN) src.train experiment=style_layers content=cat style=brushwork edge=256 logger=none hydra.sweep.dir=$(PICTURES)/textures
 	@$(RUN) src.train -m content=cat style=brushwork edge=256 steps=100 color=style,luminance,match,content logger=none hydra.sweep.dir=$(PICTURES)/colors
 	@$(RUN) src.train experiment=architectures content=coffee style=swell edge=256 backbone=embedded,efficientnet_lite0 backbone.swag=off canvas.space=pixel,split,laplacian,fourier logger=none hydra.sweep.dir=$(PICTURES)/networks
-	@for made in demo/figure2:demo grid/grid:grid layers/sweep:layers textures/sweep:textures colors/sweep:colors networks/sweep:networks; do \
+	@$(RUN) src.train -m $(MASKED) style=brushwork keep_unmasked=true hydra.sweep.dir=$(PICTURES)/masks
+	@$(RUN) src.train -m $(MASKED) style=swell 'blend.styles=[brushwork]' 'blend.masks=[255]' hydra.sweep.dir=$(PICTURES)/masks
+	@for made in demo/figure2:demo grid/grid:grid layers/sweep:layers textures/sweep:textures colors/sweep:colors networks/sweep:networks masks/figure2:masks; do \
 		from=$${made%%:*}; $(RUN) src.report $(PICTURES)/$${from%%/*}; \
 		cp $(PICTURES)/$${from%%/*}/report/$${from##*/}.jpg src/assets/$${made##*:}.jpg; done
 

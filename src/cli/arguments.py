@@ -22,6 +22,7 @@ from src.data.sources import find_picture
 
 IMAGES = ("content", "style")
 FILES = tuple(f"{kind}.path" for kind in (*IMAGES, "init"))
+MASKS = tuple(f"{kind}.mask" for kind in IMAGES)
 SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".bmp")
 SUFFIXES += (".gif", ".ppm", ".pgm", ".jp2", ".tga")
 
@@ -84,7 +85,7 @@ def _resolved(key: str, value: str, mirror: str | None) -> list[str]:
     """Return the overrides that stand for one: of image files their paths, of a glob what it matches."""
     if key in IMAGES and value not in group_names(key) and (paths := _image_files(key, value)):
         return [f"{key}=file", f"{key}.path={','.join(paths)}"]
-    if key in FILES:
+    if key in (*FILES, *MASKS):
         if found := re.fullmatch(r"glob\((.+)\)", value):
             return [f"{key}={','.join(_matching(key, found[1].strip(chr(34) + chr(39))))}"]
         if value and _exists(value):

@@ -6,7 +6,7 @@ import os
 import re
 from typing import Any
 
-from src.config.schema import RunConfig, blended, picture_name, plain, style_scales, style_shares
+from src.config.schema import RunConfig, blended, is_label, picture_name, plain, style_scales, style_shares
 
 # Fields that do not make another run: where it runs, what tracks it and how often, which search it belongs to.
 NON_IDENTITY_FIELDS: tuple[str, ...] = (
@@ -28,14 +28,21 @@ def identity(config: RunConfig) -> dict[str, Any]:
     for kind in ("content", "style", "init"):
         if spec[kind]["path"]:
             spec[kind]["path"] = _absolute(spec[kind]["path"])
+    for kind in ("content", "style"):
+        spec[kind]["mask"] = _mask(spec[kind]["mask"])
     pictures = zip(config.blend.styles, blended(config), strict=True)
     spec["blend"] = {
         "styles": [_absolute(picture.path) if picture.path else name for name, picture in pictures],
         "weights": style_shares(config) if config.blend.styles else [],
+        "masks": [_mask(mask) for mask in config.blend.masks],
     }
     scales = style_scales(config)
     spec["style_scale"] = scales[0] if len(scales) == 1 else scales
     return spec
+
+
+def _mask(mask: str | None) -> str | None:
+    return mask if not mask or is_label(mask) else _absolute(mask)
 
 
 def _absolute(path: str) -> str:

@@ -40,6 +40,11 @@ class Picture:
     package: str | None = option(None, "PACKAGE:FILE inside an installed package")
     url: str | None = option(None, "address to download from, cached")
     sha256: str | None = option(None, "checksum of the file, verified when given")
+    mask: str | None = option(
+        None,
+        "mask, an image file: each of its grey values or colours is a region, which takes the region of that value of "
+        "the styles; or the one value of a whole style, as 0 or #ff0000; null: 255, white",
+    )
     title: str | None = option(None, "what it shows")
     artist: str | None = option(None, "who painted or photographed it")
     year: str | None = option(None, "when it was made")
@@ -54,6 +59,7 @@ class Blend:
     weights: list[float] = option(
         [], "their shares, of which style has what is left of 1; one more number: style's first; []: equal shares"
     )
+    masks: list[str] = option([], "their masks, as style.mask; []: all white")
 
 
 @dataclass
@@ -208,6 +214,8 @@ class RunConfig:
         1.0,
         "size of the styles relative to edge; several, as [1,0.5]: each style at all of these sizes, in equal parts",
     )
+    guides: str = option("simple", "masks at deep layers: simple (resampled) | inside | all (whole receptive fields)")
+    keep_unmasked: bool = option(False, "keep the content's pixels in the regions that no style has")
     layers: Layers = option(Layers, "layer set")
     loss: Loss = option(Loss, "objective")
     backbone: Backbone = option(Backbone, "network")
@@ -302,6 +310,18 @@ def blended(config: RunConfig) -> list[Picture]:
         known_picture("style", style) if style in names and style != "file" else Picture(path=style)
         for style in config.blend.styles
     ]
+
+
+def masks(config: RunConfig) -> dict[str, str]:
+    """Return the masks that are given, files or labels, by their options."""
+    given = {"content.mask": config.content.mask, "style.mask": config.style.mask}
+    given |= {f"blend.masks[{place}]": mask for place, mask in enumerate(config.blend.masks)}
+    return {option: mask for option, mask in given.items() if mask}
+
+
+def is_label(mask: str) -> bool:
+    """Return whether a mask is the label of a region, not a file: a grey value, or #rrggbb."""
+    return bool(re.fullmatch(r"\d{1,5}|#[0-9a-fA-F]{6}", mask))
 
 
 def style_shares(config: RunConfig) -> list[float]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from src.common.errors import InputError
 from src.config.schedule import SMALLEST_EDGE, capture_steps
-from src.config.schema import SUFFIXES, RunConfig, Trainer, group_names
+from src.config.schema import SUFFIXES, RunConfig, Trainer, group_names, masks
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "loss.name": ("patches", "moments", "normalized", "equations", "published", "mean_squares", "gram_mean_std"),
@@ -24,6 +24,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "trainer.kernels": ("auto", "off"),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
     "color": ("style", "luminance", "match", "content"),
+    "guides": ("simple", "inside", "all"),
     "fit": ("keep", "squash"),
     "format": tuple(SUFFIXES),
     "depth": (8, 16),
@@ -73,6 +74,8 @@ def validate(config: RunConfig) -> None:
             f"backbone.swag=released changes nothing with loss={config.loss.name}, which is relative to the energy of "
             f"content and style; use loss={' or '.join(ABSOLUTE)}"
         )
+    if config.loss.capacity is not None and masks(config):
+        raise InputError("loss.capacity does not go with masks: it counts the uses by all positions of the picture")
     if 0 < config.loss.jump < 1:
         raise InputError(f"loss.jump is a factor of 1 or more, or 0 for never, not {config.loss.jump}")
     if config.depth == 16 and config.format not in ("png", "tiff"):
@@ -121,6 +124,10 @@ def _check_styles(config: RunConfig) -> None:
             f"blend.weights needs a share for each of blend.styles={styles}, with a sum of at most 1, or one number "
             f"more, with that of style first; not {weights}"
         )
+    if config.blend.masks and len(config.blend.masks) != len(styles):
+        raise InputError(f"blend.masks needs a mask for each of blend.styles={styles}, not {config.blend.masks}")
+    if config.keep_unmasked and not config.content.mask:
+        raise InputError("keep_unmasked needs content.mask=FILE: it keeps the regions that no style has")
     for scale in scales if isinstance(scales, list) and scales else [scales]:
         if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale <= LARGEST_SCALE:
             raise InputError(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from src.common.errors import InputError
 from src.common.files import atomic_file, cache_folder, chosen_cache, expanded
-from src.config.schema import Picture, RunConfig, blended
+from src.config.schema import Picture, RunConfig, blended, is_label, masks
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +54,10 @@ def sha256_of(path: Path) -> str:
 
 
 def pictures_of(config: RunConfig) -> dict[str, Picture]:
-    """Return the content and style images of a run by the options that name them, and the image of init=file."""
+    """Return the images of a run by the options that name them: content, styles, masks, and that of init=file."""
     found = {"content": config.content, "style": config.style}
     found |= {f"blend.styles[{place}]": picture for place, picture in enumerate(blended(config))}
+    found |= {option: Picture(path=mask) for option, mask in masks(config).items() if not is_label(mask)}
     if config.init.name == "file":
         found["init"] = Picture(path=config.init.path)
     return found

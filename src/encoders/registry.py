@@ -28,11 +28,14 @@ class TapInfo:
         channels: of the feature map.
         stride: image pixels per position, along either axis.
         block: the block of the network that computes it, from 1.
+        reach: pixels beyond its own stride x stride that a position may depend on, on each side; None: not known, and
+            taken for the whole image.
     """
 
     channels: int
     stride: int
     block: int = 1
+    reach: int | None = None
 
 
 class EncoderSpec(ABC):
@@ -107,12 +110,19 @@ class VGGSpec(EncoderSpec):
 
     @cached_property
     def taps(self) -> dict[str, TapInfo]:
-        """Return each convolution's output before (conv) and after (relu) its ReLU."""
-        return {
-            tap: TapInfo(width, 2 ** (int(name[4]) - 1), int(name[4]))
-            for name, width in self.channels.items()
-            for tap in (name, name.replace("conv", "relu"))
-        }
+        """Return each convolution's output before (conv) and after (relu) its ReLU.
+
+        A convolution reaches one position further. So does the blurring pooling; others reach less.
+        """
+        found, reach = {}, 0
+        for block, widths in enumerate(self.blocks, 1):
+            stride = 2 ** (block - 1)
+            reach += stride // 2  # of the pooling before the block
+            for place, width in enumerate(widths, 1):
+                reach += stride
+                for kind in ("conv", "relu"):
+                    found[f"{kind}{block}_{place}"] = TapInfo(width, stride, block, reach)
+        return found
 
     def explain_taps(self) -> str:
         """Return the names of the taps for an error message."""

@@ -19,18 +19,20 @@ ORDERS = 5
 BLANK = 0.5  # the sigmoid of zero
 
 
-def power_sums(features: Tensor, centre: Tensor) -> Tensor:
+def power_sums(features: Tensor, centre: Tensor, weight: Tensor | None = None) -> Tensor:
     """Compute the sums over positions of (sigmoid(F) - centre)^k, k = 1 .. 5.
 
     Args:
         features: (B, N, H, W).
         centre: (B, N).
+        weight: of each position in the sums, (1 or B, 1, H, W); None: 1 everywhere.
 
     Returns:
         (B, 5, N).
     """
     values = at_least_float32(features).sigmoid().flatten(2) - centre.unsqueeze(2)
-    return torch.stack([(values**order).sum(2) for order in range(1, ORDERS + 1)], 1)
+    powers = (values**order for order in range(1, ORDERS + 1))
+    return torch.stack([(each if weight is None else each * weight.flatten(2)).sum(2) for each in powers], 1)
 
 
 def central_moments(sums: Tensor, positions: int, centre: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from src.ops.gram import at_least_float32
+from src.ops.gram import at_least_float32, weighted_mean
+from src.ops.guides import largest
 from src.ops.nearest import argmax_products, limited_argmax_products
 
 # Most style columns to search; a larger style is sampled on a coarser grid, which bounds the cost.
@@ -28,20 +29,25 @@ class StyleColumns:
     Args:
         features: (1, C, H, W).
         dtype: of the search's products.
+        weight: of each position, (1, 1, H, W) with a mean of 1: columns of less than half the largest one are left out.
 
     Attributes:
         directions: the columns less their mean, of length 1, (P, C).
         shortest: length that shorter columns are divided by, (1,).
     """
 
-    def __init__(self, features: Tensor, dtype: torch.dtype) -> None:
-        stride = 1
-        while (features.shape[2] // stride) * (features.shape[3] // stride) > MAX_COLUMNS:
-            stride += 1
+    def __init__(self, features: Tensor, dtype: torch.dtype, weight: Tensor | None = None) -> None:
         wide = at_least_float32(features)
-        centred = wide - wide.mean((2, 3), keepdim=True)
-        self.shortest = (SHORTEST * centred.square().sum(1).mean().sqrt()).clamp_min(SMALLEST).view(1)
-        self.directions = unit_columns(centred, self.shortest)[0, :, ::stride, ::stride].flatten(1).T.contiguous()
+        centred = wide - weighted_mean(wide, weight)[..., None, None]
+        square = weighted_mean(centred.square(), weight).sum()
+        self.shortest = (SHORTEST * square.sqrt()).clamp_min(SMALLEST).view(1)
+        columns = unit_columns(centred, self.shortest)[0]
+        if weight is not None:
+            columns = columns[:, largest(weight)[0, 0]].unsqueeze(1)  # a single row
+        stride = 1
+        while math.prod(max(1, side // stride) for side in columns.shape[1:]) > MAX_COLUMNS:
+            stride += 1
+        self.directions = columns[:, ::stride, ::stride].flatten(1).T.contiguous()
         self.dtype = dtype
 
     @classmethod

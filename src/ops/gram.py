@@ -62,31 +62,37 @@ class FeatureStatistics:
         return cls(gram, mean, covariance, counts)
 
 
-def moment_sums(features: Tensor) -> tuple[Tensor, Tensor]:
+def moment_sums(features: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Compute the Gram matrix, (B, N, N), and the sum of each channel, (B, N), of features (B, N, H, W).
 
     G_ij = sum_k F_ik F_jk (Gatys et al. 2016, eq. 3), with F the N filters x M positions of one layer. Neither result
     is normalised: each loss divides by what its own formula states. bfloat16 features are summed in float32.
+
+    Args:
+        features: (B, N, H, W).
+        weight: of each position in both sums, (1 or B, 1, H, W); None: 1 everywhere.
     """
-    return _MomentSums.apply(features)
+    return _MomentSums.apply(features, weight)
 
 
 class _MomentSums(torch.autograd.Function):
     """F F^T and F 1, with the gradient (G' + G'^T) F + s' 1^T computed as one product.
 
     Autograd would compute two products and add three tensors of the size of F. The gradient has the dtype and memory
-    layout of F, and F is saved in that dtype alone.
+    layout of F, and F is saved in that dtype alone. With weights W of the positions the sums are F W F^T and F W 1,
+    and the gradient is multiplied by W.
     """
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(features)
+    def forward(ctx: Any, features: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(features, weight)
         wide = at_least_float32(features.flatten(2))
-        return wide @ wide.mT, wide.sum(2)
+        weighted = wide if weight is None else wide * weight.flatten(2)
+        return weighted @ wide.mT, weighted.sum(2)
 
     @staticmethod
-    def backward(ctx: Any, gram: Tensor, total: Tensor) -> Tensor:
-        (features,) = ctx.saved_tensors
+    def backward(ctx: Any, gram: Tensor, total: Tensor) -> tuple[Tensor, None]:
+        features, weight = ctx.saved_tensors
         symmetric, total = (gram + gram.mT).to(features.dtype), total.to(features.dtype)
         last = features.is_contiguous(memory_format=torch.channels_last)
         # A tensor, not a view of the product: only then does autograd add the gradients of other readers in place.
@@ -97,7 +103,7 @@ class _MomentSums(torch.autograd.Function):
             torch.baddbmm(total.unsqueeze(1), flat.mT, symmetric, out=out.mT)
         else:
             torch.baddbmm(total.unsqueeze(2), symmetric, flat, out=out)
-        return result
+        return result if weight is None else result.mul_(weight), None
 
 
 def at_least_float32(features: Tensor) -> Tensor:
@@ -110,25 +116,38 @@ def positions(features: Tensor) -> int:
     return features.shape[-2] * features.shape[-1]
 
 
+def weighted_mean(features: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Compute the mean of each channel, (B, N, H, W) to (B, N), with weights (1 or B, 1, H, W) of mean 1."""
+    return (features if weight is None else features * weight).mean((2, 3))
+
+
 def energy(values: Tensor) -> Tensor:
     """Compute the sum of squares of each sample: (B, ...) to (B,)."""
     return values.flatten(1).square().sum(1)
 
 
-def squared_distance(features: Tensor, target: Tensor) -> Tensor:
-    """Compute the sum of squared differences of each sample, (B, N, H, W) to (B,); differentiable in `features`."""
-    return _SquaredDistance.apply(features, target)
+def squared_distance(features: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Compute the sum of squared differences of each sample, (B, N, H, W) to (B,); differentiable in `features`.
+
+    Args:
+        features: (B, N, H, W).
+        target: (B, N, H, W).
+        weight: of each position in the sum, (1 or B, 1, H, W); None: 1 everywhere.
+    """
+    return _SquaredDistance.apply(features, target, weight)
 
 
 class _SquaredDistance(torch.autograd.Function):
     """sum (F - P)^2 with its gradient 2 (F - P). Autograd would save the difference: one more tensor of that size."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, target: Tensor) -> Tensor:
-        ctx.save_for_backward(features, target)
-        return energy(features - target)
+    def forward(ctx: Any, features: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        ctx.save_for_backward(features, target, weight)
+        difference = features - target
+        return energy(difference) if weight is None else (difference.square() * weight).flatten(1).sum(1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        features, target = ctx.saved_tensors
-        return (2 * gradient.view(-1, 1, 1, 1) * (features - target)).to(features.dtype), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        features, target, weight = ctx.saved_tensors
+        factor = 2 * gradient.view(-1, 1, 1, 1) if weight is None else 2 * gradient.view(-1, 1, 1, 1) * weight
+        return (factor * (features - target)).to(features.dtype), None, None

@@ -119,40 +119,59 @@ def _deviation(statistics: FeatureStatistics) -> Tensor:
     return (statistics.covariance.diagonal(dim1=1, dim2=2).clamp_min(0) + EPSILON).sqrt()
 
 
-def total_variation(image: Tensor) -> Tensor:
+def total_variation(image: Tensor, weight: Tensor | None = None) -> Tensor:
     """Compute the anisotropic total variation with squared differences (Mahendran and Vedaldi 2015, beta = 2).
 
     Args:
         image: (B, C, H, W) in [0, 1].
+        weight: of each pixel, (1 or B, 1, H, W); a difference has the smaller one of two. None: 1 everywhere.
 
     Returns:
         (B,), a mean over pixels, and so independent of the image's size.
     """
-    down = (image[..., 1:, :] - image[..., :-1, :]).square().flatten(1).mean(1)
-    right = (image[..., :, 1:] - image[..., :, :-1]).square().flatten(1).mean(1)
-    return down + right
+    down = (image[..., 1:, :] - image[..., :-1, :]).square()
+    right = (image[..., :, 1:] - image[..., :, :-1]).square()
+    if weight is not None:
+        down = down * torch.minimum(weight[..., 1:, :], weight[..., :-1, :])
+        right = right * torch.minimum(weight[..., 1:], weight[..., :-1])
+    return down.flatten(1).mean(1) + right.flatten(1).mean(1)
 
 
-def stencil_variation(image: Tensor) -> Tensor:
+def stencil_variation(image: Tensor, weight: Tensor | None = None) -> Tensor:
     """Compute the total variation with squared differences to all eight neighbours, (B,), as crowsonkb's program does.
 
-    For smooth images it is close to `total_variation`.
+    For smooth images it is close to `total_variation`. Arguments as there.
     """
     rim = F.pad(image, (1, 1, 1, 1), mode="replicate")
-    inner, same = slice(1, -1), slice(None, -1)
-    axes = [rim[..., inner, 2:] - image, rim[..., 2:, inner] - image]
-    diagonals = [rim[..., 1:, 1:] - rim[..., same, same], rim[..., 1:, same] - rim[..., same, 1:]]
-    squares = [
-        each.square().flatten(1).mean(1) / share for share, each in zip((3, 3, 12, 12), axes + diagonals, strict=True)
-    ]
+    weights = None if weight is None else F.pad(weight, (1, 1, 1, 1), mode="replicate")
+    inner, first, second, third = slice(1, -1), slice(None, -1), slice(1, None), slice(2, None)
+    # share of a direction, and rows and columns of the two neighbours
+    pairs = (
+        (3, (inner, third), (inner, inner)),
+        (3, (third, inner), (inner, inner)),
+        (12, (second, second), (first, first)),
+        (12, (second, first), (first, second)),
+    )
+    squares = []
+    for share, one, other in pairs:
+        square = (rim[..., *one] - rim[..., *other]).square()
+        if weights is not None:
+            square = square * torch.minimum(weights[..., *one], weights[..., *other])
+        squares.append(square.flatten(1).mean(1) / share)
     return 2 * torch.stack(squares).sum(0)
 
 
-def absolute_variation(image: Tensor) -> Tensor:
-    """Compute the anisotropic total variation, sum |x' - x| over vertical and horizontal neighbours per value: (B,)."""
-    down = (image[..., 1:, :] - image[..., :-1, :]).abs().flatten(1).sum(1)
-    right = (image[..., :, 1:] - image[..., :, :-1]).abs().flatten(1).sum(1)
-    return (down + right) / image[0].numel()
+def absolute_variation(image: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Compute the anisotropic total variation, sum |x' - x| over vertical and horizontal neighbours per value: (B,).
+
+    Arguments as of `total_variation`.
+    """
+    down = (image[..., 1:, :] - image[..., :-1, :]).abs()
+    right = (image[..., :, 1:] - image[..., :, :-1]).abs()
+    if weight is not None:
+        down = down * torch.minimum(weight[..., 1:, :], weight[..., :-1, :])
+        right = right * torch.minimum(weight[..., 1:], weight[..., :-1])
+    return (down.flatten(1).sum(1) + right.flatten(1).sum(1)) / image[0].numel()
 
 
 TV_FORMS = {"squares": total_variation, "stencil": stencil_variation, "absolute": absolute_variation}

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.ops.gram import EPSILON, energy, positions
+from src.ops.gram import EPSILON, weighted_mean
+from src.ops.guides import largest
 from src.ops.nearest import argmax_products
 
 PATCH_SIZE = 3
@@ -35,6 +36,7 @@ class StylePatches:
     Args:
         features: (1, N, H, W), at least 3 x 3 positions.
         dtype: of the search's products; bfloat16 is several times faster where the hardware supports it.
+        weight: of each position, (1, 1, H, W) with a mean of 1: patches of less than half the largest one are left out.
 
     Attributes:
         patches: (P, N, 3, 3).
@@ -42,12 +44,14 @@ class StylePatches:
         energy: mean sum of squares of a position, (1,).
     """
 
-    def __init__(self, features: Tensor, dtype: torch.dtype) -> None:
-        self.energy = energy(features) / positions(features)
+    def __init__(self, features: Tensor, dtype: torch.dtype, weight: Tensor | None = None) -> None:
+        self.energy = weighted_mean(features.square(), weight).sum(1)
         stride = 1
         while (features.shape[2] // stride) * (features.shape[3] // stride) > MAX_PATCHES:
             stride += 1
         patches = F.unfold(features, PATCH_SIZE, stride=stride)[0].T.contiguous()
+        if weight is not None:
+            patches = patches[largest(F.avg_pool2d(weight, PATCH_SIZE, stride)).flatten()]
         # cosine similarity, because Euclidean distance would prefer style patches of low contrast
         self.directions = F.normalize(patches - patches.mean(0), dim=1).to(dtype)
         patches = patches.view(len(patches), -1, PATCH_SIZE, PATCH_SIZE)
@@ -62,18 +66,28 @@ class StylePatches:
         whole.patches = torch.cat([part.patches for part in parts]).contiguous(memory_format=torch.channels_last)
         return whole
 
-    def nearest(self, features: Tensor) -> Tensor:
+    def nearest(self, features: Tensor, weight: Tensor | None = None) -> Tensor:
         """Find the most similar style patch for each patch of features (B, N, H, W).
 
         Similarity is the cosine of the angle between the patches, each less the mean of its image.
+
+        Args:
+            features: of the image.
+            weight: of each position in the image's mean, (1 or B, 1, H, W) with a mean of 1; None: 1 everywhere.
 
         Returns:
             (B, L), indices into `patches` for the L places of the grid.
         """
         image = pad_for_patches(features, "replicate")
         bands = [image[:, :, rows] for rows in grid_bands(image)]
-        total = torch.stack([_cut(band).sum(2) for band in bands]).sum(0)
-        mean = (total / math.prod(grid_shape(features))).unsqueeze(2)
+        if weight is None:
+            total = torch.stack([_cut(band).sum(2) for band in bands]).sum(0)
+            mean = (total / math.prod(grid_shape(features))).unsqueeze(2)
+        else:
+            padded = pad_for_patches(weight, "replicate")
+            shares = [_cut(padded[:, :, rows]).mean(1, keepdim=True) for rows in grid_bands(image)]
+            total = torch.stack([(_cut(band) * each).sum(2) for band, each in zip(bands, shares, strict=True)]).sum(0)
+            mean = (total / torch.cat(shares, 2).sum(2)).unsqueeze(2)
         return torch.cat([self._search((_cut(band) - mean).to(self.directions.dtype)) for band in bands], 1)
 
     def _search(self, patches: Tensor) -> Tensor:
@@ -106,9 +120,11 @@ class JoinedPatches(StylePatches):
         self.parts = parts
         self.energy = torch.cat([part.energy for part in parts])
 
-    def nearest(self, features: Tensor) -> Tensor:
+    def nearest(self, features: Tensor, weight: Tensor | None = None) -> Tensor:
         """Find the most similar patch of each sample's own style: (B, L)."""
-        return torch.cat([part.nearest(each) for part, each in zip(self.parts, features.split(1), strict=True)])
+        weights = [None] * len(features) if weight is None else weight.expand(len(features), -1, -1, -1).split(1)
+        samples = zip(self.parts, features.split(1), weights, strict=True)
+        return torch.cat([part.nearest(each, own) for part, each, own in samples])
 
     def _pixels(self, grid: Tensor, y: int, x: int) -> Tensor:
         return torch.cat([part._pixels(each, y, x) for part, each in zip(self.parts, grid.split(1), strict=True)])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from src.ops.gram import EPSILON, at_least_float32
-from src.ops.sorting import sort_rows
+from src.ops.sorting import squared_quantile_distance
 
 # Most directions at a time. Heitz et al. use as many as there are channels, and draw them anew at every step.
 DIRECTIONS = 32
@@ -27,9 +27,15 @@ def project(features: Tensor, directions: Tensor) -> Tensor:
     return (directions @ at_least_float32(features).flatten(2)).unflatten(2, features.shape[2:])
 
 
-def sliced_distance(projected: Tensor, target: Tensor) -> Tensor:
+def sliced_distance(projected: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Compute the squared distance of projections (B, D, H, W) to quantiles (B, D, H x W), relative to their mean
     square: (B,), 1 for features of zero.
+
+    Args:
+        projected: of features on directions.
+        target: the style's quantiles.
+        weight: of each position, (1 or B, 1, H, W) with a mean of 1; None: 1 everywhere.
     """
     square = target.square().mean((1, 2)).clamp_min(EPSILON)
-    return (sort_rows(projected.flatten(2)) - target).square().mean((1, 2)) / square
+    weight = None if weight is None else weight.flatten(2)
+    return squared_quantile_distance(projected.flatten(2), target, weight) / square

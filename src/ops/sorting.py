@@ -17,24 +17,66 @@ from torch import Tensor
 
 def sort_rows(values: Tensor) -> Tensor:
     """Sort values (..., M) along their last axis, ascending; a NaN comes last, or first if its sign bit is set."""
+    return _sorted(values)[0]
+
+
+def _sorted(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sorted values, differentiable, and the indices that sort them."""
     if values.device.type != "cpu" or values.dtype != torch.float32:
-        return values.sort(-1).values
-    return torch.ops.style.sort_rows(values)[0]
+        return values.sort(-1)
+    return torch.ops.style.sort_rows(values)
 
 
-def quantiles(values: Sequence[Tensor], weights: Sequence[float], count: int) -> Tensor:
+def squared_quantile_distance(values: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Compute the mean squared difference of values to quantiles at their places, (B,): in one dimension, the squared
+    Wasserstein distance.
+
+    Args:
+        values: (B, D, M), in any order.
+        target: (B, D, M), quantiles as `quantiles` returns them.
+        weight: of each value, (1 or B, 1, M) with a mean of 1; None: 1 for all.
+    """
+    if weight is None:
+        return (sort_rows(values) - target).square().mean((1, 2))
+    found, order = _sorted(values)
+    mass = weight.expand(values.shape).gather(-1, order)
+    last = target.shape[-1] - 1
+    # Each value at the middle of its own mass, the first that weighs anything at the least quantile, the last at the
+    # largest: 0, 1, 2, ... where all weigh 1.
+    middle, none = mass.cumsum(-1) - mass / 2, mass == 0
+    least = middle.masked_fill(none, torch.inf).amin(-1, keepdim=True)
+    most = middle.masked_fill(none, -torch.inf).amax(-1, keepdim=True)
+    place = ((middle - least) * (last / (most - least).clamp_min(1e-6))).clamp(0, last)
+    below = place.long()
+    above = (below + 1).clamp_max(last)
+    goal = torch.lerp(target.gather(-1, below), target.gather(-1, above), place - below)
+    return (mass * (found - goal).square()).mean((1, 2))
+
+
+def quantiles(
+    values: Sequence[Tensor], weights: Sequence[float], count: int, masses: Sequence[Tensor | None] | None = None
+) -> Tensor:
     """Return equally spaced quantiles of a weighted mixture, (1, D, count), from the least value to the largest.
 
     Args:
         values: of each part, (1, D, M); each counts weight / M.
         weights: of the parts, above 0, with a sum of 1.
         count: number of quantiles.
+        masses: of each part, (1, 1, M), what its values count relative to one another; None: the same.
     """
-    if len(values) == 1:
+    if len(values) == 1 and (masses is None or masses[0] is None):
         return F.interpolate(sort_rows(values[0]), count, mode="linear", align_corners=True)
-    mixed, order = torch.cat(list(values), 2).cpu().double().sort(2)  # not every GPU has float64
-    parts = zip(values, weights, strict=True)
-    mass = torch.cat([mixed.new_full(each.shape[2:], weight / each.shape[2]) for each, weight in parts])[order]
+    given = masses or [None] * len(values)
+    # not every GPU has float64
+    within = [
+        torch.ones(each.shape[2], dtype=torch.float64) if mass is None else mass.flatten().cpu().double()
+        for each, mass in zip(values, given, strict=True)
+    ]
+    parts = [each.cpu().double()[..., mass > 0] for each, mass in zip(values, within, strict=True)]
+    mixed, order = torch.cat(parts, 2).sort(2)
+    if mixed.shape[2] == 1:
+        return mixed.expand(-1, -1, count).to(values[0])
+    mass = torch.cat([weight * m[m > 0] / m.sum() for m, weight in zip(within, weights, strict=True)])[order]
     # Each value at the middle of its own mass, the first at 0 and the last at 1: k / (M - 1) where all weigh the same.
     place = mass.cumsum(2) - mass / 2
     place = (place - place[..., :1]) / (place[..., -1:] - place[..., :1])

@@ -38,6 +38,7 @@ WORDS = {
     "seed": ("seed", "seed {}"),
 }
 PAIR = ("content", "style")
+MASKS = ("content.mask", "style.mask")
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,14 +51,14 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def options_of(record: RunRecord) -> dict[str, Any]:
-    """Return every option that a result depends on, except the pair, in the order of `WORDS`.
+    """Return every option that a result depends on, except the pair without its masks, in the order of `WORDS`.
 
     `precision` is the one that was used; a run that ended before it was decided has none. Options that this version
     does not know are included.
     """
     found = flatten(identity(record.options)) | unknown_options(record)
     outside = (*PAIR, *NON_IDENTITY_FIELDS)
-    found = {name: value for name, value in found.items() if name.partition(".")[0] not in outside}
+    found = {name: value for name, value in found.items() if name in MASKS or name.partition(".")[0] not in outside}
     if record.options.trial is not None:
         found[TRIAL] = record.options.trial
     return in_order(with_precision(found, record.precision))
@@ -93,8 +94,8 @@ def label_of(name: str, text: str) -> str:
 
 def written(name: str, value: Any, digits: int = 4) -> str:
     """Return an option's value as text, numbers rounded to some digits."""
-    if name == "backbone.weights":
-        return plain_text(Path(value).name)  # trained, random, or a path
+    if value and name in ("backbone.weights", *MASKS):
+        return plain_text(Path(value).name)  # trained, random, a value, or a path
     if isinstance(value, list) and value:
         return " ".join(written("", each, digits) for each in value)
     return "default" if value in (None, []) else f"{value:.{digits}g}" if type(value) is float else plain_text(value)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from src.common.errors import InputError
 from src.config.identity import identity
 from src.config.schedule import halvings, stages
-from src.config.schema import Picture, RunConfig, blended, plain, style_scales, style_shares
+from src.config.schema import Picture, RunConfig, blended, masks, plain, style_scales, style_shares
 from src.data.sources import find_picture
 from src.encoders.registry import encoder_spec, read_taps
 
@@ -17,6 +17,7 @@ OWN_LOSS = ("alpha", "beta")
 OWN_LAYERS = ("name", "weights")
 # What a batch cannot do.
 LINE_SEARCH = "optimizer=lbfgs searches along a line of its own for each pair"
+MASKS = "runs with masks are evaluated one by one"
 MOMENTS = "schedule.carry resizes the optimiser's moments of a single pair"
 
 
@@ -70,6 +71,8 @@ def obstacle(config: RunConfig) -> str:
     """Return why a configuration cannot be part of a batch, or an empty string."""
     if config.optimizer.name != "adam":
         return LINE_SEARCH
+    if masks(config):
+        return MASKS
     return MOMENTS if config.schedule.carry else ""
 
 

@@ -48,6 +48,7 @@ class MemoryEstimate:
         size: height and width of the result, px.
         style_pixels: of all style images.
         value_bytes: size of a pixel's value.
+        regions: of masks, each of which is compared by itself.
     """
 
     config: RunConfig
@@ -55,6 +56,7 @@ class MemoryEstimate:
     size: tuple[int, int]
     style_pixels: int
     value_bytes: int = 4
+    regions: int = 1
 
     # All measured.
     LATER = 0.25 * 2**30  # bytes of libraries and buffers that arrive after the estimate is made
@@ -104,7 +106,7 @@ class MemoryEstimate:
         if options.loss.patches > 0:
             read += [(PatchTerm, tap) for tap in taps if tap.stride > 1]
         values = sum(term.kept_values(tap, self.pixels, style) for term, tap in read)
-        return kept + self.areas * self.value_bytes * values
+        return kept + self.areas * self.value_bytes * self.regions * values
 
     @cached_property
     def _blocks(self) -> list[BlockMemory]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from src.common.errors import InputError
 from src.common.platform import device_name, has_bf16
 from src.config.schedule import Stage, halvings
-from src.config.schema import RunConfig, blended, picture_name, style_scales, style_shares
+from src.config.schema import RunConfig, blended, is_label, masks, picture_name, style_scales, style_shares
 from src.data.images import (
     SMALLEST_SIDE,
     Pixels,
@@ -23,6 +23,7 @@ from src.data.images import (
     working_size,
     write_image,
 )
+from src.data.masks import Mask, matched, read_mask
 from src.encoders.base import Encoder
 from src.encoders.registry import encoder_spec, smallest_side
 from src.ops.color import grey, match_colors, with_lightness_of, with_luma_of
@@ -34,7 +35,7 @@ from src.training.pair import Pair
 from src.transfer.objective import TargetCache, used_taps
 from src.transfer.scales import build_scales
 from src.transfer.start import DETAILED_STARTS, starting_image
-from src.transfer.terms.base import Inputs, StyleImage
+from src.transfer.terms.base import Inputs, Regions, StyleImage
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +88,14 @@ class PreparedRun:
         if record.precision == "auto":  # a resumed run keeps the precision it began with
             record.precision = "bf16" if has_bf16(device) else "32"
         self.dtype = torch.float64 if record.precision == "64" else torch.float32
-        self.images = {kind: self._read(kind) for kind in context.files}
+        given = masks(config)
+        self.masks = {option: self._read_mask(option, mask) for option, mask in given.items()}
+        self.images = {kind: self._read(kind) for kind in context.files if kind not in given}
         taps = used_taps(config)
         self.needed = max(smallest_side(encoder_spec(config.backbone.name), taps), SMALLEST_SIDE)
         record.width, record.height = self._size("content", config.edge)
         self._check_halvings(config.edge)
+        self.regions = self._matched_regions()
         self.shared = shared or load_encoder(config, taps, record.precision, device)
         if config.backbone.weights != "random":  # random ones may differ in the last bits between machines
             check_same("backbone.weights", record.weights_sha256, self.shared.weights_sha256)
@@ -110,12 +114,33 @@ class PreparedRun:
         """Return the step that the run resumes from; -1 from the beginning."""
         return self.checkpoint["step"] if self.checkpoint else -1
 
-    def _read(self, kind: str) -> Pixels:
+    def _checked(self, kind: str) -> Path:
+        """Return the file of an image; keep its checksum, which a resumed run compares."""
         found, record = self.context.files[kind], self.context.record
         check_same(f"{kind} image {found.path}", record.checksum(kind), found.sha256)
         record.keep_checksum(kind, found.sha256)
+        return found.path
+
+    def _read_mask(self, option: str, mask: str) -> Mask:
+        limit = self.context.config.max_megapixels
+        return Mask.whole(mask) if is_label(mask) else read_mask(option, self._checked(option), limit)
+
+    def _mask(self, kind: str) -> Mask:
+        """Return the mask of an image, all of it white where it has none."""
+        return self.masks.get(_mask_option(kind)) or Mask.whole()
+
+    def _matched_regions(self) -> list[str]:
+        """Return the labels of the regions that are compared; none without masks."""
+        if not self.masks:
+            return []
+        for kind, image in self.images.items():
+            self._mask(kind).check_shape(_mask_option(kind), image.size)
+        styles = {_mask_option(kind): self._mask(kind) for kind, _, _ in self._style_sizes(self.context.config.edge)}
+        return matched(self._mask("content"), styles, self.context.config.keep_unmasked)
+
+    def _read(self, kind: str) -> Pixels:
         opaque = kind != "content" or self.context.config.format == "jpeg"  # JPEG has no alpha
-        return read_pixels(found.path, self.context.config.max_megapixels, opaque)
+        return read_pixels(self._checked(kind), self.context.config.max_megapixels, opaque)
 
     def _size(self, kind: str, edge: int, scale: float = 1.0) -> tuple[int, int]:
         return check_size(kind, self.images[kind], self.context.config, edge, self.needed, scale)
@@ -155,10 +180,23 @@ class PreparedRun:
             log.info("backbone: %s with weights %s", config.backbone.name, config.backbone.weights)
 
     def load_inputs(self, edge: int) -> Inputs:
-        """Return content and style images at an edge, on the device."""
-        content = self._tensor("content", self._size("content", edge))
-        styles = [StyleImage(self._tensor(kind, size), weight) for kind, weight, size in self._style_sizes(edge)]
-        return Inputs(content, tuple(styles))
+        """Return content and style images at an edge, on the device, and what counts of them."""
+        size, config = self._size("content", edge), self.context.config
+        content, alpha = self._tensor("content", size), self.images["content"].alpha(size)
+        styles = tuple(
+            StyleImage(self._tensor(kind, each), weight, regions=self._regions(kind, each))
+            for kind, weight, each in self._style_sizes(edge)
+        )
+        mask = None if alpha is None else alpha.to(content)
+        shares = self._regions("content", size)
+        if shares is None:
+            return Inputs(content, styles, mask)
+        kept = 1 - shares.sum(1, keepdim=True).clamp(0, 1) if config.keep_unmasked else None
+        regions = Regions(shares if mask is None else shares * mask, tuple(self.regions), config.guides)
+        return Inputs(content, styles, mask, regions=regions, kept=kept)
+
+    def _regions(self, kind: str, size: tuple[int, int]) -> Tensor | None:
+        return self._mask(kind).tensor(self.regions, size).to(self.device, self.dtype) if self.regions else None
 
     def _tensor(self, kind: str, size: tuple[int, int]) -> Tensor:
         return self.images[kind].color(size).to(self.device, self.dtype)
@@ -167,7 +205,7 @@ class PreparedRun:
         """Return kind, weight and size (width, height) of each style at each scale; those of weight 0 are left out."""
         config = self.context.config
         scales = style_scales(config)
-        kinds = ["style", *(kind for kind in self.images if kind.startswith("blend."))]
+        kinds = ["style", *(kind for kind in self.images if kind.startswith("blend.styles"))]
         return [
             (kind, weight / len(scales), self._size(kind, edge, scale))
             for kind, weight in zip(kinds, style_shares(config), strict=True)
@@ -186,7 +224,8 @@ class PreparedRun:
         config, record = self.context.config, self.context.record
         size, styles = self._size("content", stage.edge)[::-1], self._style_sizes(stage.edge)
         style_pixels = sum(width * height for _, _, (width, height) in styles)
-        estimate = MemoryEstimate(config, self.encoder, size, style_pixels, self.dtype.itemsize)
+        regions = max(1, len(self.regions))
+        estimate = MemoryEstimate(config, self.encoder, size, style_pixels, self.dtype.itemsize, regions)
         noted = record.memory.get(str(stage.edge))
         self.budget = MemoryBudget(estimate, config.trainer.memory, self.device, noted)
         if stage.last == config.steps or self.budget.checkpointing.blocks:
@@ -210,12 +249,11 @@ class PreparedRun:
         return self._start(before, fresh)
 
     def finished(self, picture: Tensor) -> Tensor:
-        """Return a result (1, 3, H, W) of the present stage in the colours in which it is saved, as `color=` says."""
-        if self.context.config.color == "luminance":
-            return with_luma_of(self.originals.content, picture)
-        if self.context.config.color == "content":
-            return with_lightness_of(self.originals.content, picture)
-        return picture
+        """Return a result (1, 3, H, W) of the present stage as it is saved: in the colours that `color=` says, with the
+        content's pixels where they are kept.
+        """
+        put = {"luminance": with_luma_of, "content": with_lightness_of}.get(self.context.config.color)
+        return self.originals.kept_in(put(self.originals.content, picture) if put else picture)
 
     def write(self, path: Path, picture: Tensor) -> None:
         """Write a result (1, 3, H, W) with the content's alpha at its size, in the run's bits a channel."""
@@ -251,6 +289,11 @@ class PreparedRun:
             if kind == "style":
                 given = colored(Inputs.of(self.originals.content, given), config.color).style
         return starting_image(config.init, inputs.content, inputs.style, config.seed, given)
+
+
+def _mask_option(kind: str) -> str:
+    """Return the option that gives the mask of an image."""
+    return kind.replace("styles", "masks") if kind.startswith("blend") else f"{kind}.mask"
 
 
 def colored(inputs: Inputs, color: str) -> Inputs:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from src.common.errors import InputError
 from src.config.schema import RunConfig
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import KEEP_ALL, Checkpointing, accumulate, feature_maps
@@ -20,6 +21,7 @@ from src.transfer.terms.base import Inputs, Measured, Term, TermValue
 from src.transfer.terms.content import ContentTerm
 from src.transfer.terms.palette import PaletteTerm
 from src.transfer.terms.patches import PatchTerm
+from src.transfer.terms.regions import RegionTerm
 from src.transfer.terms.registry import style_term, term_weights
 from src.transfer.terms.style import StyleTerm
 from src.transfer.terms.total_variation import TotalVariationTerm
@@ -53,6 +55,7 @@ class Objective(nn.Module):
         encoder: the frozen network that features are read from.
         terms: weight and term by name; a weight is a number or (B,).
         checkpointing: which activations are recomputed for the gradient; may be changed at any time.
+        kept_in: returns an image with the pixels that stay the content's; None where none do.
     """
 
     def __init__(
@@ -60,9 +63,11 @@ class Objective(nn.Module):
         encoder: Encoder,
         terms: Mapping[str, tuple[float | Tensor, Term]],
         checkpointing: Checkpointing = KEEP_ALL,
+        kept_in: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.kept_in = kept_in
         self.weights = {name: weight for name, (weight, _) in terms.items()}
         self.terms = {name: term for name, (_, term) in terms.items()}
         self.checkpointing = checkpointing
@@ -76,6 +81,8 @@ class Objective(nn.Module):
             full: compute terms of weight zero as well, for a report. Otherwise the encoder runs no deeper than the
                 terms that carry weight need.
         """
+        if self.kept_in is not None:
+            image = self.kept_in(image)
         values, total = self.values(image, full), image.new_zeros(image.shape[0])
         for name, value in values.items():
             total = total + self.weights[name] * value.total
@@ -258,7 +265,13 @@ def build_objective(
         identities: what the inputs are made of, by name (`content`, `style`); equal ones share targets.
     """
     table = {term.name: (weight, term) for build in TERMS for weight, term in build(config, encoder, inputs)}
-    for name, (_, term) in table.items():
+    for name, (weight, term) in list(table.items()):
+        if inputs.regions is not None and "style" in term.target_of:
+            if not term.masks:
+                raise InputError(f"the term {name} cannot compare regions: leave out content.mask and style.mask")
+            term = RegionTerm(term)
+            table[name] = weight, term
+        term.restrict(encoder, inputs)
         kinds = {kind: (identities or {}).get(kind) for kind in term.target_of}
         shapes = inputs.content.shape, *(style.image.shape for style in inputs.styles)
         key = (name, term.taps, *kinds.values(), *shapes)
@@ -269,7 +282,7 @@ def build_objective(
             term.set_target(encoder, inputs, checkpointing)
         if targets is not None:
             targets[key] = term.target
-    return Objective(encoder, table, checkpointing)
+    return Objective(encoder, table, checkpointing, None if inputs.kept is None else inputs.kept_in)
 
 
 TargetCache = dict[tuple[object, ...], object]

@@ -27,9 +27,18 @@ def halved(image: Tensor) -> Tensor:
 
 
 def halved_inputs(inputs: Inputs) -> Inputs:
-    """Return content and styles at half their sizes."""
-    styles = tuple(replace(style, image=halved(style.image)) for style in inputs.styles)
-    return replace(inputs, content=halved(inputs.content), styles=styles)
+    """Return content, styles and their masks at half their sizes."""
+
+    def half(values: Tensor | None) -> Tensor | None:
+        return None if values is None else halved(values)
+
+    styles = tuple(
+        replace(style, image=halved(style.image), mask=half(style.mask), regions=half(style.regions))
+        for style in inputs.styles
+    )
+    regions = inputs.regions and replace(inputs.regions, shares=halved(inputs.regions.shares))
+    content, mask, kept = halved(inputs.content), half(inputs.mask), half(inputs.kept)
+    return replace(inputs, content=content, styles=styles, mask=mask, regions=regions, kept=kept)
 
 
 class SimultaneousObjective(Objective):
@@ -42,7 +51,10 @@ class SimultaneousObjective(Objective):
 
     def __init__(self, full: Objective, smaller: Sequence[Objective]) -> None:
         super().__init__(
-            full.encoder, {name: (full.weights[name], full.terms[name]) for name in full.terms}, full.checkpointing
+            full.encoder,
+            {name: (full.weights[name], full.terms[name]) for name in full.terms},
+            full.checkpointing,
+            full.kept_in,
         )
         self.smaller = list(smaller)
 

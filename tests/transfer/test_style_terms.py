@@ -17,7 +17,7 @@ from src.run import resume, run, run_batch
 from src.tracking.record import RunRecord
 from src.transfer.objective import Objective, build_objective
 from src.transfer.terms.base import Inputs, Measured
-from src.transfer.terms.layers import LayerTerm
+from src.transfer.terms.layers import Guides, LayerTerm
 from src.transfer.terms.registry import STYLE_TERMS, check_terms
 from tests.support.pictures import smooth_image
 from tests.support.prepare import prepare
@@ -193,9 +193,11 @@ class PowerTerm(LayerTerm):
 
     name = "power"
 
-    def measure_style(self, encoder: Encoder, image: Tensor, checkpointing: Checkpointing) -> dict[str, Tensor]:
+    def measure_style(
+        self, encoder: Encoder, image: Tensor, guides: Guides, checkpointing: Checkpointing
+    ) -> dict[str, Tensor]:
         """Return the mean squares of a style image, (1, C) by tap."""
-        maps = feature_maps(encoder, image, self.taps, checkpointing)
+        maps = feature_maps(encoder, image, guides, checkpointing)
         return {tap: features.square().mean((2, 3)) for tap, features in maps.items()}
 
     @staticmethod

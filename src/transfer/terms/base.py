@@ -1,14 +1,17 @@
 """The term seam: one weighted summand of the objective."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing
+from src.ops.guides import guide, shares_of_positions
 
 
 @dataclass(frozen=True)
@@ -18,10 +21,29 @@ class StyleImage:
     Attributes:
         image: (1, 3, H', W') in [0, 1], at a size of its own.
         weight: its share of the mixture; the shares of a run's styles sum to 1.
+        mask: (1, 1, H', W') in [0, 1], what counts of it; None: all of it.
+        regions: (1, R, H', W') in [0, 1], the share of each pixel in each of the regions; None without any.
     """
 
     image: Tensor
     weight: float = 1.0
+    mask: Tensor | None = None
+    regions: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions that a mask divides the content image into.
+
+    Attributes:
+        shares: (1, R, H, W) in [0, 1], the share of each pixel in each region.
+        labels: of the regions, for messages.
+        guides: how they are carried down to feature maps; see `ops.guides`.
+    """
+
+    shares: Tensor
+    labels: tuple[str, ...]
+    guides: str = "simple"
 
 
 @dataclass(frozen=True)
@@ -31,15 +53,37 @@ class Inputs:
     Attributes:
         content: (1, 3, H, W) content image in [0, 1], at the size of the result.
         styles: one or several style images, each of a weight above 0; the first is the main one.
+        mask: (1, 1, H, W) in [0, 1], what counts of the content image: its alpha, or a region of it; None: all of it.
+        guides: how `mask` is carried down to feature maps; see `ops.guides`.
+        regions: of the content image, each of which is compared with the same region of the styles; None without any.
+        kept: (1, 1, H, W) in [0, 1], the share of the content in each pixel of the result; None: 0.
     """
 
     content: Tensor
     styles: tuple[StyleImage, ...]
+    mask: Tensor | None = None
+    guides: str = "simple"
+    regions: Regions | None = None
+    kept: Tensor | None = None
 
     @classmethod
     def of(cls, content: Tensor, style: Tensor) -> Self:
         """Return the inputs of a run with a single style."""
         return cls(content, (StyleImage(style),))
+
+    def region(self, number: int) -> "Inputs":
+        """Return the inputs of a single region: what is outside of it does not count."""
+        assert self.regions is not None
+        mask, guides = self.regions.shares[:, number : number + 1], self.regions.guides
+        styles = tuple(
+            replace(style, mask=None if style.regions is None else style.regions[:, number : number + 1], regions=None)
+            for style in self.styles
+        )
+        return replace(self, styles=styles, mask=mask, guides=guides, regions=None)
+
+    def kept_in(self, image: Tensor) -> Tensor:
+        """Return an image (B, 3, H, W) with the content's pixels where they are kept."""
+        return image if self.kept is None else torch.lerp(image, self.content, self.kept)
 
     @property
     def style(self) -> Tensor:
@@ -84,13 +128,32 @@ class Term(ABC):
         taps: where it reads features.
         target_of: the inputs that `set_target` depends on, besides the content's size; runs of a batch with equal ones
             share the target.
+        masks: whether a mask of the style images limits what the target is measured on, so that the term can compare
+            regions (`regions.RegionTerm`).
         target: what `set_target` keeps.
+        guides: weights of positions by tap, of mean 1, that `restrict` keeps; none: 1 everywhere.
     """
 
-    name: ClassVar[str]
+    name: str
+    masks: ClassVar[bool] = False
     target_of: ClassVar[tuple[str, ...]] = ("content", "style")
     taps: tuple[str, ...] = ()
     target: Any = None
+    guides: Mapping[Any, Tensor] = MappingProxyType({})
+
+    def restrict(self, encoder: Encoder, inputs: Inputs) -> None:
+        """Count only what `inputs.mask` says of the image; called before `set_target`."""
+        if inputs.mask is not None:
+            self.guides = tap_guides(encoder, self.taps, inputs.mask, inputs.guides)
+
+    def guide(self, tap: str, rows: slice) -> Tensor | None:
+        """Return the weights of the positions in some rows of a tap, (1 or B, 1, h, w); None: 1 everywhere."""
+        weights = self.guides.get(tap)
+        return None if weights is None else weights[:, :, rows]
+
+    def keep_taps(self, taps: Sequence[str]) -> None:
+        """Leave out all other taps, where a region has no position."""
+        raise NotImplementedError
 
     @abstractmethod
     def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
@@ -141,3 +204,17 @@ class Term(ABC):
 
     def load_search_state(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027
         """Take the results of a search; what is missing is searched at the next evaluation."""
+
+
+def tap_guides(encoder: Encoder, taps: Iterable[str], mask: Tensor, kind: str) -> dict[str, Tensor]:
+    """Return the weights that a mask (1, 1, H, W) gives the positions of taps, (1, 1, h, w) of mean 1 each.
+
+    Taps where it has less than one position are left out.
+    """
+    found = {}
+    for tap in taps:
+        info, size = encoder.taps[tap], encoder.feature_size(mask.shape[2:], tap)
+        weights = guide(shares_of_positions(mask, size, info.stride, info.reach, kind))
+        if weights is not None:
+            found[tap] = weights
+    return found

@@ -8,9 +8,9 @@ from torch.utils.checkpoint import checkpoint
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
 from src.ops.central_moments import central_moments, mixed_moments, moment_discrepancy, power_sums
-from src.ops.gram import at_least_float32, positions
+from src.ops.gram import at_least_float32, positions, weighted_mean
 from src.transfer.terms.base import Measured
-from src.transfer.terms.layers import LayerTerm
+from src.transfer.terms.layers import Guides, LayerTerm
 
 
 class CentralMomentTerm(LayerTerm):
@@ -20,12 +20,15 @@ class CentralMomentTerm(LayerTerm):
     """
 
     name = "cmd"
+    masks = True
     target: dict[str, Tensor]
 
-    def measure_style(self, encoder: Encoder, image: Tensor, checkpointing: Checkpointing) -> dict[str, Tensor]:
+    def measure_style(
+        self, encoder: Encoder, image: Tensor, guides: Guides, checkpointing: Checkpointing
+    ) -> dict[str, Tensor]:
         """Return the moments of a style image at every tap."""
-        maps = feature_maps(encoder, image, self.taps, checkpointing)
-        return {tap: _moments(maps.pop(tap)) for tap in self.taps}
+        maps = feature_maps(encoder, image, guides, checkpointing)
+        return {tap: _moments(maps.pop(tap), weight) for tap, weight in guides.items()}
 
     @staticmethod
     def mix(parts: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
@@ -35,7 +38,8 @@ class CentralMomentTerm(LayerTerm):
     def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
         """Return the sums of powers of the difference to the style's mean, (B, 5, C)."""
         # recomputed for the gradient, which would keep six tensors of the size of the features
-        return {"powers": checkpoint(power_sums, features, self.target[tap][:, 0], use_reentrant=False)}
+        guide = self.guide(tap, rows)
+        return {"powers": checkpoint(power_sums, features, self.target[tap][:, 0], guide, use_reentrant=False)}
 
     def distance(self, tap: str, measured: Measured) -> Tensor:
         """Return the discrepancy at one tap."""
@@ -44,6 +48,6 @@ class CentralMomentTerm(LayerTerm):
         return moment_discrepancy(moments, target)
 
 
-def _moments(features: Tensor) -> Tensor:
-    mean = at_least_float32(features).sigmoid().mean((2, 3))
-    return central_moments(power_sums(features, mean), positions(features), mean)
+def _moments(features: Tensor, weight: Tensor | None) -> Tensor:
+    mean = weighted_mean(at_least_float32(features).sigmoid(), weight)
+    return central_moments(power_sums(features, mean, weight), positions(features), mean)

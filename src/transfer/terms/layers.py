@@ -12,7 +12,10 @@ from src.config.schema import RunConfig
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing
 from src.encoders.registry import TapInfo
-from src.transfer.terms.base import Inputs, Measured, Term, TermValue
+from src.ops.guides import joined as joined_guides
+from src.transfer.terms.base import Inputs, Measured, Term, TermValue, tap_guides
+
+Guides = Mapping[str, Tensor | None]
 
 
 class LayerTerm(Term):
@@ -43,8 +46,18 @@ class LayerTerm(Term):
         return 0.0
 
     @abstractmethod
-    def measure_style(self, encoder: Encoder, image: Tensor, checkpointing: Checkpointing) -> dict[str, Any]:
-        """Return by tap what is kept of a style image (1, 3, H, W)."""
+    def measure_style(
+        self, encoder: Encoder, image: Tensor, guides: Guides, checkpointing: Checkpointing
+    ) -> dict[str, Any]:
+        """Return by tap what is kept of a style image (1, 3, H, W).
+
+        Args:
+            encoder: has the taps.
+            image: the style.
+            guides: by tap to measure at, the weights of its positions, (1, 1, h, w) of mean 1; None: 1 everywhere. Only
+                terms with `masks` get weights.
+            checkpointing: what is recomputed.
+        """
 
     @staticmethod
     @abstractmethod
@@ -52,14 +65,28 @@ class LayerTerm(Term):
         """Return the target of a mixture of style images at one tap; the shares sum to 1."""
 
     def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
-        """Keep what is measured of the style images at every tap."""
+        """Keep what is measured of the style images at every tap; not where no style has a position that counts."""
+        parts: dict[str, list[tuple[Any, float]]] = {tap: [] for tap in self.taps}
         with torch.no_grad():
-            found = [self.measure_style(encoder, style.image, checkpointing) for style in inputs.styles]
-            shares = [style.weight for style in inputs.styles]
-            self.target = {
-                tap: self.mix([each[tap] for each in found], shares) if len(found) > 1 else found[0][tap]
-                for tap in self.taps
-            }
+            for style in inputs.styles:
+                guides: Guides = dict.fromkeys(self.taps)
+                if style.mask is not None:
+                    guides = tap_guides(encoder, self.taps, style.mask, inputs.guides)
+                for tap, found in self.measure_style(encoder, style.image, guides, checkpointing).items():
+                    parts[tap].append((found, style.weight))
+            self.target = {tap: self._mixed(each) for tap, each in parts.items() if each}
+
+    def _mixed(self, parts: Sequence[tuple[Any, float]]) -> Any:
+        """Return the target of a mixture at one tap, of parts and their weights."""
+        if len(parts) == 1:
+            return parts[0][0]
+        whole = sum(weight for _, weight in parts)
+        return self.mix([part for part, _ in parts], [weight / whole for _, weight in parts])
+
+    def keep_taps(self, taps: Sequence[str]) -> None:
+        """Leave out all other taps."""
+        self.taps = tuple(taps)
+        self.weights = {tap: self.weights[tap] for tap in taps}
 
     @abstractmethod
     def distance(self, tap: str, measured: Measured) -> Tensor:
@@ -78,6 +105,7 @@ class LayerTerm(Term):
             tap: torch.stack([torch.as_tensor(term.weights[tap]) for term in terms]) for tap in joined.taps
         }
         joined.target = {tap: cls.join_targets([term.target[tap] for term in terms]) for tap in joined.taps}
+        joined.guides = joined_guides([term.guides for term in terms])
         return joined
 
     @staticmethod

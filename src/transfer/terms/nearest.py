@@ -12,9 +12,9 @@ from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
 from src.encoders.registry import TapInfo
 from src.ops.columns import MAX_COLUMNS, StyleColumns, unit_columns
-from src.ops.gram import at_least_float32, squared_distance
+from src.ops.gram import at_least_float32, squared_distance, weighted_mean
 from src.transfer.terms.base import Measured
-from src.transfer.terms.layers import SearchingTerm
+from src.transfer.terms.layers import Guides, SearchingTerm
 
 MEAN = "{}/mean"  # entry of the search's results for a tap
 
@@ -38,6 +38,7 @@ class NearestTerm(SearchingTerm):
     """
 
     name = "nearest"
+    masks = True
     target: dict[str, list[StyleColumns]]
 
     def __init__(self, weights: Mapping[str, float | Tensor], capacity: float | None = None) -> None:
@@ -56,12 +57,12 @@ class NearestTerm(SearchingTerm):
         return float(tap.channels * columns)
 
     def measure_style(
-        self, encoder: Encoder, image: Tensor, checkpointing: Checkpointing
+        self, encoder: Encoder, image: Tensor, guides: Guides, checkpointing: Checkpointing
     ) -> dict[str, list[StyleColumns]]:
         """Return the columns of a style image at every tap."""
-        maps = feature_maps(encoder, image, self.taps, checkpointing)
+        maps = feature_maps(encoder, image, guides, checkpointing)
         dtype = encoder.compute_dtype or image.dtype
-        return {tap: [StyleColumns(maps.pop(tap), dtype)] for tap in self.taps}
+        return {tap: [StyleColumns(maps.pop(tap), dtype, weight)] for tap, weight in guides.items()}
 
     @staticmethod
     def mix(parts: Sequence[list[StyleColumns]], shares: Sequence[float]) -> list[StyleColumns]:
@@ -73,7 +74,8 @@ class NearestTerm(SearchingTerm):
         styles = self.target[tap] * (len(features) // len(self.target[tap]))  # one style may serve all samples
         shortest = torch.cat([style.shortest for style in styles])
         if tap not in self.found:
-            mean = self.found[MEAN.format(tap)] = at_least_float32(features).mean((2, 3))
+            mean = weighted_mean(at_least_float32(features), self.guides.get(tap))
+            self.found[MEAN.format(tap)] = mean
             columns = _centred(features, mean, shortest).split(1)
             self.found[tap] = torch.cat(
                 [style.nearest(each, self.capacity) for style, each in zip(styles, columns, strict=True)]
@@ -99,7 +101,7 @@ class NearestTerm(SearchingTerm):
         """Return half the squared distance to the assembled columns, (B,)."""
         assembled: Assembled = self.prepared[tap]
         columns = _centred(features, self.found[MEAN.format(tap)], assembled.shortest)
-        return {"distance": squared_distance(columns, assembled.columns[:, :, rows]) / 2}
+        return {"distance": squared_distance(columns, assembled.columns[:, :, rows], self.guide(tap, rows)) / 2}
 
     def distance(self, tap: str, measured: Measured) -> Tensor:
         """Return the mean distance at one tap."""

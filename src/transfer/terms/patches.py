@@ -12,7 +12,7 @@ from src.encoders.registry import TapInfo
 from src.ops.gram import at_least_float32, squared_distance
 from src.ops.patches import MAX_PATCHES, PATCH_SIZE, JoinedPatches, StylePatches, grid_shape
 from src.transfer.terms.base import Measured
-from src.transfer.terms.layers import SearchingTerm
+from src.transfer.terms.layers import Guides, SearchingTerm
 
 
 class PatchTerm(SearchingTerm):
@@ -25,6 +25,7 @@ class PatchTerm(SearchingTerm):
     """
 
     name = "patches"
+    masks = True
     target: dict[str, StylePatches]
 
     @classmethod
@@ -33,11 +34,13 @@ class PatchTerm(SearchingTerm):
         patches = min(MAX_PATCHES, style_pixels // tap.stride**2) * PATCH_SIZE**2
         return float(tap.channels * (2 * patches + pixels // tap.stride**2))
 
-    def measure_style(self, encoder: Encoder, image: Tensor, checkpointing: Checkpointing) -> dict[str, StylePatches]:
+    def measure_style(
+        self, encoder: Encoder, image: Tensor, guides: Guides, checkpointing: Checkpointing
+    ) -> dict[str, StylePatches]:
         """Return the patches of a style image at every tap."""
-        maps = feature_maps(encoder, image, self.taps, checkpointing)
+        maps = feature_maps(encoder, image, guides, checkpointing)
         dtype = encoder.compute_dtype or image.dtype
-        return {tap: StylePatches(at_least_float32(maps.pop(tap)), dtype) for tap in self.taps}
+        return {tap: StylePatches(at_least_float32(maps.pop(tap)), dtype, weight) for tap, weight in guides.items()}
 
     @staticmethod
     def mix(parts: Sequence[StylePatches], shares: Sequence[float]) -> StylePatches:
@@ -48,7 +51,7 @@ class PatchTerm(SearchingTerm):
         """Return the feature map (B, C, H, W) assembled from the nearest style patches; `found` has their numbers."""
         patches = self.target[tap]
         if tap not in self.found:
-            self.found[tap] = patches.nearest(at_least_float32(features))
+            self.found[tap] = patches.nearest(at_least_float32(features), self.guides.get(tap))
         return patches.assemble(self.found[tap], features)
 
     def search_fits(self, state: Mapping[str, Tensor], sizes: Mapping[str, tuple[int, int]]) -> bool:
@@ -64,7 +67,7 @@ class PatchTerm(SearchingTerm):
 
     def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
         """Return the squared distance to the assembled patches, (B,)."""
-        return {"distance": squared_distance(features, self.prepared[tap][:, :, rows])}
+        return {"distance": squared_distance(features, self.prepared[tap][:, :, rows], self.guide(tap, rows))}
 
     def distance(self, tap: str, measured: Measured) -> Tensor:
         """Return D_l at one tap."""

@@ -14,10 +14,10 @@ from src.encoders.registry import TapInfo
 from src.ops.slices import DIRECTIONS, project, random_directions, sliced_distance
 from src.ops.sorting import quantiles
 from src.transfer.terms.base import Measured
-from src.transfer.terms.layers import SearchingTerm
+from src.transfer.terms.layers import Guides, SearchingTerm
 
-# Features (1, C, H, W) of each style image of a run, and its share.
-Mixture = list[tuple[Tensor, float]]
+# Features (1, C, H, W) of each style image of a run, its share, and the weights of its positions, (1, 1, H, W) or None.
+Mixture = list[tuple[Tensor, float, Tensor | None]]
 
 
 class Slices(NamedTuple):
@@ -40,6 +40,7 @@ class SlicedWassersteinTerm(SearchingTerm):
     """
 
     name = "sliced_wasserstein"
+    masks = True
     target: dict[str, list[Mixture]]
 
     def __init__(self, weights: Mapping[str, float | Tensor], seeds: Sequence[int] = (0,)) -> None:
@@ -57,15 +58,17 @@ class SlicedWassersteinTerm(SearchingTerm):
         directions = min(DIRECTIONS, tap.channels)
         return (tap.channels * style_pixels + 7 * directions * pixels) / tap.stride**2
 
-    def measure_style(self, encoder: Encoder, image: Tensor, checkpointing: Checkpointing) -> dict[str, list[Mixture]]:
+    def measure_style(
+        self, encoder: Encoder, image: Tensor, guides: Guides, checkpointing: Checkpointing
+    ) -> dict[str, list[Mixture]]:
         """Return the features of a style image at every tap: other directions need them again."""
-        maps = feature_maps(encoder, image, self.taps, checkpointing)
-        return {tap: [[(maps.pop(tap), 1.0)]] for tap in self.taps}
+        maps = feature_maps(encoder, image, guides, checkpointing)
+        return {tap: [[(maps.pop(tap), 1.0, weight)]] for tap, weight in guides.items()}
 
     @staticmethod
     def mix(parts: Sequence[list[Mixture]], shares: Sequence[float]) -> list[Mixture]:
         """Return the features of all style images at one tap."""
-        return [[(features, share) for (((features, _),),), share in zip(parts, shares, strict=True)]]
+        return [[(features, share, weight) for (((features, _, weight),),), share in zip(parts, shares, strict=True)]]
 
     def prepare(self, tap: str, features: Tensor) -> Slices:
         """Return directions, and the style's quantiles along them; `found` has the numbers of the draws, (B, 1)."""
@@ -75,8 +78,9 @@ class SlicedWassersteinTerm(SearchingTerm):
         for seed, (draw,), styles in zip(self.seeds, draws.tolist(), self.target[tap], strict=True):
             drawn = random_directions(features.shape[1], (seed, draw, self.taps.index(tap)))
             own.append(drawn.to(features.device, torch.promote_types(features.dtype, torch.float32)).unsqueeze(0))
-            parts = [project(style, own[-1]).flatten(2) for style, _ in styles]
-            found.append(quantiles(parts, [share for _, share in styles], height * width))
+            parts = [project(style, own[-1]).flatten(2) for style, _, _ in styles]
+            masses = [None if weight is None else weight.flatten(2) for _, _, weight in styles]
+            found.append(quantiles(parts, [share for _, share, _ in styles], height * width, masses))
         return Slices(torch.cat(own), torch.cat(found), height)
 
     def search_again(self, step: int) -> None:
@@ -98,7 +102,7 @@ class SlicedWassersteinTerm(SearchingTerm):
 
     def distance(self, tap: str, measured: Measured) -> Tensor:
         """Return the distance at one tap."""
-        return sliced_distance(measured.sums[tap]["projected"], self.prepared[tap].quantiles)
+        return sliced_distance(measured.sums[tap]["projected"], self.prepared[tap].quantiles, self.guides.get(tap))
 
     @classmethod
     def join(cls, terms: "Sequence[SlicedWassersteinTerm]") -> "SlicedWassersteinTerm":

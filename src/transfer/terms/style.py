@@ -11,7 +11,7 @@ from src.encoders.checkpointing import Checkpointing, accumulate
 from src.ops.gram import FeatureStatistics, moment_sums
 from src.ops.losses import LossForm, style_mean_std, style_moments, style_normalized
 from src.transfer.terms.base import Measured
-from src.transfer.terms.layers import LayerTerm
+from src.transfer.terms.layers import Guides, LayerTerm
 
 
 class StatisticsTerm(LayerTerm):
@@ -20,13 +20,14 @@ class StatisticsTerm(LayerTerm):
     Subclasses set `compare`: the image's statistics and the target to E_l, (B,).
     """
 
+    masks = True
     compare: Callable[[FeatureStatistics, Any], Tensor]
 
     def measure_style(
-        self, encoder: Encoder, image: Tensor, checkpointing: Checkpointing
+        self, encoder: Encoder, image: Tensor, guides: Guides, checkpointing: Checkpointing
     ) -> dict[str, FeatureStatistics]:
         """Return the statistics of a style image at every tap."""
-        return statistics(encoder, image, self.taps, checkpointing)
+        return statistics(encoder, image, list(guides), checkpointing, guides)
 
     @staticmethod
     def mix(parts: Sequence[FeatureStatistics], shares: Sequence[float]) -> FeatureStatistics:
@@ -35,7 +36,7 @@ class StatisticsTerm(LayerTerm):
 
     def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
         """Return the Gram matrix, (B, C, C), and the sum of each channel, (B, C)."""
-        gram, total = moment_sums(features)
+        gram, total = moment_sums(features, self.guide(tap, rows))
         return {"gram": gram, "total": total}
 
     def distance(self, tap: str, measured: Measured) -> Tensor:
@@ -87,12 +88,14 @@ class MeanStdTerm(StatisticsTerm):
 
 
 def statistics(
-    encoder: Encoder, image: Tensor, taps: Sequence[str], checkpointing: Checkpointing
+    encoder: Encoder, image: Tensor, taps: Sequence[str], checkpointing: Checkpointing, guides: Guides | None = None
 ) -> dict[str, FeatureStatistics]:
-    """Return the statistics of images (B, 3, H, W) in [0, 1] at taps."""
+    """Return the statistics of images (B, 3, H, W) in [0, 1] at taps; `guides` as in `LayerTerm.measure_style`."""
 
     def read(tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
-        return dict(zip(("gram", "total"), moment_sums(features), strict=True))
+        weight = (guides or {}).get(tap)
+        sums = moment_sums(features, None if weight is None else weight[:, :, rows])
+        return dict(zip(("gram", "total"), sums, strict=True))
 
     sums = accumulate(encoder, image, taps, read, checkpointing)
     positions = {tap: math.prod(encoder.feature_size(image.shape[2:], tap)) for tap in taps}

@@ -4,8 +4,12 @@ from collections.abc import Sequence
 
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing
+from src.ops.guides import guide
+from src.ops.guides import joined as joined_guides
 from src.ops.losses import TV_FORMS
 from src.transfer.terms.base import Inputs, Measured, Term, TermValue
+
+PIXELS = "pixels"
 
 
 class TotalVariationTerm(Term):
@@ -21,14 +25,21 @@ class TotalVariationTerm(Term):
     def __init__(self, form: str = "squares") -> None:
         self.form = form
 
+    def restrict(self, encoder: Encoder, inputs: Inputs) -> None:
+        """Keep the weights of the pixels."""
+        if inputs.mask is not None and (weights := guide(inputs.mask)) is not None:
+            self.guides = {PIXELS: weights}
+
     def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
         """Do nothing."""
 
     def __call__(self, measured: Measured) -> TermValue:
         """Return the total variation, a mean over pixels."""
-        return TermValue(TV_FORMS[self.form](measured.image))
+        return TermValue(TV_FORMS[self.form](measured.image, self.guides.get(PIXELS)))
 
     @classmethod
     def join(cls, terms: Sequence["TotalVariationTerm"]) -> "TotalVariationTerm":
         """Return the term of a batch."""
-        return cls(terms[0].form)
+        joined = cls(terms[0].form)
+        joined.guides = joined_guides([term.guides for term in terms])
+        return joined

@@ -1,0 +1,1 @@
+"""Masks of content images and the script that generates them."""
