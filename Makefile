@@ -57,6 +57,9 @@ train: setup ## start one run: make train ARGS="content=cat style=dots steps=300
 sweep: setup ## start several runs: make sweep ARGS="style=dots,swell loss.beta=5,20"
 	@$(RUN) src.train -m $(ARGS)
 
+status: setup ## show what is done, running, waiting and failed: make status ARGS="multirun/A --watch"
+	@$(RUN) src.sweep status $(ARGS)
+
 search: setup ## search weights for the best trade-off of content and style: make search ARGS="content=cat style=dots trials=20"
 	@$(RUN) src.search $(ARGS)
 
@@ -105,4 +108,4 @@ clean: ## remove the environment and caches; keep the runs under multirun/
 	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup path demo train sweep search paper report bench pictures dashboard sync test lint type lock clean
+.PHONY: help setup path demo train sweep status search paper report bench pictures dashboard sync test lint type lock clean
