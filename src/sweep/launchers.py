@@ -63,6 +63,9 @@ class WorkerLauncher(SweepLauncher):
             SweepFailed: there are none left.
         """
 
+    def finish(self) -> None:
+        """Let go of the workers, once all jobs have ended."""
+
     @abstractmethod
     def stop(self) -> None:
         """End the workers, or say how to, after the command was interrupted."""
@@ -85,6 +88,7 @@ class WorkerLauncher(SweepLauncher):
             if status.left:
                 self.start(status.left)
                 self._watch(listed)
+                self.finish()
         except BaseException:
             self.stop()
             log.warning("to go on, give the same command with hydra.sweep.dir=%s", folder)
@@ -209,14 +213,18 @@ class ProcessLauncher(WorkerLauncher):
                 f"all workers were ended; the same command goes on, with hydra.sweep.dir={self.queue.sweep}"
             )
 
+    def finish(self) -> None:
+        """Wait for the workers, which end by themselves."""
+        for worker in self._workers:
+            worker.wait()
+
     def stop(self) -> None:
         """Let the workers finish their steps and save their runs; a second Ctrl-C kills them."""
         log.warning("stopping the workers, which save their runs; press Ctrl-C again to abort")
         try:
             for worker in self._workers:
                 worker.stop()
-            for worker in self._workers:
-                worker.wait()
+            self.finish()
         except KeyboardInterrupt:
             for worker in self._workers:
                 worker.kill()
