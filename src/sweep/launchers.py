@@ -50,6 +50,7 @@ class WorkerLauncher(SweepLauncher):
             raise InputError(f"hydra.launcher.workers is a number of workers, 1 or more, not {workers}")
         self.workers, self.lease = workers, lease
         self.queue: Queue
+        self.keys: tuple[str, ...] = ()
 
     @abstractmethod
     def start(self, jobs: int) -> None:
@@ -77,7 +78,7 @@ class WorkerLauncher(SweepLauncher):
             SweepFailed: one or more of them failed.
         """
         listed = self.write_queue(job_overrides, initial_job_idx)
-        folder = self.folder
+        folder, self.keys = self.folder, listed.keys
         names = dict(
             zip((job.key for job in listed.jobs), differences([*map(filter_overrides, job_overrides)]), strict=True)
         )
@@ -87,7 +88,7 @@ class WorkerLauncher(SweepLauncher):
         try:
             if status.left:
                 self.start(status.left)
-                self._watch(listed)
+                self._watch()
                 self.finish()
         except BaseException:
             self.stop()
@@ -105,7 +106,7 @@ class WorkerLauncher(SweepLauncher):
             )
         return [JobReturn(status=JobStatus.COMPLETED, _return_value="finished") for _ in listed.jobs]
 
-    def _watch(self, listed: JobList) -> None:
+    def _watch(self) -> None:
         """Show the state of the jobs until all have ended."""
         shown, last = "", 0.0
         with tqdm(bar_format="{desc}", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty()) as line:
@@ -113,7 +114,7 @@ class WorkerLauncher(SweepLauncher):
                 begun = time.monotonic()
                 self.tend()
                 self.queue.remove_lapsed()
-                status = Status.of(self.queue, listed.keys)
+                status = Status.of(self.queue, self.keys)
                 if not line.disable:
                     line.set_description_str(status.line())
                 elif status.line() != shown and (begun - last > SECONDS_BETWEEN_LINES or not status.left):
@@ -122,6 +123,10 @@ class WorkerLauncher(SweepLauncher):
                 if not status.left:
                     return
                 time.sleep(seconds_between_looks(time.monotonic() - begun))
+
+    def left(self) -> int:
+        """Return how many jobs have not ended."""
+        return Status.of(self.queue, self.keys).left
 
     @property
     def folder(self) -> Path:
@@ -208,7 +213,7 @@ class ProcessLauncher(WorkerLauncher):
         """Replace workers that died."""
         for worker in self._workers:
             worker.tend()
-        if all(worker.ended for worker in self._workers) and Status.of(self.queue).left:
+        if all(worker.ended for worker in self._workers) and self.left():
             raise SweepFailed(
                 f"all workers were ended; the same command goes on, with hydra.sweep.dir={self.queue.sweep}"
             )
@@ -244,5 +249,7 @@ def shares(workers: int) -> list[dict[str, str]]:
 
 def register() -> None:
     """Make the launchers known to Hydra, as `cli.launcher.register`."""
-    for kind in (QueueLauncher, ProcessLauncher):
+    from src.sweep.slurm import SlurmLauncher
+
+    for kind in (QueueLauncher, ProcessLauncher, SlurmLauncher):
         Plugins.instance().class_name_to_class[f"hydra_plugins.neural_style.{kind.__name__}"] = kind

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from src.common.errors import SweepFailed
@@ -115,11 +116,12 @@ class WorkerProcess:
         if self._process and self._process.poll() is None:
             self._process.terminate()
 
-    def wait(self) -> None:
-        """Wait for the end of a worker that was stopped."""
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait for the worker to end, but no longer than so many seconds."""
         if self._process:
-            self._process.wait()
-            self._close()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+                self._close()
 
     def kill(self) -> None:
         """Kill the worker and end its lease."""

@@ -17,6 +17,7 @@ Two rules make the claims exclusive without locks, which network folders may lac
 """
 
 import hashlib
+import heapq
 import json
 import os
 import time
@@ -194,8 +195,8 @@ class Queue:
     def snapshot(self) -> Snapshot:
         """Return the state of all claims."""
         found = Snapshot()
-        for name in _names(self.claims):
-            stem, _, suffix = name.rpartition(".")
+        for entry in _entries(self.claims):
+            stem, _, suffix = entry.name.rpartition(".")
             if suffix in (FINISHED, FAILED):
                 found.ended[stem] = suffix
             elif suffix == RELEASED:
@@ -274,6 +275,12 @@ class Queue:
         """Return how long a finished job took."""
         return float(self._read(f"{key}.{FINISHED}").get("seconds", 0.0))
 
+    def last_finished(self, count: int) -> list[str]:
+        """Return the keys of the jobs that finished last."""
+        ended = f".{FINISHED}"
+        found = ((entry.stat().st_mtime, entry.name) for entry in _entries(self.claims) if entry.name.endswith(ended))
+        return [name.removesuffix(ended) for _, name in heapq.nlargest(count, found)]
+
     def _read(self, name: str) -> dict[str, float | str]:
         try:
             found: dict[str, float | str] = json.loads((self.claims / name).read_text())
@@ -298,7 +305,7 @@ class Queue:
     def remove_lapsed(self) -> None:
         """End the leases of workers that have shown no sign of life for as long as their leases say."""
         now = time.monotonic()
-        for name in _names(self.workers):
+        for name in [entry.name for entry in _entries(self.workers)]:
             path = self.workers / name
             try:
                 with path.open() as file:  # opening makes a network file system ask its server
@@ -316,6 +323,6 @@ class Queue:
         return self.claims / ".".join(filter(None, (claim.job.key, str(claim.attempt), suffix)))
 
 
-def _names(folder: Path) -> Iterator[str]:
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        yield from (entry.name for entry in entries)
+        yield from entries

@@ -1,7 +1,5 @@
 """The state of a sweep in a few lines, from the queue and the records of what is running."""
 
-import heapq
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +7,7 @@ from typing import Self
 from urllib.parse import unquote
 
 from src.common.errors import InputError
-from src.sweep.queue import FAILED, FINISHED, Queue
+from src.sweep.queue import FAILED, Queue
 from src.tracking import record as records
 
 RECENT = 100  # the time left follows from this many of the last jobs
@@ -101,8 +99,6 @@ def _step(folder: Path) -> str:
 
 def _mean_seconds(queue: Queue) -> float | None:
     """Return the mean time of the last jobs that were not finished before."""
-    with os.scandir(queue.claims) as entries:
-        ended = [(entry.stat().st_mtime, entry.name) for entry in entries if entry.name.endswith(f".{FINISHED}")]
-    seconds = [queue.seconds(name.removesuffix(f".{FINISHED}")) for _, name in heapq.nlargest(RECENT, ended)]
+    seconds = [queue.seconds(key) for key in queue.last_finished(RECENT)]
     long = [each for each in seconds if each > SKIPPED]
     return sum(long) / len(long) if long else None
