@@ -24,7 +24,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/bytecode
 endif
 
 help: ## show this list of targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## create .venv at the versions of requirements.lock
 
@@ -93,6 +93,9 @@ sync: setup ## upload the runs that W&B tracked offline
 test: setup ## run all tests; they need no GPU, network or account
 	@$(RUN) pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
+test-cluster: setup ## run the long tests of sweeps: kills, Ray, and a real Slurm from Debian's packages (as root)
+	@TEST_CLUSTER=1 $(RUN) pytest tests/sweep tests/slurm $(ARGS)
+
 lint: setup ## check style and format with ruff
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
@@ -108,4 +111,4 @@ clean: ## remove the environment and caches; keep the runs under multirun/
 	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup path demo train sweep status search paper report bench pictures dashboard sync test lint type lock clean
+.PHONY: help setup path demo train sweep status search paper report bench pictures dashboard sync test test-cluster lint type lock clean

@@ -249,7 +249,8 @@ def shares(workers: int) -> list[dict[str, str]]:
 
 def register() -> None:
     """Make the launchers known to Hydra, as `cli.launcher.register`."""
+    from src.sweep.ray import RayLauncher
     from src.sweep.slurm import SlurmLauncher
 
-    for kind in (QueueLauncher, ProcessLauncher, SlurmLauncher):
+    for kind in (QueueLauncher, ProcessLauncher, SlurmLauncher, RayLauncher):
         Plugins.instance().class_name_to_class[f"hydra_plugins.neural_style.{kind.__name__}"] = kind
