@@ -103,8 +103,11 @@ lint: setup ## check style and format with ruff
 type: setup ## check types with mypy
 	@$(VENV)/bin/mypy
 
+# All extras but ray, which is large and of use on a Ray cluster alone
+EXTRAS := search dashboard pretrain tensorboard files slurm mlflow dev
+
 lock: setup ## update requirements.lock from pyproject.toml
-	@$$(command -v uv || echo .uv/bin/uv) pip compile --quiet --universal --generate-hashes --all-extras --no-header \
+	@$$(command -v uv || echo .uv/bin/uv) pip compile --quiet --universal --generate-hashes $(EXTRAS:%=--extra %) --no-header \
 		--upgrade pyproject.toml --output-file requirements.lock
 
 clean: ## remove the environment and caches; keep the runs under multirun/

@@ -49,10 +49,16 @@ END
   exit 1
   ;;
 down)
-  scontrol shutdown || true
-  for _ in $(seq 20); do
-    [ -e "$folder/slurmctld.pid" ] || [ -e "$folder/slurmd.pid" ] || break
+  scancel --user="$(id -un)" || true
+  for _ in $(seq 120); do
+    [ -z "$(squeue --noheader)" ] && break
     sleep 0.5
   done
+  scontrol shutdown || true
+  for _ in $(seq 20); do
+    [ -e "$folder/slurmctld.pid" ] || [ -e "$folder/slurmd.pid" ] || exit 0
+    sleep 0.5
+  done
+  kill "$(cat "$folder/slurmd.pid")"
   ;;
 esac

@@ -41,7 +41,6 @@ def slurm(long_tests: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     try:
         yield
     finally:
-        subprocess.run(["scancel", "--user=root"], check=False)
         subprocess.run([SCRIPT, "down", tmp_path / "slurm"], check=True)
 
 

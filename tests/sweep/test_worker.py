@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import DictConfig
 
 from src.common.errors import SweepFailed
 from src.sweep.queue import FAILED, FINISHED, Queue
@@ -147,6 +149,21 @@ def test_batches_are_those_of_the_whole_sweep(
     assert {record.batch for _, record in records.scan(queue.sweep)} == {2}
     command_here("src.train", "-m", *SMALL, *sweep, f"hydra.sweep.dir={tmp_path}/reference")
     same_runs(queue.sweep, tmp_path / "reference")
+
+
+def test_each_job_is_composed_once_and_not_again_by_the_same_command(
+    queued: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compose, composed = ConfigLoaderImpl.load_sweep_config, []
+
+    def count(self: ConfigLoaderImpl, master: DictConfig, overrides: list[str]) -> DictConfig:
+        composed.append(overrides)
+        return compose(self, master, overrides)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", count)
+    for _ in range(2):
+        queue, _ = queued("style=dots,swell", "seed=1,2")
+        assert len(composed) == len(queue.jobs()) == 4
 
 
 def test_a_job_that_cannot_be_composed_fails_when_it_is_queued(queued: Callable) -> None:
