@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -112,11 +113,13 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._renew()
-        if not self._lost:
-            for claim in [*self.open]:
-                self.release(claim)
-            self.queue.remove_worker(self.name)
+        with suppress(OSError):  # what cannot be written now, others find out when the lease lapses
+            self._renew()
+            if not self._lost:
+                # after an error the attempt counts, or workers would fail with the same job for ever
+                for claim in [] if isinstance(error, Exception) else [*self.open]:
+                    self.release(claim)
+                self.queue.remove_worker(self.name)
 
 
 class Worker:

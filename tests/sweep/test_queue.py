@@ -43,8 +43,10 @@ def contenders(folder: Path, count: int, lease: float) -> Iterator[list[subproce
             process.wait()
 
 
-def contender(folder: Path, lease: float) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "tests.sweep.contender", str(folder), f"--lease={lease}"], cwd=ROOT)
+def contender(folder: Path, lease: float, name: str | None = None) -> subprocess.Popen:
+    named = [f"--name={name}"] if name else []
+    command = [sys.executable, "-m", "tests.sweep.contender", str(folder), f"--lease={lease}", *named]
+    return subprocess.Popen(command, cwd=ROOT)
 
 
 def steps_of(folder: Path) -> list[int]:
@@ -67,13 +69,17 @@ def test_each_job_is_run_once_by_workers_that_race(tmp_path: Path) -> None:
 def test_kills_at_random_moments(tmp_path: Path) -> None:
     """Ten workers of four at a time are killed; nothing runs twice at once, and each job ends."""
     queue, chance = fill(tmp_path, 24, seconds=0.3), random.Random(24)
-    with contenders(tmp_path, 4, lease=0.6) as processes:
-        for _ in range(10):
+    with contenders(tmp_path, 0, lease=4) as processes:
+        names = [f"worker{number}" for number in range(14)]
+        processes += [contender(tmp_path, 4, name) for name in names[:4]]
+        for number in range(10):
             time.sleep(chance.uniform(0.05, 0.4))
-            victim = chance.choice(processes[-4:])
-            victim.kill()
-            victim.wait()
-            processes.append(contender(tmp_path, 0.6))
+            victim = chance.choice([index for index, process in enumerate(processes) if process.poll() is None])
+            processes[victim].kill()
+            processes[victim].wait()
+            if number % 3:  # as the process that started it does; of the others the leases lapse
+                queue.remove_worker(names[victim])
+            processes.append(contender(tmp_path, 4, names[number + 4]))
         end = time.monotonic() + 60
         while any(process.poll() is None for process in processes) and time.monotonic() < end:
             time.sleep(0.05)
@@ -150,6 +156,18 @@ def test_a_job_fails_after_three_workers_died_with_it_and_can_be_retried(tmp_pat
         assert queue.retry() == ["job0"]
         assert Worker(lease).next_claims()[1][0].attempt == MAX_ATTEMPTS + 1
     assert queue.snapshot().counted("job0") == 0, "given back at the end of the block"
+
+
+@pytest.mark.parametrize(("error", "counted"), [(ValueError, 1), (KeyboardInterrupt, 0), (SystemExit, 0)])
+def test_an_attempt_counts_unless_the_worker_was_asked_to_end(
+    tmp_path: Path, error: type[BaseException], counted: int
+) -> None:
+    queue = fill(tmp_path, 1)
+    with pytest.raises(error), Lease(queue, "one") as lease:
+        assert Worker(lease).next_claims()
+        raise error
+    found = queue.snapshot()
+    assert found.free("job0") and found.counted("job0") == counted
 
 
 def test_a_batch_takes_jobs_of_one_number_and_none_that_a_worker_died_with(tmp_path: Path) -> None:
