@@ -102,5 +102,6 @@ class RayLauncher(WorkerLauncher):
 
     def stop(self) -> None:
         """Leave the cluster, which ends the actors; their workers save their runs."""
-        log.warning("stopping the workers, which save their runs")
-        self.finish()
+        if self._tasks:
+            log.warning("stopping the workers, which save their runs")
+            self.finish()

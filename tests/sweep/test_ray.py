@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from src.common.errors import InputError
-from src.sweep.launchers import ProcessLauncher
 from src.sweep.queue import FINISHED, Claim, Job, Queue
-from src.sweep.ray import RayLauncher
 from src.sweep.status import Status
 from tests.conftest import SMALL
 from tests.support.processes import started_anew, wait_for
@@ -30,7 +28,7 @@ def test_a_node_is_lost_in_the_middle_of_a_sweep(
         nodes = [cluster.add_node(**node) for _ in range(3)]
         cluster.wait_for_nodes()
         with started_anew(
-            "-m", *SMALL, *JOBS, "hydra/launcher=ray", "hydra.launcher.workers=3", "hydra.launcher.lease=6",
+            "-m", *SMALL, *JOBS, "hydra/launcher=ray", "hydra.launcher.workers=3", "hydra.launcher.lease=20",
             f"hydra.launcher.address={cluster.address}", f"hydra.sweep.dir={queue.sweep}",
         ) as driver:  # fmt: skip
             wait_for(lambda: Status.of(queue).running == 3, driver, seconds=600)
@@ -49,15 +47,11 @@ def test_a_node_is_lost_in_the_middle_of_a_sweep(
     same_runs(queue.sweep, tmp_path / "reference")
 
 
-def test_without_ray_and_submitit_the_error_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(("launcher", "package"), [("ray", "ray"), ("slurm", "submitit")])
+def test_without_its_package_a_launcher_says_what_to_install(
+    launcher: str, package: str, command_here: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from src.sweep.slurm import SlurmLauncher
-
-    for kind, name in ((RayLauncher, "ray"), (SlurmLauncher, "submitit")):
-        monkeypatch.setitem(sys.modules, name, None)
-        launcher = kind()
-        launcher.queue = Queue(tmp_path)
-        with pytest.raises(InputError, match=rf"needs {name}: pip install '{name}"):
-            launcher.start(4)
-    assert ProcessLauncher().workers == 2
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(InputError, match=rf"needs {package}: pip install '{package}"):
+        command_here("src.train", "-m", *SMALL, f"hydra/launcher={launcher}", f"hydra.sweep.dir={tmp_path}")
