@@ -44,7 +44,7 @@ def launch(queue: Queue, workers: int) -> list:
 
 
 def test_killed_workers_are_replaced_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    queue = fill(tmp_path, 8, seconds=0.4)
+    queue = fill(tmp_path, 8, seconds=0.3)
     stop = threading.Event()
 
     def kill() -> None:
@@ -73,8 +73,9 @@ def _pid(worker: str) -> int:
     return int(listed.stdout.split()[0])
 
 
-def test_workers_end_with_a_killed_command_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    queue = fill(tmp_path, 6, seconds=0.5)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_their_command_and_the_same_command_goes_on(tmp_path: Path, number: int) -> None:
+    queue = fill(tmp_path, 6, seconds=0.3)
     code = f"""
 from pathlib import Path
 from src.sweep import launchers, process
@@ -87,13 +88,16 @@ launch(Queue(Path({str(tmp_path)!r})), 2)
     while Status.of(queue).running < 2:
         assert driver.poll() is None
         time.sleep(0.05)
-    driver.kill()
+    driver.send_signal(number)
     driver.wait()
     end = time.monotonic() + 20
     while [*queue.workers.iterdir()] and time.monotonic() < end:
         time.sleep(0.05)
     assert not [*queue.workers.iterdir()], "the workers have ended"
-    assert Status.of(queue).left > 0
+    found = queue.snapshot()
+    assert Status.of(queue).left > 0 and all(
+        found.counted(key) == 0 for key in found.attempts if key not in found.ended
+    )
     launch(queue, 2)
     assert Status.of(queue).done == 6
     assert not [*tmp_path.glob("overlap-*")]

@@ -54,12 +54,12 @@ def steps_of(folder: Path) -> list[int]:
 
 
 def test_each_job_is_run_once_by_workers_that_race(tmp_path: Path) -> None:
-    queue = fill(tmp_path, 120, seconds=0.005)
+    queue = fill(tmp_path, 60, seconds=0.005)
     with contenders(tmp_path, 4, lease=20) as processes:
         assert [process.wait(60) for process in processes] == [0] * 4
-    assert Status.of(queue).done == 120
+    assert Status.of(queue).done == 60
     owners = set()
-    for index in range(120):
+    for index in range(60):
         assert steps_of(tmp_path / f"job{index}") == [*range(STEPS)]
         assert len([*queue.claims.glob(f"job{index}.[0-9]")]) == 1
         owners |= {line.split()[1] for line in (tmp_path / f"job{index}" / "steps").read_text().splitlines()}

@@ -13,7 +13,7 @@ from tests.conftest import SMALL
 from tests.support.processes import started_anew, wait_for
 from tests.sweep.test_worker import same_runs
 
-JOBS = ("edge=96", "schedule=pyramid", "steps=150", "checkpoint_every=20", "loss.beta=3,4,5,6,7,8,9,10")
+JOBS = ("edge=96", "schedule=pyramid", "steps=60", "checkpoint_every=7", "loss.beta=3,4,5,6,7,8,9,10")
 
 
 def test_a_node_is_lost_in_the_middle_of_a_sweep(
@@ -21,6 +21,7 @@ def test_a_node_is_lost_in_the_middle_of_a_sweep(
 ) -> None:
     ray_cluster = pytest.importorskip("ray.cluster_utils", reason="ray is not installed")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # by default 15: on a busy machine they would hardly run
     queue = Queue(tmp_path / "sweep")
     node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
     cluster = ray_cluster.Cluster(initialize_head=True, head_node_args={**node, "num_cpus": 0, "dashboard_port": 0})
@@ -28,7 +29,7 @@ def test_a_node_is_lost_in_the_middle_of_a_sweep(
         nodes = [cluster.add_node(**node) for _ in range(3)]
         cluster.wait_for_nodes()
         with started_anew(
-            "-m", *SMALL, *JOBS, "hydra/launcher=ray", "hydra.launcher.workers=3", "hydra.launcher.lease=20",
+            "-m", *SMALL, *JOBS, "hydra/launcher=ray", "hydra.launcher.workers=3", "hydra.launcher.lease=60",
             f"hydra.launcher.address={cluster.address}", f"hydra.sweep.dir={queue.sweep}",
         ) as driver:  # fmt: skip
             wait_for(lambda: Status.of(queue).running == 3, driver, seconds=600)

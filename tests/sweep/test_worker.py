@@ -18,7 +18,7 @@ from src.training.pair import Pair
 from tests.conftest import SMALL
 from tests.support.processes import started, wait_for
 
-LONG = ("edge=96", "schedule=pyramid", "steps=60", "checkpoint_every=7", "captures=[20,60]", "logger=csv")
+LONG = ("edge=96", "schedule=pyramid", "steps=40", "checkpoint_every=5", "captures=[20,40]", "logger=csv")
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_sigterm_gives_the_job_back_after_its_checkpoint(queued: Callable, comma
 def test_a_lease_that_is_lost_in_a_run_stops_it_without_another_word(
     queued: Callable, monkeypatch: pytest.MonkeyPatch, command_here: Callable, capsys: pytest.CaptureFixture
 ) -> None:
-    queue, folder = queued("steps=40", "captures=[10,40]", "style=dots", "logger=csv")
+    queue, folder = queued("steps=30", "captures=[10,30]", "style=dots", "logger=csv")
     observe = Pair.observe
 
     def lose(self: Pair, values: dict[str, float], now: int, last_stage: bool) -> bool:
