@@ -10,6 +10,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -173,15 +174,6 @@ class WorkerLauncher(SweepLauncher):
             return f"job-{digest}", told(error), None
 
 
-class PlainSweeper(BasicSweeper):
-    """Hydra's own sweeper; it leaves the check of the jobs to the launchers that make it themselves, once a sweep."""
-
-    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Compose all jobs, which takes a tenth of a second each, unless the launcher does."""
-        if not isinstance(self.launcher, WorkerLauncher):
-            super().validate_batch_is_legal(batch)
-
-
 class QueueLauncher(WorkerLauncher):
     """Write the queue of a sweep and say how to start workers, by whatever means."""
 
@@ -255,6 +247,21 @@ def shares(workers: int) -> list[dict[str, str]]:
         {"OMP_NUM_THREADS": threads, **({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {})}
         for index in range(workers)
     ]
+
+
+class PlainSweeper(BasicSweeper):
+    """Hydra's own sweeper, without its check of all jobs where the launcher makes it, once a sweep."""
+
+    def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None) -> None:
+        # Hydra executes the modules of its plugins again when it lists them; then the initialiser of the class that was
+        # imported here takes no objects of subclasses
+        basic: Any = Plugins.instance().class_name_to_class["hydra._internal.core_plugins.basic_sweeper.BasicSweeper"]
+        vars(self).update(vars(basic(max_batch_size, params)))
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Compose all jobs, which takes a tenth of a second each, unless the launcher does."""
+        if not isinstance(self.launcher, WorkerLauncher):
+            super().validate_batch_is_legal(batch)
 
 
 def register() -> None:
