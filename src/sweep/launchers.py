@@ -11,7 +11,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.plugins import Plugins
@@ -24,7 +23,7 @@ from src.cli.launcher import SweepLauncher, by_reason, differences, duration, to
 from src.common.errors import InputError, SweepFailed
 from src.config.schema import RunConfig
 from src.sweep.process import WorkerProcess
-from src.sweep.queue import LEASE, Job, JobList, Queue
+from src.sweep.queue import LEASE, Job, JobList, Queue, key_of
 from src.sweep.status import Status, seconds_between_looks
 from src.training.grouping import grouped
 
@@ -167,7 +166,7 @@ class WorkerLauncher(SweepLauncher):
         """Return the key of a job, the error of one that cannot be run, and the options of one not yet finished."""
         try:
             config: DictConfig = self.compose(job)
-            key = quote(str(OmegaConf.select(config, "hydra.sweep.subdir")), safe="")
+            key = key_of(str(OmegaConf.select(config, "hydra.sweep.subdir")))
             return key, None, unfinished(config) if self.size > 1 else None
         except Exception as error:  # as `run_jobs`, which returns it as that of the job
             digest = hashlib.sha256(" ".join(job.overrides).encode()).hexdigest()[:8]

@@ -108,6 +108,11 @@ class Snapshot:
         return sum((key, number) not in self.released for number in numbers)
 
 
+def key_of(subdir: str) -> str:
+    """Return the key of a job whose run folder has this name in the sweep folder; `unquote` is the inverse."""
+    return subdir.replace("%", "%25").replace("/", "%2F")
+
+
 class Queue:
     """The queue of a sweep folder.
 

@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from src.common.errors import InputError, InUse
 from src.common.files import guarded_writes, write_atomically
-from src.sweep.queue import FAILED, FINISHED, MAX_ATTEMPTS, Job, JobList, Queue
+from src.sweep.queue import FAILED, FINISHED, MAX_ATTEMPTS, Job, JobList, Queue, key_of
 from src.sweep.status import Status
 from src.sweep.worker import Lease, Worker
 from tests.support import ROOT
@@ -181,6 +182,18 @@ def test_a_batch_takes_jobs_of_one_number_and_none_that_a_worker_died_with(tmp_p
         assert [claim.job.key for claim in worker.next_claims()[1]] == ["job1", "job2", "job3"]
         assert [claim.job.key for claim in worker.next_claims()[1]] == ["job4"]
         assert worker.next_claims() is None
+
+
+@pytest.mark.parametrize("subdir", ["cat-swell-e-3fa81c2d", "a/100%/b.3", "猫-é"])
+def test_a_key_is_a_file_name_and_names_the_folder(tmp_path: Path, subdir: str) -> None:
+    key = key_of(subdir)
+    assert unquote(key) == subdir and "/" not in key
+    queue = Queue(tmp_path)
+    queue.prepare()
+    claim = queue.claim(Job(key, 0, ()), 1, "worker")
+    assert queue.snapshot().attempts == {key: 1}
+    queue.release(claim)
+    assert queue.snapshot().released == {(key, 1)}
 
 
 def test_a_folder_without_queue(tmp_path: Path) -> None:
