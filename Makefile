@@ -24,7 +24,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/bytecode
 endif
 
 help: ## show this list of targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## create .venv at the versions of requirements.lock
 
@@ -56,6 +56,9 @@ train: setup ## start one run: make train ARGS="content=cat style=dots steps=300
 
 sweep: setup ## start several runs: make sweep ARGS="style=dots,swell loss.beta=5,20"
 	@$(RUN) src.train -m $(ARGS)
+
+status: setup ## show what is done, running, waiting and failed: make status ARGS="multirun/A --watch"
+	@$(RUN) src.sweep status $(ARGS)
 
 search: setup ## search weights for the best trade-off of content and style: make search ARGS="content=cat style=dots trials=20"
 	@$(RUN) src.search $(ARGS)
@@ -95,6 +98,9 @@ sync: setup ## upload the runs that W&B tracked offline
 test: setup ## run all tests; they need no GPU, network or account
 	@$(RUN) pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
+test-cluster: setup ## run the long tests of sweeps: kills, Ray, and a real Slurm from Debian's packages (as root)
+	@TEST_CLUSTER=1 $(RUN) pytest tests/sweep tests/slurm $(ARGS)
+
 lint: setup ## check style and format with ruff
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
@@ -102,12 +108,15 @@ lint: setup ## check style and format with ruff
 type: setup ## check types with mypy
 	@$(VENV)/bin/mypy
 
+# All extras but ray, which is large and of use on a Ray cluster alone
+EXTRAS := search dashboard pretrain tensorboard files slurm mlflow dev
+
 lock: setup ## update requirements.lock from pyproject.toml
-	@$$(command -v uv || echo .uv/bin/uv) pip compile --quiet --universal --generate-hashes --all-extras --no-header \
+	@$$(command -v uv || echo .uv/bin/uv) pip compile --quiet --universal --generate-hashes $(EXTRAS:%=--extra %) --no-header \
 		--upgrade pyproject.toml --output-file requirements.lock
 
 clean: ## remove the environment and caches; keep the runs under multirun/
 	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup path demo train sweep search paper report bench pictures dashboard sync test lint type lock clean
+.PHONY: help setup path demo train sweep status search paper report bench pictures dashboard sync test test-cluster lint type lock clean

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from src.common.errors import InputError, Interrupted, first_line
 from src.common.signals import Interrupts
-from src.config.identity import identity
+from src.config.identity import identity, run_name
 from src.config.schedule import last_share
 from src.config.schema import RunConfig, plain, typed
 from src.tracking import record as records
@@ -54,6 +54,24 @@ def run(
     if isinstance(result, BaseException):
         raise result
     return result
+
+
+def run_folder(config: RunConfig) -> str:
+    """Check what can be checked before the folder of a run exists; return its name.
+
+    Raises:
+        InputError: with the bad value and the right ones.
+    """
+    from src.config.validation import validate
+    from src.data.sources import check_local_files
+    from src.encoders.registry import check_backbone
+    from src.transfer.terms.registry import check_terms
+
+    validate(config)
+    check_backbone(config)
+    check_terms(config)
+    check_local_files(config)
+    return run_name(config)
 
 
 def run_batch(

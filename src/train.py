@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from src.cli.command import run_command
 from src.cli.help import help_text
 from src.config.schema import RunConfig
+from src.run import run_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -18,28 +19,16 @@ def train(options: "DictConfig", folder: Path) -> str:
     return run(options, folder).status
 
 
-def run_folder(config: RunConfig) -> str:
-    """Check what can be checked before the folder of a run exists; return its name.
+def register_launchers() -> None:
+    """Make the launchers of workers known to Hydra."""
+    from src.sweep import launchers
 
-    Raises:
-        InputError: with the bad value and the right ones.
-    """
-    from src.config.identity import run_name
-    from src.config.validation import validate
-    from src.data.sources import check_local_files
-    from src.encoders.registry import check_backbone
-    from src.transfer.terms.registry import check_terms
-
-    validate(config)
-    check_backbone(config)
-    check_terms(config)
-    check_local_files(config)
-    return run_name(config)
+    launchers.register()
 
 
 def main() -> None:
     """Run the command."""
-    run_command("train", RunConfig, train, help_text, run_folder)
+    run_command("train", RunConfig, train, help_text, run_folder, register_launchers)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ def run_command(
     job: Callable[["DictConfig", Path], Any],
     help_text: Callable[[], str],
     folder: Callable[[Any], str] | None = None,
+    launchers: Callable[[], None] | None = None,
 ) -> None:
     """Show the help, resume a run, or let Hydra run the job, alone or in a sweep.
 
@@ -28,6 +29,7 @@ def run_command(
         job: called with the options and the folder of a job; what it returns is the job's status.
         help_text: returns what `--help` shows.
         folder: checks typed options and returns the name of their folder; what `${job_folder:}` in conf/ stands for.
+        launchers: makes launchers beside those of `cli.launcher` known to Hydra.
     """
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
@@ -37,13 +39,11 @@ def run_command(
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
-    from omegaconf import OmegaConf
 
     from src.cli import launcher
     from src.cli.arguments import prepared
     from src.cli.errors import plain_errors
     from src.cli.resume import resume_in_place, resume_request
-    from src.config import composition
     from src.config.schema import CONF, RunConfig
 
     tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -55,16 +55,27 @@ def run_command(
         with nullcontext() if sweep else plain_errors(schema, tracebacks):
             return job(options, Path(HydraConfig.get().runtime.output_dir))
 
-    def folder_name(*, _root_: "DictConfig") -> str:
-        assert folder is not None
-        return folder(composition.run_options(_root_, schema))
-
     with plain_errors(schema, tracebacks):
         if schema is RunConfig and (request := resume_request(arguments)):
             resume_in_place(*request)
             return
         sys.argv[1:] = prepared(arguments, schema)
-        composition.register(name, schema)
-        OmegaConf.register_new_resolver("job_folder", folder_name, replace=True)
+        register_schema(name, schema, folder)
         launcher.register()
+        if launchers:
+            launchers()
         hydra.main(config_path=str(CONF), config_name=name, version_base="1.3")(run_job)()
+
+
+def register_schema(name: str, schema: type, folder: Callable[[Any], str] | None = None) -> None:
+    """Make the schema of conf/NAME.yaml and the name of a job's folder known to Hydra; arguments as `run_command`."""
+    from omegaconf import OmegaConf
+
+    from src.config import composition
+
+    def folder_name(*, _root_: "DictConfig") -> str:
+        assert folder is not None
+        return folder(composition.run_options(_root_, schema))
+
+    composition.register(name, schema)
+    OmegaConf.register_new_resolver("job_folder", folder_name, replace=True)

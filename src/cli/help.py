@@ -32,7 +32,8 @@ Options (OPTION=VALUE, with the schema's defaults; a group's file may set others
 
 glob(PATTERN) sweeps the names of a group that match, of images those that are on this machine. --cfg job shows the
 composed configuration without running it. hydra.sweep.dir=DIR chooses the folder of a sweep; started again in the same
-folder, it skips finished runs. Hydra's own flags: --hydra-help
+folder, it skips finished runs. hydra/launcher=batch, processes, slurm or ray runs jobs together: docs/cluster.md.
+Hydra's own flags: --hydra-help
 """
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,9 +70,9 @@ class SweepLauncher(Launcher):
         """
         setup_globals()
         folder = Path(str(self.config.hydra.sweep.dir))
-        names = _differences([filter_overrides(overrides) for overrides in job_overrides])
+        names = differences([filter_overrides(overrides) for overrides in job_overrides])
         count = len(names)
-        self._configure_log()
+        self.configure_log()
         log.info("%d jobs in %s", count, folder)
         jobs = [Job(initial_job_idx + index, overrides) for index, overrides in enumerate(job_overrides)]
         returns: dict[int, JobReturn] = {}
@@ -85,15 +85,15 @@ class SweepLauncher(Launcher):
             log.info("[%s/%d] %s%s", ranges(turn), count, described, time_left(pace, count - len(returns)))
             started = time.monotonic()
             try:
-                returns |= zip(turn, self._run([jobs[index] for index in turn]), strict=True)
+                returns |= zip(turn, self.run_jobs([jobs[index] for index in turn]), strict=True)
             except BaseException:
-                self._configure_log()
+                self.configure_log()
                 log.warning("interrupted in job %s of %d: %s", ranges(turn), count, described)
                 if left := [f"\n  {names[index]}" for later in turns[position + 1 :] for index in later]:
                     log.warning("not run:%s", "".join(left))
                 log.warning("to resume, give the same command with hydra.sweep.dir=%s", folder)
                 raise
-            self._configure_log()
+            self.configure_log()
             took = time.monotonic() - started
             if took > SKIPPED and any(returns[index].status == JobStatus.COMPLETED for index in turn):
                 pace += [took / len(turn)] * len(turn)
@@ -102,9 +102,9 @@ class SweepLauncher(Launcher):
                     log.info("[%d/%d] left to another process: %s", index + 1, count, names[index])
                     returns[index].status, returns[index].return_value = JobStatus.COMPLETED, ELSEWHERE
                 elif returns[index].status == JobStatus.FAILED:
-                    reason = _reason(returns[index])
-                    told = f"as {failed[reason][0]}" if reason in failed else reason
-                    log.error("[%d/%d] failed: %s", index + 1, count, told)
+                    reason = reason_of(returns[index])
+                    shown = f"as {failed[reason][0]}" if reason in failed else reason
+                    log.error("[%d/%d] failed: %s", index + 1, count, shown)
                     failed.setdefault(reason, []).append(names[index])
         number = sum(map(len, failed.values()))
         elsewhere = sum(each._return_value == ELSEWHERE for each in returns.values())
@@ -113,11 +113,15 @@ class SweepLauncher(Launcher):
         if finished:
             log.info("report: python -m src.report %s", folder)
         if failed:
-            lines = "".join(f"\n  {reason}: {_listed(some)}" for reason, some in failed.items())
-            raise SweepFailed(f"{number} of {count} jobs failed in {folder}:{lines}")
+            raise SweepFailed(f"{number} of {count} jobs failed in {folder}:{by_reason(failed)}")
         return [returns[index] for index in range(count)]
 
-    def _compose(self, job: "Job") -> DictConfig:
+    def compose(self, job: "Job") -> DictConfig:
+        """Return the configuration of a job.
+
+        Raises:
+            HydraException, OmegaConfBaseException: an override cannot be used.
+        """
         config: Any = self.hydra_context.config_loader.load_sweep_config(self.config, list(job.overrides))
         with open_dict(config):
             config.hydra.job.id = str(job.number)
@@ -130,13 +134,13 @@ class SweepLauncher(Launcher):
             return [[index] for index in range(len(jobs))]
         if self.config.hydra.job.config_name != "train":
             raise InputError("hydra/launcher=batch is for runs: python -m src.train")
-        self._composed = {job.number: self._compose(job) for job in jobs}
-        groups = grouped([_unfinished(config) for config in self._composed.values()], self.size)
+        self._composed = {job.number: self.compose(job) for job in jobs}
+        groups = grouped([unfinished(config) for config in self._composed.values()], self.size)
         for reason in dict.fromkeys(groups.reasons.values()):
             log.info("not in a batch: %s (%d jobs)", reason, list(groups.reasons.values()).count(reason))
         return sorted([*groups.together, *([index] for index in groups.alone)])
 
-    def _run(self, jobs: Sequence["Job"]) -> list[JobReturn]:
+    def run_jobs(self, jobs: Sequence["Job"]) -> list[JobReturn]:
         """Run jobs, in one batch if there are several; errors are in what is returned."""
         if len(jobs) == 1:
             return [self._run_job(jobs[0], self.task_function)]
@@ -173,7 +177,7 @@ class SweepLauncher(Launcher):
             return run_job(
                 hydra_context=self.hydra_context,
                 task_function=quiet,
-                config=self._composed[job.number] if job.number in self._composed else self._compose(job),
+                config=self._composed[job.number] if job.number in self._composed else self.compose(job),
                 job_dir_key="hydra.sweep.dir",
                 job_subdir_key="hydra.sweep.subdir",
             )
@@ -184,7 +188,7 @@ class SweepLauncher(Launcher):
         finally:
             Singleton.set_state(state)
 
-    def _configure_log(self) -> None:
+    def configure_log(self) -> None:
         """Log as Hydra's launcher, no longer to the file of a job."""
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
 
@@ -238,10 +242,15 @@ def ranges(indices: Sequence[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
 
 
-def _differences(jobs: Sequence[Sequence[str]]) -> list[str]:
+def differences(jobs: Sequence[Sequence[str]]) -> list[str]:
     """Name each job by the overrides that not all jobs share."""
     shared = set(jobs[0]).intersection(*jobs[1:]) if len(jobs) > 1 else set()
     return [" ".join(each for each in job if each not in shared) or "no difference" for job in jobs]
+
+
+def by_reason(failed: Mapping[str, Sequence[str]]) -> str:
+    """Return a line for each reason with the names of its jobs."""
+    return "".join(f"\n  {reason}: {_listed(names)}" for reason, names in failed.items())
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:
@@ -249,12 +258,17 @@ def _listed(names: Sequence[str], most: int = 10) -> str:
     return "; ".join(names[:most]) + more
 
 
-def _reason(failed: JobReturn) -> str:
-    error = failed._return_value  # the property raises it
+def reason_of(failed: JobReturn) -> str:
+    """Return in one line why a job failed."""
+    return told(failed._return_value)  # the property raises it
+
+
+def told(error: BaseException) -> str:
+    """Return an error in one line."""
     return (explain(error) or f"{type(error).__name__}: {first_line(error)}").splitlines()[0]
 
 
-def _unfinished(composed: DictConfig) -> RunConfig | None:
+def unfinished(composed: DictConfig) -> RunConfig | None:
     """Return the options of a job; None if it is finished, or if they cannot be used, which the job reports itself."""
     try:
         record = records.read(Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir)

@@ -5,8 +5,9 @@ import fcntl
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +17,7 @@ from src.common.errors import InputError, InUse
 log = logging.getLogger(__name__)
 
 LOCK = "run.lock"  # in a run folder, locked while a process works there
+_CHECK: ContextVar[Callable[[], None] | None] = ContextVar("_CHECK", default=None)
 
 
 def expanded(path: Path | str) -> Path:
@@ -56,6 +58,22 @@ def _writable(folder: Path) -> Path:
 
 
 @contextmanager
+def guarded_writes(check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` before each change of a file in the block; it raises where the process may no longer write."""
+    token = _CHECK.set(check)
+    try:
+        yield
+    finally:
+        _CHECK.reset(token)
+
+
+def check_write() -> None:
+    """Raise what the `check` of `guarded_writes` raises; do nothing outside of such a block."""
+    if check := _CHECK.get():
+        check()
+
+
+@contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a binary file that replaces `path` when the block ends, and is deleted when the block raises.
 
@@ -71,6 +89,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
+        check_write()
         temporary.replace(path)
     except BaseException as error:
         if temporary:

@@ -9,7 +9,7 @@ from typing import Any
 from pytorch_lightning.loggers import CSVLogger
 
 from src.common.errors import InputError
-from src.common.files import write_atomically, write_error
+from src.common.files import check_write, write_atomically, write_error
 from src.tracking.names import METRICS
 
 log = logging.getLogger(__name__)
@@ -90,6 +90,7 @@ class MetricsLogger(CSVLogger):
             self.columns += new
             self._rewrite()
             return
+        check_write()
         try:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self.columns).writerow(row)

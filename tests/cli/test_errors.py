@@ -64,7 +64,7 @@ def _fails(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest
         (["-m", "style=glob(x*)"], "style=glob(x*) matches no name; the names: brushwork, candy"),
         (["-m", "hydra/launcher=batch", "hydra.launcher.size=1.5"], "hydra.launcher.size is a number of jobs"),
         (["-m", "hydra/launcher=batch", "hydra.launcher.at_once=0"], "hydra.launcher.at_once is a number of jobs"),
-        (["-m", "hydra/launcher=nope"], "hydra/launcher=nope is unknown; one of: batch, sequential"),
+        (["-m", "hydra/launcher=nope"], "hydra/launcher=nope is unknown; one of: batch, processes"),
         (["-m", "style=dots,swell", "--cfg", "job"], "-m and --cfg do not go together"),
         (["--resume"], "write resume=DIR or resume=last"),
         (["--resume=last"], "write resume=DIR or resume=last"),

@@ -40,8 +40,8 @@ def test_a_failed_job_says_nothing_of_the_time_left(
 
     launcher = SweepLauncher()
     launcher.config = OmegaConf.create({"hydra": {"sweep": {"dir": "sweep"}}})
-    monkeypatch.setattr(launcher, "_configure_log", lambda: None)
-    monkeypatch.setattr(launcher, "_run", run)
+    monkeypatch.setattr(launcher, "configure_log", lambda: None)
+    monkeypatch.setattr(launcher, "run_jobs", run)
     monkeypatch.setattr("src.cli.launcher.time", SimpleNamespace(monotonic=count(0, 10).__next__))  # 10 s a job
     with caplog.at_level(logging.INFO), pytest.raises(SweepFailed, match="1 of 3 jobs failed"):
         launcher.launch([["seed=1"], ["seed=2"], ["seed=3"]], 0)

@@ -102,9 +102,9 @@ def started_anew(*arguments: str, environment: dict[str, str] | None = None) -> 
             process.stdout.close()
 
 
-def wait_for(found: Callable[[], bool], process: Process | subprocess.Popen[str]) -> None:
+def wait_for(found: Callable[[], bool], process: Process | subprocess.Popen[str], seconds: float = 120) -> None:
     """Wait until the process has come as far as `found` says."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + seconds
     while not found():
         assert process.poll() is None, f"it ended with status {process.poll()}"
         assert time.monotonic() < end, "waited too long"

@@ -1,0 +1,107 @@
+"""`hydra/launcher=ray`: workers as Ray actors, which Ray starts again on other nodes when theirs are lost."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from src.common.errors import InputError, SweepFailed, first_line
+from src.sweep.launchers import WorkerLauncher
+from src.sweep.process import ROOT, WorkerProcess, supervise
+from src.sweep.queue import LEASE, Queue
+
+log = logging.getLogger(__name__)
+
+
+class RayWorker:
+    """An actor: keeps a worker at work as a child process, which ends when the actor does.
+
+    Args:
+        sweep: the sweep folder, which all nodes share.
+        options: of `WorkerProcess`.
+    """
+
+    def __init__(self, sweep: str, options: dict[str, Any]) -> None:
+        self.worker = WorkerProcess(Queue(Path(sweep)), **options)
+
+    def work(self) -> None:
+        """Work until all jobs have ended."""
+        supervise(self.worker)
+
+
+class RayLauncher(WorkerLauncher):
+    """Workers on a Ray cluster, which end with this process.
+
+    Args:
+        workers, size, at_once, lease: as for `WorkerLauncher`.
+        cpus, gpus: of a worker.
+        address: of the cluster; null is that of RAY_ADDRESS, or a cluster of this machine alone.
+    """
+
+    def __init__(
+        self,
+        workers: int = 4,
+        size: int = 1,
+        at_once: int | None = None,
+        lease: float = LEASE,
+        cpus: int = 1,
+        gpus: float = 0,
+        address: str | None = None,
+    ) -> None:
+        super().__init__(workers, size, at_once, lease)
+        self.cpus, self.gpus, self.address = cpus, gpus, address
+        self._tasks: list[Any] = []  # still at work
+
+    def start(self, jobs: int) -> None:
+        """Start the actors."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            import ray
+        except ModuleNotFoundError:
+            raise InputError("hydra/launcher=ray needs ray: pip install 'ray>=2.50,<3' (extra ray)") from None
+        try:
+            environment = {"env_vars": {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}}
+            ray.init(self.address, runtime_env=environment, log_to_driver=False, ignore_reinit_error=True)
+        except (ConnectionError, ValueError) as error:
+            raise InputError(f"hydra/launcher=ray: no cluster at {self.address}: {first_line(error)}") from error
+        # an actor on a lost node starts again on another one, and its call is made again
+        given: dict[str, Any] = {
+            "num_cpus": self.cpus,
+            "num_gpus": self.gpus,
+            "max_restarts": -1,
+            "max_task_retries": -1,
+        }
+        actor: Any = ray.remote(**given)(RayWorker)
+        threads = {"OMP_NUM_THREADS": str(self.cpus)}
+        options = {"size": self.size, "at_once": self.at_once, "lease": self.lease, "environment": threads}
+        actors = [actor.remote(str(self.queue.sweep), options) for _ in range(min(self.workers, jobs))]
+        self._tasks = [each.work.remote() for each in actors]
+        log.info("%d Ray actors; the output of their workers: %s", len(actors), self.queue.logs)
+
+    def tend(self) -> None:
+        """Check that actors are left."""
+        import ray
+
+        ended, self._tasks = ray.wait(self._tasks, num_returns=len(self._tasks), timeout=0) if self._tasks else ([], [])
+        errors = []
+        for each in ended:
+            try:
+                ray.get(each)
+            except ray.exceptions.RayError as error:
+                errors.append(first_line(error))
+        if errors:
+            log.warning("a Ray actor ended: %s", errors[0])
+        if not self._tasks and self.left():
+            raise SweepFailed(f"no Ray actor of this sweep is left; see {self.queue.logs}")
+
+    def finish(self) -> None:
+        """Leave the cluster."""
+        import ray
+
+        ray.shutdown()
+
+    def stop(self) -> None:
+        """Leave the cluster, which ends the actors; their workers save their runs."""
+        if self._tasks:
+            log.warning("stopping the workers, which save their runs")
+            self.finish()
