@@ -143,7 +143,7 @@ def test_a_capture_of_the_start_changes_no_picture(
 ) -> None:
     searches: list[int] = []
     nearest = StylePatches.nearest
-    monkeypatch.setattr(StylePatches, "nearest", lambda self, image: (searches.append(1), nearest(self, image))[1])
+    monkeypatch.setattr(StylePatches, "nearest", lambda *given: (searches.append(1), nearest(*given))[1])
     run(small("steps=1", "captures=[0]"), tmp_path / "captured")
     captured = len(searches)
     run(small("steps=1", "captures=[1.0]"), tmp_path / "not")
