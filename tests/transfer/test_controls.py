@@ -1,0 +1,36 @@
+"""Style terms, several styles, a style scale, colours and masks together, on two networks."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.run import run
+from src.transfer.terms.registry import STYLE_TERMS
+
+NETWORKS = (("backbone=embedded",), ("backbone=vgg19", "backbone.weights=random"))
+RELATIVE = [name for name in STYLE_TERMS if not name.startswith("absolute")]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("color", ["style", "luminance", "match", "content"])
+def test_all_controls_together_lower_the_loss(
+    network: tuple[str, ...], color: str, small: Callable, tmp_path: Path
+) -> None:
+    for name, height in (("content", 64), ("style", 48)):
+        values = np.zeros((height, 64), np.uint8)
+        values[:, 32:] = 255
+        Image.fromarray(values).save(tmp_path / f"{name}.png")
+    config = small(
+        *network, f"color={color}", "loss=moments", f"loss.terms=[{','.join(RELATIVE)}]", "loss.palette=0.3",
+        "loss.beta=20", "blend.styles=[dots]", "blend.weights=[0.25]", "style_scale=[1,0.5]", "blend.masks=[255]",
+        *(f"{name}.mask={tmp_path / name}.png" for name in ("content", "style")),
+        "edge=80", "layers=b", "steps=12", "captures=[0,1.0]", "optimizer.rise=1", "precision=32",
+    )  # fmt: skip
+    record = run(config, tmp_path / "run")
+    first, last = (capture.losses for capture in record.captures)
+    assert {*RELATIVE, "palette"} <= set(last)
+    assert last["total"] < 0.8 * first["total"]
+    assert sum(last[name] < first[name] for name in RELATIVE) > len(RELATIVE) / 2
