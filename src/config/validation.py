@@ -74,6 +74,10 @@ def validate(config: RunConfig) -> None:
             f"backbone.swag=released changes nothing with loss={config.loss.name}, which is relative to the energy of "
             f"content and style; use loss={' or '.join(ABSOLUTE)}"
         )
+    if config.loss.capacity is not None and "nearest" not in config.loss.terms:
+        raise InputError("loss.capacity limits the term nearest: add loss.terms=[nearest], or leave it out")
+    if config.guides != "simple" and not masks(config):
+        raise InputError(f"guides={config.guides} needs content.mask=FILE or style.mask=FILE")
     if config.loss.capacity is not None and masks(config):
         raise InputError("loss.capacity does not go with masks: it counts the uses by all positions of the picture")
     if 0 < config.loss.jump < 1:

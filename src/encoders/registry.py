@@ -45,9 +45,11 @@ class EncoderSpec(ABC):
         name: as in `backbone=NAME`.
         pools: what `backbone.pool` may be.
         smallest: smallest side of an image, px, whatever the taps.
+        regular: whether a feature map has the image's sides over its stride, rounded down.
     """
 
     name: str
+    regular: ClassVar[bool] = True
     pools: ClassVar[tuple[str, ...]] = ("blur", "avg", "max")
     smallest: int = 1
 
@@ -178,6 +180,7 @@ class StagedSpec(EncoderSpec):
     arguments: Mapping[str, object] = field(default_factory=dict)
 
     pools: ClassVar[tuple[str, ...]] = ("own",)
+    regular: ClassVar[bool] = False
 
     @cached_property
     def taps(self) -> dict[str, TapInfo]:
@@ -258,7 +261,7 @@ ENCODERS: dict[str, EncoderSpec] = {
         ),
         _ADDRESS.format("googlenet", "1378be20"),
         "1378be20",
-        # those of the original weights; torchvision converts from its usual statistics by transform_input=True
+        # The statistics of the original weights. torchvision takes its usual ones and converts: transform_input=True.
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         arguments={"aux_logits": False, "transform_input": False, "init_weights": False},
@@ -368,12 +371,20 @@ def check_backbone(config: "RunConfig") -> None:
     Raises:
         InputError: with the right names.
     """
+    from src.config.schema import masks
+
     spec = encoder_spec(config.backbone.name)
     if config.backbone.pool not in spec.pools:
         raise InputError(
             f"backbone.pool={config.backbone.pool} does not go with backbone={spec.name}; use {' or '.join(spec.pools)}"
         )
     style, content = read_taps(config)
+    unknown = [tap for tap in style if tap in spec.taps and spec.taps[tap].reach is None]
+    if masks(config) and config.guides != "simple" and unknown:
+        raise InputError(
+            f"guides={config.guides} needs the receptive fields of the layers, which are not known for "
+            f"backbone={spec.name}; use guides=simple"
+        )
     for tap in (*style, content):
         if tap not in spec.taps:
             raise InputError(f"{spec.name} has no layer {tap!r}; {spec.explain_taps()}")

@@ -10,11 +10,10 @@ from pkgutil import resolve_name
 import torch
 from torch import Tensor, nn
 
-from src.common.errors import InputError
 from src.config.schema import Backbone
 from src.encoders.base import BlockMemory, Encoder
 from src.encoders.registry import StagedSpec, encoder_spec
-from src.encoders.weights import find_weights, read_state_dict
+from src.encoders.weights import fill, find_weights, read_state_dict
 
 # Side of the noise image on which random weights are scaled and the memory of a stage is measured, px.
 PROBE = 128
@@ -132,17 +131,11 @@ def _fill(encoder: StagedEncoder, state: Mapping[str, Tensor], path: Path) -> No
     for stage, layers in zip(encoder.spec.stages, encoder.stages, strict=False):
         for name, layer in zip(stage.modules, layers.children(), strict=True):
             for kind, values in layer.state_dict().items():
-                key = f"{name}.{kind}"
                 if kind.endswith("num_batches_tracked"):  # counted in training only
                     values.zero_()
                     continue
-                found = tuple(state[key].shape) if key in state else "missing"
-                if found != tuple(values.shape):
-                    raise InputError(
-                        f"{path} does not fit {encoder.spec.name}: {key} should have shape {tuple(values.shape)}, and "
-                        f"is {found}"
-                    )
-                values.copy_(state[key])
+                key = f"{name}.{kind}"
+                fill(values, state, key, f"{path} does not fit {encoder.spec.name}: {key}")
 
 
 @lru_cache(maxsize=1)  # the jobs of a sweep share one network
@@ -166,7 +159,9 @@ def _random_weights(name: str, depth: int, seed: int) -> tuple[dict[str, Tensor]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the last bits depend on the number of threads
     try:
-        encoder.features(torch.rand(1, 3, PROBE, PROBE, generator=generator), encoder.taps)
+        # an image of its own generator: a network cut at an earlier stage has the same weights
+        image = torch.rand(1, 3, PROBE, PROBE, generator=torch.Generator().manual_seed(seed))
+        encoder.features(image, encoder.taps)
     finally:
         torch.set_num_threads(threads)
     state, digest = encoder.stages.state_dict(), hashlib.sha256()

@@ -1,4 +1,4 @@
-"""The weights of a VGG: shipped with this package, torchvision's ImageNet weights, seeded random ones, or a file."""
+"""Find and read files of weights, and fill a VGG: with shipped or downloaded weights, a file's, or random ones."""
 
 import hashlib
 from collections.abc import Mapping
@@ -61,6 +61,8 @@ def find_weights(backbone: Backbone, address: str, sha256: str, mirror: str | No
             raise InputError(f"backbone.weights={backbone.weights}: no such file; use trained, random or a file's path")
         return path, checked(path, backbone.sha256)
     if "://" not in address:
+        if backbone.url:
+            raise InputError(f"backbone.url does not go with backbone={backbone.name}, whose weights are in a package")
         path = resolve_name(address)()
         return path, checked(path, backbone.sha256 or sha256)
     name = f"weights/{Path(address).name}"
@@ -87,6 +89,18 @@ def read_state_dict(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
+def fill(values: Tensor, state: Mapping[str, Tensor], key: str, what: str) -> None:
+    """Copy an entry of a state dict into `values`; `what` begins the message where it does not fit.
+
+    Raises:
+        InputError: there is no such entry, or it has another shape.
+    """
+    found = tuple(state[key].shape) if key in state else "missing"
+    if found != tuple(values.shape):
+        raise InputError(f"{what} should have shape {tuple(values.shape)}, and is {found}")
+    values.copy_(state[key])
+
+
 def torchvision_indices(spec: VGGSpec) -> dict[str, int]:
     """Return the index of each convolution in torchvision's `features`: 0 for conv1_1, 2 for conv1_2, 5 for conv2_1."""
     names, indices, position = iter(spec.channels), {}, 0
@@ -103,13 +117,7 @@ def _fill(encoder: VGG, state: Mapping[str, Tensor], path: Path) -> None:
     for name, convolution in encoder.convolutions.items():
         for kind, parameter in convolution.named_parameters():
             key = f"{keys[name]}.{kind}"
-            found = tuple(state[key].shape) if key in state else "missing"
-            if found != tuple(parameter.shape):
-                raise InputError(
-                    f"{path} does not fit {encoder.spec.name}: {key} ({name}) should have shape "
-                    f"{tuple(parameter.shape)}, and is {found}"
-                )
-            parameter.data.copy_(state[key])
+            fill(parameter.data, state, key, f"{path} does not fit {encoder.spec.name}: {key} ({name})")
     if encoder.spec.bgr:
         first = encoder.convolutions["conv1_1"]
         assert isinstance(first, nn.Conv2d)

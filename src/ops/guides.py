@@ -40,10 +40,13 @@ def shares_of_positions(mask: Tensor, size: tuple[int, int], stride: int, reach:
     return -values if kind == "inside" else values
 
 
-def guide(shares: Tensor) -> Tensor | None:
-    """Scale the shares of positions (1, 1, h, w) to a mean of 1; None for a region of less than one position."""
+def guide(shares: Tensor, least: float = 1.0) -> Tensor | None:
+    """Scale the shares of positions (1, 1, h, w) to a mean of 1; None where they sum to less than `least` positions.
+
+    With `least=0`, shares of zero stay zero.
+    """
     total = shares.sum()
-    return None if total < 1 else shares * (shares.numel() / total)
+    return None if total < least else shares * (shares.numel() / total.clamp_min(1e-12))
 
 
 def largest(shares: Tensor) -> Tensor:

@@ -111,7 +111,7 @@ def _centred(values: Tensor) -> Tensor:
 
 def _build_efficientnet(weights: str) -> tuple[nn.Module, str]:
     network = efficientnet_lite.build("teacher")
-    path = efficientnet_lite.weights_file() if weights == "trained" else expanded(weights)
+    path = efficientnet_lite.weights_file("teacher") if weights == "trained" else expanded(weights)
     if not path.is_file():
         raise InputError(f"teacher_weights={weights}: no such file; use trained or a file's path")
     try:

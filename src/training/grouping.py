@@ -104,13 +104,16 @@ class WorkingSizes:
         content = self._size("content", config.content, config.mirror)
         weighted = zip([config.style, *blended(config)], style_shares(config), strict=True)
         styles = [self._size("style", picture, config.mirror) for picture, weight in weighted if weight > 0]
-        strides = [encoder_spec(config.backbone.name).taps[tap].stride for tap in read_taps(config)[0]]
+        spec = encoder_spec(config.backbone.name)
+        strides = [spec.taps[tap].stride for tap in read_taps(config)[0]]
         found = []
         for stage in stages(config):
             edges = [max(1, round(stage.edge * scale)) for scale in style_scales(config)]
             short = min(min(working_size(style, edge, config.fit)) for style in styles for edge in edges)  # type: ignore[arg-type]
             halved = [short >> number for number in range(halvings(config, stage.edge) + 1)]
             patched = [sum(side // stride >= SIZE for stride in strides) for side in halved]
+            if config.loss.patches > 0 and not spec.regular:
+                patched = halved  # how many layers have room is known to the network alone
             found.append((working_size(content, stage.edge, config.fit), patched))  # type: ignore[arg-type]
         return _text(found)
 

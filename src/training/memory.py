@@ -64,6 +64,7 @@ class MemoryEstimate:
     SSIM = 240  # bytes per pixel of the maps that SSIM computes
     SORTING = 132  # bytes per pixel while the palette term sorts
     SORTED = 150  # sorted values per four pixels that the gradient of the palette term keeps
+    REGION = 0.45  # memory of the palette of a region over that of the whole
     HEAP = 1.05  # the heap's size over that of the tensors in it
 
     @property
@@ -100,7 +101,7 @@ class MemoryEstimate:
         copies = values + self.pixels * (model.constants_per_pixel + (9 if options.schedule.average else 0))
         kept = self.value_bytes * (3 * (2 * self.pixels + style) + values * (2 + state) + copies)
         if options.loss.palette > 0:
-            kept += self.SORTED / 4 * self.value_bytes * self.pixels
+            kept += self._palettes * self.SORTED / 4 * self.value_bytes * self.pixels
         taps = [self.encoder.taps[tap] for tap in read_taps(options)[0] if tap in self.encoder.taps]
         read = list(itertools.product(map(style_term, options.loss.terms), taps))
         if options.loss.patches > 0:
@@ -108,11 +109,22 @@ class MemoryEstimate:
         values = sum(term.kept_values(tap, self.pixels, style) for term, tap in read)
         return kept + self.areas * self.value_bytes * self.regions * values
 
+    @property
+    def _palettes(self) -> float:
+        """Return how many times the memory of a palette without masks those of all regions take."""
+        return max(1.0, self.REGION * self.regions)
+
     @cached_property
     def _blocks(self) -> list[BlockMemory]:
         """Sizes of the blocks, bytes."""
         each = self.pixels * self._feature_bytes
-        sizes = (self.encoder.block_memory(block) for block in range(1, self.blocks + 1))
+        sizes = [self.encoder.block_memory(block) for block in range(1, self.blocks + 1)]
+        if self.encoder.swag == "paper":  # exponentials and their quotient, of each tap that is read
+            style, content = read_taps(self.config)
+            for tap in {*style, content} & self.encoder.taps.keys():
+                info = self.encoder.taps[tap]
+                size = sizes[info.block - 1]
+                sizes[info.block - 1] = size._replace(kept=size.kept + 2 * info.channels / info.stride**2)
         return [BlockMemory(*(each * values for values in size)) for size in sizes]
 
     def evaluation(self, checkpointing: Checkpointing) -> float:
@@ -128,7 +140,7 @@ class MemoryEstimate:
             kept += held[-1]
         if self.config.loss.palette > 0:
             peak = max(peak, kept + self.SORTING * self.pixels)
-            kept += (12 if checkpointing.blocks else 12 * self.SORTED / 4) * self.pixels
+            kept += self._palettes * (12 if checkpointing.blocks else 12 * self.SORTED / 4) * self.pixels
         for block in range(self.blocks, 0, -1):
             recomputed, size = block <= checkpointing.blocks, self._blocks[block - 1]
             work = 4 * size.layer

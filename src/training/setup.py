@@ -11,7 +11,7 @@ from torch import Tensor
 
 from src.common.errors import InputError
 from src.common.platform import device_name, has_bf16
-from src.config.schedule import Stage, halvings
+from src.config.schedule import Stage, halvings, stages
 from src.config.schema import RunConfig, blended, is_label, masks, picture_name, style_scales, style_shares
 from src.data.images import (
     SMALLEST_SIDE,
@@ -94,7 +94,8 @@ class PreparedRun:
         taps = used_taps(config)
         self.needed = max(smallest_side(encoder_spec(config.backbone.name), taps), SMALLEST_SIDE)
         record.width, record.height = self._size("content", config.edge)
-        self._check_halvings(config.edge)
+        for stage in stages(config):
+            self._check_halvings(stage.edge)
         self.regions = self._matched_regions()
         self.shared = shared or load_encoder(config, taps, record.precision, device)
         if config.backbone.weights != "random":  # random ones may differ in the last bits between machines

@@ -76,7 +76,8 @@ def resize_moments(optimizer: Optimizer, before: dict[str, Any]) -> None:
 
     Args:
         optimizer: Adam that has not stepped, over parameters (B, C, H, W).
-        before: state dict of the one at the other size, over as many parameters.
+        before: state dict of the one at the other size. A parameter that it lacks starts with fresh moments: small
+            images of `canvas.space=laplacian` have fewer levels.
     """
     state = optimizer.state_dict()
     for index, moments in before["state"].items():

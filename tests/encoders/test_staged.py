@@ -48,8 +48,13 @@ def _spec(name: str) -> StagedSpec:
     return spec
 
 
+def _skip_without_package(name: str) -> None:
+    if name == "efficientnet_lite0":
+        pytest.importorskip("efficientnet_lite_pytorch")
+
+
 def _random(name: str, stages: int = 5, seed: int = 0) -> tuple[StagedEncoder, str]:
-    pytest.importorskip("efficientnet_lite_pytorch")
+    _skip_without_package(name)
     backbone = Backbone(name=name, weights="random", pool="own", seed=seed)
     return build_staged(_spec(name), backbone, [f"stage{stages}"], None)
 
@@ -113,7 +118,7 @@ def test_efficientnet_lite_has_its_packages_weights() -> None:
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_network_lowers_its_loss_in_five_steps(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("efficientnet_lite_pytorch")
+    _skip_without_package(name)
     options = ("loss=normalized", "schedule=single", "edge=96", "steps=5", "optimizer.rise=1", "logger=none")
     config = compose([f"backbone={name}", "backbone.weights=random", *options, "trainer=cpu", "precision=32"])
     record = run(config, tmp_path)
@@ -152,6 +157,8 @@ def test_random_weights_are_seeded_and_of_unit_variance() -> None:
     assert digest == same != other
     image = torch.rand(1, 3, 96, 96)
     assert torch.equal(*(each.features(image, ["stage2"])["stage2"] for each in (one, again)))
+    cut, _ = _random("resnet50", 1)
+    assert torch.equal(cut.features(image, ["stage1"])["stage1"], one.features(image, ["stage1"])["stage1"])
     first = one.stages[0][0]  # type: ignore[index]
     assert first(one.normalize(image)).std().item() == pytest.approx(1, rel=0.2)
 
@@ -245,3 +252,10 @@ def build_toy() -> nn.Module:
     for name, layer in {**layers, "second": nn.Conv2d(4, 8, 3, padding=1)}.items():
         network.add_module(name, layer)
     return network
+
+
+def test_an_address_for_packaged_weights_is_refused() -> None:
+    _skip_without_package("efficientnet_lite0")
+    backbone = Backbone(name="efficientnet_lite0", pool="own", url="https://example.org/x.pth")
+    with pytest.raises(InputError, match=r"backbone\.url does not go with backbone=efficientnet_lite0"):
+        build_staged(_spec("efficientnet_lite0"), backbone, ["stage1"], None)

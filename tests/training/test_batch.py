@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from src.common.errors import InputError, NonFiniteLoss
 from src.config.schedule import Stage
@@ -362,3 +363,13 @@ def test_ctrl_c_in_a_batch_keeps_all_and_the_same_command_goes_on(
     assert shown.count("resuming at step") == 2 and "[3/3]" in shown
     folders = {picture_name(record.options.style): path for path, record in records.scan(tmp_path / "sweep")}
     _same(folders["swell"], _alone(small, "swell", tmp_path / "swell"))
+
+
+def test_networks_with_sizes_of_their_own_share_batches_of_equal_styles_alone(small: Callable, tmp_path: Path) -> None:
+    for side in (48, 60):
+        Image.new("RGB", (64, side), "teal").save(tmp_path / f"{side}.png")
+    styles = [f"style.path={tmp_path / f'{side}.png'}" for side in (48, 60, 60)]
+    options = ("backbone=squeezenet", "backbone.weights=random", "layers=d", "edge=64", "style=file")
+    for loss, together in (("patches", [[1, 2]]), ("moments", [[0, 1, 2]])):
+        jobs = [small(*options, f"loss={loss}", style, f"seed={seed}") for seed, style in enumerate(styles)]
+        assert grouped(jobs, 8).together == together

@@ -296,6 +296,11 @@ def test_the_estimate_follows_the_size_and_the_options(large: MemoryEstimate) ->
     encoder = _vgg19()
     encoder.compute_in(torch.bfloat16)
     assert replace(large, encoder=encoder).peak(KEEP_ALL, on_cpu=False) < peak()
+    regions = [replace(large, regions=count, config=RunConfig()).peak(KEEP_ALL, on_cpu=False) for count in (1, 3, 8)]
+    assert regions == sorted(set(regions)), "each region has a palette of its own"
+    smooth = _vgg19()
+    smooth.swag = "paper"
+    assert replace(large, encoder=smooth).peak(KEEP_ALL) > replace(large, encoder=_vgg19()).peak(KEEP_ALL)
     assert peak(canvas=Canvas("split")) < peak(canvas=pixels)
     assert peak(loss=Loss(palette=0)) < peak() < peak(loss=Loss(patches=0.2))
     for terms, least in ((["sliced_wasserstein"], 28 * 32), (["nearest"], 12 * 64)):

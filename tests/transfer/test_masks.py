@@ -21,7 +21,7 @@ from src.data.sources import check_local_files
 from src.encoders import checkpointing
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing
-from src.encoders.registry import encoder_spec
+from src.encoders.registry import check_backbone, encoder_spec
 from src.ops.central_moments import power_sums
 from src.ops.columns import StyleColumns
 from src.ops.gram import FeatureStatistics, moment_sums, squared_distance
@@ -493,3 +493,27 @@ def test_masks_go_with_several_sizes_other_networks_and_image_models(
 def test_a_limit_of_uses_does_not_go_with_masks(halved: tuple[str, ...], small: Callable) -> None:
     with pytest.raises(InputError, match=r"loss\.capacity does not go with masks"):
         validate(small("loss.terms=[nearest]", "loss.capacity=1", *halved))
+    with pytest.raises(InputError, match=r"loss\.capacity limits the term nearest: add loss\.terms=\[nearest\]"):
+        validate(small("loss.capacity=1"))
+
+
+@pytest.mark.parametrize("kind", ["inside", "all"])
+def test_guides_of_receptive_fields_need_a_network_that_knows_them(
+    kind: str, halved: tuple[str, ...], small: Callable
+) -> None:
+    network = ("backbone=squeezenet", "backbone.weights=random", "loss=normalized")
+    with pytest.raises(InputError, match=rf"guides={kind} needs the receptive fields .* use guides=simple"):
+        check_backbone(small(*network, *halved, f"guides={kind}"))
+    with pytest.raises(InputError, match=rf"guides={kind} needs content\.mask=FILE"):
+        validate(small(f"guides={kind}"))
+
+
+def test_few_opaque_pixels_are_all_that_counts_at_deep_layers(small: Callable) -> None:
+    config = small("loss=moments", "precision=64", "layers=d", "layers.content=relu4_1", "loss.palette=0")
+    content, mask = smooth_image(1, 128, 128).double(), torch.zeros(1, 1, 128, 128, dtype=torch.float64)
+    mask[..., 2:9, 2:9] = 1
+    inputs = Inputs(content, (StyleImage(smooth_image(2, 64, 64).double()),), mask)
+    objective = build_objective(config, _encoder(config), inputs)
+    _, gradient = _gradient(objective, content * 0.9)
+    assert gradient[..., :16, :16].abs().max() > 0
+    assert gradient[..., 96:, 96:].abs().max() == 0

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from src.common.errors import InputError
@@ -154,3 +155,16 @@ def test_the_memory_estimate_counts_every_size_and_jobs_form_a_batch(small: Call
     assert several.peak(Checkpointing()) > one.peak(Checkpointing())
     jobs = [small(*SCALES, f"style={style}") for style in ("dots", "swell")]
     assert grouped(jobs, 8).together == [[0, 1]]
+
+
+def test_room_is_checked_at_every_size_of_a_pyramid(small: Callable, tmp_path: Path) -> None:
+    Image.new("RGB", (1000, 200), "teal").save(tmp_path / "wide.png")
+    options = ("schedule=simultaneous", "schedule.sizes=2", "schedule.factor=1.667", "schedule.smallest=64")
+    wide = (
+        f"content.path={tmp_path / 'wide.png'}",
+        f"style.path={tmp_path / 'wide.png'}",
+        "style=file",
+        "content=file",
+    )
+    with pytest.raises(InputError, match=r"schedule\.smallest=64 halves the content image to 75x15 px"):
+        prepare(small(*options, *wide, "edge=1000", "layers=e", "layers.content=relu5_1"))

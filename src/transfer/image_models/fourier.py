@@ -38,12 +38,12 @@ class FourierImage(ImageModel):
         scale = 1 / frequency.clamp_min(1 / max(height, width)) / DAMPING
         colors = torch.tensor(COLORS, dtype=torch.float64)
         colors = colors / torch.linalg.vector_norm(colors, dim=0).max()
-        logits = torch.logit(start.detach().double().clamp(EDGE, 1 - EDGE))
-        decorrelated = torch.einsum("dc,bchw->bdhw", torch.linalg.inv(colors).to(start.device), logits)
-        spectrum = torch.fft.rfft2(decorrelated, norm="ortho") / scale.to(start.device)
-        self.register_buffer("scale", scale.to(start), persistent=False)
-        self.register_buffer("colors", colors.to(start), persistent=False)
-        self.spectrum = nn.Parameter(torch.view_as_real(spectrum).to(start.dtype).contiguous())
+        logits = torch.logit(start.detach().cpu().double().clamp(EDGE, 1 - EDGE))  # not every device has float64
+        decorrelated = torch.einsum("dc,bchw->bdhw", torch.linalg.inv(colors), logits)
+        spectrum = torch.fft.rfft2(decorrelated, norm="ortho") / scale
+        self.register_buffer("scale", scale.to(start.dtype).to(start.device), persistent=False)
+        self.register_buffer("colors", colors.to(start.dtype).to(start.device), persistent=False)
+        self.spectrum = nn.Parameter(torch.view_as_real(spectrum).to(start.dtype).to(start.device).contiguous())
 
     @classmethod
     def build(cls, start: Tensor, encoder: Encoder, options: Canvas, clamp: bool, decay: float) -> "FourierImage":

@@ -1,18 +1,17 @@
 """The image as a start plus changes at several resolutions, as in a Laplacian pyramid."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.config.schema import Canvas
 from src.encoders.base import Encoder
-from src.transfer.image_models.base import ImageModel
+from src.transfer.image_models.changed import ChangedImage
 
 LEVELS = 5
 SMALLEST = 8  # px: no level has a shorter side
 
 
-class LaplacianImage(ImageModel):
+class LaplacianImage(ChangedImage):
     """start + sum_k enlarged(change_k), with change_k on a grid 2^k times coarser, enlarged bilinearly.
 
     An update reaches all resolutions at once, where free pixels change the finest detail first (Kolkin, Salavon and
@@ -23,12 +22,9 @@ class LaplacianImage(ImageModel):
     """
 
     parameters_per_pixel = 4.0
-    constants_per_pixel = 3.0
-    start: Tensor
 
     def __init__(self, start: Tensor, clamp: bool, decay: float) -> None:
         super().__init__(start, clamp, decay)
-        self.register_buffer("start", start.detach().clone().contiguous())
         sizes = [(-(-self.size[0] // 2**level), -(-self.size[1] // 2**level)) for level in range(LEVELS)]
         sizes = [size for size in sizes if size == self.size or min(size) >= SMALLEST]
         self.changes = nn.ParameterList(nn.Parameter(start.new_zeros(start.shape[0], 3, *size)) for size in sizes)
@@ -43,9 +39,3 @@ class LaplacianImage(ImageModel):
         finest, *coarser = self.changes
         enlarged = [F.interpolate(each, self.size, mode="bilinear", align_corners=False) for each in coarser]
         return self.start + finest + sum(enlarged)
-
-    @torch.no_grad()
-    def project(self) -> None:
-        """Clamp the image to [0, 1] by moving the start, so that the parameters keep their meaning."""
-        image = self.render()
-        self.start += image.clamp(0, 1) - image

@@ -1,18 +1,17 @@
 """The image as a start plus a change of brightness and a coarser change of colours."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.config.schema import Canvas
 from src.encoders.base import Encoder
-from src.transfer.image_models.base import ImageModel
+from src.transfer.image_models.changed import ChangedImage
 
 # The colour grid is coarser than the image by this factor along either axis.
 COLOR_STEP = 4
 
 
-class SplitImage(ImageModel):
+class SplitImage(ChangedImage):
     """start + smoothed brightness change + upsampled colour change.
 
     The brightness change has full size and passes a binomial filter (1 2 1) / 4; the colour change lies on a grid four
@@ -21,12 +20,9 @@ class SplitImage(ImageModel):
     """
 
     parameters_per_pixel = 1 + 3 / COLOR_STEP**2
-    constants_per_pixel = 3.0
-    start: Tensor
 
     def __init__(self, start: Tensor, clamp: bool, decay: float) -> None:
         super().__init__(start, clamp, decay)
-        self.register_buffer("start", start.detach().clone().contiguous())
         batch, (height, width) = start.shape[0], self.size
         self.brightness = nn.Parameter(start.new_zeros(batch, 1, height + 2, width + 2))
         self.colors = nn.Parameter(start.new_zeros(batch, 3, -(-height // COLOR_STEP), -(-width // COLOR_STEP)))
@@ -41,9 +37,3 @@ class SplitImage(ImageModel):
         # Averaging 2 x 2 twice is the binomial filter (1 2 1) / 4 along both axes.
         smooth = F.avg_pool2d(F.avg_pool2d(self.brightness, 2, 1), 2, 1)
         return self.start + smooth + F.interpolate(self.colors, self.size, mode="bicubic", align_corners=False)
-
-    @torch.no_grad()
-    def project(self) -> None:
-        """Clamp the image to [0, 1] by moving the start, so that the parameters keep their meaning."""
-        image = self.render()
-        self.start += image.clamp(0, 1) - image

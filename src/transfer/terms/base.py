@@ -57,6 +57,7 @@ class Inputs:
         guides: how `mask` is carried down to feature maps; see `ops.guides`.
         regions: of the content image, each of which is compared with the same region of the styles; None without any.
         kept: (1, 1, H, W) in [0, 1], the share of the content in each pixel of the result; None: 0.
+        is_region: `mask` is a region, which is left out at taps where it has less than one position.
     """
 
     content: Tensor
@@ -65,6 +66,7 @@ class Inputs:
     guides: str = "simple"
     regions: Regions | None = None
     kept: Tensor | None = None
+    is_region: bool = False
 
     @classmethod
     def of(cls, content: Tensor, style: Tensor) -> Self:
@@ -79,7 +81,7 @@ class Inputs:
             replace(style, mask=None if style.regions is None else style.regions[:, number : number + 1], regions=None)
             for style in self.styles
         )
-        return replace(self, styles=styles, mask=mask, guides=guides, regions=None)
+        return replace(self, styles=styles, mask=mask, guides=guides, regions=None, is_region=True)
 
     def kept_in(self, image: Tensor) -> Tensor:
         """Return an image (B, 3, H, W) with the content's pixels where they are kept."""
@@ -144,7 +146,8 @@ class Term(ABC):
     def restrict(self, encoder: Encoder, inputs: Inputs) -> None:
         """Count only what `inputs.mask` says of the image; called before `set_target`."""
         if inputs.mask is not None:
-            self.guides = tap_guides(encoder, self.taps, inputs.mask, inputs.guides)
+            least = 1.0 if inputs.is_region else 0.0  # transparent pixels never count, however few others there are
+            self.guides = tap_guides(encoder, self.taps, inputs.mask, inputs.guides, least)
 
     def guide(self, tap: str, rows: slice) -> Tensor | None:
         """Return the weights of the positions in some rows of a tap, (1 or B, 1, h, w); None: 1 everywhere."""
@@ -206,15 +209,15 @@ class Term(ABC):
         """Take the results of a search; what is missing is searched at the next evaluation."""
 
 
-def tap_guides(encoder: Encoder, taps: Iterable[str], mask: Tensor, kind: str) -> dict[str, Tensor]:
+def tap_guides(encoder: Encoder, taps: Iterable[str], mask: Tensor, kind: str, least: float = 1.0) -> dict[str, Tensor]:
     """Return the weights that a mask (1, 1, H, W) gives the positions of taps, (1, 1, h, w) of mean 1 each.
 
-    Taps where it has less than one position are left out.
+    Taps where it has less than `least` positions are left out.
     """
     found = {}
     for tap in taps:
         info, size = encoder.taps[tap], encoder.feature_size(mask.shape[2:], tap)
-        weights = guide(shares_of_positions(mask, size, info.stride, info.reach, kind))
+        weights = guide(shares_of_positions(mask, size, info.stride, info.reach, kind), least)
         if weights is not None:
             found[tap] = weights
     return found

@@ -101,6 +101,7 @@ class LayerTerm(Term):
     def join(cls, terms: Sequence[Self]) -> Self:
         """Return the term of a batch."""
         joined = copy.copy(terms[0])
+        assert all(term.taps == joined.taps for term in terms), "samples of a batch read the same taps"
         joined.weights = {
             tap: torch.stack([torch.as_tensor(term.weights[tap]) for term in terms]) for tap in joined.taps
         }

@@ -27,7 +27,7 @@ class TotalVariationTerm(Term):
 
     def restrict(self, encoder: Encoder, inputs: Inputs) -> None:
         """Keep the weights of the pixels."""
-        if inputs.mask is not None and (weights := guide(inputs.mask)) is not None:
+        if inputs.mask is not None and (weights := guide(inputs.mask, least=0)) is not None:
             self.guides = {PIXELS: weights}
 
     def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
