@@ -62,14 +62,10 @@ def run_folder(config: RunConfig) -> str:
     Raises:
         InputError: with the bad value and the right ones.
     """
-    from src.config.validation import validate
     from src.data.sources import check_local_files
-    from src.encoders.registry import check_backbone
-    from src.transfer.terms.registry import check_terms
+    from src.transfer.checks import check_options
 
-    validate(config)
-    check_backbone(config)
-    check_terms(config)
+    check_options(config)
     check_local_files(config)
     return run_name(config)
 

@@ -67,19 +67,14 @@ def validate(config: RunConfig) -> None:
     check_trainer(config.trainer, config.precision)
     if not 0 <= config.loss.patches <= 1:
         raise InputError(f"loss.patches is a share of the style loss, in [0, 1], not {config.loss.patches}")
-    if config.loss.capacity is not None and not 1 <= config.loss.capacity < math.inf:
-        raise InputError(f"loss.capacity must be 1 or more, or null for no limit, not {config.loss.capacity}")
+    _check_capacity(config)
     if config.backbone.swag == "released" and config.loss.name not in ABSOLUTE:
         raise InputError(
             f"backbone.swag=released changes nothing with loss={config.loss.name}, which is relative to the energy of "
             f"content and style; use loss={' or '.join(ABSOLUTE)}"
         )
-    if config.loss.capacity is not None and "nearest" not in config.loss.terms:
-        raise InputError("loss.capacity limits the term nearest: add loss.terms=[nearest], or leave it out")
     if config.guides != "simple" and not masks(config):
         raise InputError(f"guides={config.guides} needs content.mask=FILE or style.mask=FILE")
-    if config.loss.capacity is not None and masks(config):
-        raise InputError("loss.capacity does not go with masks: it counts the uses by all positions of the picture")
     if 0 < config.loss.jump < 1:
         raise InputError(f"loss.jump is a factor of 1 or more, or 0 for never, not {config.loss.jump}")
     if config.depth == 16 and config.format not in ("png", "tiff"):
@@ -149,6 +144,18 @@ def check_trainer(trainer: Trainer, precision: str) -> None:
         raise InputError(f"trainer.threads must be in 1..{MOST_THREADS}, not {trainer.threads}")
     if trainer.accelerator == "mps" and precision == "64":
         raise InputError("precision=64 needs trainer=cpu or trainer=gpu: Apple's GPUs (mps) have no float64")
+
+
+def _check_capacity(config: RunConfig) -> None:
+    capacity = config.loss.capacity
+    if capacity is None:
+        return
+    if not 1 <= capacity < math.inf:
+        raise InputError(f"loss.capacity must be 1 or more, or null for no limit, not {capacity}")
+    if "nearest" not in config.loss.terms:
+        raise InputError("loss.capacity limits the term nearest: add loss.terms=[nearest], or leave it out")
+    if masks(config):
+        raise InputError("loss.capacity does not go with masks: it counts the uses by all positions of the picture")
 
 
 def _check_layers(config: RunConfig) -> None:

@@ -33,6 +33,12 @@ from src.ops.gram import EPSILON, FeatureStatistics, energy
 
 # Least variance and eigenvalue of a covariance matrix, relative to the style's mean square of a channel.
 LEAST_VARIANCE = 1e-4
+Rows = tuple[slice, slice]  # and columns
+# The pixels below, and to the right, with those that they are compared with.
+NEIGHBOURS: tuple[tuple[Rows, Rows], ...] = (
+    ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
+    ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
+)
 # Weight of means and standard deviations relative to the Gram matrices in `gram_mean_std`.
 MEAN_STD = 10.0
 
@@ -129,12 +135,8 @@ def total_variation(image: Tensor, weight: Tensor | None = None) -> Tensor:
     Returns:
         (B,), a mean over pixels, and so independent of the image's size.
     """
-    down = (image[..., 1:, :] - image[..., :-1, :]).square()
-    right = (image[..., :, 1:] - image[..., :, :-1]).square()
-    if weight is not None:
-        down = down * torch.minimum(weight[..., 1:, :], weight[..., :-1, :])
-        right = right * torch.minimum(weight[..., 1:], weight[..., :-1])
-    return down.flatten(1).mean(1) + right.flatten(1).mean(1)
+    down, right = (_changes(image, weight, *pair).mean(1) for pair in NEIGHBOURS)
+    return down + right
 
 
 def stencil_variation(image: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -152,12 +154,7 @@ def stencil_variation(image: Tensor, weight: Tensor | None = None) -> Tensor:
         (12, (second, second), (first, first)),
         (12, (second, first), (first, second)),
     )
-    squares = []
-    for share, one, other in pairs:
-        square = (rim[..., *one] - rim[..., *other]).square()
-        if weights is not None:
-            square = square * torch.minimum(weights[..., *one], weights[..., *other])
-        squares.append(square.flatten(1).mean(1) / share)
+    squares = [_changes(rim, weights, one, other).mean(1) / share for share, one, other in pairs]
     return 2 * torch.stack(squares).sum(0)
 
 
@@ -166,12 +163,20 @@ def absolute_variation(image: Tensor, weight: Tensor | None = None) -> Tensor:
 
     Arguments as of `total_variation`.
     """
-    down = (image[..., 1:, :] - image[..., :-1, :]).abs()
-    right = (image[..., :, 1:] - image[..., :, :-1]).abs()
-    if weight is not None:
-        down = down * torch.minimum(weight[..., 1:, :], weight[..., :-1, :])
-        right = right * torch.minimum(weight[..., 1:], weight[..., :-1])
-    return (down.flatten(1).sum(1) + right.flatten(1).sum(1)) / image[0].numel()
+    down, right = (_changes(image, weight, *pair, torch.abs).sum(1) for pair in NEIGHBOURS)
+    return (down + right) / image[0].numel()
+
+
+def _changes(
+    image: Tensor,
+    weight: Tensor | None,
+    one: Rows,
+    other: Rows,
+    size: Callable[[Tensor], Tensor] = torch.square,
+) -> Tensor:
+    """Return the sizes of the differences of neighbours, given by rows and columns, (B, N), each times its weight."""
+    change = size(image[..., *one] - image[..., *other])
+    return (change if weight is None else change * torch.minimum(weight[..., *one], weight[..., *other])).flatten(1)
 
 
 TV_FORMS = {"squares": total_variation, "stencil": stencil_variation, "absolute": absolute_variation}

@@ -125,6 +125,11 @@ class WorkerLauncher(SweepLauncher):
                     return
                 time.sleep(seconds_between_looks(time.monotonic() - begun))
 
+    @property
+    def worker_options(self) -> dict[str, Any]:
+        """The options of each `WorkerProcess`."""
+        return {"size": self.size, "at_once": self.at_once, "lease": self.lease}
+
     def left(self) -> int:
         """Return how many jobs have not ended."""
         return Status.of(self.queue, self.keys).left
@@ -198,14 +203,14 @@ class QueueLauncher(WorkerLauncher):
 class ProcessLauncher(WorkerLauncher):
     """Workers on this machine, which share its cores and GPUs, and end with this process."""
 
-    def __init__(self, workers: int = 2, size: int = 1, at_once: int | None = None, lease: float = LEASE) -> None:
-        super().__init__(workers, size, at_once, lease)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         self._workers: list[WorkerProcess] = []
 
     def start(self, jobs: int) -> None:
         """Start the workers."""
         for environment in shares(min(self.workers, jobs)):
-            worker = WorkerProcess(self.queue, self.size, self.at_once, self.lease, environment)
+            worker = WorkerProcess(self.queue, **self.worker_options, environment=environment)
             worker.start()
             self._workers.append(worker)
         log.info("%d workers; their output: %s", len(self._workers), self.queue.logs)

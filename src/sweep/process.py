@@ -25,6 +25,11 @@ ENDED_BY_SIGNAL = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 MAX_ERRORS, MAX_KILLS = 3, 20
 
 
+def python_path() -> dict[str, str]:
+    """Return the environment variable by which a Python of any folder finds this checkout."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+
+
 def end_with_parent() -> None:
     """Send SIGTERM to this process when its standard input, a pipe of its parent, is closed."""
 
@@ -72,14 +77,13 @@ class WorkerProcess:
         self.queue.prepare()
         self.name = unique_name()
         command = [sys.executable, "-m", *MODULE, str(self.queue.sweep), f"--name={self.name}"]
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         with self.log.open("wb") as file:
             self._process = subprocess.Popen(
                 [*command, "--end-with-parent", *self.options],
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": path, **self.environment},
+                env={**os.environ, **python_path(), **self.environment},
                 start_new_session=True,  # Ctrl-C reaches it through its parent alone
             )
 

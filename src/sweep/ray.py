@@ -7,8 +7,8 @@ from typing import Any
 
 from src.common.errors import InputError, SweepFailed, first_line
 from src.sweep.launchers import WorkerLauncher
-from src.sweep.process import ROOT, WorkerProcess, supervise
-from src.sweep.queue import LEASE, Queue
+from src.sweep.process import WorkerProcess, python_path, supervise
+from src.sweep.queue import Queue
 
 log = logging.getLogger(__name__)
 
@@ -33,22 +33,13 @@ class RayLauncher(WorkerLauncher):
     """Workers on a Ray cluster, which end with this process.
 
     Args:
-        workers, size, at_once, lease: as for `WorkerLauncher`.
         cpus, gpus: of a worker.
         address: of the cluster; null is that of RAY_ADDRESS, or a cluster of this machine alone.
+        options: as for `WorkerLauncher`.
     """
 
-    def __init__(
-        self,
-        workers: int = 4,
-        size: int = 1,
-        at_once: int | None = None,
-        lease: float = LEASE,
-        cpus: int = 1,
-        gpus: float = 0,
-        address: str | None = None,
-    ) -> None:
-        super().__init__(workers, size, at_once, lease)
+    def __init__(self, cpus: int = 1, gpus: float = 0, address: str | None = None, **options: Any) -> None:
+        super().__init__(**options)
         self.cpus, self.gpus, self.address = cpus, gpus, address
         self._tasks: list[Any] = []  # still at work
 
@@ -60,7 +51,7 @@ class RayLauncher(WorkerLauncher):
         except ModuleNotFoundError:
             raise InputError("hydra/launcher=ray needs ray: pip install 'ray>=2.50,<3' (extra ray)") from None
         try:
-            environment = {"env_vars": {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}}
+            environment = {"env_vars": python_path()}
             ray.init(self.address, runtime_env=environment, log_to_driver=False, ignore_reinit_error=True)
         except (ConnectionError, ValueError) as error:
             raise InputError(f"hydra/launcher=ray: no cluster at {self.address}: {first_line(error)}") from error
@@ -72,8 +63,7 @@ class RayLauncher(WorkerLauncher):
             "max_task_retries": -1,
         }
         actor: Any = ray.remote(**given)(RayWorker)
-        threads = {"OMP_NUM_THREADS": str(self.cpus)}
-        options = {"size": self.size, "at_once": self.at_once, "lease": self.lease, "environment": threads}
+        options = {**self.worker_options, "environment": {"OMP_NUM_THREADS": str(self.cpus)}}
         actors = [actor.remote(str(self.queue.sweep), options) for _ in range(min(self.workers, jobs))]
         self._tasks = [each.work.remote() for each in actors]
         log.info("%d Ray actors; the output of their workers: %s", len(actors), self.queue.logs)

@@ -11,7 +11,7 @@ from typing import Any
 from src.common.errors import InputError, SweepFailed
 from src.sweep.launchers import WorkerLauncher
 from src.sweep.process import WorkerProcess, supervise
-from src.sweep.queue import LEASE, Queue
+from src.sweep.queue import Queue
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,6 @@ class SlurmLauncher(WorkerLauncher):
     """Workers in one Slurm array, which go on when this process ends.
 
     Args:
-        workers, size, at_once, lease: as for `WorkerLauncher`.
         time: limit of a worker, min.
         cpus, gpus: of a worker.
         memory: of a worker, GB.
@@ -60,14 +59,11 @@ class SlurmLauncher(WorkerLauncher):
         signal_delay: seconds before its time limit at which a worker saves its run and ends.
         requeue: how often a worker may start again after its time limit.
         more: further options of sbatch, by name.
+        options: as for `WorkerLauncher`.
     """
 
     def __init__(
         self,
-        workers: int = 4,
-        size: int = 1,
-        at_once: int | None = None,
-        lease: float = LEASE,
         time: int = 240,
         cpus: int = 2,
         gpus: int | None = None,
@@ -79,8 +75,9 @@ class SlurmLauncher(WorkerLauncher):
         signal_delay: int = 120,
         requeue: int = 1000,
         more: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(workers, size, at_once, lease)
+        super().__init__(**options)
         self.requeue = requeue
         given = {
             "time": time, "cpus_per_task": cpus, "gpus_per_node": gpus, "mem": f"{round(1024 * memory)}M",
@@ -106,7 +103,7 @@ class SlurmLauncher(WorkerLauncher):
         executor.update_parameters(
             **self.parameters, job_name=self.folder.name, stderr_to_stdout=True, additional_parameters=self.more
         )
-        worker = SlurmWorker(str(self.queue.sweep), size=self.size, at_once=self.at_once, lease=self.lease)
+        worker = SlurmWorker(str(self.queue.sweep), **self.worker_options)
         try:
             submitted = executor.submit_array([worker] * min(self.workers, jobs))
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:

@@ -11,7 +11,6 @@ from src.sweep.queue import FAILED, Queue
 from src.tracking import record as records
 
 RECENT = 100  # the time left follows from this many of the last jobs
-SKIPPED = 1.0  # s; a job that took less had been finished before
 SHOWN = 20  # lines of running jobs, and of reasons
 
 
@@ -99,6 +98,8 @@ def _step(folder: Path) -> str:
 
 def _mean_seconds(queue: Queue) -> float | None:
     """Return the mean time of the last jobs that were not finished before."""
+    from src.cli.launcher import SKIPPED
+
     seconds = [queue.seconds(key) for key in queue.last_finished(RECENT)]
     long = [each for each in seconds if each > SKIPPED]
     return sum(long) / len(long) if long else None

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -253,8 +254,6 @@ class Runner:
         from src.run import run, run_folder
 
         def job(options: DictConfig) -> str:
-            from pathlib import Path
-
             return run(options, Path(HydraConfig.get().runtime.output_dir), progress=False).status
 
         self.cwd = listed.cwd

@@ -13,16 +13,15 @@ from src.common.errors import InputError, Interrupted, NonFiniteLoss
 from src.common.files import expanded, sole_writer, write_atomically
 from src.config.identity import identity
 from src.config.schema import RunConfig, plain, result_file
-from src.config.validation import WEIGHTS, validate
+from src.config.validation import WEIGHTS
 from src.data import deep
 from src.data.sources import Found, find_files, pictures_of, sha256_of
-from src.encoders.registry import check_backbone
 from src.tracking import names, provenance
 from src.tracking import record as records
 from src.tracking.loggers import RunLoggers, open_loggers
 from src.tracking.record import RunRecord
 from src.training.logs import CURRENT_RUN, log_to_file
-from src.transfer.terms.registry import check_terms
+from src.transfer.checks import check_options
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +62,9 @@ class RunContext:
         Raises:
             InputError: the configuration or a file cannot be used, or the folder holds another run.
         """
-        validate(self.config)
+        check_options(self.config)
         if self.config.depth == 16:
             deep.check_installed()
-        check_backbone(self.config)
-        check_terms(self.config)
         self._claim()
         if self.record.status == "finished":
             self._check_unchanged()

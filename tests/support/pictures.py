@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from src.data.images import write_image
 
@@ -17,3 +19,12 @@ def smooth_image(seed: int, height: int, width: int) -> torch.Tensor:
 def write_smooth_picture(path: Path, height: int, width: int, seed: int = 0) -> None:
     """Write one as a file."""
     write_image(path, smooth_image(seed, height, width)[0])
+
+
+def write_halved_masks(folder: Path) -> tuple[str, ...]:
+    """Write masks of a square content and a 4:3 style, black left and white right; return the options for them."""
+    for name, height in (("content", 64), ("style", 48)):
+        values = np.zeros((height, 64), np.uint8)
+        values[:, 32:] = 255
+        Image.fromarray(values).save(folder / f"{name}.png")
+    return tuple(f"{name}.mask={folder / name}.png" for name in ("content", "style"))

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from src.run import run
 from src.transfer.terms.registry import STYLE_TERMS
+from tests.support.pictures import write_halved_masks
 
 EMBEDDED, VGG19 = ("backbone=embedded",), ("backbone=vgg19", "backbone.weights=random")
 RELATIVE = [name for name in STYLE_TERMS if not name.startswith("absolute")]
@@ -20,14 +19,10 @@ RELATIVE = [name for name in STYLE_TERMS if not name.startswith("absolute")]
 def test_all_controls_together_lower_the_loss(
     network: tuple[str, ...], color: str, small: Callable, tmp_path: Path
 ) -> None:
-    for name, height in (("content", 64), ("style", 48)):
-        values = np.zeros((height, 64), np.uint8)
-        values[:, 32:] = 255
-        Image.fromarray(values).save(tmp_path / f"{name}.png")
     config = small(
         *network, f"color={color}", "loss=moments", f"loss.terms=[{','.join(RELATIVE)}]", "loss.palette=0.3",
         "loss.beta=20", "blend.styles=[dots]", "blend.weights=[0.25]", "style_scale=[1,0.5]", "blend.masks=[255]",
-        *(f"{name}.mask={tmp_path / name}.png" for name in ("content", "style")),
+        *write_halved_masks(tmp_path),
         "edge=64", "layers=b", "steps=10", "captures=[0,1.0]", "optimizer.rise=1", "precision=32",
     )  # fmt: skip
     record = run(config, tmp_path / "run")

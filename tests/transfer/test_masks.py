@@ -40,7 +40,7 @@ from src.transfer.objective import Objective, build_objective
 from src.transfer.terms.base import Inputs, Regions, StyleImage
 from src.transfer.terms.registry import STYLE_TERMS
 from tests.support import ROOT
-from tests.support.pictures import smooth_image
+from tests.support.pictures import smooth_image, write_halved_masks
 from tests.support.prepare import prepare
 from tests.support.runs import run_until
 from tests.transfer.test_style_terms import PowerTerm
@@ -467,11 +467,7 @@ def test_pictures_with_and_without_alpha_share_a_batch(small: Callable, tmp_path
 @pytest.fixture
 def halved(tmp_path: Path) -> tuple[str, ...]:
     """Return options with masks of which the left half is black and the right half white."""
-    for name, height in (("content", 64), ("style", 48)):
-        values = np.zeros((height, 64), np.uint8)
-        values[:, 32:] = 255
-        Image.fromarray(values).save(tmp_path / f"{name}.png")
-    return tuple(f"{name}.mask={tmp_path / name}.png" for name in ("content", "style"))
+    return write_halved_masks(tmp_path)
 
 
 @pytest.mark.parametrize(

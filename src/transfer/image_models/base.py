@@ -38,9 +38,9 @@ class ImageModel(nn.Module, ABC):
         self.average = Average(decay, start) if decay > 0 else None
 
     @classmethod
-    @abstractmethod
     def build(cls, start: Tensor, encoder: Encoder, options: Canvas, clamp: bool, decay: float) -> "ImageModel":
-        """Return the model of images (B, 3, H, W) in [0, 1]; arguments as of the class, and the encoder."""
+        """Return the model of images (B, 3, H, W) in [0, 1]; overridden where it depends on encoder or options."""
+        return cls(start, clamp, decay)
 
     @abstractmethod
     def render(self) -> Tensor:

@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from src.config.schema import Canvas
-from src.encoders.base import Encoder
 from src.ops.color import luma
 from src.transfer.image_models.base import ImageModel
 
@@ -21,11 +19,6 @@ class BrightnessImage(ImageModel):
     def __init__(self, start: Tensor, clamp: bool, decay: float) -> None:
         super().__init__(start, clamp, decay)
         self.values = nn.Parameter(luma(start.detach()))
-
-    @classmethod
-    def build(cls, start: Tensor, encoder: Encoder, options: Canvas, clamp: bool, decay: float) -> "BrightnessImage":
-        """Return the model for `color=luminance`."""
-        return cls(start, clamp, decay)
 
     def render(self) -> Tensor:
         """Return the images as grey sRGB."""

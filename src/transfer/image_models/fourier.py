@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from src.config.schema import Canvas
-from src.encoders.base import Encoder
 from src.transfer.image_models.base import ImageModel
 
 # Square root of the covariance of the colours of ImageNet, columns by decreasing variance, as in lucid.
@@ -44,11 +42,6 @@ class FourierImage(ImageModel):
         self.register_buffer("scale", scale.to(start.dtype).to(start.device), persistent=False)
         self.register_buffer("colors", colors.to(start.dtype).to(start.device), persistent=False)
         self.spectrum = nn.Parameter(torch.view_as_real(spectrum).to(start.dtype).to(start.device).contiguous())
-
-    @classmethod
-    def build(cls, start: Tensor, encoder: Encoder, options: Canvas, clamp: bool, decay: float) -> "FourierImage":
-        """Return the model for `canvas.space=fourier`."""
-        return cls(start, clamp, decay)
 
     def render(self) -> Tensor:
         """Return the images in sRGB."""

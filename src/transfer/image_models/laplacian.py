@@ -3,8 +3,6 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.config.schema import Canvas
-from src.encoders.base import Encoder
 from src.transfer.image_models.changed import ChangedImage
 
 LEVELS = 5
@@ -28,11 +26,6 @@ class LaplacianImage(ChangedImage):
         sizes = [(-(-self.size[0] // 2**level), -(-self.size[1] // 2**level)) for level in range(LEVELS)]
         sizes = [size for size in sizes if size == self.size or min(size) >= SMALLEST]
         self.changes = nn.ParameterList(nn.Parameter(start.new_zeros(start.shape[0], 3, *size)) for size in sizes)
-
-    @classmethod
-    def build(cls, start: Tensor, encoder: Encoder, options: Canvas, clamp: bool, decay: float) -> "LaplacianImage":
-        """Return the model for `canvas.space=laplacian`."""
-        return cls(start, clamp, decay)
 
     def render(self) -> Tensor:
         """Return the images in sRGB."""

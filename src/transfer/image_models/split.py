@@ -3,8 +3,6 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.config.schema import Canvas
-from src.encoders.base import Encoder
 from src.transfer.image_models.changed import ChangedImage
 
 # The colour grid is coarser than the image by this factor along either axis.
@@ -26,11 +24,6 @@ class SplitImage(ChangedImage):
         batch, (height, width) = start.shape[0], self.size
         self.brightness = nn.Parameter(start.new_zeros(batch, 1, height + 2, width + 2))
         self.colors = nn.Parameter(start.new_zeros(batch, 3, -(-height // COLOR_STEP), -(-width // COLOR_STEP)))
-
-    @classmethod
-    def build(cls, start: Tensor, encoder: Encoder, options: Canvas, clamp: bool, decay: float) -> "SplitImage":
-        """Return the model for `canvas.space=split`."""
-        return cls(start, clamp, decay)
 
     def render(self) -> Tensor:
         """Return the images in sRGB."""
