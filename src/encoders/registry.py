@@ -167,6 +167,7 @@ class StagedSpec(EncoderSpec):
         mean, std: statistics of RGB in [0, 1] by which the input is normalised.
         smallest: smallest side of an image, px.
         arguments: of the function.
+        residual_scale: last part of the name of the parameters that scale the residual branches, if it has any.
     """
 
     name: str
@@ -178,6 +179,7 @@ class StagedSpec(EncoderSpec):
     std: tuple[float, float, float] = IMAGENET_STD
     smallest: int = 1
     arguments: Mapping[str, object] = field(default_factory=dict)
+    residual_scale: str = ""
 
     pools: ClassVar[tuple[str, ...]] = ("own",)
     regular: ClassVar[bool] = False
@@ -248,6 +250,7 @@ ENCODERS: dict[str, EncoderSpec] = {
         ),
         _ADDRESS.format("resnet50", "0676ba61"),
         "0676ba61",
+        residual_scale="bn3.weight",
     ),
     "googlenet": StagedSpec(
         "googlenet",
@@ -310,6 +313,7 @@ ENCODERS: dict[str, EncoderSpec] = {
         ),
         _ADDRESS.format("convnext_tiny", "983f1562"),
         "983f1562",
+        residual_scale="layer_scale",
     ),
     "alexnet": StagedSpec(
         "alexnet",

@@ -17,6 +17,8 @@ from src.encoders.weights import fill, find_weights, read_state_dict
 
 # Side of the noise image on which random weights are scaled and the memory of a stage is measured, px.
 PROBE = 128
+# Of the residual branches of random weights
+RESIDUAL_SCALE = 0.2
 
 
 class StagedEncoder(Encoder):
@@ -143,18 +145,22 @@ def _fill(encoder: StagedEncoder, state: Mapping[str, Tensor], path: Path) -> No
 def _random_weights(name: str, depth: int, seed: int) -> tuple[dict[str, Tensor], str]:
     """Return random weights of the first stages, each layer scaled to unit variance on fixed noise, and their sha256.
 
-    Scaling layer by layer: Mishkin and Matas 2016, "All you need is a good init". Norms change nothing.
+    Scaling layer by layer: Mishkin and Matas 2016, "All you need is a good init". Norms change nothing, except that the
+    last one of a residual branch scales it by 0.2, without which the variance grows with every block (Brock et al.
+    2021, "Characterizing signal propagation to close the performance gap in unnormalized ResNets").
     """
     spec = encoder_spec(name)
     assert isinstance(spec, StagedSpec)
     encoder = _without_weights(spec, depth)
     generator = torch.Generator().manual_seed(1_000_003 * (seed + 1))
-    for layer in encoder.stages.modules():
+    for path, layer in encoder.stages.named_modules():
         for kind, values in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]:
             if isinstance(layer, nn.Conv2d | nn.Linear) and kind == "weight":
                 values.normal_(generator=generator)
                 layer.register_forward_hook(_scale_to_unit_variance)
-            else:  # of norms: 0 for shifts and means; 1 for factors and variances, also of residual branches
+            elif spec.residual_scale and f"{path}.{kind}".endswith(f".{spec.residual_scale}"):
+                values.fill_(RESIDUAL_SCALE)
+            else:  # of norms: 0 for shifts and means; 1 for factors and variances
                 values.fill_(0 if kind in ("bias", "running_mean", "num_batches_tracked") else 1)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the last bits depend on the number of threads
