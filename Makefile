@@ -99,7 +99,9 @@ test: setup ## run all tests; they need no GPU, network or account
 	@$(RUN) pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 test-cluster: setup ## run the long tests of sweeps: kills, Ray, and a real Slurm from Debian's packages (as root)
-	@TEST_CLUSTER=1 $(RUN) pytest tests/sweep tests/slurm $(ARGS)
+	@[ -n "$$UV_DEFAULT_INDEX" ] || unset UV_DEFAULT_INDEX; \
+	$$(command -v uv || echo .uv/bin/uv) pip install --quiet --python $(VENV)/bin/python --constraint requirements.lock 'ray>=2.50,<3'
+	@$(RUN) pytest -m cluster $(ARGS)
 
 lint: setup ## check style and format with ruff
 	@$(VENV)/bin/ruff check

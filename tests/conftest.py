@@ -34,13 +34,6 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture
-def long_tests() -> None:
-    """Skip tests of several minutes, unless they are asked for."""
-    if "TEST_CLUSTER" not in os.environ:
-        pytest.skip("takes minutes: make test-cluster")
-
-
-@pytest.fixture
 def mirror() -> Path:
     """The study's own images, where they are."""
     folder = os.environ.get("STYLE_MIRROR")

@@ -21,6 +21,8 @@ from tests.support import wandb_files
 from tests.support.processes import started_anew, wait_for
 from tests.sweep.test_worker import same_runs
 
+pytestmark = pytest.mark.cluster
+
 SCRIPT = Path(__file__).parent / "cluster.sh"
 # Some ten seconds a job
 JOBS = ("edge=96", "schedule=pyramid", "steps=250", "checkpoint_every=20", "captures=[125,250]", "log_every=50")
@@ -29,7 +31,7 @@ RESOURCES = ("hydra.launcher.cpus=1", "hydra.launcher.memory=2", "hydra.launcher
 
 
 @pytest.fixture
-def slurm(long_tests: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A Slurm of one node."""
     pytest.importorskip("submitit")
     if os.geteuid() != 0 or not (shutil.which("slurmctld") or shutil.which("apt-get")):

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from src.sweep.queue import FINISHED, Queue
 from src.sweep.status import Status
 from tests.conftest import SMALL
@@ -18,7 +20,8 @@ JOBS = ("edge=96", "schedule=pyramid", "steps=60", "checkpoint_every=7", "captur
 JOBS += ("style=dots,swell,tesserae,brushwork", "loss.beta=3,4,5,6,7,8")
 
 
-def test_24_jobs_and_ten_kills(long_tests: None, tmp_path: Path, command: Callable) -> None:
+@pytest.mark.cluster
+def test_24_jobs_and_ten_kills(tmp_path: Path, command: Callable) -> None:
     queue, chance, killed = Queue(tmp_path / "sweep"), random.Random(24), set()
     sweep = ("-m", *SMALL, *JOBS, "hydra/launcher=processes", "hydra.launcher.workers=2")
     with started_anew(*sweep, f"hydra.sweep.dir={queue.sweep}") as driver:

@@ -16,8 +16,9 @@ from tests.sweep.test_worker import same_runs
 JOBS = ("edge=96", "schedule=pyramid", "steps=60", "checkpoint_every=7", "loss.beta=3,4,5,6,7,8,9,10")
 
 
+@pytest.mark.cluster
 def test_a_node_is_lost_in_the_middle_of_a_sweep(
-    long_tests: None, tmp_path: Path, command: Callable, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, command: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray_cluster = pytest.importorskip("ray.cluster_utils", reason="ray is not installed")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
