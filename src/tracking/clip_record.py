@@ -95,6 +95,12 @@ def clip_name(config: dict[str, Any]) -> str:
     return Path(config["content"]["path"]).stem
 
 
+def is_later_frame(folder: Path) -> bool:
+    """Return whether a run folder is that of a frame of a clip, except the first one's, which stands for the clip."""
+    within = folder.resolve().parent
+    return (within.parent / FILE).is_file() and (within.name, folder.name) != (FRAMES, frame_name(0))
+
+
 def read(folder: Path) -> ClipRecord | None:
     """Return the record of a folder, None if it has none.
 
