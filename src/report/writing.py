@@ -61,10 +61,9 @@ def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]
         every = comparison.with_unmatched(compared)
         files |= {"published.csv": to_csv(every), "published.md": exact_markdown(every)}
     means = [*summary.means(runs), *summary.trials(runs)]
-    tables, terms = (
-        [*([clips.table(films)] if films else []), *summary.last_losses(runs), *summary.speeds(runs)],
-        summary.glossary(),
-    )
+    tables, terms = [*summary.last_losses(runs), *summary.speeds(runs)], summary.glossary()
+    if films:
+        tables.insert(0, clips.table(films))
     published = comparison.tables(compared) if compared else []
     head = summary.headline(runs)
     sources = ["/".join(folder.resolve().parts[-2:]) for folder in folders]  # of sweeps: DAY/TIME
