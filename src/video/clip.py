@@ -35,6 +35,7 @@ from src.video.motion import flow_estimator
 log = logging.getLogger(__name__)
 
 WARPING_ERROR = "warping_error"
+ANY_LOSS = 1e30  # at which a run stops before its first step: a repeated frame keeps the result of its predecessor
 
 
 def stylise(config: VideoConfig, folder: Path) -> ClipRecord:
@@ -227,6 +228,7 @@ class Frames:
         if turn == 0 and nearest.found < self.config.video.cut and number not in self.record.cuts:
             log.info("a scene begins at frame %d", number)
             self.record.cuts.append(number)
+            self.record.write(self.folder)
         neighbours, links = [], []
         for offset in self.config.video.offsets if self.config.video.linked else [1]:
             other = number - back * offset
@@ -261,6 +263,7 @@ class Frames:
                 self.base.reference, images=list(map(str, start.references)), weights=list(map(str, start.weights))
             ),
             steps=self.config.video.steps,
+            stop_at_loss=ANY_LOSS if links and links[0].repeated and not turn else self.base.stop_at_loss,
             schedule=dataclasses.replace(self.base.schedule, name="single", sizes=1, last=None),
         )
 

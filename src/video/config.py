@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.common.errors import InputError
+from src.common.files import expanded
 from src.config.identity import NON_IDENTITY_FIELDS, identity, named
 from src.config.options import option
 from src.config.schema import Picture, RunConfig, plain
@@ -82,6 +83,8 @@ def check(config: VideoConfig) -> None:
     run, video = frame_run(config), config.video
     if not config.content.path:
         raise InputError("content.path=CLIP is missing: a video file or a folder of frames")
+    if not expanded(config.content.path).exists():
+        raise InputError(f"content.path: no such file or folder: {config.content.path}")
     if config.resume is not None:
         raise InputError("a clip takes no resume=; repeat the same command to continue it")
     if config.reference.images:

@@ -29,17 +29,22 @@ class Link:
         visible: (1, 1, H, W), 1 where a pixel is seen in both frames.
         reliable: (1, 1, H, W), 1 where besides no edge of motion is near.
         found: share of the frame that is found again in the other one.
+        repeated: the two frames are identical.
     """
 
     flow: Tensor
     visible: Tensor
     reliable: Tensor
     found: float
+    repeated: bool = False
 
 
 def link(content: Path, other: Path, flow: Flow) -> Link:
     """Measure the motion between two frames of the content, given as files."""
     frame, earlier = read_image(content), read_image(other)
+    if frame.tobytes() == earlier.tobytes():
+        everywhere = torch.ones(1, 1, frame.height, frame.width)
+        return Link(torch.zeros(1, 2, frame.height, frame.width), everywhere, everywhere, 1.0, repeated=True)
     there, back = flow(frame, earlier), flow(earlier, frame)
     visible = consistent(there, back)
     first, second = (read_pixels(path).color(frame.size) for path in (content, other))
