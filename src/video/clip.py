@@ -20,7 +20,7 @@ from src.config.schema import RunConfig, plain, result_file
 from src.data.clips import Clip, check_installed, open_clip, read_frames, write_clip
 from src.data.images import SMALLEST_SIDE, read_image, read_pixels, working_size, write_image
 from src.data.sources import sha256_of
-from src.run import run
+from src.run import Kept, run
 from src.tracking import clip_record, names, provenance
 from src.tracking import record as records
 from src.tracking.clip_record import FRAMES, VIDEO, ClipRecord, content_file, frame_name
@@ -151,6 +151,7 @@ class Frames:
             frame_run(config), edge=max(record.width or 0, record.height or 0), captures=[1.0],
             logger=dataclasses.replace(config.logger, name="none"),
         )  # fmt: skip
+        self.kept = Kept()
         self.flow = flow_estimator(config.video.flow, find_device(config.trainer))
         if config.trainer.threads:
             cv2.setNumThreads(config.trainer.threads)
@@ -201,7 +202,7 @@ class Frames:
         else:
             config = dataclasses.replace(self.base, content=self._own_content(number))
         with _quiet():
-            found = run(config, folder, progress=False)
+            found = run(config, folder, progress=False, kept=self.kept)
         losses = found.captures[-1].losses
         values = {names.loss_key(name): value for name, value in losses.items() if "/" not in name}
         if links:

@@ -87,19 +87,23 @@ class Start:
     def write(self, beneath: Tensor, links: Sequence[Link], results: Sequence[Tensor], share: float = 1.0) -> None:
         """Write the files, with 16 bits a channel so that rounding adds no noise.
 
+        At edges of motion, where the flow is vague, a frame starts from the warped neighbour and is free to leave it:
+        lines of the content there would stand out.
+
         Args:
-            beneath: (1, 3, H, W), what a frame starts from where the nearest neighbour does not reach.
+            beneath: (1, 3, H, W), what a frame starts from where it is hidden in the nearest neighbour.
             links: to the neighbours, nearest first.
             results: of the neighbours, (1, 3, H, W) each.
-            share: of the nearest neighbour in the start, where it reaches.
+            share: of the nearest neighbour in the start elsewhere.
         """
         warped = [warp(picture, each.flow)[0] for picture, each in zip(results, links, strict=True)]
-        soft = [softened(each.reliable) for each in links]
         for path, image in zip(self.references, warped, strict=True):
             write_image(path, image[0], depth=16)
-        for path, weight in zip(self.weights, nearest_first(soft), strict=True):
+        weights = nearest_first([softened(each.reliable) for each in links])
+        for path, weight in zip(self.weights, weights, strict=True):
             write_image(path, weight[0].expand(3, -1, -1))
-        write_image(self.init, torch.lerp(beneath, warped[0], share * soft[0])[0], depth=16)
+        start = torch.lerp(beneath, warped[0], share * softened(links[0].visible))
+        write_image(self.init, start[0], depth=16)
 
 
 def flicker(picture: Tensor, neighbour: Tensor, between: Link) -> float:

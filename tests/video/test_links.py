@@ -52,7 +52,7 @@ def test_a_cut_between_frames_of_one_colour_is_found(tmp_path: Path) -> None:
     assert link(files[1], files[0], dis).found == 0
 
 
-def test_the_start_is_the_content_where_nothing_reliable_comes_from(tmp_path: Path) -> None:
+def test_the_start_is_the_content_where_the_frame_before_hides_it(tmp_path: Path) -> None:
     frames = moving(3, 96, 72)
     files = sorted(write_folder(tmp_path / "frames", frames).iterdir())
     links = [link(files[2], files[at], dis) for at in (1, 0)]
@@ -64,11 +64,11 @@ def test_the_start_is_the_content_where_nothing_reliable_comes_from(tmp_path: Pa
 
     read = [read_pixels(path).color((96, 72)) for path in start.files]
     init, first, second, one, two = read
-    soft = softened(links[0].reliable)
+    soft = softened(links[0].visible)
     warped = warp(results[0], links[0].flow)[0]
     torch.testing.assert_close(init, torch.lerp(beneath, warped, soft), rtol=0, atol=1 / 65535)
-    unreliable = (links[0].reliable == 0).expand(-1, 3, -1, -1)
-    assert bool(unreliable.any()) and torch.allclose(init[unreliable], beneath[unreliable], atol=1 / 65535)
+    hidden = (links[0].visible == 0).expand(-1, 3, -1, -1)
+    assert bool(hidden.any()) and torch.allclose(init[hidden], beneath[hidden], atol=1 / 65535)
     torch.testing.assert_close(first, warped, rtol=0, atol=1 / 65535)
     torch.testing.assert_close(second, warp(results[1], links[1].flow)[0], rtol=0, atol=1 / 65535)
     expected = nearest_first([softened(each.reliable) for each in links])
