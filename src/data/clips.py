@@ -127,7 +127,7 @@ def _read_folder(clip: Clip) -> Iterator[Frame]:
     for number, path in enumerate(_frame_files(clip.path)):
         image = read_image(path)
         if size not in (None, image.size):
-            raise InputError(f"{path} is {image.width}x{image.height} px, the frames before it {size[0]}x{size[1]}")  # type: ignore[index]
+            raise InputError(f"{path} is {image.width}x{image.height} px, the frames before it {size[0]}x{size[1]}")
         size = image.size
         yield Frame(image, number / clip.rate)
 

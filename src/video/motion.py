@@ -33,7 +33,7 @@ def dis(source: Image.Image, target: Image.Image) -> Tensor:
     """Return the flow by dense inverse search (Kroeger, Timofte, Dai and Van Gool 2016), medium preset."""
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     first, second = (np.asarray(image.convert("L")) for image in (source, target))
-    found = estimator.calc(first, second, None)
+    found = estimator.calc(first, second, None)  # type: ignore[call-overload]
     return torch.from_numpy(np.asarray(found, np.float32)).permute(2, 0, 1)[None].contiguous()
 
 
