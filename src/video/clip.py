@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import cv2
 from PIL import Image
 
 from src.common.errors import InputError, Interrupted
 from src.common.files import sole_writer
-from src.config.schema import RunConfig, plain, result_file
+from src.config.schema import Picture, RunConfig, plain, result_file
 from src.data.clips import Clip, check_installed, open_clip, read_frames, write_clip
 from src.data.images import SMALLEST_SIDE, read_image, read_pixels, working_size, write_image
 from src.data.sources import sha256_of
@@ -217,7 +216,7 @@ class Frames:
         text = f"loss {losses[names.TOTAL_TERM]:.4g}"
         return f"{text}, warping error {values[WARPING_ERROR]:.2e}" if WARPING_ERROR in values else text
 
-    def _own_content(self, number: int) -> Any:
+    def _own_content(self, number: int) -> Picture:
         return content_of(self.config, str(self._content(number)))
 
     def _neighbours(self, turn: int, number: int) -> tuple[list[int], list[Link]]:
