@@ -295,7 +295,7 @@ def _encode(source: Clip, config: VideoConfig, folder: Path, record: ClipRecord,
     loggers.log_clip(path, record.count)
     error = record.mean(WARPING_ERROR)
     log.info(
-        "%s: %d frames, %d scenes%s", path, record.count, 1 + len(record.cuts),
+        "%s: %d frames, scenes: %d%s", path, record.count, 1 + len(record.cuts),
         "" if error is None else f", warping error {error:.2e}",
     )  # fmt: skip
     log.info("report: python -m src.report %s", folder)

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 # Returns the flow (1, 2, H, W), px, that leads from the pixels of the first image to the same things in the second.
 Flow = Callable[[Image.Image, Image.Image], Tensor]
 
+DIS_LEAST = 32  # px: shorter sides are padded, because below 16 px OpenCV 5.0 ends the process
 RAFT_STRIDE, RAFT_LEAST = 8, 128  # px: of its features; the shortest side that it takes
 
 
@@ -32,9 +33,11 @@ def flow_estimator(name: str, device: torch.device) -> Flow:
 def dis(source: Image.Image, target: Image.Image) -> Tensor:
     """Return the flow by dense inverse search (Kroeger, Timofte, Dai and Van Gool 2016), medium preset."""
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    first, second = (np.asarray(image.convert("L")) for image in (source, target))
+    width, height = source.size
+    more = [(0, max(0, DIS_LEAST - height)), (0, max(0, DIS_LEAST - width))]
+    first, second = (np.pad(np.asarray(image.convert("L")), more, mode="edge") for image in (source, target))
     found = estimator.calc(first, second, None)  # type: ignore[call-overload]
-    return torch.from_numpy(np.asarray(found, np.float32)).permute(2, 0, 1)[None].contiguous()
+    return torch.from_numpy(np.asarray(found, np.float32)[:height, :width]).permute(2, 0, 1)[None].contiguous()
 
 
 class _Raft:

@@ -130,7 +130,7 @@ def test_kill_9_and_the_same_command_end_bit_identical(command: Callable, tmp_pa
     before = (folder / "frames/00000/record.json").read_bytes()
 
     shown = command("src.video", *options, f"hydra.run.dir={folder}").stdout
-    assert "3 frames, 1 scenes" in shown and f"report: python -m src.report {folder}" in shown
+    assert "3 frames, scenes: 1" in shown and f"report: python -m src.report {folder}" in shown
     assert (folder / "frames/00000/record.json").read_bytes() == before, "a finished frame is not run again"
     stylise(compose_clip(*options), tmp_path / "whole")
     for number in range(3):

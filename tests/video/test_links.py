@@ -29,6 +29,12 @@ def test_dis_finds_the_motion_of_a_camera() -> None:
     assert float((inside[:, 0] - 3).abs().median()) < 0.15 and float(inside[:, 1].abs().median()) < 0.15
 
 
+@pytest.mark.parametrize("size", [(8, 8), (64, 10), (12, 40), (33, 31)])
+def test_dis_takes_small_frames(size: tuple[int, int]) -> None:
+    image = texture(*size)
+    assert dis(image, image).shape == (1, 2, size[1], size[0])
+
+
 def test_dis_on_real_photographs_with_true_disparity() -> None:
     from skimage.data import stereo_motorcycle
 
