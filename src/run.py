@@ -10,6 +10,7 @@ Heavy libraries are imported when a run begins, so importing this module is chea
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +26,23 @@ from src.tracking.record import RunRecord
 
 if TYPE_CHECKING:
     from src.training.context import RunContext
+    from src.training.setup import Shared
 
 log = logging.getLogger(__name__)
 
 
+@dataclass
+class Kept:
+    """What one run leaves to the next of the same network, precision and device: its encoder, loaded once."""
+
+    shared: "Shared | None" = None
+
+
 def run(
-    config: RunConfig | DictConfig | dict[str, Any], output_dir: Path | str, progress: bool | None = None
+    config: RunConfig | DictConfig | dict[str, Any],
+    output_dir: Path | str,
+    progress: bool | None = None,
+    kept: Kept | None = None,
 ) -> RunRecord:
     """Optimise one picture and write everything about it into `output_dir`.
 
@@ -41,6 +53,7 @@ def run(
         config: the options; a dict or DictConfig is checked against `RunConfig`.
         output_dir: the run folder; created where it is missing.
         progress: show a progress bar on stderr; None does so on a terminal.
+        kept: by an earlier run whose network, precision and device are the same; receives what this run leaves.
 
     Returns:
         The record, as `record.json` holds it.
@@ -50,7 +63,7 @@ def run(
         NonFiniteLoss: the loss became NaN or infinite; `image.png` (or another format) is the last finite picture.
         Interrupted: SIGINT or SIGTERM; picture and checkpoint are written.
     """
-    (result,) = run_batch([(typed(config), Path(output_dir))], progress=progress)
+    (result,) = run_batch([(typed(config), Path(output_dir))], progress=progress, kept=kept)
     if isinstance(result, BaseException):
         raise result
     return result
@@ -71,7 +84,10 @@ def run_folder(config: RunConfig) -> str:
 
 
 def run_batch(
-    jobs: Sequence[tuple[RunConfig, Path]], at_once: int | None = None, progress: bool | None = None
+    jobs: Sequence[tuple[RunConfig, Path]],
+    at_once: int | None = None,
+    progress: bool | None = None,
+    kept: Kept | None = None,
 ) -> list[RunRecord | BaseException]:
     """Optimise several pictures in one batch; what `run` says of a folder holds for each of them.
 
@@ -81,6 +97,7 @@ def run_batch(
         jobs: options and folder of each run, which differ as `training.grouping` permits; no folder twice.
         at_once: pairs evaluated together; None is all on a GPU and one on a CPU.
         progress: as for `run`.
+        kept: as for `run`.
 
     Returns:
         For each job its record, or the exception that ended it.
@@ -94,7 +111,7 @@ def run_batch(
                 context.check()
         if waiting := [context for context in contexts if not context.ended]:
             try:
-                _run_together(waiting, interrupts, at_once, progress)
+                _run_together(waiting, interrupts, at_once, progress, kept or Kept())
             except Exception as error:  # of the batch as a whole
                 for context in waiting:
                     context.close(_explained(error))
@@ -108,22 +125,21 @@ def run_batch(
 
 
 def _run_together(
-    contexts: "Sequence[RunContext]", interrupts: Interrupts, at_once: int | None, progress: bool | None
+    contexts: "Sequence[RunContext]", interrupts: Interrupts, at_once: int | None, progress: bool | None, kept: Kept
 ) -> None:
     log.info("loading PyTorch")
     from src.common.platform import cpu_threads
     from src.ops import kernels
     from src.training.loop import find_device, fit
-    from src.training.setup import PreparedRun, Shared
+    from src.training.setup import PreparedRun
 
-    shared: Shared | None = None
     by_step: dict[tuple[int, bool | None], list[PreparedRun]] = {}
     trainer = contexts[0].config.trainer
     with cpu_threads(trainer.threads), kernels.use(trainer.kernels == "auto"):
         for context in contexts:
             with context.guard():
-                prepared = PreparedRun(context, find_device(trainer), shared)
-                shared = prepared.shared
+                prepared = PreparedRun(context, find_device(trainer), kept.shared)
+                kept.shared = prepared.shared
                 context.open()
                 prepared.announce()
                 by_step.setdefault((prepared.resume_step, context.record.compiled), []).append(prepared)

@@ -27,7 +27,7 @@ RUN = (README, ROOT / "docs/paper.md", ROOT / "docs/performance.md")
 LONG = "experiment=published_pairs"  # 77 pairs whose images need the network
 SHORT = ("steps=2", "captures=[1]", "edge=32", "layers=b", "layers.content=relu2_1", "logger=none", "trainer=cpu")
 SHORT += ("trainer.threads=1",)
-HYDRA_COMMANDS = ("src.train", "src.search", "src.pretrain")
+HYDRA_COMMANDS = ("src.train", "src.search", "src.pretrain", "src.video")
 
 
 def _lines(document: Path) -> Iterator[str]:
@@ -200,8 +200,10 @@ def test_options_in_the_text_exist(document: Path) -> None:
     from src.config.schema import CONF, RunConfig, group_names
     from src.pretrain.config import PretrainConfig
     from src.search.config import SearchConfig
+    from src.video.config import VideoConfig
 
-    known = {*option_names(RunConfig), *option_names(SearchConfig), *option_names(PretrainConfig)}
+    schemas = (RunConfig, SearchConfig, PretrainConfig, VideoConfig)
+    known = {name for schema in schemas for name in option_names(schema)}
     groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"hydra"}
     for span in re.findall(r"`([^`]+)`", _prose(document)):
         if not re.fullmatch(r"([a-z_0-9.]+=\S+ ?)+", span):

@@ -77,6 +77,26 @@ Options (OPTION=VALUE), in addition to those of python -m src.train --help
 """
 
 
+VIDEO_HELP = """\
+python -m src.video content.path=CLIP [GROUP=NAME ...] [OPTION=VALUE ...]
+
+Stylise a video clip, or a folder of frames, by the objective of single pictures. A frame starts from the frame before,
+warped by optical flow, and stays near it where the flow can be trusted; the first frame of each scene is a run as
+python -m src.train makes it. The result, clip.mp4, keeps frame rate, rotation and sound.
+
+  python -m src.video content.path=clip.mp4 style=dots
+  python -m src.video content.path=frames video.rate=30 style=painting.jpg video.frames=100
+  python -m src.video -m content.path=clip.mp4 style=dots,swell
+
+The same command resumes a clip that was stopped. hydra.run.dir=DIR chooses another folder. Needs the extra video:
+pip install '.[video]'
+
+Options (OPTION=VALUE), in addition to those of python -m src.train --help
+
+{options}
+"""
+
+
 def show(text: str) -> None:
     """Print a help text, quietly when the reader closes the pipe early (`| head`)."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -100,6 +120,11 @@ def pretrain_help(schema: type) -> str:
 def search_help(schema: type, names: Collection[str]) -> str:
     """Return the help of `python -m src.search`, with the options that begin with one of the names."""
     return SEARCH_HELP.format(options=_option_lines(schema, names))
+
+
+def video_help(schema: type, names: Collection[str]) -> str:
+    """Return the help of `python -m src.video`, with the options that begin with one of the names."""
+    return VIDEO_HELP.format(options=_option_lines(schema, names))
 
 
 def _groups() -> str:

@@ -36,6 +36,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
         "weights": style_shares(config) if config.blend.styles else [],
         "masks": [_mask(mask) for mask in config.blend.masks],
     }
+    spec["reference"] = {name: [_absolute(path) for path in paths] for name, paths in spec["reference"].items()}
     scales = style_scales(config)
     spec["style_scale"] = scales[0] if len(scales) == 1 else scales
     return spec

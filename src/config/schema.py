@@ -19,6 +19,8 @@ from src.config.score import Score
 
 # What `format=` writes, and the suffix of its files.
 SUFFIXES = {"png": "png", "jpeg": "jpg", "tiff": "tiff", "webp": "webp"}
+# Names of init= that start from init.path.
+FILE_STARTS = ("file", "frame")
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
@@ -99,6 +101,7 @@ class Loss:
     beta: float = option(5.0, "style weight; 0: content only")
     tv: float = option(0.0, "total variation weight")
     tv_form: str = option("squares", "squares | stencil (squares, diagonals too) | absolute (differences, not squared)")
+    reference: float = option(1000.0, "weight of the mean squared distance to reference.images")
     jump: float = option(1.5, "adam: halve an update that makes the loss more than this many times higher; 0: never")
     content_tap: str = option("relu5_1", "the content tap that layers.content defaults to")
     block_weights: list[float] | None = option(
@@ -134,10 +137,21 @@ class Init:
 
     name: str = option(
         "content",
-        "content | recolored (in the style's colours) | noise | style | file",
+        "content | recolored (in the style's colours) | noise | style | file | frame (a file that shows the content, "
+        "such as a warped video frame)",
     )
-    path: str | None = option(None, "the picture to start from (init=file)")
+    path: str | None = option(None, "the picture to start from (init=file, init=frame)")
     contrast: float = option(1.0, "range of init=noise around mid-grey; near 0: an almost even grey")
+
+
+@dataclass
+class Reference:
+    """Images that the result stays near; docs/video.md."""
+
+    images: list[str] = option([], "files of images; []: none")
+    weights: list[str] = option(
+        [], "files of grey images, one for each: how much a pixel counts, black 0 to white 1; []: 1 everywhere"
+    )
 
 
 @dataclass
@@ -220,6 +234,7 @@ class RunConfig:
     loss: Loss = option(Loss, "objective")
     backbone: Backbone = option(Backbone, "network")
     init: Init = option(Init, "starting image")
+    reference: Reference = option(Reference, "images that the result stays near")
     optimizer: Optimizer = option(Optimizer, "optimiser")
     schedule: Schedule = option(Schedule, "coarse-to-fine sizes")
     canvas: Canvas = option(Canvas, "parametrisation")

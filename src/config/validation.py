@@ -6,14 +6,14 @@ from typing import Any
 
 from src.common.errors import InputError
 from src.config.schedule import SMALLEST_EDGE, capture_steps
-from src.config.schema import SUFFIXES, RunConfig, Trainer, group_names, masks
+from src.config.schema import FILE_STARTS, SUFFIXES, RunConfig, Trainer, group_names, masks
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "loss.name": ("patches", "moments", "normalized", "equations", "published", "mean_squares", "gram_mean_std"),
     "loss.tv_form": ("squares", "stencil", "absolute"),
     "backbone.pool": ("blur", "avg", "max", "own"),
     "backbone.swag": ("off", "paper", "released"),
-    "init.name": ("recolored", "content", "noise", "style", "file"),
+    "init.name": ("recolored", "content", "noise", "style", "file", "frame"),
     "optimizer.name": ("adam", "lbfgs"),
     "schedule.name": ("pyramid", "single", "simultaneous"),
     "canvas.space": ("split", "pixel", "normalized", "laplacian", "fourier"),
@@ -33,7 +33,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 POSITIVE: tuple[str, ...] = ("steps", "edge", "log_every", "checkpoint_every", "max_megapixels", "schedule.sizes")
 POSITIVE += ("loss.rematch", "optimizer.lr", "optimizer.history")
 NOT_NEGATIVE: tuple[str, ...] = ("loss.alpha", "loss.beta", "loss.palette", "loss.tv", "loss.jump", "optimizer.rise")
-NOT_NEGATIVE += ("score.bound", "score.penalty", "seed", "backbone.seed")
+NOT_NEGATIVE += ("loss.reference", "score.bound", "score.penalty", "seed", "backbone.seed")
 # Forms of the loss that depend on the scale of the activations.
 ABSOLUTE = ("equations", "published", "mean_squares", "gram_mean_std")
 # Values beyond these are mistakes that would take for ever or overflow.
@@ -94,8 +94,9 @@ def validate(config: RunConfig) -> None:
         raise InputError(f"logger.project={config.logger.project!r}: W&B takes no / \\ # ? % : in a name")
     if config.stop_at_loss is not None and not math.isfinite(config.stop_at_loss):
         raise InputError(f"stop_at_loss must be a finite number, not {config.stop_at_loss}")
-    if config.init.name == "file" and not config.init.path:
-        raise InputError("init=file needs init.path=FILE")
+    if config.init.name in FILE_STARTS and not config.init.path:
+        raise InputError(f"init={config.init.name} needs init.path=FILE")
+    _check_references(config)
     if not 0 < config.init.contrast <= 1:
         raise InputError(f"init.contrast is in (0, 1], not {config.init.contrast}")
     if not 0 <= config.optimizer.decay <= 1:
@@ -107,6 +108,16 @@ def validate(config: RunConfig) -> None:
     _check_schedule(config)
     _check_layers(config)
     capture_steps(config.captures, config.steps)
+
+
+def _check_references(config: RunConfig) -> None:
+    images, weights = config.reference.images, config.reference.weights
+    if weights and len(weights) != len(images):
+        raise InputError(f"reference.weights needs a file for each of reference.images={images}, not {weights}")
+    if images and config.color == "content":
+        raise InputError(
+            "reference.images does not go with color=content, which changes the colours afterwards; use color=luminance"
+        )
 
 
 def _check_styles(config: RunConfig) -> None:

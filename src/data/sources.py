@@ -16,7 +16,7 @@ from pathlib import Path
 
 from src.common.errors import InputError
 from src.common.files import atomic_file, cache_folder, chosen_cache, expanded
-from src.config.schema import Picture, RunConfig, blended, is_label, masks
+from src.config.schema import FILE_STARTS, Picture, RunConfig, blended, is_label, masks
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +54,13 @@ def sha256_of(path: Path) -> str:
 
 
 def pictures_of(config: RunConfig) -> dict[str, Picture]:
-    """Return the images of a run by the options that name them: content, styles, masks, and that of init=file."""
+    """Return the images of a run by the options that name them: content, styles, masks, references, start."""
     found = {"content": config.content, "style": config.style}
     found |= {f"blend.styles[{place}]": picture for place, picture in enumerate(blended(config))}
     found |= {option: Picture(path=mask) for option, mask in masks(config).items() if not is_label(mask)}
-    if config.init.name == "file":
+    for option, paths in vars(config.reference).items():
+        found |= {f"reference.{option}[{place}]": Picture(path=path) for place, path in enumerate(paths)}
+    if config.init.name in FILE_STARTS:
         found["init"] = Picture(path=config.init.path)
     return found
 

@@ -17,6 +17,7 @@ from src.config.schema import picture_name
 from src.report import options as words
 from src.report.reproduction import implied_options
 from src.tracking import record as records
+from src.tracking.clip_record import is_later_frame
 from src.tracking.record import Capture, RunRecord
 
 ATTRIBUTES = (*words.PAIR, "status")  # of a run that reports treat like options
@@ -92,7 +93,8 @@ def warn(message: str) -> None:
 def gather(folders: Iterable[Path]) -> list[Run]:
     """Return every run below the folders, once, ordered by pair and options.
 
-    A record that cannot be read is left out with a warning.
+    A record that cannot be read is left out with a warning. Of the frames of a clip only the first is part of the
+    report, unless a folder holds nothing else.
 
     Raises:
         InputError: a folder does not exist, or holds no readable record.
@@ -104,7 +106,7 @@ def gather(folders: Iterable[Path]) -> list[Run]:
         below = {run.resolve(): (run, record) for run, record in records.scan(folder, damaged=warn)}
         if not below:
             raise InputError(f"{folder} holds no run record ({records.FILE}) that can be read")
-        found |= below
+        found |= {run: each for run, each in below.items() if not is_later_frame(run)} or below
     return name_runs(list(found.values()))
 
 

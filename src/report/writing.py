@@ -2,13 +2,13 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from src.common.files import write_atomically
 from src.common.tables import exact_markdown, plain_text, to_csv
-from src.report import charts, comparison, curves, figures, summary
+from src.report import charts, clips, comparison, curves, figures, summary
 from src.report.gallery import run_data
 from src.report.gallery.page import Figure, page
 from src.report.runs import Run, values_of, varying, warn
@@ -51,7 +51,8 @@ def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]
     warn_once = cache(warn)
     lines = {run.folder: curve for run in runs if (curve := curves.read(run, POINTS, warn_once))}
     images = Thumbnails(out, runs, warn_once)
-    drawn = _draw(runs, lines, images)
+    films = clips.gather_clips(folders, warn_once)
+    drawn = [*_draw_clips(films, warn_once), *_draw(runs, lines, images)]
     for figure in drawn:
         write_atomically(out / figure.file, figure.data)
     rows, compared = summary.exact_rows(runs), comparison.compare(runs)
@@ -61,6 +62,8 @@ def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]
         files |= {"published.csv": to_csv(every), "published.md": exact_markdown(every)}
     means = [*summary.means(runs), *summary.trials(runs)]
     tables, terms = [*summary.last_losses(runs), *summary.speeds(runs)], summary.glossary()
+    if films:
+        tables.insert(0, clips.table(films))
     published = comparison.tables(compared) if compared else []
     head = summary.headline(runs)
     sources = ["/".join(folder.resolve().parts[-2:]) for folder in folders]  # of sweeps: DAY/TIME
@@ -70,6 +73,7 @@ def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]
         title=head,
         summary=f"{plain_text(', '.join(sources))}. {summary.count(runs)}",
         findings=summary.findings(runs),
+        clips=clips.players(films, out),
         means=means,
         figures=drawn,
         tables=tables,
@@ -80,6 +84,12 @@ def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]
     for name, text in files.items():  # after the figures and images that they link to
         write_atomically(out / name, text.encode(errors="backslashreplace"))
     return [out / name for name in (PAGE, *(name for name in files if name != PAGE), *(each.file for each in drawn))]
+
+
+def _draw_clips(films: Sequence[clips.Clip], warn_once: Callable[[str], object]) -> list[Figure]:
+    """Return the contact sheet of clips, if there are any."""
+    data = clips.contact_sheet(films, warn_once)
+    return [Figure("clips.jpg", "Clips", clips.SHEET, data)] if data else []
 
 
 def _draw(runs: Sequence[Run], lines: Mapping[Path, curves.Curve], images: Thumbnails) -> list[Figure]:

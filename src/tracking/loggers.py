@@ -32,7 +32,7 @@ OPTIONAL = {
 
 
 class Tracked(Protocol):
-    """What loggers read of a record, be it of a style transfer or of a pretraining."""
+    """What loggers read of a record, be it of a style transfer, of a clip or of a pretraining."""
 
     status: str
     wandb_id: str | None
@@ -95,6 +95,11 @@ class RunLoggers:
             tracker.log_metrics({**values, **{name: preview(file) for name, file in files.items()}}, step)
 
         self._call(send)
+
+    def log_clip(self, file: Path, step: int) -> None:
+        """Send a video file to a tracker that takes videos; W&B does."""
+        if hasattr(self.tracker, "log_clip"):
+            self._call(lambda tracker: tracker.log_clip(file, step))
 
     def close(self, record: Tracked) -> None:
         """Send summary and status and finish the tracker, also where a call failed."""

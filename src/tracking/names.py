@@ -21,6 +21,7 @@ IT_PER_S = "throughput/it_per_s"
 MPX_IT_PER_S = "throughput/mpx_it_per_s"
 PEAK_MIB = "memory/peak_mib"
 CAPTURE = "capture"
+VIDEO = "video"
 # Measured once, of the finished picture: only the last row of a run has them.
 GRADIENT_SSIM = "gradient_ssim"
 PATCH_DISTANCE = "patch_distance"

@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import WandbLogger
 from src.common.errors import first_line
 from src.config import schema
 from src.tracking.loggers import Tracked
-from src.tracking.names import CAPTURE
+from src.tracking.names import CAPTURE, VIDEO
 from src.tracking.wandb_mode import wandb_mode
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,12 @@ class RunWandbLogger(WandbLogger):
             caption = f"step {step}" if key == CAPTURE else key
             row[key] = wandb.Image(value, caption=caption) if isinstance(value, Image.Image) else value
         self.experiment.log(row, step=step, commit=True)
+
+    def log_clip(self, file: Path, step: int) -> None:
+        """Log a video file, which is copied."""
+        import wandb
+
+        self.experiment.log({"step": step, VIDEO: wandb.Video(str(file), format="mp4")}, step=step, commit=True)
 
     def close(self, record: Tracked) -> None:
         """Write the summary and finish the run, with exit code 1 unless its status is finished."""

@@ -99,6 +99,7 @@ class MemoryEstimate:
         values = self.pixels * model.parameters_per_pixel
         state = 2 * options.optimizer.history + 10 if options.optimizer.name == "lbfgs" else 4
         copies = values + self.pixels * (model.constants_per_pixel + (9 if options.schedule.average else 0))
+        copies += self.pixels * (4 if options.reference.images else 0)
         kept = self.value_bytes * (3 * (2 * self.pixels + style) + values * (2 + state) + copies)
         if options.loss.palette > 0:
             kept += self._palettes * self.SORTED / 4 * self.value_bytes * self.pixels

@@ -22,12 +22,21 @@ class Progress(Callback):
         first: the step that a resumed run starts from.
         status: returns the latest step and the text to show with it.
         bar: show a bar; None does so on a terminal.
+        unit: what is counted.
     """
 
-    def __init__(self, steps: int, first: int, status: Callable[[], tuple[int, str]], bar: bool | None = None) -> None:
+    def __init__(
+        self,
+        steps: int,
+        first: int,
+        status: Callable[[], tuple[int, str]],
+        bar: bool | None = None,
+        unit: str = "step",
+    ) -> None:
         self.steps = steps
         self.first = first
         self.status = status
+        self.unit = unit
         self.wanted = sys.stderr.isatty() if bar is None else bar
         self.bar: tqdm | None = None
         self.started = self.last_line = time.perf_counter()
@@ -40,7 +49,8 @@ class Progress(Callback):
                 initial=self.first,
                 dynamic_ncols=True,
                 leave=False,
-                bar_format="{l_bar}{bar}| step {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
+                unit=self.unit,
+                bar_format="{l_bar}{bar}| {unit} {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
             )
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -52,7 +62,7 @@ class Progress(Callback):
         elif time.perf_counter() - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = time.perf_counter()
             left = (self.last_line - self.started) / max(step - self.first, 1) * (self.steps - step)
-            log.info("step %d of %d, %s, %s left", step, self.steps, text, tqdm.format_interval(left))
+            log.info("%s %d of %d, %s, %s left", self.unit, step, self.steps, text, tqdm.format_interval(left))
 
     def close(self) -> None:
         """Remove the bar."""

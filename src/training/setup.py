@@ -12,7 +12,7 @@ from torch import Tensor
 from src.common.errors import InputError
 from src.common.platform import device_name, has_bf16
 from src.config.schedule import Stage, halvings, stages
-from src.config.schema import RunConfig, blended, is_label, masks, picture_name, style_scales, style_shares
+from src.config.schema import FILE_STARTS, RunConfig, blended, is_label, masks, picture_name, style_scales, style_shares
 from src.data.images import (
     SMALLEST_SIDE,
     Pixels,
@@ -35,7 +35,7 @@ from src.training.pair import Pair
 from src.transfer.objective import TargetCache, used_taps
 from src.transfer.scales import build_scales
 from src.transfer.start import DETAILED_STARTS, starting_image
-from src.transfer.terms.base import Inputs, Regions, StyleImage
+from src.transfer.terms.base import Inputs, Reference, Regions, StyleImage
 
 log = logging.getLogger(__name__)
 
@@ -190,11 +190,20 @@ class PreparedRun:
         )
         mask = None if alpha is None else alpha.to(content)
         shares = self._regions("content", size)
+        references = self._references(size)
         if shares is None:
-            return Inputs(content, styles, mask)
+            return Inputs(content, styles, mask, references=references)
         kept = 1 - shares.sum(1, keepdim=True).clamp(0, 1) if config.keep_unmasked else None
         regions = Regions(shares if mask is None else shares * mask, tuple(self.regions), config.guides)
-        return Inputs(content, styles, mask, regions=regions, kept=kept)
+        return Inputs(content, styles, mask, regions=regions, kept=kept, references=references)
+
+    def _references(self, size: tuple[int, int]) -> tuple[Reference, ...]:
+        found = []
+        for place in range(len(self.context.config.reference.images)):
+            image, weights = self._tensor(f"reference.images[{place}]", size), f"reference.weights[{place}]"
+            grey_weights = self._tensor(weights, size) if weights in self.images else torch.ones_like(image)
+            found.append(Reference(image, grey_weights.mean(1, keepdim=True)))
+        return tuple(found)
 
     def _regions(self, kind: str, size: tuple[int, int]) -> Tensor | None:
         return self._mask(kind).tensor(self.regions, size).to(self.device, self.dtype) if self.regions else None
@@ -285,7 +294,7 @@ class PreparedRun:
         if not fresh:
             return inputs.content
         given: Tensor | None = None
-        if kind := {"style": "style", "file": "init"}.get(config.init.name):
+        if kind := "style" if config.init.name == "style" else "init" if config.init.name in FILE_STARTS else None:
             given = self.images[kind].color((width, height)).to(inputs.content)
             if kind == "style":
                 given = colored(Inputs.of(self.originals.content, given), config.color).style
@@ -298,13 +307,16 @@ def _mask_option(kind: str) -> str:
 
 
 def colored(inputs: Inputs, color: str) -> Inputs:
-    """Return content and style image in the colours that `color=` has for the objective (Gatys et al. 2016b)."""
+    """Return the images in the colours that `color=` has for the objective (Gatys et al. 2016b)."""
     content = inputs.content
     changes = {"luminance": grey, "match": lambda style: match_colors(style, content).clamp(0, 1)}
     if color not in changes:
         return inputs
     styles = tuple(replace(style, image=changes[color](style.image)) for style in inputs.styles)
-    return replace(inputs, content=grey(content) if color == "luminance" else content, styles=styles)
+    if color == "match":
+        return replace(inputs, styles=styles)
+    references = tuple(replace(each, image=grey(each.image)) for each in inputs.references)
+    return replace(inputs, content=grey(content), styles=styles, references=references)
 
 
 def load_encoder(config: RunConfig, taps: list[str], precision: str, device: torch.device) -> Shared:

@@ -21,6 +21,7 @@ from src.transfer.terms.base import Inputs, Measured, Term, TermValue
 from src.transfer.terms.content import ContentTerm
 from src.transfer.terms.palette import PaletteTerm
 from src.transfer.terms.patches import PatchTerm
+from src.transfer.terms.reference import ReferenceTerm
 from src.transfer.terms.regions import RegionTerm
 from src.transfer.terms.registry import style_term, term_weights
 from src.transfer.terms.style import StyleTerm
@@ -239,7 +240,11 @@ def _tv(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[float
     return [(config.loss.tv, TotalVariationTerm(config.loss.tv_form))] if config.loss.tv > 0 else []
 
 
-TERMS: list[TermBuilder] = [_content, _style, _palette, _tv]
+def _reference(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[float, Term]]:
+    return [(config.loss.reference, ReferenceTerm())] if inputs.references else []
+
+
+TERMS: list[TermBuilder] = [_content, _style, _palette, _tv, _reference]
 
 
 def _has_room(encoder: Encoder, style: Tensor, tap: str) -> bool:

@@ -27,7 +27,7 @@ def halved(image: Tensor) -> Tensor:
 
 
 def halved_inputs(inputs: Inputs) -> Inputs:
-    """Return content, styles and their masks at half their sizes."""
+    """Return content, styles and their masks at half their sizes, without references, which are of pixels."""
 
     def half(values: Tensor | None) -> Tensor | None:
         return None if values is None else halved(values)
@@ -38,7 +38,7 @@ def halved_inputs(inputs: Inputs) -> Inputs:
     )
     regions = inputs.regions and replace(inputs.regions, shares=halved(inputs.regions.shares))
     content, mask, kept = halved(inputs.content), half(inputs.mask), half(inputs.kept)
-    return replace(inputs, content=content, styles=styles, mask=mask, regions=regions, kept=kept)
+    return replace(inputs, content=content, styles=styles, mask=mask, regions=regions, kept=kept, references=())
 
 
 class SimultaneousObjective(Objective):

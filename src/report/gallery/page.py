@@ -43,11 +43,14 @@ def page(data: Mapping[str, Any], **parts: Any) -> str:
     style = (HERE / "style.css").read_text()
     scripts = [(HERE / name).read_text() for name in SCRIPTS]
     allowed = " ".join(map(_digest, scripts))
+    files = "'self' file:"
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     return templates.get_template("page.html").render(
-        policy=Markup(f"default-src 'none'; img-src 'self' file:; style-src {_digest(style)}; script-src {allowed}"),
+        policy=Markup(
+            f"default-src 'none'; img-src {files}; media-src {files}; style-src {_digest(style)}; script-src {allowed}"
+        ),
         style=Markup(style),
         scripts=[Markup(script) for script in scripts],
         data=embedded(data),

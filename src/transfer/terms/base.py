@@ -47,6 +47,19 @@ class Regions:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """An image that the result stays near.
+
+    Attributes:
+        image: (1, 3, H, W) in [0, 1], at the size of the result.
+        weight: (1, 1, H, W) in [0, 1], how much each pixel counts.
+    """
+
+    image: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True)
 class Inputs:
     """The images that targets are measured on.
 
@@ -58,6 +71,7 @@ class Inputs:
         regions: of the content image, each of which is compared with the same region of the styles; None without any.
         kept: (1, 1, H, W) in [0, 1], the share of the content in each pixel of the result; None: 0.
         is_region: `mask` is a region, which is left out at taps where it has less than one position.
+        references: images that the result stays near.
     """
 
     content: Tensor
@@ -67,6 +81,7 @@ class Inputs:
     regions: Regions | None = None
     kept: Tensor | None = None
     is_region: bool = False
+    references: tuple[Reference, ...] = ()
 
     @classmethod
     def of(cls, content: Tensor, style: Tensor) -> Self:

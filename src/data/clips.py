@@ -1,0 +1,271 @@
+"""Read and write video clips by PyAV, and folders of frames.
+
+PyAV is the extra `video`. Its wheel holds FFmpeg with x264, which is under the GPL: depend on it, never bundle it.
+"""
+
+import importlib.util
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from src.common.errors import InputError, first_line
+from src.common.files import check_write, expanded
+from src.data.images import read_image
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer, OutputContainer
+
+log = logging.getLogger(__name__)
+
+FRAME_SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm")
+CODEC, QUALITY = "libx264", "18"  # H.264 at a constant quality that looks lossless
+MP4_AUDIO = ("aac", "mp3", "ac3", "eac3", "alac", "opus")  # copied into an MP4; others become AAC
+UNSPECIFIED = 2  # colour matrix of an FFmpeg frame
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A decoded frame, upright.
+
+    Attributes:
+        image: 8-bit RGB, of square pixels.
+        time: s, by the clock of the file, which its sound has too.
+    """
+
+    image: Image.Image
+    time: Fraction
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What the header of a clip tells.
+
+    Attributes:
+        path: a video file, or a folder of frames.
+        rate: frames per second, the average where they are not evenly spaced.
+        frames: number of frames; None where only decoding tells.
+        audio: codec of the sound; None without sound.
+    """
+
+    path: Path
+    rate: Fraction
+    frames: int | None = None
+    audio: str | None = None
+
+
+def check_installed() -> None:
+    """Check that the packages for video are there.
+
+    Raises:
+        InputError: one is missing; the message says how to install them.
+    """
+    needed = {"av": "av", "cv2": "opencv-python-headless", "imagecodecs": "imagecodecs", "tifffile": "tifffile"}
+    if missing := [package for module, package in needed.items() if importlib.util.find_spec(module) is None]:
+        raise InputError(
+            f"video needs packages that are not installed: pip install {' '.join(missing)} (the extra video)"
+        )
+
+
+def open_clip(path: Path | str, rate: float | None = None) -> Clip:
+    """Read the header of a video file, or list a folder of frames.
+
+    Args:
+        path: file or folder.
+        rate: frames per second of a folder.
+
+    Raises:
+        InputError: there is none, it holds no video, or `rate` is given for a file.
+    """
+    path = expanded(path)
+    if path.is_dir():
+        files = _frame_files(path)
+        return Clip(path, Fraction(rate or 25).limit_denominator(1001), len(files))
+    if not path.is_file():
+        raise InputError(f"content.path: {'not a regular file' if path.exists() else 'no such file or folder'}: {path}")
+    if rate is not None:
+        raise InputError(f"video.rate is for a folder of frames; {path} has a rate of its own")
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        sound = container.streams.audio[0].codec_context.name if container.streams.audio else None
+        average = stream.average_rate or stream.guessed_rate or Fraction(25)
+        return Clip(path, Fraction(average), stream.frames or None, sound)
+
+
+def read_frames(clip: Clip, first: int = 0, count: int | None = None) -> Iterator[Frame]:
+    """Decode the frames of a clip one after another.
+
+    Args:
+        clip: as `open_clip` returns it.
+        first: the frames before this one are left out.
+        count: of frames at most; None: all.
+
+    Raises:
+        InputError: a frame cannot be read.
+    """
+    frames = _read_folder(clip) if clip.path.is_dir() else _read_video(clip.path)
+    yield from islice(frames, first, None if count is None else first + count)
+
+
+def _frame_files(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES and path.is_file())
+    if not files:
+        raise InputError(f"content.path: {folder} holds no frames ({' '.join(FRAME_SUFFIXES)})")
+    return files
+
+
+def _read_folder(clip: Clip) -> Iterator[Frame]:
+    size: tuple[int, int] | None = None
+    for number, path in enumerate(_frame_files(clip.path)):
+        image = read_image(path)
+        if size not in (None, image.size):
+            raise InputError(f"{path} is {image.width}x{image.height} px, the frames before it {size[0]}x{size[1]}")
+        size = image.size
+        yield Frame(image, number / clip.rate)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator["InputContainer"]:
+    """Open a video file; errors of FFmpeg inside the block are one line."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise InputError(f"content.path: {path} holds no video")
+            yield container
+    except av.error.FFmpegError as error:
+        raise InputError(f"content.path: {path} cannot be read as video: {_told(error)}") from None
+
+
+def _told(error: Exception) -> str:
+    return getattr(error, "strerror", None) or first_line(error)
+
+
+def _read_video(path: Path) -> Iterator[Frame]:
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+        for number, frame in enumerate(container.decode(stream)):
+            timed = frame.pts is not None and frame.time_base is not None
+            time = frame.pts * Fraction(frame.time_base) if timed else number / rate  # type: ignore[operator,arg-type]
+            # By convention untagged video of more than 576 lines is Rec. 709; FFmpeg would take it for Rec. 601.
+            untagged = frame.colorspace == UNSPECIFIED and frame.height > 576
+            image = frame.to_image(src_colorspace="ITU709") if untagged else frame.to_image()
+            aspect = stream.sample_aspect_ratio or 1
+            if aspect != 1:
+                image = image.resize((max(1, round(image.width * aspect)), image.height), Image.Resampling.BICUBIC)
+            yield Frame(_upright(image, frame.rotation), time)
+
+
+def _upright(image: Image.Image, degrees: int) -> Image.Image:
+    """Return an image turned by the rotation of its stream: degrees counter-clockwise, a multiple of 90."""
+    turns = {1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_270}
+    turn = turns.get(round(degrees / 90) % 4)
+    return image if turn is None else image.transpose(turn)
+
+
+def write_clip(
+    path: Path, images: Iterable[Image.Image], times: Iterable[Fraction], rate: Fraction, sound: Path | None = None,
+    begin: Fraction = Fraction(0),
+) -> int:  # fmt: skip
+    """Write an MP4 file, whole or not at all: H.264, Rec. 709, with the sound of another file copied.
+
+    Args:
+        path: the file.
+        images: frames of one size with even sides, 8-bit RGB.
+        times: of the frames, s, ascending from 0.
+        rate: frames per second.
+        sound: file whose first sound track is used.
+        begin: time of the first frame in that file, s.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    import av
+
+    temporary = path.with_name(f".{path.stem}.part.mp4")
+    # fine enough for the frames' own times: a multiple of the rate's denominator and of 1/90000 s
+    base = Fraction(1, rate.numerator * max(1, 90000 // rate.numerator)) if rate.numerator <= 90000 else 1 / rate
+    count, end = 0, Fraction(0)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
+            stream: Any = container.add_stream(CODEC, rate=rate, options={"crf": QUALITY})
+            stream.pix_fmt, stream.time_base, stream.codec_context.time_base = "yuv420p", base, base
+            tags = {"color_primaries": 1, "color_trc": 1, "colorspace": 1, "color_range": 1}  # Rec. 709, limited
+            for name, value in tags.items():
+                setattr(stream.codec_context, name, value)
+            track = _Sound(container, sound) if sound is not None else None
+            for image, time in zip(images, times, strict=False):
+                if not count:
+                    stream.width, stream.height = image.size
+                frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
+                frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+                frame.pts, frame.time_base = round(time / base), base
+                container.mux(stream.encode(frame))
+                count, end = count + 1, time + 1 / rate
+            container.mux(stream.encode(None))
+            if track is not None:
+                track.write(begin, begin + end)
+        check_write()
+        temporary.replace(path)
+    except (av.error.FFmpegError, OSError) as error:
+        raise InputError(f"cannot write {path}: {_told(error)}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count
+
+
+class _Sound:
+    """Copies the sound of a file into another, or encodes it as AAC where an MP4 cannot hold it as it is.
+
+    Args:
+        container: the file to write.
+        source: the file with the sound.
+    """
+
+    def __init__(self, container: "OutputContainer", source: Path) -> None:
+        self.container, self.source = container, source
+        with _opened(source) as found:
+            track: AudioStream = found.streams.audio[0]
+            self.copies = track.codec_context.name in MP4_AUDIO
+            self.stream: Any = (
+                container.add_stream_from_template(track)
+                if self.copies
+                else container.add_stream("aac", rate=track.codec_context.sample_rate)
+            )
+
+    def write(self, begin: Fraction, end: Fraction) -> None:
+        """Write what sounds between two times of the source, s, from time 0 on."""
+        with _opened(self.source) as found:
+            track = found.streams.audio[0]
+            for packet in found.demux(track):
+                if packet.pts is None or packet.time_base is None:
+                    continue
+                time = packet.pts * packet.time_base
+                if not begin <= time < end:
+                    continue
+                shift = round(begin / packet.time_base)
+                if self.copies:
+                    packet.pts, packet.dts = packet.pts - shift, (packet.dts or packet.pts) - shift
+                    packet.stream = self.stream
+                    self.container.mux(packet)
+                    continue
+                for frame in packet.decode():
+                    frame.pts = None if frame.pts is None else frame.pts - shift
+                    self.container.mux(self.stream.encode(frame))
+            if not self.copies:
+                self.container.mux(self.stream.encode(None))

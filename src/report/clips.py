@@ -1,0 +1,131 @@
+"""Stylised clips in a report: a contact sheet, a player and a row of a table each."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from PIL import Image
+
+from src.common.errors import InputError
+from src.common.tables import Table, number, plain_text
+from src.config.schema import SUFFIXES
+from src.report.gallery.run_data import link
+from src.report.sheet import CELL, Cell, Row, lay_out
+from src.report.thumbnails import read
+from src.tracking import clip_record
+from src.tracking.clip_record import FRAMES, VIDEO, ClipRecord, clip_name, content_file, frame_name
+
+COLUMNS = 6  # of a contact sheet
+ROWS = 12  # of a contact sheet at most, besides those of the content
+SHEET = "Frames evenly chosen from the clips: the content, and below it the results."
+NOTE = (
+    "Warping error: mean squared difference between a frame and its predecessor warped to it by the content's flow, "
+    "over the pixels that are visible in both; losses are means over the frames."
+)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A folder of `python -m src.video` with its record."""
+
+    folder: Path
+    record: ClipRecord
+
+    @property
+    def name(self) -> str:
+        """Return the name of the content's clip."""
+        return plain_text(clip_name(self.record.config))
+
+    @property
+    def label(self) -> str:
+        """Return the style, and how frames are linked where it is not by the frame before."""
+        style, video = self.record.config["style"], self.record.config["video"]
+        named = Path(style["path"]).stem if style["path"] and style["name"] == "file" else style["name"]
+        passes = f", {video['passes']} passes" if video["passes"] > 1 else ""
+        return plain_text(f"{named}{passes if video['linked'] else ', each frame by itself'}")
+
+    def result(self, number: int) -> Path:
+        """Return the file of a stylised frame."""
+        return self.folder / FRAMES / frame_name(number) / f"image.{SUFFIXES[self.record.config['format']]}"
+
+
+def gather_clips(folders: Iterable[Path], warn: Callable[[str], object]) -> list[Clip]:
+    """Return the clips below folders with at least one finished frame, each once, ordered by name and style."""
+    found: dict[Path, Clip] = {}
+    for folder in folders:
+        for path in sorted(folder.rglob(clip_record.FILE)):
+            try:
+                record = clip_record.read(path.parent)
+            except InputError as error:
+                warn(f"left out: {error}")
+                continue
+            if record and record.frames:
+                found[path.parent.resolve()] = Clip(path.parent, record)
+    return sorted(found.values(), key=lambda clip: (clip.name, clip.label))
+
+
+def contact_sheet(clips: Sequence[Clip], warn: Callable[[str], object]) -> bytes | None:
+    """Return frames of the clips as JPEG: for each content a row of it, and a row for each of its clips."""
+    groups: dict[tuple[str, int], list[Clip]] = defaultdict(list)
+    for clip in clips[:ROWS]:
+        groups[clip.name, clip.record.count].append(clip)
+    rows = []
+    for (name, count), some in groups.items():
+        first = some[0]
+        last = max(map(int, first.record.frames))
+        chosen = sorted({round(at * last / (COLUMNS - 1)) for at in range(COLUMNS)})
+        cells: list[Cell | None] = [
+            _cell(content_file(first.folder, first.record.config, at), [f"frame {at} of {count}"], warn)
+            for at in chosen
+        ]
+        rows.append(Row([name], cells))
+        rows += [Row([each.label], [_cell(each.result(at), [], warn) for at in chosen]) for each in some]
+    return lay_out([""] * max(len(row.cells) for row in rows), rows) if rows else None
+
+
+def _cell(path: Path, lines: list[str], warn: Callable[[str], object]) -> Cell:
+    image: Image.Image | None = None
+    try:
+        image = read(path, 2 * CELL)
+    except (InputError, OSError, ValueError) as error:
+        warn(f"{path} is not shown: {error}")
+    return Cell(image, path.name, lines)
+
+
+def table(clips: Sequence[Clip]) -> Table:
+    """Return a row a clip."""
+    rows = []
+    for clip in clips:
+        record = clip.record
+        rows.append(
+            {
+                "clip": clip.name,
+                "style": clip.label,
+                "frames": f"{len(record.frames)} of {record.count}",
+                "per second": f"{float(Fraction(record.rate)):.4g}",
+                "scenes": str(1 + len(record.cuts)),
+                "sound": record.audio or "none",
+                "warping error": number(record.mean("warping_error")),
+                "style loss": number(record.mean("loss/style")),
+                "content loss": number(record.mean("loss/content")),
+                "seconds a frame": number(record.mean("seconds")),
+                "status": plain_text(record.status),
+            }
+        )
+    return Table("Clips", NOTE, rows)
+
+
+def players(clips: Sequence[Clip], out: Path) -> list[dict[str, object]]:
+    """Return what the page plays: heading, address relative to the page, and size of each clip that is complete."""
+    return [
+        {
+            "head": f"{clip.name} in the style of {clip.label}",
+            "source": link(clip.folder / VIDEO, out),
+            "width": clip.record.width,
+            "height": clip.record.height,
+        }
+        for clip in clips
+        if (clip.folder / VIDEO).is_file()
+    ]

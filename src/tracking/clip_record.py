@@ -1,0 +1,120 @@
+"""`clip.json`: the configuration of a stylised clip, what its file told, and what was measured of each frame."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from src.common.errors import InputError
+from src.tracking import provenance
+from src.tracking.record import write_json
+
+FILE = "clip.json"
+VIDEO = "clip.mp4"
+CONTENT, FRAMES = "content", "frames"
+
+
+@dataclass(kw_only=True)
+class ClipRecord:
+    """All that a report needs to know of a clip.
+
+    Attributes:
+        source_sha256: checksum of the video file; None for a folder of frames.
+        width, height: of the frames, px.
+        rate: frames per second, as a fraction such as "25/1".
+        begin: time of the first frame in the file, s, as a fraction.
+        times: of the frames from the first one on, s, as fractions; empty until all are decoded.
+        audio: codec of the sound that is kept; None without sound.
+        cuts: numbers of the frames that begin a new scene, the first frame not among them.
+        frames: by frame, in their order, what was measured in the last pass: losses by metric name, `warping_error`,
+            `seconds`.
+        seconds: wall time of all processes.
+    """
+
+    status: str = "running"
+    error: str | None = None
+    source_sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+    rate: str = "25/1"
+    begin: str = "0/1"
+    times: list[str] = field(default_factory=list)
+    audio: str | None = None
+    cuts: list[int] = field(default_factory=list)
+    frames: dict[str, dict[str, float]] = field(default_factory=dict)
+    seconds: float = 0.0
+    device: str | None = None
+    wandb_id: str | None = None
+    config: dict[str, Any]
+    versions: dict[str, str] = field(default_factory=provenance.versions)
+    commit: str | None = field(default_factory=provenance.commit)
+    command: str = field(default_factory=provenance.command)
+    started: str = field(default_factory=provenance.timestamp)
+    ended: str | None = None
+
+    @property
+    def count(self) -> int:
+        """Return the number of frames, 0 until all are decoded."""
+        return len(self.times)
+
+    def mean(self, name: str) -> float | None:
+        """Return the mean of a measure over the frames that have it."""
+        values = [values[name] for values in self.frames.values() if name in values]
+        return sum(values) / len(values) if values else None
+
+    def write(self, folder: Path) -> None:
+        """Write `folder/clip.json`."""
+        write_json(folder / FILE, dataclasses.asdict(self))
+
+    def found(self) -> dict[str, Any]:
+        """Return what is known before the first frame, for the loggers."""
+        named = {key: getattr(self, key) for key in ("width", "height", "audio", "device", "source_sha256")}
+        return {**named, "frames": self.count, "rate": float(Fraction(self.rate))}
+
+    def summary(self) -> dict[str, Any]:
+        """Return the results, for the loggers: means over the frames."""
+        names = dict.fromkeys(name for values in self.frames.values() for name in values if name != "seconds")
+        means = {f"mean/{name}": self.mean(name) for name in names}
+        return {**means, "cuts": len(self.cuts), **{key: getattr(self, key) for key in ("status", "error", "seconds")}}
+
+
+def frame_name(number: int) -> str:
+    """Return the name of a frame, and of its folder."""
+    return f"{number:05d}"
+
+
+def content_file(folder: Path, config: dict[str, Any], number: int) -> Path:
+    """Return the file of a frame of the content; report and runs call the image by its name."""
+    return folder / CONTENT / f"{clip_name(config)}-{frame_name(number)}.png"
+
+
+def clip_name(config: dict[str, Any]) -> str:
+    """Return the name of a clip: that of its file or folder."""
+    return Path(config["content"]["path"]).stem
+
+
+def is_later_frame(folder: Path) -> bool:
+    """Return whether a run folder is that of a frame of a clip, except the first one's, which stands for the clip."""
+    within = folder.resolve().parent
+    return (within.parent / FILE).is_file() and (within.name, folder.name) != (FRAMES, frame_name(0))
+
+
+def read(folder: Path) -> ClipRecord | None:
+    """Return the record of a folder, None if it has none.
+
+    Raises:
+        InputError: the file is not a record of a clip.
+    """
+    path = folder / FILE
+    try:
+        record = ClipRecord(**json.loads(path.read_text()))
+        _ = [Fraction(time) for time in (record.rate, record.begin, *record.times)]
+        if not isinstance(record.config, dict) or not isinstance(record.frames, dict):
+            raise TypeError("a field has the wrong type")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{path} is not a record of a clip: {error}") from None
+    return record

@@ -1,0 +1,119 @@
+"""Options of `python -m src.video`: those of a run, and how frames are linked."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from src.common.errors import InputError
+from src.common.files import expanded
+from src.config.identity import NON_IDENTITY_FIELDS, identity, named
+from src.config.options import option
+from src.config.schema import Picture, RunConfig, plain
+from src.config.validation import check_ranges
+from src.data.sources import find_picture, pictures_of
+from src.transfer.checks import check_options
+
+MOST_OFFSET = 1000
+
+
+@dataclass
+class Video:
+    """How the frames of a clip are read and linked."""
+
+    first: int = option(0, "number of the first frame to use")
+    frames: int | None = option(None, "frames to use at most; null: all")
+    rate: float | None = option(None, "frames per second of a folder of frames; null: 25")
+    steps: int = option(40, "optimiser steps of a frame that starts from its warped predecessor; steps= is of others")
+    linked: bool = option(True, "start from the warped predecessor and stay near it; false: each frame by itself")
+    offsets: list[int] = option(
+        [1, 2, 4], "how far back the frames lie that a frame stays near; nearer ones come first"
+    )
+    passes: int = option(1, "passes over the clip, back and forth")
+    blend: float = option(0.5, "share of the warped neighbour in the start of a frame of a further pass")
+    flow: str = option("dis", "optical flow: dis (OpenCV) | raft (torchvision's network; downloads 20 MB of weights)")
+    cut: float = option(
+        0.4, "a scene begins where less than this share of a frame is found in the frame before; 0: never"
+    )
+
+
+@dataclass
+class VideoConfig(RunConfig):
+    """A clip: the run of its first frame, and how frames are linked."""
+
+    video: Video = option(Video, "frames")
+
+
+RUN_OPTIONS = tuple(field.name for field in dataclasses.fields(RunConfig))
+VIDEO_OPTIONS = ("video",)
+
+
+def frame_run(config: VideoConfig) -> RunConfig:
+    """Return the run of a frame by itself, with the clip as its content."""
+    return RunConfig(**{name: getattr(config, name) for name in RUN_OPTIONS})
+
+
+def specification(config: VideoConfig) -> dict[str, Any]:
+    """Return what identifies a clip: the run and how frames are linked."""
+    return {**identity(frame_run(config)), "video": dataclasses.asdict(config.video)}
+
+
+def differing(config: VideoConfig, recorded: dict[str, Any]) -> list[str]:
+    """Return the options that make this another clip than one of recorded options."""
+    mine, known = {**plain(config)}, {**plain(VideoConfig()), **recorded}
+    return sorted(name for name in mine if name not in NON_IDENTITY_FIELDS and mine[name] != known[name])
+
+
+def clip_folder(config: VideoConfig) -> str:
+    """Check a clip and return the name of its folder.
+
+    Raises:
+        InputError: names the bad value and what would be right.
+    """
+    check(config)
+    return named(config, specification(config))
+
+
+def check(config: VideoConfig) -> None:
+    """Check the options of a clip, and the files beside the clip itself.
+
+    Raises:
+        InputError: names the bad value and what would be right.
+    """
+    run, video = frame_run(config), config.video
+    if not config.content.path:
+        raise InputError("content.path=CLIP is missing: a video file or a folder of frames")
+    if not expanded(config.content.path).exists():
+        raise InputError(f"content.path: no such file or folder: {config.content.path}")
+    if config.resume is not None:
+        raise InputError("a clip takes no resume=; repeat the same command to continue it")
+    if config.reference.images:
+        raise InputError("reference.images are the frames before, which python -m src.video sets itself")
+    if config.format == "jpeg":
+        raise InputError("format=jpeg would lose detail from frame to frame; use png, tiff or webp")
+    if config.color == "content" and video.linked:
+        raise InputError("color=content changes frames after they are optimised; use color=luminance or match")
+    check_ranges(config, ("video.steps", "video.passes"), ("video.first", "video.cut"))
+    for name, least, most in (("cut", 0, 1), ("blend", 0, 1)):
+        if not least <= getattr(video, name) <= most:
+            raise InputError(f"video.{name} is a share, in [0, 1], not {getattr(video, name)}")
+    if video.frames is not None and video.frames < 1:
+        raise InputError(f"video.frames must be positive, or null for all, not {video.frames}")
+    if video.rate is not None and not 0 < video.rate < math.inf:
+        raise InputError(f"video.rate must be positive, not {video.rate}")
+    offsets = video.offsets
+    if not offsets or sorted(set(offsets)) != offsets or not 1 == offsets[0] <= offsets[-1] <= MOST_OFFSET:
+        raise InputError(f"video.offsets are ascending numbers of frames that begin with 1, as [1,2,4], not {offsets}")
+    if video.passes > 1 and not video.linked:
+        raise InputError("video.passes needs video.linked=true")
+    if video.flow not in ("dis", "raft"):
+        raise InputError(f"video.flow={video.flow} is unknown; one of: dis, raft")
+    check_options(run)
+    for kind, picture in pictures_of(run).items():
+        if kind != "content" and (picture.path or picture.package):
+            find_picture(kind, picture)
+
+
+def content_of(config: VideoConfig, path: str) -> Picture:
+    """Return the content of a frame: the clip's, with a frame's file."""
+    return dataclasses.replace(config.content, name="file", path=path, package=None, url=None, sha256=None)

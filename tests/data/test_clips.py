@@ -1,0 +1,163 @@
+"""Clips are read and written with their frames, times, rotation and sound."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.common.errors import InputError
+from src.data import clips
+from src.data.clips import Frame, open_clip, read_frames, write_clip
+from tests.support.clips import moving, real_clip, turn_clockwise, write_folder, write_sounding
+
+av = pytest.importorskip("av")
+
+
+def _difference(one: Image.Image, two: Image.Image) -> float:
+    return float(np.abs(np.asarray(one, np.float64) - np.asarray(two, np.float64)).mean())
+
+
+def _images(frames: list[Frame]) -> list[Image.Image]:
+    return [frame.image for frame in frames]
+
+
+def _sound(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.concatenate([frame.to_ndarray() for frame in container.decode(container.streams.audio[0])], 1)
+
+
+@pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001), Fraction(24000, 1001), Fraction(60)])
+def test_frames_times_and_rate_survive_a_round_trip(rate: Fraction, tmp_path: Path) -> None:
+    frames = moving(7)
+    times = [at / rate for at in range(7)]
+    assert write_clip(tmp_path / "clip.mp4", frames, times, rate) == 7
+    clip = open_clip(tmp_path / "clip.mp4")
+    found = list(read_frames(clip))
+    assert clip.rate == rate and clip.frames == 7 and clip.audio is None
+    assert all(abs(frame.time - time) < Fraction(1, 50000) for frame, time in zip(found, times, strict=True))
+    assert max(_difference(mine.image, theirs) for mine, theirs in zip(found, frames, strict=True)) < 6
+    shown, given = np.stack(list(map(np.asarray, _images(found)))), np.stack(list(map(np.asarray, frames)))
+    shift = (shown.astype(float) - given).mean((0, 1, 2))
+    assert np.abs(shift).max() < 2, "no shift of colours between Rec. 601 and 709, or full and limited range"
+
+
+def test_uneven_times_are_kept(tmp_path: Path) -> None:
+    times = [Fraction(at, 1000) for at in (0, 40, 65, 200, 1040)]
+    write_clip(tmp_path / "clip.mp4", moving(5), times, Fraction(25))
+    found = [frame.time for frame in read_frames(open_clip(tmp_path / "clip.mp4"))]
+    assert all(abs(mine - theirs) < Fraction(1, 20000) for mine, theirs in zip(found, times, strict=True))
+
+
+def test_some_frames_with_their_own_time(tmp_path: Path) -> None:
+    frames = moving(9)
+    write_clip(tmp_path / "clip.mp4", frames, [Fraction(at, 10) for at in range(9)], Fraction(10))
+    found = list(read_frames(open_clip(tmp_path / "clip.mp4"), first=3, count=2))
+    assert [frame.time for frame in found] == [Fraction(3, 10), Fraction(4, 10)]
+    assert _difference(found[0].image, frames[3]) < 4
+
+
+def test_rotation_is_applied(tmp_path: Path) -> None:
+    frames = moving(2)
+    path = tmp_path / "clip.mp4"
+    write_clip(path, frames, [Fraction(0), Fraction(1, 10)], Fraction(10))
+    turn_clockwise(path)
+    upright = next(read_frames(open_clip(path))).image
+    assert upright.size == (48, 64)
+    assert _difference(upright, frames[0].transpose(Image.Transpose.ROTATE_270)) < 4
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("aac", "mp4"), ("flac", "mkv")])
+def test_the_sound_of_the_used_part_is_kept(codec: str, suffix: str, tmp_path: Path) -> None:
+    source = write_sounding(tmp_path / f"source.{suffix}", moving(20), codec=codec)
+    clip = open_clip(source)
+    assert clip.audio == codec
+    used = list(read_frames(clip, first=5, count=10))
+    times = [frame.time - used[0].time for frame in used]
+    images = [frame.image for frame in used]
+    write_clip(tmp_path / "out.mp4", images, times, clip.rate, source, used[0].time)
+    result = open_clip(tmp_path / "out.mp4")
+    assert result.audio == "aac" and len(list(read_frames(result))) == 10
+    sound = _sound(tmp_path / "out.mp4")
+    assert sound.shape[1] == pytest.approx(16000, abs=3000), "one second, in whole packets"
+    middle = sound[0, 4000:12000]
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
+    assert spectrum.argmax() * 16000 / len(middle) == pytest.approx(440, abs=4)
+
+
+def test_a_folder_of_frames_is_a_clip(tmp_path: Path) -> None:
+    frames = moving(4)
+    folder = write_folder(tmp_path / "frames", frames)
+    (folder / "notes.txt").write_text("no frame")
+    clip = open_clip(folder, rate=12.5)
+    found = list(read_frames(clip))
+    assert clip.frames == 4 and [float(frame.time) for frame in found] == [0, 0.08, 0.16, 0.24]
+    assert all(_difference(mine.image, theirs) == 0 for mine, theirs in zip(found, frames, strict=True))
+    Image.new("RGB", (20, 20)).save(folder / "0004.png")
+    with pytest.raises(InputError, match="is 20x20 px, the frames before it 64x48"):
+        list(read_frames(clip))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing.mp4", "content.path: no such file or folder: .*missing.mp4"),
+        ("empty", "content.path: .*empty holds no frames"),
+        ("text.mp4", "content.path: .*text.mp4 cannot be read as video: Invalid data"),
+        ("tone.mp4", "content.path: .*tone.mp4 holds no video"),
+    ],
+)
+def test_what_is_no_clip_is_one_line(name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.mp4").write_text("not a video" * 100)
+    with av.open(str(tmp_path / "tone.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(InputError, match=message):
+        open_clip(tmp_path / name)
+
+
+def test_a_rate_is_for_folders(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clip.mp4", moving(2), [Fraction(0), Fraction(1, 10)], Fraction(10))
+    with pytest.raises(InputError, match=r"video.rate is for a folder of frames"):
+        open_clip(tmp_path / "clip.mp4", rate=10)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_text("old")
+
+    def broken() -> Iterator[Image.Image]:
+        yield moving(1)[0]
+        raise InputError("a frame is damaged")
+
+    with pytest.raises(InputError, match="a frame is damaged"):
+        write_clip(path, broken(), [Fraction(0), Fraction(1)], Fraction(10))
+    assert path.read_text() == "old" and [each.name for each in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = clips.importlib.util.find_spec
+    monkeypatch.setattr(clips.importlib.util, "find_spec", lambda name: None if name == "cv2" else find(name))
+    with pytest.raises(InputError, match=r"pip install opencv-python-headless \(the extra video\)"):
+        clips.check_installed()
+
+
+def test_a_real_clip_with_sound(tmp_path: Path) -> None:
+    clip = open_clip(real_clip("bigbuckbunny.mp4"))
+    assert (clip.rate, clip.frames, clip.audio) == (25, 132, "aac")
+    used = list(read_frames(clip, count=5))
+    assert used[0].image.size == (1280, 720)
+    small = [frame.image.resize((160, 90)) for frame in used]
+    write_clip(tmp_path / "out.mp4", small, [frame.time for frame in used], clip.rate, clip.path)
+    assert open_clip(tmp_path / "out.mp4").audio == "aac"
+
+
+def test_pixels_that_are_not_square(tmp_path: Path) -> None:
+    frame = next(read_frames(open_clip(real_clip("carphone_pristine.mp4"))))
+    assert frame.image.size == (193, 144), "176 pixels of 128:117"

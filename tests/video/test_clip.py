@@ -1,0 +1,181 @@
+"""Clips from beginning to end: links, cuts, passes, kills, trackers."""
+
+import csv
+import gc
+import signal
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.common.errors import InputError
+from src.data.images import read_image
+from src.run import run
+from src.tracking import clip_record
+from src.tracking import record as records
+from tests.support import wandb_files
+from tests.support.clips import moving, texture, write_folder, write_sounding
+from tests.support.processes import started, wait_for
+from tests.video.clips import TINY, compose_clip
+
+pytest.importorskip("av")
+pytest.importorskip("cv2")
+from src.data.clips import open_clip, read_frames
+from src.video.clip import stylise
+from src.video.config import content_of, frame_run
+
+
+def _frame(folder: Path, number: int) -> np.ndarray:
+    return np.asarray(read_image(folder / f"frames/{number:05d}/image.png"), np.float64)
+
+
+def test_a_clip_with_sound_and_a_cut(tmp_path: Path) -> None:
+    """Frames, rate and sound are kept; nothing of one scene is in the next; later frames take fewer steps."""
+    scenes = [*moving(3, 72, 54), *moving(2, 72, 54, seed=8)]
+    source = write_sounding(tmp_path / "clip.mp4", scenes)
+    config = compose_clip(*TINY, f"content.path={source}", "logger=csv")
+    record = stylise(config, tmp_path / "out")
+    assert record.status == "finished" and record.cuts == [3] and (record.width, record.height) == (64, 48)
+
+    result = open_clip(tmp_path / "out/clip.mp4")
+    found = list(read_frames(result))
+    assert (result.rate, len(found), result.audio) == (10, 5, "aac")
+    assert [frame.time for frame in found] == [Fraction(at, 10) for at in range(5)]
+    shown = np.asarray(found[2].image, np.float64)
+    assert np.abs(shown - _frame(tmp_path / "out", 2)).mean() < 5
+
+    runs = [records.read(tmp_path / f"out/frames/{number:05d}") for number in range(5)]
+    assert [each.step for each in runs] == [4, 2, 2, 4, 2]
+    assert [len(each.options.reference.images) for each in runs] == [0, 1, 2, 0, 1]
+    assert {each.options.seed for each in runs} == {0}
+    assert ["reference" in each.captures[-1].losses for each in runs] == [False, True, True, False, True]
+
+    alone = frame_run(config)
+    alone.content = content_of(config, str(tmp_path / "out/content/clip-00003.png"))
+    alone.edge, alone.captures, alone.logger.name = 64, [1.0], "none"
+    run(alone, tmp_path / "alone")
+    expected = np.asarray(read_image(tmp_path / "alone/image.png"), np.float64)
+    assert np.array_equal(_frame(tmp_path / "out", 3), expected), "no ghost of the scene before"
+
+    with (tmp_path / "out/metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(range(5))
+    errors = [row["warping_error"] for row in rows]
+    assert [bool(each) for each in errors] == [False, True, True, False, True]
+    assert record.mean("warping_error") == pytest.approx(np.mean([float(each) for each in errors if each]))
+    left = {path.name for path in (tmp_path / "out/frames/00001").iterdir()}
+    assert "inputs" not in left and "last.ckpt" not in left, "finished frames keep no working files"
+
+    assert stylise(config, tmp_path / "out").ended == record.ended, "a finished clip is left as it is"
+    with pytest.raises(InputError, match=r"holds another clip \(it differs in seed\)"):
+        stylise(compose_clip(*TINY, f"content.path={source}", "seed=1"), tmp_path / "out")
+
+
+def test_linked_frames_flicker_less_than_frames_by_themselves(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "frames", moving(4, 64, 48, speed=3))
+    options = (*TINY, f"content.path={folder}", "init=noise", "steps=12", "video.steps=6", "optimizer.lr=0.05")
+    linked = stylise(compose_clip(*options), tmp_path / "linked")
+    single = stylise(compose_clip(*options, "video.linked=false"), tmp_path / "single")
+    assert linked.mean("warping_error") < single.mean("warping_error") / 3
+    assert not single.cuts and single.mean("loss/reference") is None
+
+
+def test_identical_frames_stay_the_same_and_memory_is_flat(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "frames", [texture(64, 48)] * 9)
+    config = compose_clip(*TINY, f"content.path={folder}", "video.steps=3")
+    counts = []
+    from src.video.clip import Frames
+
+    log = Frames._log
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Frames, "_log", lambda *given: (log(*given), gc.collect(), counts.append(len(gc.get_objects()))))
+        stylise(config, tmp_path / "out")
+    assert all(np.array_equal(_frame(tmp_path / "out", number), _frame(tmp_path / "out", 0)) for number in range(1, 9))
+    assert records.read(tmp_path / "out/frames/00008").step == 0, "a repeated frame takes no steps"
+    assert counts[-1] - counts[3] < 60 * 5, "a record of numbers a frame, and no network"
+
+
+def test_passes_go_back_and_forth_with_one_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from src.training import setup
+
+    loaded = []
+    load = setup.load_encoder
+    monkeypatch.setattr(setup, "load_encoder", lambda *given: (loaded.append(given), load(*given))[1])
+    folder = write_folder(tmp_path / "frames", moving(3))
+    record = stylise(compose_clip(*TINY, f"content.path={folder}", "video.passes=3"), tmp_path / "out")
+    assert len(loaded) == 1
+    steps = {
+        name: [records.read(tmp_path / "out" / name / f"{number:05d}").step for number in range(3)]
+        for name in ("pass-1", "pass-2", "frames")
+    }
+    assert steps == {"pass-1": [4, 2, 2], "pass-2": [2, 2, 2], "frames": [2, 2, 2]}
+    backward = records.read(tmp_path / "out/pass-2/00002")
+    assert not backward.options.reference.images, "the backward pass begins at the end"
+    assert len(records.read(tmp_path / "out/pass-2/00000").options.reference.images) == 2
+    assert set(record.frames) == {"0", "1", "2"} and record.cuts == []
+
+
+def test_kill_9_and_the_same_command_end_bit_identical(command: Callable, tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "frames", moving(3, 64, 48))
+    options = (*TINY, f"content.path={source}", "steps=12", "video.steps=12", "logger=csv", "checkpoint_every=2")
+    folder = tmp_path / "killed"
+    with started(*options, f"hydra.run.dir={folder}", module="src.video") as process:
+        wait_for((folder / "frames/00001/last.ckpt").exists, process)
+        process.kill()
+        process.join()
+    assert clip_record.read(folder).status == "running"
+    assert records.read(folder / "frames/00000").status == "finished"
+    before = (folder / "frames/00000/record.json").read_bytes()
+
+    shown = command("src.video", *options, f"hydra.run.dir={folder}").stdout
+    assert "3 frames, scenes: 1" in shown and f"report: python -m src.report {folder}" in shown
+    assert (folder / "frames/00000/record.json").read_bytes() == before, "a finished frame is not run again"
+    stylise(compose_clip(*options), tmp_path / "whole")
+    for number in range(3):
+        assert np.array_equal(_frame(folder, number), _frame(tmp_path / "whole", number))
+    assert (folder / "clip.mp4").read_bytes() == (tmp_path / "whole/clip.mp4").read_bytes()
+
+
+def test_ctrl_c_keeps_the_frames(tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "frames", moving(3, 64, 48))
+    options = (*TINY, f"content.path={source}", "video.steps=100000", "log_every=1000")
+    with started(*options, f"hydra.run.dir={tmp_path / 'out'}", module="src.video") as process:
+        wait_for((tmp_path / "out/frames/00001/last.ckpt").exists, process)
+        process.send_signal(signal.SIGINT)
+        done = process.finish()
+    assert done.returncode == 130, done
+    assert "interrupted; to resume: the same command" in done.stderr and "Traceback" not in done.stderr
+    assert clip_record.read(tmp_path / "out").status == "interrupted"
+    assert records.read(tmp_path / "out/frames/00001").status == "interrupted"
+
+
+def test_one_wandb_run_a_clip_with_its_video(tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "frames", moving(2, 64, 48))
+    arguments = (*TINY, f"content.path={source}", "logger=wandb", "logger.mode=offline", "logger.tags=[mine]")
+    from tests.support.processes import new_python
+
+    done = new_python("-m", "src.video", *arguments, f"hydra.run.dir={tmp_path / 'out'}")
+    assert done.returncode == 0, done
+    [offline] = wandb_files.find_runs(tmp_path / "out")
+    logged = wandb_files.load(offline)
+    assert logged.exit_code == 0 and set(logged.tags) == {"mine", "video"}
+    assert [row["step"] for row in logged.history] == [0, 1, 2]
+    assert logged.history[1]["warping_error"] == clip_record.read(tmp_path / "out").frames["1"]["warping_error"]
+    assert logged.history[0]["capture"]["_type"] == "image-file"
+    assert logged.history[2]["video"]["_type"] == "video-file"
+    assert logged.summary["mean/loss/style"] > 0 and logged.summary["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_help_errors_and_a_sweep_of_the_command(command: Callable, tmp_path: Path) -> None:
+    shown = command("src.video", "--help").stdout
+    assert "video.steps=40" in shown and "pip install '.[video]'" in shown
+    refused = command("src.video", "content.path=missing.mp4", f"hydra.run.dir={tmp_path}", status=2)
+    assert refused.stderr.startswith("error: content.path: no such file or folder: missing.mp4")
+    source = write_folder(tmp_path / "frames", moving(2, 64, 48))
+    command(
+        "src.video", "-m", *TINY, f"content.path={source}", "style=dots,swell", f"hydra.sweep.dir={tmp_path / 'runs'}"
+    )
+    assert len(list((tmp_path / "runs").glob("frames-*/clip.mp4"))) == 2
