@@ -24,13 +24,16 @@ from src.tracking import record as records
 from src.tracking.record import RunRecord
 
 if TYPE_CHECKING:
-    from src.training.context import RunContext
+    from src.training.context import Outputs, RunContext
 
 log = logging.getLogger(__name__)
 
 
 def run(
-    config: RunConfig | DictConfig | dict[str, Any], output_dir: Path | str, progress: bool | None = None
+    config: RunConfig | DictConfig | dict[str, Any],
+    output_dir: Path | str,
+    progress: bool | None = None,
+    outputs: "Outputs | None" = None,
 ) -> RunRecord:
     """Optimise one picture and write everything about it into `output_dir`.
 
@@ -41,6 +44,8 @@ def run(
         config: the options; a dict or DictConfig is checked against `RunConfig`.
         output_dir: the run folder; created where it is missing.
         progress: show a progress bar on stderr; None does so on a terminal.
+        outputs: makes further files of the result in the folder, before the run counts as finished; returns them by
+            name, for the trackers.
 
     Returns:
         The record, as `record.json` holds it.
@@ -50,7 +55,7 @@ def run(
         NonFiniteLoss: the loss became NaN or infinite; `image.png` (or another format) is the last finite picture.
         Interrupted: SIGINT or SIGTERM; picture and checkpoint are written.
     """
-    (result,) = run_batch([(typed(config), Path(output_dir))], progress=progress)
+    (result,) = run_batch([(typed(config), Path(output_dir))], progress=progress, outputs=outputs)
     if isinstance(result, BaseException):
         raise result
     return result
@@ -71,7 +76,10 @@ def run_folder(config: RunConfig) -> str:
 
 
 def run_batch(
-    jobs: Sequence[tuple[RunConfig, Path]], at_once: int | None = None, progress: bool | None = None
+    jobs: Sequence[tuple[RunConfig, Path]],
+    at_once: int | None = None,
+    progress: bool | None = None,
+    outputs: "Outputs | None" = None,
 ) -> list[RunRecord | BaseException]:
     """Optimise several pictures in one batch; what `run` says of a folder holds for each of them.
 
@@ -81,13 +89,14 @@ def run_batch(
         jobs: options and folder of each run, which differ as `training.grouping` permits; no folder twice.
         at_once: pairs evaluated together; None is all on a GPU and one on a CPU.
         progress: as for `run`.
+        outputs: as for `run`.
 
     Returns:
         For each job its record, or the exception that ended it.
     """
     from src.training.context import RunContext
 
-    contexts = [RunContext(config, folder) for config, folder in jobs]
+    contexts = [RunContext(config, folder, outputs) for config, folder in jobs]
     with Interrupts() as interrupts:
         for context in contexts:
             with context.guard():

@@ -36,6 +36,10 @@ def identity(config: RunConfig) -> dict[str, Any]:
         "weights": style_shares(config) if config.blend.styles else [],
         "masks": [_mask(mask) for mask in config.blend.masks],
     }
+    if config.canvas.views:
+        spec["canvas"] = {**spec["canvas"], "views": _absolute(config.canvas.views)}
+    else:  # records of earlier versions do not have the option
+        spec["canvas"] = {key: value for key, value in spec["canvas"].items() if key != "views"}
     scales = style_scales(config)
     spec["style_scale"] = scales[0] if len(scales) == 1 else scales
     return spec

@@ -7,6 +7,7 @@ No server delays a run by more than 10 s in all: `ANSWER_SECONDS` to test it, `I
 import logging
 import os
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,14 @@ class RunWandbLogger(WandbLogger):
             caption = f"step {step}" if key == CAPTURE else key
             row[key] = wandb.Image(value, caption=caption) if isinstance(value, Image.Image) else value
         self.experiment.log(row, step=step, commit=True)
+
+    def log_files(self, files: Mapping[str, Path], step: int) -> None:
+        """Log further files of the result by name: models in 3D and pictures."""
+        import wandb
+
+        kinds: dict[str, Any] = {".glb": wandb.Object3D}
+        row = {name: kinds.get(path.suffix, wandb.Image)(str(path)) for name, path in files.items()}
+        self.experiment.log({"step": step, **row}, step=step + 1, commit=True)  # the row of `step` is complete
 
     def close(self, record: Tracked) -> None:
         """Write the summary and finish the run, with exit code 1 unless its status is finished."""
