@@ -109,7 +109,7 @@ type: setup ## check types with mypy
 	@$(VENV)/bin/mypy
 
 # All extras but ray, which is large and of use on a Ray cluster alone
-EXTRAS := search dashboard pretrain tensorboard files slurm mlflow dev
+EXTRAS := search dashboard pretrain tensorboard files slurm mlflow mesh dev
 
 lock: setup ## update requirements.lock from pyproject.toml
 	@$$(command -v uv || echo .uv/bin/uv) pip compile --quiet --universal --generate-hashes $(EXTRAS:%=--extra %) --no-header \
