@@ -155,7 +155,7 @@ def _collected(path: Path, scene: "trimesh.Scene") -> Model:
     meshes = {name: part for name, part in scene.geometry.items() if len(getattr(part, "faces", ()))}
     if not meshes:
         raise InputError(f"{path} has no triangles")
-    for node in scene.graph.nodes_geometry:
+    for node in sorted(scene.graph.nodes_geometry):  # trimesh has them in no certain order
         transform, geometry = scene.graph[node]
         name = str(geometry)
         part = meshes.get(name)
