@@ -280,7 +280,7 @@ class PreparedRun:
         """
         put = {"luminance": with_luma_of, "content": with_lightness_of}.get(self.context.config.color)
         done = self.originals.kept_in(put(self.originals.content, picture) if put else picture)
-        return done if self.sheet is None else self.sheet.filled(done)
+        return done if self.sheet is None else self.sheet.finished(done)
 
     def shown(self, picture: Tensor) -> Tensor:
         """Return what the objective sees of a picture (1, 3, H, W) of the present stage."""

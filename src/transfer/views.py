@@ -13,6 +13,7 @@ from src.data.views import Floats, Views
 from src.ops.alpha import fill_transparent
 from src.ops.rasterizing import NONE, Hits, rasterize
 from src.ops.sampling import Sampling, bilinear_taps
+from src.ops.seams import blend_across_seams
 from src.transfer.terms.base import Inputs
 
 BACKGROUND = 1.0  # grey of the background in pictures of the views
@@ -34,6 +35,7 @@ class Sheet:
         mask: (1, 1, H, W) in [0, 1], how much of each pixel counts.
         coverage: (1, 1, H, W) in [0, 1], how much of each pixel is no background.
         seen: (1, 1, h, w), how often the views show each pixel of the canvas; 0 for what none shows.
+        weld: blends the canvas across the seams of its UV map; None without any.
     """
 
     def __init__(self, views: Views, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> None:
@@ -50,6 +52,7 @@ class Sheet:
             torch.from_numpy(each)[None, None].to(device, dtype) for each in (coverage, counted)
         )
         self.seen = self.sampling.shares.view(1, 1, *size)
+        self.weld = _weld(views, size, device, dtype)
 
     def __call__(self, image: Tensor) -> Tensor:
         """Return the views of images, (B, C, h, w) to (B, C, H, W)."""
@@ -66,10 +69,11 @@ class Sheet:
         """Return the views of images (B, 3, h, w) on a plain background, (B, 3, H, W)."""
         return torch.lerp(torch.full_like(self.coverage, BACKGROUND), self(image), self.coverage)
 
-    def filled(self, image: Tensor) -> Tensor:
-        """Continue images (B, 3, h, w) smoothly into what no view shows, such as the gaps between islands."""
+    def finished(self, image: Tensor) -> Tensor:
+        """Return images (B, 3, h, w) with what no view shows filled from its surroundings, and with welded seams."""
         shown = (self.seen > 0).to(image)
-        return fill_transparent(image, shown.expand(len(image), -1, -1, -1))
+        filled = fill_transparent(image, shown.expand(len(image), -1, -1, -1))
+        return filled if self.weld is None else self.weld(filled).unflatten(2, self.canvas)
 
 
 def view_side(views: Views, size: tuple[int, int]) -> int:
@@ -92,6 +96,47 @@ def cells(views: Views, size: tuple[int, int]) -> NDArray[np.int64]:
     left, top = np.meshgrid(columns[:-1], rows[:-1])
     width, height = np.meshgrid(np.diff(columns), np.diff(rows))
     return np.stack([left, top, width, height], -1).reshape(-1, 4)
+
+
+def _weld(views: Views, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Sampling | None:
+    """Return the map of a canvas to one that is continuous across the seams of its UV map."""
+    rectangles = cells(views, size)
+    places = views.uv * rectangles[views.cell][:, None, 2:]
+    found = blend_across_seams(views.corners, places, views.cell)
+    numbers = []
+    for cell, place in ((found.cell, found.texel + 0.5), (found.cell, found.own), (found.other_cell, found.other)):
+        left, top, width, height = (torch.from_numpy(side) for side in rectangles[cell].T)
+        columns, rows, weights = bilinear_taps(*torch.from_numpy(place).T, width, height)
+        numbers.append(((rows + top[:, None]) * size[1] + columns + left[:, None], weights))
+    in_use = _in_use(places, views.cell, rectangles, size)
+    target = numbers[0][0][:, 0].numpy()
+    # A pixel beyond a seam belongs to the gap between islands, or it is the other side's own.
+    usable = np.flatnonzero(~found.beyond | ~in_use[target])
+    order = usable[np.argsort(np.abs(found.distance[usable]), kind="stable")]
+    target, first = np.unique(target[order], return_index=True)  # by the nearest seam
+    chosen = torch.from_numpy(order[first])
+    if not len(chosen):
+        return None
+    count = math.prod(size)
+    pixels = torch.arange(count)[:, None].repeat(1, 8)
+    weights = torch.zeros(count, 8, dtype=torch.float64)
+    weights[:, 0] = 1
+    share = torch.from_numpy(found.share)[chosen, None]
+    pixels[target] = torch.cat([numbers[1][0][chosen], numbers[2][0][chosen]], 1)
+    weights[target] = torch.cat([(1 - share) * numbers[1][1][chosen], share * numbers[2][1][chosen]], 1)
+    return Sampling(pixels.to(device), weights.to(device, dtype), count)
+
+
+def _in_use(
+    places: Floats, cell: NDArray[np.int64], rectangles: NDArray[np.int64], size: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Return which pixels of a canvas triangles cover, flat; places are px from the corner of their cell."""
+    height, width = size
+    sides = rectangles[cell][:, 2:]
+    within = places - (np.floor(places.min(1) / sides) * sides)[:, None]  # textures repeat
+    flat = within + rectangles[cell][:, None, :2] - (width / 2, height / 2)
+    corners = np.concatenate([flat, np.ones((*flat.shape[:2], 1))], 2)
+    return rasterize(corners, 1.0, height, width).face.ravel() != NONE
 
 
 def _laid_out(views: Any, sheet: NDArray[np.int64]) -> NDArray[Any]:
