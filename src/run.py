@@ -25,7 +25,7 @@ from src.tracking import record as records
 from src.tracking.record import RunRecord
 
 if TYPE_CHECKING:
-    from src.training.context import RunContext
+    from src.training.context import Outputs, RunContext
     from src.training.setup import Shared
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ def run(
     output_dir: Path | str,
     progress: bool | None = None,
     kept: Kept | None = None,
+    outputs: "Outputs | None" = None,
 ) -> RunRecord:
     """Optimise one picture and write everything about it into `output_dir`.
 
@@ -54,6 +55,8 @@ def run(
         output_dir: the run folder; created where it is missing.
         progress: show a progress bar on stderr; None does so on a terminal.
         kept: by an earlier run whose network, precision and device are the same; receives what this run leaves.
+        outputs: makes further files of the result in the folder, before the run counts as finished; returns them by
+            name, for the trackers.
 
     Returns:
         The record, as `record.json` holds it.
@@ -63,7 +66,7 @@ def run(
         NonFiniteLoss: the loss became NaN or infinite; `image.png` (or another format) is the last finite picture.
         Interrupted: SIGINT or SIGTERM; picture and checkpoint are written.
     """
-    (result,) = run_batch([(typed(config), Path(output_dir))], progress=progress, kept=kept)
+    (result,) = run_batch([(typed(config), Path(output_dir))], progress=progress, kept=kept, outputs=outputs)
     if isinstance(result, BaseException):
         raise result
     return result
@@ -98,13 +101,14 @@ def run_batch(
         at_once: pairs evaluated together; None is all on a GPU and one on a CPU.
         progress: as for `run`.
         kept: as for `run`.
+        outputs: as for `run`.
 
     Returns:
         For each job its record, or the exception that ended it.
     """
     from src.training.context import RunContext
 
-    contexts = [RunContext(config, folder) for config, folder in jobs]
+    contexts = [RunContext(config, folder, outputs) for config, folder in jobs]
     with Interrupts() as interrupts:
         for context in contexts:
             with context.guard():

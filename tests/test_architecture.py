@@ -13,7 +13,7 @@ SRC = ROOT / "src"
 # Top to bottom: a package may import itself and whatever stands below its line.
 LAYERS = (
     {"train", "dashboard", "sync", "blind"},
-    {"report", "search", "pretrain", "bench", "sweep", "video"},
+    {"report", "search", "pretrain", "bench", "sweep", "video", "mesh"},
     {"cli"},
     {"run"},
     {"training"},

@@ -23,6 +23,7 @@ from src.data.sources import find_picture
 IMAGES = ("content", "style")
 FILES = tuple(f"{kind}.path" for kind in (*IMAGES, "init"))
 MASKS = tuple(f"{kind}.mask" for kind in IMAGES)
+OTHERS = ("mesh.path", "canvas.views")  # files that are no images
 SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".bmp")
 SUFFIXES += (".gif", ".ppm", ".pgm", ".jp2", ".tga")
 
@@ -90,6 +91,8 @@ def _resolved(key: str, value: str, mirror: str | None) -> list[str]:
             return [f"{key}={','.join(_matching(key, found[1].strip(chr(34) + chr(39))))}"]
         if value and _exists(value):
             return [f"{key}={_quoted(value)}"]
+    if key in OTHERS and value and _exists(value):
+        return [f"{key}={_quoted(value)}"]
     if value.startswith("~"):
         return [f"{key}={_quoted(value)}"]
     if "(" in value:

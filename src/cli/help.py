@@ -97,6 +97,26 @@ Options (OPTION=VALUE), in addition to those of python -m src.train --help
 """
 
 
+MESH_HELP = """\
+python -m src.mesh mesh.path=MODEL [GROUP=NAME ...] [OPTION=VALUE ...]
+
+Paint the texture of a 3D model (.glb, .gltf or .obj with UV coordinates) in the style of an image. The texture is
+optimised through views of the model from all sides. The folder of the job, below multirun/mesh/, then holds model.glb,
+the texture image.png, turntable.webp, and the views at each capture. This needs trimesh: pip install '.[mesh]'.
+
+  python -m src.mesh mesh.path=model.glb style=swell
+  python -m src.mesh mesh.path=model.obj style=painting.jpg edge=1024 mesh.views=16 mesh.size=256
+  python -m src.mesh -m mesh.path=model.glb style=dots,tesserae loss.beta=5,20
+
+The same command resumes a job that was stopped. edge is the long side of the texture, mesh.size that of a view;
+style_scale is relative to a view.
+
+Options (OPTION=VALUE), in addition to those of python -m src.train --help
+
+{options}
+"""
+
+
 def show(text: str) -> None:
     """Print a help text, quietly when the reader closes the pipe early (`| head`)."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -125,6 +145,11 @@ def search_help(schema: type, names: Collection[str]) -> str:
 def video_help(schema: type, names: Collection[str]) -> str:
     """Return the help of `python -m src.video`, with the options that begin with one of the names."""
     return VIDEO_HELP.format(options=_option_lines(schema, names))
+
+
+def mesh_help(schema: type, names: Collection[str]) -> str:
+    """Return the help of `python -m src.mesh`, with the options that begin with one of the names."""
+    return MESH_HELP.format(options=_option_lines(schema, names))
 
 
 def _groups() -> str:

@@ -37,6 +37,10 @@ def identity(config: RunConfig) -> dict[str, Any]:
         "masks": [_mask(mask) for mask in config.blend.masks],
     }
     spec["reference"] = {name: [_absolute(path) for path in paths] for name, paths in spec["reference"].items()}
+    if config.canvas.views:
+        spec["canvas"] = {**spec["canvas"], "views": _absolute(config.canvas.views)}
+    else:  # records of earlier versions do not have the option
+        spec["canvas"] = {key: value for key, value in spec["canvas"].items() if key != "views"}
     scales = style_scales(config)
     spec["style_scale"] = scales[0] if len(scales) == 1 else scales
     return spec

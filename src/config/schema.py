@@ -191,6 +191,9 @@ class Canvas:
         "resolutions) | fourier (coefficients in decorrelated colours; lr about 0.05)",
     )
     clamp: bool = option(True, "keep the image in [0, 1] (never under lbfgs)")
+    views: str | None = option(
+        None, "the content is a texture, seen through the cameras of this file, which python -m src.mesh writes"
+    )
 
 
 @dataclass

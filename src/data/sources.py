@@ -21,6 +21,7 @@ from src.config.schema import FILE_STARTS, Picture, RunConfig, blended, is_label
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 20.0
+VIEWS = "canvas.views"  # the option that names a file of views
 _FAILED: dict[str, str] = {}  # address -> error: tried once in a process, not once in each job of a sweep
 
 
@@ -65,13 +66,19 @@ def pictures_of(config: RunConfig) -> dict[str, Picture]:
     return found
 
 
+def inputs_of(config: RunConfig) -> dict[str, Picture]:
+    """Return the files that a run reads by the options that name them: its images, and its views."""
+    views = {VIEWS: Picture(path=config.canvas.views)} if config.canvas.views else {}
+    return pictures_of(config) | views
+
+
 def find_files(config: RunConfig) -> dict[str, Found]:
-    """Return the files of `pictures_of(config)`, downloaded where necessary.
+    """Return the files of `inputs_of(config)`, downloaded where necessary.
 
     Raises:
         InputError: as `find_picture`.
     """
-    return {kind: find_picture(kind, picture, config.mirror) for kind, picture in pictures_of(config).items()}
+    return {kind: find_picture(kind, picture, config.mirror) for kind, picture in inputs_of(config).items()}
 
 
 def check_local_files(config: RunConfig) -> None:
@@ -81,7 +88,7 @@ def check_local_files(config: RunConfig) -> None:
         InputError: as `find_picture`.
     """
     mirror_folder(config.mirror)
-    for kind, picture in pictures_of(config).items():
+    for kind, picture in inputs_of(config).items():
         if picture.url and not picture.path:
             _file_name(kind, picture.url)
         else:

@@ -96,10 +96,14 @@ class RunLoggers:
 
         self._call(send)
 
-    def log_clip(self, file: Path, step: int) -> None:
-        """Send a video file to a tracker that takes videos; W&B does."""
-        if hasattr(self.tracker, "log_clip"):
-            self._call(lambda tracker: tracker.log_clip(file, step))
+    def log_files(self, files: Mapping[str, Path], step: int) -> None:
+        """Send further files of the result by name, to a tracker that takes them; after the last row."""
+
+        def send(tracker: Any) -> None:
+            if hasattr(tracker, "log_files"):
+                tracker.log_files(files, step)
+
+        self._call(send)
 
     def close(self, record: Tracked) -> None:
         """Send summary and status and finish the tracker, also where a call failed."""

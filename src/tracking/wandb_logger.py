@@ -7,7 +7,9 @@ No server delays a run by more than 10 s in all: `ANSWER_SECONDS` to test it, `I
 import logging
 import os
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from pytorch_lightning.loggers import WandbLogger
 from src.common.errors import first_line
 from src.config import schema
 from src.tracking.loggers import Tracked
-from src.tracking.names import CAPTURE, VIDEO
+from src.tracking.names import CAPTURE
 from src.tracking.wandb_mode import wandb_mode
 
 log = logging.getLogger(__name__)
@@ -51,11 +53,13 @@ class RunWandbLogger(WandbLogger):
             row[key] = wandb.Image(value, caption=caption) if isinstance(value, Image.Image) else value
         self.experiment.log(row, step=step, commit=True)
 
-    def log_clip(self, file: Path, step: int) -> None:
-        """Log a video file, which is copied."""
+    def log_files(self, files: Mapping[str, Path], step: int) -> None:
+        """Log further files of the result by name: models in 3D, videos and pictures."""
         import wandb
 
-        self.experiment.log({"step": step, VIDEO: wandb.Video(str(file), format="mp4")}, step=step, commit=True)
+        kinds: dict[str, Any] = {".glb": wandb.Object3D, ".mp4": partial(wandb.Video, format="mp4")}
+        row = {name: kinds.get(path.suffix, wandb.Image)(str(path)) for name, path in files.items()}
+        self.experiment.log({"step": step, **row}, step=step + 1, commit=True)  # the row of `step` is complete
 
     def close(self, record: Tracked) -> None:
         """Write the summary and finish the run, with exit code 1 unless its status is finished."""

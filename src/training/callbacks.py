@@ -105,13 +105,14 @@ def capture(module: StyleTransferModule, sample: int, run: PreparedRun) -> None:
     if not module.keep_if_finite(sample, values[names.TOTAL]):
         values = module.measure(sample)
     picture, original = run.finished(module.image.picture()[sample : sample + 1]), run.originals
-    values[names.SSIM] = ssim(picture, original.content)
+    shown, content = run.shown(picture), run.shown(original.content)
+    values[names.SSIM] = ssim(shown, content)
     step = pair.image_step(module.step)
     result = folder / result_file(run.context.config)
     path = folder / "captures" / f"step_{step:06d}{result.suffix}"
-    run.write(path, picture)
+    run.write(path, picture if run.sheet is None else run.sheet.picture(picture))
     final = (record.width or picture.shape[3], record.height or picture.shape[2])
-    if final == (picture.shape[3], picture.shape[2]):
+    if run.sheet is None and final == (picture.shape[3], picture.shape[2]):
         write_atomically(result, path.read_bytes())
     else:
         run.write(result, resize(picture.float(), final))
@@ -121,7 +122,7 @@ def capture(module: StyleTransferModule, sample: int, run: PreparedRun) -> None:
     record.step, record.evaluations, record.initial_loss = step, counters.evaluations, counters.initial_loss
     record.it_per_s, record.mpx_it_per_s = counters.throughput.it_per_s, counters.throughput.mpx_it_per_s
     record.peak_mib, record.seconds = peak_mib(module.device), pair.seconds
-    record.ssim, record.ssim_published = values[names.SSIM], ssim_published(picture, original.content)
+    record.ssim, record.ssim_published = values[names.SSIM], ssim_published(shown, content)
     if record.initial_loss and values[names.TOTAL]:
         record.loss_decay = record.initial_loss / values[names.TOTAL]
     losses = {key.removeprefix("loss/"): value for key, value in values.items() if key.startswith("loss/")}
@@ -133,7 +134,7 @@ def capture(module: StyleTransferModule, sample: int, run: PreparedRun) -> None:
     if pair.reached or step == module.timetable.steps:
         # The time and memory of the loop, without the judging that follows.
         values |= {names.SECONDS: record.seconds, names.PEAK_MIB: record.peak_mib or 0.0}
-        values |= quality.judge(record, run.context.config, picture, original.content, original.style)
+        values |= quality.judge(record, run.context.config, shown, content, original.style)
         record.write(folder)
     if pair.reached or step in module.timetable.captures:  # a resume supersedes the capture of an interruption
         pair.log_point(values, module.step, record.peak_mib or 0.0, picture=path)
@@ -159,6 +160,8 @@ def finish(run: PreparedRun, interrupts: Interrupts) -> None:
         record.warning = warning(record.initial_loss, record.captures[-1].losses[names.TOTAL_TERM], pair.jumped)
         if record.warning:
             log.warning("%s", record.warning)
+        if context.outputs:
+            context.loggers.log_files(context.outputs(context.folder), record.step)
         context.announce_result()
         context.close()
 

@@ -3,7 +3,7 @@
 import logging
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from src.config.identity import identity
 from src.config.schema import RunConfig, plain, result_file
 from src.config.validation import WEIGHTS
 from src.data import deep
-from src.data.sources import Found, find_files, pictures_of, sha256_of
+from src.data.sources import Found, find_files, inputs_of, sha256_of
 from src.tracking import names, provenance
 from src.tracking import record as records
 from src.tracking.loggers import RunLoggers, open_loggers
@@ -24,6 +24,9 @@ from src.training.logs import CURRENT_RUN, log_to_file
 from src.transfer.checks import check_options
 
 log = logging.getLogger(__name__)
+
+# Makes further files of a result in its run folder; returns them by name.
+Outputs = Callable[[Path], Mapping[str, Path]]
 
 
 class RunContext:
@@ -35,6 +38,7 @@ class RunContext:
     Args:
         config: the options.
         folder: the run folder.
+        outputs: called once the picture is done.
 
     Attributes:
         record: of the run, once checked.
@@ -47,8 +51,8 @@ class RunContext:
     files: dict[str, Found]
     loggers: RunLoggers
 
-    def __init__(self, config: RunConfig, folder: Path) -> None:
-        self.config, self.folder = config, folder
+    def __init__(self, config: RunConfig, folder: Path, outputs: Outputs | None = None) -> None:
+        self.config, self.folder, self.outputs = config, folder, outputs
         self.record = new_record(config)
         self.ended = False
         self.error: BaseException | None = None
@@ -87,7 +91,7 @@ class RunContext:
         self.record = found
 
     def _check_unchanged(self) -> None:
-        for kind, picture in pictures_of(self.config).items():
+        for kind, picture in inputs_of(self.config).items():
             path = expanded(picture.path or "")
             if picture.path and path.is_file() and sha256_of(path) != self.record.checksum(kind):
                 raise InputError(f"{path} has changed since this run finished; choose another folder to run it again")

@@ -19,6 +19,7 @@ from src.common.signals import Interrupts
 from src.config.schedule import Timetable, capture_steps, stages
 from src.config.schema import RunConfig
 from src.config.schema import Trainer as TrainerOptions
+from src.data.sources import VIEWS
 from src.training import checkpoints
 from src.training.callbacks import Pauses, finish
 from src.training.checkpoints import CHECKPOINT, PairCheckpoints
@@ -116,7 +117,8 @@ def fit(
             members = _active(list(starts))
             if not members:
                 break
-            image = build_image_model(config, torch.cat([starts[run] for run in members]), first.encoder).to(device)
+            begun = torch.cat([starts[run] for run in members])
+            image = build_image_model(config, begun, first.encoder, members[0].sheet).to(device)
             compiling = _decide_to_compile(members, image.render().detach())
             before, module = (
                 module,
@@ -189,7 +191,7 @@ def _begin(run: PreparedRun, timetable: Timetable, batch: int) -> None:
     context.record.forget_after(run.resume_step, timetable.captures)
     context.record.write(context.folder)
     begins = run.resume_step <= context.record.continued_step  # rows up to that step are another run's
-    pictures = {kind: file.path for kind, file in context.files.items()} if begins else {}
+    pictures = {kind: file.path for kind, file in context.files.items() if kind != VIEWS} if begins else {}
     context.loggers.begin(context.record, run.resume_step, pictures)
     run.pair.loggers = context.loggers
     run.pair.logged_step = context.loggers.last_step

@@ -313,7 +313,7 @@ class StyleTransferModule(LightningModule):
         while True:
             objective.load_search_state()
             try:
-                values = objective(self.image.picture()[sample : sample + 1], full=True).metrics()[0]
+                values = objective(self.image.shown(self.image.picture()[sample : sample + 1]), full=True).metrics()[0]
                 objective.load_search_state(state)
                 return values
             except (RuntimeError, MemoryError) as error:

@@ -24,6 +24,8 @@ from src.data.images import (
     write_image,
 )
 from src.data.masks import Mask, matched, read_mask
+from src.data.sources import VIEWS, pictures_of
+from src.data.views import read_views
 from src.encoders.base import Encoder
 from src.encoders.registry import encoder_spec, smallest_side
 from src.ops.color import grey, match_colors, with_lightness_of, with_luma_of
@@ -36,6 +38,7 @@ from src.transfer.objective import TargetCache, used_taps
 from src.transfer.scales import build_scales
 from src.transfer.start import DETAILED_STARTS, starting_image
 from src.transfer.terms.base import Inputs, Reference, Regions, StyleImage
+from src.transfer.views import Sheet, sheet_size
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +72,7 @@ class PreparedRun:
         pair: objective and counters, which the module works with.
         originals: content and style image of the present stage.
         inputs: the same in the colours that `color=` has for the objective.
+        sheet: what the objective sees of the canvas in the present stage, where the canvas is a texture.
         budget: memory strategy of the present stage.
         checkpoint: what the run resumes from; None from the beginning.
 
@@ -90,7 +94,9 @@ class PreparedRun:
         self.dtype = torch.float64 if record.precision == "64" else torch.float32
         given = masks(config)
         self.masks = {option: self._read_mask(option, mask) for option, mask in given.items()}
-        self.images = {kind: self._read(kind) for kind in context.files if kind not in given}
+        self.images = {kind: self._read(kind) for kind in pictures_of(config) if kind not in given}
+        self.views = read_views(self._checked(VIEWS)) if config.canvas.views else None
+        self.sheet: Sheet | None = None
         taps = used_taps(config)
         self.needed = max(smallest_side(encoder_spec(config.backbone.name), taps), SMALLEST_SIDE)
         record.width, record.height = self._size("content", config.edge)
@@ -146,12 +152,22 @@ class PreparedRun:
     def _size(self, kind: str, edge: int, scale: float = 1.0) -> tuple[int, int]:
         return check_size(kind, self.images[kind], self.context.config, edge, self.needed, scale)
 
+    def _seen_size(self, edge: int) -> tuple[int, int]:
+        """Return the size (width, height) of what the objective sees: the content, or the sheet of its views."""
+        width, height = self._size("content", edge)
+        return (width, height) if self.views is None else sheet_size(self.views, (height, width))[::-1]
+
     def _check_halvings(self, edge: int) -> None:
-        """Check that the layers in use have room at every size of `schedule=simultaneous`."""
-        options = self.context.config.schedule
-        sizes = [("content", self._size("content", edge)), *((kind, size) for kind, _, size in self._style_sizes(edge))]
+        """Check that the layers in use have room in the views, and at every size of `schedule=simultaneous`."""
+        options, seen = self.context.config.schedule, self._seen_size(edge)
+        if min(seen) < self.needed:
+            raise InputError(
+                f"canvas.views: at edge={edge} the sheet of views has {seen[0]}x{seen[1]} px; the layers in use need "
+                f"{self.needed} px on the short side: larger views (mesh.size) or more of them"
+            )
+        sizes = [("content", seen), *((kind, size) for kind, _, size in self._style_sizes(edge))]
         for kind, size in sizes:
-            width, height = (side >> halvings(self.context.config, edge) for side in size)
+            width, height = (side >> halvings(self.context.config, max(seen)) for side in size)
             if min(width, height) < self.needed:
                 raise InputError(
                     f"schedule.smallest={options.smallest} halves the {kind} image to {width}x{height} px; the layers "
@@ -232,7 +248,8 @@ class PreparedRun:
             fresh: the run starts here; otherwise a checkpoint will replace the starting image.
         """
         config, record = self.context.config, self.context.record
-        size, styles = self._size("content", stage.edge)[::-1], self._style_sizes(stage.edge)
+        size = max(self._size("content", stage.edge), self._seen_size(stage.edge), key=math.prod)[::-1]
+        styles = self._style_sizes(stage.edge)
         style_pixels = sum(width * height for _, _, (width, height) in styles)
         regions = max(1, len(self.regions))
         estimate = MemoryEstimate(config, self.encoder, size, style_pixels, self.dtype.itemsize, regions)
@@ -248,13 +265,21 @@ class PreparedRun:
         context.record.memory[str(stage.edge)] = self.budget.noted()
         self.originals = self.load_inputs(stage.edge)
         self.inputs = colored(self.originals, color)
+        size = (self.inputs.content.shape[2], self.inputs.content.shape[3])
+        if self.views is not None and (self.sheet is None or self.sheet.canvas != size):
+            self.sheet = Sheet(self.views, size, self.device, self.dtype)
         files = context.files
         styles = [(files[kind].sha256, weight, size) for kind, weight, size in self._style_sizes(stage.edge)]
         content = files["content"].sha256
         # With color=match the style is another image for each content.
         identities = {"content": content, "style": (*styles, content if color == "match" else None)}
         self.pair.objective = build_scales(
-            context.config, self.encoder, self.inputs, self.budget.checkpointing, self.shared.targets, identities
+            context.config,
+            self.encoder,
+            self.inputs if self.sheet is None else self.sheet.inputs(self.inputs),
+            self.budget.checkpointing,
+            self.shared.targets,
+            identities,
         )
         return self._start(before, fresh)
 
@@ -263,7 +288,12 @@ class PreparedRun:
         content's pixels where they are kept.
         """
         put = {"luminance": with_luma_of, "content": with_lightness_of}.get(self.context.config.color)
-        return self.originals.kept_in(put(self.originals.content, picture) if put else picture)
+        done = self.originals.kept_in(put(self.originals.content, picture) if put else picture)
+        return done if self.sheet is None else self.sheet.finished(done)
+
+    def shown(self, picture: Tensor) -> Tensor:
+        """Return what the objective sees of a picture (1, 3, H, W) of the present stage."""
+        return picture if self.sheet is None else self.sheet(picture)
 
     def write(self, path: Path, picture: Tensor) -> None:
         """Write a result (1, 3, H, W) with the content's alpha at its size, in the run's bits a channel."""

@@ -24,7 +24,7 @@ class ImageModel(nn.Module, ABC):
         decay: of the running average of the image that is then the result; 0 keeps none.
 
     Attributes:
-        size: height and width of the image, px.
+        size: height and width of what is rendered, px.
         parameters_per_pixel, constants_per_pixel: numbers that a model holds, for the memory estimate.
     """
 
@@ -57,8 +57,15 @@ class ImageModel(nn.Module, ABC):
 
     @torch.no_grad()
     def picture(self) -> Tensor:
-        """Return the result so far, (B, 3, H, W): the image, or its running average where one is kept."""
+        """Return the result so far, (B, 3, H, W): the image, or its running average where one is kept.
+
+        It is what is saved and what the next stage starts from.
+        """
         return self.image() if self.average is None or not self.average.weight.any() else self.average.image()
+
+    def shown(self, picture: Tensor) -> Tensor:
+        """Return what the objective sees of a picture (B, 3, h, w): (B, 3, H, W) of `size`; here the picture itself."""
+        return picture
 
     @torch.no_grad()
     def after_update(self) -> None:

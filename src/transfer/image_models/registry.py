@@ -10,6 +10,8 @@ from src.transfer.image_models.fourier import FourierImage
 from src.transfer.image_models.laplacian import LaplacianImage
 from src.transfer.image_models.pixels import PixelImage
 from src.transfer.image_models.split import SplitImage
+from src.transfer.image_models.viewed import ViewedImage
+from src.transfer.views import Sheet
 
 IMAGE_MODELS: dict[str, type[ImageModel]] = {
     "pixel": PixelImage,
@@ -32,12 +34,13 @@ def image_space(config: RunConfig) -> str:
     return "pixel" if split and config.init.name in FOREIGN_STARTS else config.canvas.space
 
 
-def build_image_model(config: RunConfig, start: Tensor, encoder: Encoder) -> ImageModel:
-    """Return the model of a batch of images (B, 3, H, W) in [0, 1], on their device."""
+def build_image_model(config: RunConfig, start: Tensor, encoder: Encoder, sheet: Sheet | None = None) -> ImageModel:
+    """Return the model of a batch of images (B, 3, H, W) in [0, 1], on their device; with a sheet, of their views."""
     options = config.canvas
     # L-BFGS must evaluate the image that its own step produced: clamping would move it.
     clamp = options.clamp and config.optimizer.name != "lbfgs"
     space = image_space(config)
     if space != options.space:
         options = type(options)(space=space, clamp=options.clamp)
-    return IMAGE_MODELS[space].build(start, encoder, options, clamp, config.schedule.average)
+    model = IMAGE_MODELS[space].build(start, encoder, options, clamp, config.schedule.average)
+    return model if sheet is None else ViewedImage(model, sheet)

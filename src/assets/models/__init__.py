@@ -1,0 +1,1 @@
+"""3D models for examples and the scripts that generate them."""

@@ -1,0 +1,125 @@
+"""Options of `python -m src.mesh`: those of a run, and the model with its cameras."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.common.errors import InputError
+from src.common.files import expanded
+from src.config.identity import identity, named
+from src.config.options import option
+from src.config.schema import Picture, RunConfig, style_scales
+from src.config.validation import check_ranges, validate
+from src.data.sources import sha256_of
+
+SUFFIXES = (".glb", ".gltf", ".obj")
+MOST_VIEWS = 256
+LEAST_SAMPLES, MOST_SAMPLES = 2, 4  # rays per pixel along an axis, where mesh.samples=null
+WIDEST, NARROWEST = 120.0, 1.0  # field of view, degrees
+
+
+@dataclass
+class Mesh:
+    """The model whose texture is painted, and the cameras that it is seen through."""
+
+    path: str | None = option(None, "3D model with UV coordinates: .glb, .gltf or .obj (required)")
+    views: int = option(12, "number of cameras, spread evenly over a sphere around the model")
+    size: int = option(192, "side of a view at full size, px; edge is the long side of the texture")
+    fov: float = option(35.0, "field of view of the cameras, degrees")
+    steepest: float = option(60.0, "surfaces seen at a steeper angle to their normal do not count, degrees")
+    samples: int | None = option(
+        None, "rays per pixel along either axis, 1 to 4; null: as many as a pixel covers texels, at least 2"
+    )
+    frames: int = option(36, "frames of the turntable; 0: none")
+
+
+@dataclass
+class MeshConfig(RunConfig):
+    """A run whose content is the texture of a model."""
+
+    mesh: Mesh = option(Mesh, "model and cameras")
+
+
+MESH_OPTIONS = ("mesh",)
+RUN_OPTIONS = tuple(field.name for field in dataclasses.fields(RunConfig))
+
+
+def run_of(config: MeshConfig, texture: Path | None = None, views: Path | None = None) -> RunConfig:
+    """Return the run that paints a model.
+
+    Args:
+        config: its options; `style_scale` is relative to a view.
+        texture: canvas of the model, a file; None where it does not matter.
+        views: file of its cameras; None where it does not matter.
+    """
+    run = RunConfig(**{name: getattr(config, name) for name in RUN_OPTIONS})
+    scales = [scale * config.mesh.size / config.edge for scale in style_scales(config)]
+    return dataclasses.replace(
+        run,
+        content=dataclasses.replace(config.content, name=Path(config.mesh.path or "").stem, path=_text(texture)),
+        canvas=dataclasses.replace(config.canvas, views=_text(views)),
+        style_scale=scales if len(scales) > 1 else scales[0],
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def specification(config: MeshConfig) -> dict[str, Any]:
+    """Return what identifies a job: its run, its model and its cameras."""
+    mesh = dataclasses.asdict(config.mesh) | {"path": sha256_of(model_path(config))}
+    return {**identity(run_of(config)), "mesh": mesh}
+
+
+def job_name(config: MeshConfig) -> str:
+    """Check a job and return the name of its folder.
+
+    Raises:
+        InputError: names the bad value and what would be right.
+    """
+    check(config)
+    return named(run_of(config), specification(config))
+
+
+def model_path(config: MeshConfig) -> Path:
+    """Return the path of the model.
+
+    Raises:
+        InputError: none is given, or it is none of a model.
+    """
+    if config.mesh.path is None:
+        raise InputError("mesh.path=FILE is needed: a 3D model (.glb, .gltf or .obj)")
+    path = expanded(config.mesh.path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"mesh.path={config.mesh.path}: a 3D model is a file of {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise InputError(f"mesh.path: {'this is a folder' if path.is_dir() else 'no such file'}: {path}")
+    return path
+
+
+def check(config: MeshConfig) -> None:
+    """Check the options of a job and of its run.
+
+    Raises:
+        InputError: names the bad value and what would be right.
+    """
+    mesh = config.mesh
+    if dataclasses.replace(config.content, mask=None) != Picture():
+        raise InputError("the content is the texture of the model: give mesh.path=FILE and no content=")
+    if config.canvas.views is not None:
+        raise InputError("canvas.views is the file that this command writes: give mesh.path=FILE instead")
+    if config.resume is not None:
+        raise InputError("resume= is not for models: repeat the same command to continue it")
+    check_ranges(config, ("mesh.views", "mesh.size", "mesh.fov"), ("mesh.frames", "mesh.steepest"))
+    if mesh.views > MOST_VIEWS:
+        raise InputError(f"mesh.views must be in 1..{MOST_VIEWS}, not {mesh.views}")
+    if not NARROWEST <= mesh.fov <= WIDEST:
+        raise InputError(f"mesh.fov is an angle of {NARROWEST:g} to {WIDEST:g} degrees, not {mesh.fov:g}")
+    if not 0 < mesh.steepest <= 90:
+        raise InputError(f"mesh.steepest is an angle above 0 and at most 90 degrees, not {mesh.steepest:g}")
+    if mesh.samples is not None and not 1 <= mesh.samples <= MOST_SAMPLES:
+        raise InputError(f"mesh.samples must be in 1..{MOST_SAMPLES}, not {mesh.samples}")
+    model_path(config)
+    validate(run_of(config))

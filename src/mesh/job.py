@@ -1,0 +1,150 @@
+"""Paint the texture of a model by a run of style transfer, and write the model with it."""
+
+import dataclasses
+import io
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from src.common.errors import InputError, Interrupted
+from src.common.files import write_atomically
+from src.config.schema import result_file
+from src.data.images import read_image, working_size
+from src.data.views import Views, read_views
+from src.mesh import turntable
+from src.mesh.cameras import around, fitting_focal, lattice
+from src.mesh.config import LEAST_SAMPLES, MOST_SAMPLES, MeshConfig, check, model_path, run_of
+from src.mesh.coverage import coverage, texels_per_pixel
+from src.mesh.models import Model, read_model
+from src.run import run
+from src.tracking.record import RunRecord
+from src.transfer.views import Sheet
+
+log = logging.getLogger(__name__)
+
+TEXTURE, VIEWS = "original.png", "views.safetensors"  # what the run reads
+MODEL, TURNTABLE, SHEET = "model.glb", "turntable.webp", "turntable.jpg"
+FRAMES_OF_SHEET = 6
+ENOUGH_TEXELS = 0.5  # along a pixel; fewer show as blurred squares
+ENOUGH_SHOWN = 0.8  # of the texture in use
+
+
+def paint(config: MeshConfig, folder: Path) -> RunRecord:
+    """Paint a model; write `model.glb`, its texture, a turntable, and everything about the run into `folder`.
+
+    Repeated, it goes on where it was stopped, and leaves a finished model as it is.
+
+    Raises:
+        InputError: an option or the model cannot be used, or the folder holds another run.
+        NonFiniteLoss: as `src.run.run`.
+        Interrupted: SIGINT or SIGTERM; the checkpoint is written.
+    """
+    check(config)
+    path = model_path(config)
+    log.info("reading %s", path)
+    model = read_model(path)
+    _keep_texture(folder / TEXTURE, model.canvas(), path)
+    if not (folder / VIEWS).exists():
+        prepare_views(model, config).write(folder / VIEWS)
+    try:
+        record = run(
+            run_of(config, folder / TEXTURE, folder / VIEWS),
+            folder,
+            outputs=lambda folder: write_outputs(model, config, folder),
+        )
+    except Interrupted as stop:
+        raise Interrupted(stop.signal_number, "give the same command again") from None
+    if not (folder / MODEL).exists():  # python -m src.train finished the run
+        write_outputs(model, config, folder)
+    log.info("%s", folder / MODEL)
+    return record
+
+
+def _keep_texture(path: Path, canvas: Image.Image, model: Path) -> None:
+    if not path.exists():
+        write_atomically(path, _encoded(canvas))
+    elif not np.array_equal(np.asarray(read_image(path)), np.asarray(canvas)):
+        raise InputError(
+            f"the textures of {model} have changed since the run in {path.parent} began; choose another folder with "
+            "hydra.sweep.dir=DIR"
+        )
+
+
+def _encoded(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def prepare_views(model: Model, config: MeshConfig) -> Views:
+    """Return a model under its cameras; log how much of the texture they show."""
+    mesh, canvas = config.mesh, model.canvas()
+    width, height = working_size(canvas.size, config.edge, config.fit)  # type: ignore[arg-type]
+    views = model_views(model, mesh.views, mesh.fov, mesh.size / max(width, height), mesh.steepest)
+    texels = texels_per_pixel(views, (height, width))
+    samples = mesh.samples or min(MOST_SAMPLES, max(LEAST_SAMPLES, math.ceil(texels)))
+    views = dataclasses.replace(views, samples=np.array(samples))
+    found = coverage(views, Sheet(views, (height, width), torch.device("cpu"), torch.float32))
+    log.info(
+        "%d triangles, %d views of %d px: %.0f%% of the texture is in use, the views show %.0f%% of that, "
+        "%.1f texels along a pixel, %d x %d rays a pixel",
+        len(model.corners), mesh.views, mesh.size, 100 * found.in_use, 100 * found.shown, texels, samples, samples,
+    )  # fmt: skip
+    if found.shown < ENOUGH_SHOWN:
+        log.info("what no view shows is filled from its surroundings; more of it is painted with a larger mesh.views")
+    if texels < ENOUGH_TEXELS:
+        log.info("a texel is larger than a pixel: a larger edge, or a smaller mesh.size, gives a sharper texture")
+    return views
+
+
+def model_views(
+    model: Model, count: int, field_of_view: float, side: float, steepest: float, samples: int = 1, turn: float = 0.0
+) -> Views:
+    """Return a model under cameras that are spread evenly around it.
+
+    Args:
+        model: the surface.
+        count: number of cameras.
+        field_of_view: degrees.
+        side: of a view over the long side of the canvas.
+        steepest: as of `Views`, degrees.
+        samples: as of `Views`.
+        turn: rotation of the cameras about the vertical axis, radians.
+    """
+    points = model.corners.reshape(-1, 3)
+    cameras = around(points, lattice(count, turn), field_of_view)
+    columns = math.ceil(math.sqrt(count))
+    return Views(
+        corners=model.corners,
+        uv=model.uv,
+        cell=model.cell,
+        grid=np.array(model.grid),
+        cameras=cameras,
+        focal=np.array(fitting_focal(points, cameras)),
+        side=np.array(side),
+        sheet=np.array([math.ceil(count / columns), columns]),
+        samples=np.array(samples),
+        steepest=np.array(float(steepest)),
+    )
+
+
+def write_outputs(model: Model, config: MeshConfig, folder: Path) -> Mapping[str, Path]:
+    """Write the painted model and its turntable; return the files by name."""
+    canvas = read_image(folder / result_file(config))
+    write_atomically(folder / MODEL, model.glb(canvas))
+    files = {"model": folder / MODEL}
+    if config.mesh.frames:
+        log.info("turntable: %d frames", config.mesh.frames)
+        original = read_image(folder / TEXTURE).resize(canvas.size, Image.Resampling.BILINEAR)
+        before, after = turntable.frames(
+            read_views(folder / VIEWS), (original, canvas), config.mesh.frames, config.mesh.size, config.mesh.fov
+        )
+        turntable.write_animation(folder / TURNTABLE, after)
+        turntable.write_rows(folder / SHEET, [turntable.evenly(each, FRAMES_OF_SHEET) for each in (before, after)])
+        files["turntable"] = folder / SHEET
+    return files

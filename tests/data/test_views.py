@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.common.errors import InputError
+from src.data.views import NAMES, read_views
+from tests.support.models import plane_views, surface_views
+
+
+def test_views_are_read_as_they_were_written(tmp_path: Path) -> None:
+    views = plane_views(samples=2)
+    views.write(tmp_path / "a")
+    read = read_views(tmp_path / "a")
+    for name in NAMES:
+        np.testing.assert_array_equal(getattr(read, name), getattr(views, name), strict=True)
+    read.write(tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "shape", "room"])
+def test_a_damaged_file_is_told_in_one_line(damage: str, tmp_path: Path) -> None:
+    path, views = tmp_path / "views", plane_views()
+    views.write(path)
+    if damage == "shape":
+        surface_views(views.corners[:1], views.uv, views.cameras, 1.0, 1.0, 1).write(path)
+    elif damage == "room":
+        surface_views(views.corners, views.uv, views.cameras, 1.0, 1.0, 1, sheet=np.array([0, 1])).write(path)
+    else:
+        path.write_bytes({"empty": b"", "text": b"views", "truncated": path.read_bytes()[:-8]}[damage])
+    with pytest.raises(InputError, match=r"is no file of views, as python -m src\.mesh writes them") as told:
+        read_views(path)
+    assert "\n" not in str(told.value)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot read"):
+        read_views(tmp_path / "none")

@@ -1,0 +1,202 @@
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from src.common.errors import InputError
+from src.config.composition import register
+from src.config.schema import CONF, RunConfig, typed
+from src.data.images import read_image
+from src.data.views import read_views
+from src.mesh.config import MeshConfig, check, job_name, run_of
+from src.mesh.job import model_views, paint
+from src.mesh.models import read_model
+from src.run import run
+from src.tracking import record as records
+from src.training.checkpoints import CHECKPOINT
+from tests.conftest import SMALL
+from tests.support import wandb_files
+from tests.support.models import plane_views, texture, write_torus
+from tests.support.pictures import write_smooth_picture
+from tests.support.processes import started, wait_for
+
+pytest.importorskip("trimesh", reason="trimesh is not installed (the extra mesh)")
+VIEWED = (*SMALL, "mesh.views=3", "mesh.size=32", "mesh.frames=3", "mesh.samples=1")
+
+
+@pytest.fixture
+def torus(tmp_path: Path) -> Path:
+    """A textured torus."""
+    write_torus(tmp_path / "torus.glb")
+    return tmp_path / "torus.glb"
+
+
+def _config(*overrides: str) -> MeshConfig:
+    register("mesh", MeshConfig)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return typed(compose("mesh", overrides=[*VIEWED, *overrides]), MeshConfig)
+
+
+def test_the_command_writes_model_texture_views_and_turntable(command: Callable, torus: Path, tmp_path: Path) -> None:
+    command("src.mesh", *VIEWED, f"mesh.path={torus}", "style=dots", f"hydra.sweep.dir={tmp_path}/runs")
+    ((folder, record),) = records.scan(tmp_path / "runs")
+    assert record.status == "finished" and folder.name.startswith("torus-dots-")
+    painted, model = read_image(folder / "image.png"), read_model(folder / "model.glb")
+    assert painted.size == (48, 32) == (record.width, record.height)
+    original = read_model(torus)
+    assert np.array_equal(model.uv, original.uv) and np.array_equal(model.corners, original.corners)
+    assert np.array_equal(np.asarray(model.textures[0]), np.asarray(painted))
+    before = np.asarray(read_image(folder / "original.png").resize((48, 32)), float)
+    assert np.abs(before - np.asarray(painted, float)).mean() > 2, "it was painted"
+    with Image.open(folder / "turntable.webp") as film:
+        assert film.n_frames == 3 and film.size == (32, 32)
+    assert read_image(folder / "turntable.jpg").size == (96, 64)
+    sheet = read_image(folder / record.captures[-1].file)
+    assert sheet.size == (64, 64)
+    assert sheet.getpixel((0, 0)) == (255, 255, 255) == sheet.getpixel((60, 60)), "background, and the unused cell"
+
+
+def test_the_same_command_leaves_a_finished_model(torus: Path, tmp_path: Path) -> None:
+    config, folder = _config(f"mesh.path={torus}", "steps=1"), tmp_path / "run"
+    paint(config, folder)
+    times = {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "run.lock"}
+    paint(config, folder)
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    (folder / "model.glb").unlink()
+    paint(config, folder)
+    assert (folder / "model.glb").exists()
+    write_torus(torus, texture(seed=3))
+    with pytest.raises(InputError, match=r"the textures of .* have changed"):
+        paint(config, folder)
+
+
+def test_a_killed_job_goes_on_to_the_same_end(torus: Path, tmp_path: Path) -> None:
+    options = ("steps=40", "checkpoint_every=2", "canvas.space=laplacian", "schedule.sizes=1", f"mesh.path={torus}")
+    folder = tmp_path / "killed"
+    with started(*VIEWED, *options, f"hydra.run.dir={folder}", module="src.mesh") as process:
+        wait_for((folder / CHECKPOINT).exists, process)
+        process.kill()
+        process.join()
+    assert json.loads((folder / "record.json").read_text())["status"] == "running"
+    assert not (folder / "model.glb").exists()
+    paint(_config(*options), folder)
+    paint(_config(*options), tmp_path / "whole")
+    for name in ("image.png", "model.glb", "turntable.webp"):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_a_sweep_paints_in_every_style(command: Callable, torus: Path, tmp_path: Path) -> None:
+    arguments = (
+        "style=dots,swell",
+        "steps=1",
+        "mesh.frames=0",
+        f"mesh.path={torus}",
+        f"hydra.sweep.dir={tmp_path}/all",
+    )
+    command("src.mesh", "-m", *VIEWED, *arguments)
+    found = [folder for folder, record in records.scan(tmp_path / "all") if record.status == "finished"]
+    assert len(found) == 2 and all((folder / "model.glb").exists() for folder in found)
+    assert not any((folder / "turntable.webp").exists() for folder in found)
+
+
+@pytest.mark.slow
+def test_the_model_reaches_wandb(torus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    paint(_config(f"mesh.path={torus}", "steps=2", "logger=wandb", "logger.mode=offline"), tmp_path / "run")
+    (path,) = wandb_files.find_runs(tmp_path / "run")
+    last = wandb_files.load(path).history[-1]
+    assert last["step"] == 2 and last["model"]["_type"] == "object3D-file"
+    logged = path / "files" / last["model"]["path"]
+    assert logged.read_bytes() == (tmp_path / "run/model.glb").read_bytes()
+    assert last["turntable"]["_type"] == "image-file"
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("steps=0", "mesh.path=FILE is needed"),
+        ("mesh.path=none.glb", "no such file"),
+        ("mesh.path=conf/mesh.yaml", "is a file of .glb, .gltf, .obj"),
+        ("content=cat", "the content is the texture of the model"),
+        ("canvas.views=a", "give mesh.path=FILE instead"),
+        ("resume=last", "repeat the same command"),
+        ("mesh.views=0", "mesh.views must be positive"),
+        ("mesh.views=1000", "mesh.views must be in 1..256"),
+        ("mesh.size=-1", "mesh.size must be positive"),
+        ("mesh.fov=180", "mesh.fov is an angle of 1 to 120"),
+        ("mesh.steepest=0", "mesh.steepest is an angle"),
+        ("mesh.samples=9", "mesh.samples must be in 1..4"),
+        ("mesh.frames=-1", "mesh.frames must be zero or positive"),
+    ],
+)
+def test_bad_options_are_told(override: str, told: str, torus: Path) -> None:
+    given = [] if override in ("steps=0",) or "mesh.path" in override else [f"mesh.path={torus}"]
+    with pytest.raises(InputError, match=told):
+        check(_config(*given, override))
+
+
+def test_the_command_tells_bad_input_in_one_line(command: Callable, torus: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.obj"
+    bad.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    done = command("src.mesh", *VIEWED, f"mesh.path={bad}", f"hydra.sweep.dir={tmp_path}/runs", status=2)
+    assert done.stderr.splitlines()[-1].startswith(f"error: {bad} has no UV coordinates")
+    assert not list((tmp_path / "runs").rglob("record.json"))
+    done = command("src.mesh", *VIEWED, "mesh.size=4", f"mesh.path={torus}", f"hydra.run.dir={tmp_path}/a", status=2)
+    assert "mesh.size" in done.stderr.splitlines()[-1]
+
+
+def test_names_follow_options_and_file(torus: Path) -> None:
+    names = [job_name(_config(f"mesh.path={torus}", *more)) for more in ((), ("mesh.views=4",), ("logger=csv",))]
+    assert names[0] != names[1] and names[0] == names[2]
+    copy = torus.with_name("other.glb")
+    shutil.copy(torus, copy)
+    assert job_name(_config(f"mesh.path={copy}")).replace("other", "torus") == names[0]
+    write_torus(torus, texture(seed=4))
+    assert job_name(_config(f"mesh.path={torus}")) != names[0]
+
+
+def test_styles_are_relative_to_a_view(torus: Path) -> None:
+    assert run_of(_config(f"mesh.path={torus}", "edge=64", "style_scale=1.5")).style_scale == 0.75
+    assert run_of(_config(f"mesh.path={torus}", "edge=64", "style_scale=[1,2]")).style_scale == [0.5, 1.0]
+
+
+@pytest.mark.parametrize("space", ["pixel", "split", "laplacian", "fourier"])
+def test_a_square_texel_for_pixel_is_the_run_of_a_picture(space: str, small: Callable, tmp_path: Path) -> None:
+    write_smooth_picture(tmp_path / "a.png", 48, 48)
+    plane_views().write(tmp_path / "views")
+    base = ("schedule=pyramid", "edge=80", f"canvas.space={space}", f"content.path={tmp_path}/a.png", "content=file")
+    plain: RunConfig = small(*base)
+    run(plain, tmp_path / "plain")
+    viewed = dataclasses.replace(plain, canvas=dataclasses.replace(plain.canvas, views=str(tmp_path / "views")))
+    run(viewed, tmp_path / "viewed")
+    states = [torch.load(tmp_path / name / CHECKPOINT, weights_only=True)["state_dict"] for name in ("plain", "viewed")]
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name.replace("image.", "image.canvas.")], value, rtol=0, atol=1e-4)
+    losses = [records.read(tmp_path / name).captures[-1].losses for name in ("plain", "viewed")]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    pictures = [np.asarray(read_image(tmp_path / name / "image.png"), int) for name in ("plain", "viewed")]
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
+
+
+def test_views_that_were_not_trained_have_the_style_too(torus: Path, small: Callable, tmp_path: Path) -> None:
+    """Losses of 8 views from other directions: of the original texture, and of the painted one."""
+    config = _config(f"mesh.path={torus}", "style=dots", "mesh.views=8", "steps=20", "mesh.frames=0", "loss=moments")
+    paint(config, tmp_path / "run")
+    trained = read_views(tmp_path / "run/views.safetensors")
+    other = model_views(read_model(torus), 8, config.mesh.fov, float(trained.side), config.mesh.steepest, turn=0.35)
+    found = {}
+    for name, views in {"trained": trained, "other": other}.items():
+        views.write(tmp_path / name)
+        start = run_of(config, tmp_path / "run/original.png", tmp_path / name)
+        start.init.name, start.init.path = "file", str(tmp_path / "run/image.png")
+        start.captures, start.optimizer.lr = [0], 1e-9
+        record = run(dataclasses.replace(start, steps=1), tmp_path / f"measured-{name}")
+        found[name] = record.captures[0].losses["style"]
+    assert found["other"] == pytest.approx(found["trained"], rel=0.1)
