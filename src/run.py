@@ -91,6 +91,7 @@ def run_batch(
     at_once: int | None = None,
     progress: bool | None = None,
     kept: Kept | None = None,
+    outputs: "Outputs | None" = None,
 ) -> list[RunRecord | BaseException]:
     """Optimise several pictures in one batch; what `run` says of a folder holds for each of them.
 
