@@ -33,7 +33,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 POSITIVE: tuple[str, ...] = ("steps", "edge", "log_every", "checkpoint_every", "max_megapixels", "schedule.sizes")
 POSITIVE += ("loss.rematch", "optimizer.lr", "optimizer.history")
 NOT_NEGATIVE: tuple[str, ...] = ("loss.alpha", "loss.beta", "loss.palette", "loss.tv", "loss.jump", "optimizer.rise")
-NOT_NEGATIVE += ("score.bound", "score.penalty", "seed", "backbone.seed")
+NOT_NEGATIVE += ("score.bound", "score.penalty", "seed", "backbone.seed", "preview_every")
 # Forms of the loss that depend on the scale of the activations.
 ABSOLUTE = ("equations", "published", "mean_squares", "gram_mean_std")
 # Values beyond these are mistakes that would take for ever or overflow.
