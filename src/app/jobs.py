@@ -20,6 +20,7 @@ from src.tracking import record as records
 log = logging.getLogger(__name__)
 
 POLL = 0.2  # seconds between two looks at the processes
+COMMAND = (sys.executable, "-m", "src.train")
 
 
 @dataclass
@@ -131,7 +132,7 @@ class Queue:
                 self._begin(waiting[0])
 
     def _begin(self, job: Job) -> None:
-        command = [sys.executable, "-m", "src.train", *job.arguments]
+        command = [*COMMAND, *job.arguments]
         try:
             with self._log_of(job).open("wb") as output:
                 process = subprocess.Popen(

@@ -71,7 +71,9 @@ class Runs:
         for folder in _run_folders(self.folder):
             if record := self.record(folder):
                 status = _status(folder, record, at_work.get(str(folder)))
-                picture = folder / result_file(record.options)
+                picture = self.addresses.of(folder / result_file(record.options), CARD_EDGE)
+                if picture is None and (content := _content(record)):
+                    picture = self.addresses.of(content, CARD_EDGE)
                 found.append(
                     {
                         "id": self.token(folder),
@@ -79,9 +81,7 @@ class Runs:
                         "status": status,
                         "note": _note(record, status),
                         "started": record.started or "",
-                        "picture": self.addresses.of(picture, CARD_EDGE),
-                        "width": record.width,
-                        "height": record.height,
+                        "picture": picture,
                     }
                 )
         return sorted(found, key=lambda card: card["started"], reverse=True)
@@ -99,7 +99,7 @@ class Runs:
         picture = folder / result_file(options)
         # a picture of an earlier process may be older than the preview
         shown = max((folder / PREVIEW, picture), key=_modified) if status == "running" else picture
-        content = _source("content", options.content, record.content_sha256, options.mirror)
+        content = _content(record)
         styles = [_source("style", options.style, record.style_sha256, options.mirror)]
         styles += [_source("style", each, None, options.mirror) for each in blended(options)]
         return {
@@ -187,7 +187,8 @@ def _note(record: RunRecord, status: str) -> str:
     if status == "finished":
         size = f"{record.width} × {record.height} px" if record.width and record.height else ""
         return f"{size}, {record.step} steps".lstrip(", ")
-    return {"interrupted": "stopped", "failed": "failed"}.get(status, status) + f" at step {record.step}"
+    words = {"interrupted": f"stopped at step {record.step}", "failed": f"failed at step {record.step}"}
+    return words.get(status, {"running": "at work"}.get(status, status))
 
 
 def _facts(record: RunRecord) -> list[tuple[str, str]]:
@@ -225,6 +226,10 @@ def _source(kind: str, picture: Picture, sha256: str | None, mirror: str | None)
     """Return the file of a run's picture; None where it is gone or another one by now."""
     used = replace(picture, sha256=sha256 or picture.sha256)
     return _found(kind, (used.path, used.package, used.url, used.sha256), mirror)
+
+
+def _content(record: RunRecord) -> Path | None:
+    return _source("content", record.options.content, record.content_sha256, record.options.mirror)
 
 
 def _logged(path: Path) -> list[dict[str, float]]:

@@ -98,9 +98,14 @@ class Guard:
     def _is_ours(self, host: str) -> bool:
         try:
             name = urllib.parse.urlsplit(f"//{host}").hostname or ""
+        except ValueError:  # brackets that do not match
+            return False
+        if name == "localhost" or (self.others and name == socket.gethostname().lower()):
+            return True
+        try:
             address = ipaddress.ip_address(name)
         except ValueError:
-            return name == "localhost" or (self.others and name == socket.gethostname().lower())
+            return False
         return self.others or address.is_loopback
 
 
@@ -361,11 +366,11 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         InputError: the port is in use, or the address is none of this machine.
     """
+    if not 0 <= port <= 65535:
+        raise InputError(f"--port {port}: a port is between 0 and 65535")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family)
-    except OverflowError:
-        raise InputError(f"--port {port}: a port is between 0 and 65535") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise InputError(f"port {port} is in use; choose another with --port N") from None

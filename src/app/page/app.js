@@ -178,7 +178,6 @@ function showKnobs() {
   const units = { strength: "", edge: " px", steps: "" };
   for (const [name, value] of Object.entries(values)) {
     const { option } = offered.numbers[name];
-    byId(`${name}-shown`).textContent = `${value}${units[name]}`;
     byId(name).setAttribute("aria-valuetext", `${value}${units[name]}`);
     byId(`${name}-option`).textContent = `${option}=${value}`;
     byId(name).title = byId(`${name}-option`).title = `${option}: ${offered.help[option]}`;
@@ -190,8 +189,10 @@ function showKnobs() {
   second.disabled = !others.length;
   if (second.disabled && byId("outside").value === "style") byId("outside").value = "content";
   const painted = byId("mask").open && isPainted();
-  byId("mask-option").textContent = !painted ? "nothing is painted yet" : `content.mask=FILE ${byId("outside").value === "style" ? "blend.masks=[0]" : "keep_unmasked=true"}`;
-  byId("mask-option").title = `content.mask: ${offered.help["content.mask"]}`;
+  byId("outside").disabled = !painted;
+  byId("mask-option").textContent = !painted ? "" : byId("outside").value === "style" ? "blend.masks=[0]" : "keep_unmasked=true";
+  byId("canvas").title = `content.mask: ${offered.help["content.mask"]}`;
+  byId("outside").title = byId("mask-option").title = `keep_unmasked: ${offered.help.keep_unmasked}`;
 }
 for (const name of ["strength", "edge", "steps", "color", "outside"]) byId(name).addEventListener("input", showKnobs);
 onMaskChange(showKnobs);

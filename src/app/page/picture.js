@@ -37,7 +37,7 @@ async function replace(image, side, address, alt) {
 
 function shape(width, height) {
   box.style.aspectRatio = `${width} / ${height}`;
-  box.style.maxWidth = `calc(72vh * ${(width / height).toFixed(4)})`; // a tall picture leaves room for what is below
+  box.style.maxWidth = `calc(62vh * ${(width / height).toFixed(4)})`; // a tall picture leaves room for what is below
 }
 
 /**
