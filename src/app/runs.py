@@ -257,7 +257,7 @@ def _curve(rows: list[dict[str, float]]) -> dict[str, list[float | None]] | None
     if len(rows) < 2:
         return None
     every = math.ceil(len(rows) / MOST_POINTS)
-    rows = [*rows[: -1 : every], rows[-1]]
+    rows = [*rows[:-1:every], rows[-1]]
     columns = {"step": "step", "total": names.TOTAL, "content": names.CONTENT, "style": names.STYLE}
     return {
         key: [float(f"{row[name]:.5g}") if math.isfinite(row.get(name, math.nan)) else None for row in rows]

@@ -382,7 +382,8 @@ def serve(folder: Path, host: str, port: int, show: bool) -> None:
 
     Args:
         folder: of the runs, uploads and the queue.
-        host, port: to listen on; port 0 is any that is free.
+        host: address to listen on.
+        port: 0 is any that is free.
         show: open the page in a browser.
 
     Raises:
@@ -411,4 +412,6 @@ def serve(folder: Path, host: str, port: int, show: bool) -> None:
                 )
                 asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
         except InUse:
-            raise InputError(f"another server has {folder} already; open its page, or choose another --folder") from None
+            raise InputError(
+                f"another server has {folder} already; open its page, or choose another --folder"
+            ) from None

@@ -1,5 +1,6 @@
 """Pictures that clients have sent: checked by Pillow's decoder, kept under random names, seen by their owner alone."""
 
+import asyncio
 import hashlib
 import json
 import re
@@ -66,11 +67,9 @@ class Uploads:
             TooLarge: it has more bytes than `MAX_BYTES`, or all uploads would have more than `MAX_TOTAL`.
             InputError: it is no picture that `src.data.images` reads, is damaged, or has too many pixels.
         """
-        import anyio
-
         identifier = secrets.token_hex(16)
         folder = self.folder / identifier
-        room = MAX_TOTAL - await anyio.to_thread.run_sync(self._total)
+        room = MAX_TOTAL - await asyncio.to_thread(self._total)
         try:
             folder.mkdir(parents=True)
             received, part = 0, folder / "part"
@@ -82,7 +81,7 @@ class Uploads:
                     if received > room:
                         raise TooLarge(f"there is no room for {name}: delete uploads that no run needs")
                     file.write(chunk)
-            suffix = await anyio.to_thread.run_sync(_checked, part, name)
+            suffix = await asyncio.to_thread(_checked, part, name)
             kept = Upload(identifier, _owner(session), name, f"{_stem(name)}.{suffix}")
             part.rename(folder / kept.file)
             write_atomically(folder / DESCRIPTION, json.dumps(asdict(kept)).encode())

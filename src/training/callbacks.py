@@ -94,7 +94,6 @@ class Pauses(Callback):
                 with run.context.guard():
                     capture(self.module, sample, run)
 
-
     def _preview(self, samples: list[int]) -> None:
         pictures = self.module.image.picture()
         for sample in samples:

@@ -27,11 +27,22 @@ def test_the_first_values_are_the_defaults_at_384_px() -> None:
 
 def test_every_choice_reaches_its_option() -> None:
     others = [{"style": "dots", "share": 0.25}, {"style": "upload:abc", "share": 0.5}]
-    form = {**FORM, "content": "upload:abc", "others": others, "mask": "upload:abc", "outside": "style", "color": "match"}
+    form = {
+        **FORM,
+        "content": "upload:abc",
+        "others": others,
+        "mask": "upload:abc",
+        "outside": "style",
+        "color": "match",
+    }
     config: RunConfig = compose(overrides({**form, "strength": 12.5, "edge": 512, "steps": 60}, upload))
     path = str(upload("abc"))
     assert (config.content.name, config.content.path, config.content.mask) == ("file", path, path)
-    assert (config.blend.styles, config.blend.weights, config.blend.masks) == (["dots", path], [0.25, 0.5], ["0", "255"])
+    assert (config.blend.styles, config.blend.weights, config.blend.masks) == (
+        ["dots", path],
+        [0.25, 0.5],
+        ["0", "255"],
+    )
     assert (config.loss.beta, config.edge, config.steps, config.color) == (12.5, 512, 60, "match")
     assert not config.keep_unmasked
     assert compose(overrides({**FORM, "mask": "upload:abc"}, upload)).keep_unmasked

@@ -30,7 +30,9 @@ def send(client: Client, data: bytes | None = None, name: str = "dog.png") -> di
     return answer.json  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example", "192.168.1.2", "", "["])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example", "192.168.1.2", "", "["]
+)
 def test_a_request_by_another_name_is_refused(served: Served, host: str) -> None:
     for target in ("/", "/api/state", "/static/app.js"):
         assert Client(served.port).get(target, host=host.format(port=served.port)).status in (400, 421)
@@ -48,7 +50,12 @@ def test_a_server_for_others_takes_addresses_but_no_foreign_names() -> None:
 
 def test_another_site_can_change_nothing(served: Served) -> None:
     client = served.client()
-    for origin in ("http://evil.example", "null", f"http://localhost:{served.port}", f"https://127.0.0.1:{served.port}"):
+    for origin in (
+        "http://evil.example",
+        "null",
+        f"http://localhost:{served.port}",
+        f"https://127.0.0.1:{served.port}",
+    ):
         for target in ("/api/runs", "/api/uploads", f"/api/runs/{'0' * 32}/stop"):
             assert client.post(target, FORM, origin=origin).status == 403
     assert not served.site.queue.jobs() and not list(served.folder.glob("uploads/*"))
@@ -57,7 +64,12 @@ def test_another_site_can_change_nothing(served: Served) -> None:
 
 def test_every_answer_has_the_headers_that_protect_it(served: Served) -> None:
     client = served.client()
-    for answer in (client.get("/"), client.get("/api/state"), client.get("/nothing"), client.get("/", host="evil.example")):
+    for answer in (
+        client.get("/"),
+        client.get("/api/state"),
+        client.get("/nothing"),
+        client.get("/", host="evil.example"),
+    ):
         assert answer.headers.items() >= HEADERS.items()
     given = Client(served.port).get("/").headers["set-cookie"].lower()
     assert "httponly" in given and "samesite=lax" in given
@@ -68,8 +80,8 @@ def test_every_answer_has_the_headers_that_protect_it(served: Served) -> None:
     "target",
     [
         "/static/../serving.py", "/static/..%2fserving.py", "/static/%2e%2e/serving.py", "/static//etc/passwd",
-        "/pictures/%2fetc%2fpasswd/1", "/pictures/../../etc/passwd", "/pictures/" + "0" * 32 + "/1", "/static/page.html",
-        "/uploads", "/queue/000001.json", "/secret", "/api/runs/..%2f..%2fetc/file", "/api/runs/" + "0" * 32 + "/file",
+        "/pictures/%2fetc%2fpasswd/1", "/pictures/../../etc/passwd", "/pictures/" + "0" * 32 + "/1",
+        "/static/page.html", "/uploads", "/queue/000001.json", "/secret", "/api/runs/..%2f..%2fetc/file", "/api/runs/" + "0" * 32 + "/file",
     ],
 )  # fmt: skip
 def test_no_address_leads_to_a_file_that_was_not_given_out(served: Served, target: str) -> None:
@@ -137,7 +149,10 @@ def test_a_started_run_has_the_folder_name_and_options_of_the_command(served: Se
     assert (detail["status"], detail["place"], detail["title"]) == ("waiting", 1, "My dog × swell + dots")
     record = write_run(Path(job.folder), config=vars_of(config), status="interrupted")
     told = client.get(f"/api/runs/{run}/command").json["command"]
-    assert told.startswith("python -m src.train content=file style=swell ") and f"/{Path(config.content.path).name}" in told
+    assert (
+        told.startswith("python -m src.train content=file style=swell ")
+        and f"/{Path(config.content.path).name}" in told
+    )
     assert "preview" not in told and "logger" not in told
     assert identity(compose(overrides(record))) == identity(config)
     assert client.post(f"/api/runs/{run}/stop").json == {"stopped": True} and not served.site.queue.jobs()

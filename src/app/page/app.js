@@ -79,6 +79,7 @@ function chose(kind) {
 
 /** Show what is chosen until a run is looked at. A quick preview of the pair would be shown here, as `after`. */
 function showChoice() {
+  if (!offered) return;
   const content = pictureOf("content", chosen("content"));
   byId("title").textContent = "Your picture";
   showPicture({ before: content?.large, after: null, title: content?.name || "", split: false });
@@ -405,6 +406,8 @@ async function poll() {
 document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
 
 async function begin() {
+  looking = inAddress();
+  const listed = poll();
   offered = await ask("/api/form");
   const kinds = JSON.parse(sessionStorage.getItem("kinds") || "{}");
   offered.uploads = offered.uploads.filter((each) => each.name !== "mask.png").map((each) => ({ ...each, kind: kinds[each.value] || "content" }));
@@ -418,8 +421,8 @@ async function begin() {
   choose("content", offered.pictures.content[0]?.value);
   choose("style", offered.pictures.style[0]?.value);
   fillOthers();
-  looking = inAddress();
-  await poll();
+  await listed;
+  if (!looking) showChoice();
   const active = state?.queue.find((job) => job.state === "running");
   if (!looking && active) look(active.id, true);
 }
