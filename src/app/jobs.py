@@ -25,7 +25,7 @@ COMMAND = (sys.executable, "-m", "src.train")
 
 @dataclass
 class Job:
-    """A run that waits, is at work, or failed before it had a record.
+    """A run that waits, is at work, or failed without a word in its record.
 
     Attributes:
         number: in the order of the queue.
@@ -151,12 +151,14 @@ class Queue:
         return job.pid is not None and job.born is not None and _born(job.pid) == job.born
 
     def _end(self, job: Job) -> None:
-        self._processes.pop(job.number, None)
+        process = self._processes.pop(job.number, None)
         try:
-            told = records.read(Path(job.folder)) is not None
+            record = records.read(Path(job.folder))
         except InputError:
-            told = False
-        if told or job.stopped:  # the record says how it ended
+            record = None
+        # a run that could not go on, such as one whose picture has changed, leaves its record as it was
+        refused = process is not None and process.returncode in (1, 2) and record and record.status != "failed"
+        if job.stopped or (record and not refused):  # the record says how it ended
             self._forget([job.number])
         else:
             job.state, job.error = "failed", self._last_line(job)

@@ -106,7 +106,7 @@ class Runs:
             "id": self.token(folder),
             "title": title(options),
             "status": status,
-            "error": plain_text(record.error) if record.error and status == "failed" else None,
+            "error": _error(record, status, job),
             "step": int(step),
             "steps": options.steps,
             "left": seconds_left(options, rows) if status == "running" else None,
@@ -181,6 +181,12 @@ def _place(job: Job | None, jobs: list[Job]) -> int | None:
     if job is None or job.state != "waiting":
         return None
     return 1 + [each.number for each in jobs if each.state == "waiting"].index(job.number)
+
+
+def _error(record: RunRecord, status: str, job: Job | None) -> str | None:
+    if job is not None and job.state == "failed":
+        return job.error
+    return plain_text(record.error) if record.error and status == "failed" else None
 
 
 def _note(record: RunRecord, status: str) -> str:

@@ -97,6 +97,13 @@ def test_a_run_with_a_record_leaves_nothing_in_the_queue(queue: Queue, tmp_path:
     assert list(tmp_path.glob("0*")) == []
 
 
+def test_a_run_that_refuses_to_go_on_says_why(queue: Queue, tmp_path: Path) -> None:
+    write_run(tmp_path / "runs" / "a", status="interrupted")
+    queue.add(tmp_path / "runs" / "a", ["import sys; print('error: content.path has changed'); sys.exit(2)"], "a", 10)
+    until(queue, lambda: states(queue) == ["failed"])
+    assert queue.jobs()[0].error == "content.path has changed"
+
+
 def test_the_process_outlives_the_group_of_the_server(queue: Queue, tmp_path: Path) -> None:
     """Ctrl-C in the server's terminal reaches its process group alone."""
     queue.add(tmp_path / "a", [SLEEP], "a", 10)

@@ -81,7 +81,8 @@ def test_every_answer_has_the_headers_that_protect_it(served: Served) -> None:
     [
         "/static/../serving.py", "/static/..%2fserving.py", "/static/%2e%2e/serving.py", "/static//etc/passwd",
         "/pictures/%2fetc%2fpasswd/1", "/pictures/../../etc/passwd", "/pictures/" + "0" * 32 + "/1",
-        "/static/page.html", "/uploads", "/queue/000001.json", "/secret", "/api/runs/..%2f..%2fetc/file", "/api/runs/" + "0" * 32 + "/file",
+        "/static/page.html", "/uploads", "/queue/000001.json", "/secret", "/api/runs/..%2f..%2fetc/file",
+        "/api/runs/" + "0" * 32 + "/file",
     ],
 )  # fmt: skip
 def test_no_address_leads_to_a_file_that_was_not_given_out(served: Served, target: str) -> None:
