@@ -7,6 +7,7 @@ import { showPicture } from "./picture.js";
 
 const BUSY = 500, IDLE = 2500; // ms between two looks at the server, with and without a run at work
 const byId = (id) => document.getElementById(id);
+const KNOBS = ["strength", "edge", "steps", "color"];
 const STATUS = { waiting: "waiting", running: "at work", finished: "finished", interrupted: "stopped", failed: "failed" };
 const COLORS = {
   style: "of the style", luminance: "of the picture; only brightness changes", match: "of the picture as a whole",
@@ -66,14 +67,14 @@ function fillTiles(kind) {
 
 function choose(kind, value) {
   const input = [...document.querySelectorAll(`input[name="${kind}"]`)].find((each) => each.value === value);
-  if (!input) return;
-  input.checked = true;
-  chose(kind);
+  if (input) input.checked = true;
 }
 
 function chose(kind) {
-  if (kind === "content") setEasel(pictureOf("content", chosen("content")).large);
+  const content = kind === "content" && pictureOf("content", chosen("content"));
+  if (content) setEasel(content.large);
   tell("");
+  remember();
   if (!looking) showChoice();
 }
 
@@ -95,20 +96,29 @@ async function send(kind, file) {
   try {
     const upload = await ask("/api/uploads", { method: "POST", body: file, headers: { "x-name": encodeURIComponent(file.name) } });
     offered.uploads.push({ ...upload, kind });
-    remember();
     fillTiles(kind);
     fillOthers();
     choose(kind, upload.value);
+    chose(kind);
   } catch (error) {
     tell(error.message);
   }
   add.classList.remove("busy");
 }
 
-/** Keep which uploads are contents and which are styles over a reload. */
+/** Keep the form over a reload, and which uploads are contents and which are styles. */
 function remember() {
   const kinds = Object.fromEntries(offered.uploads.map((each) => [each.value, each.kind]));
-  sessionStorage.setItem("kinds", JSON.stringify(kinds));
+  const knobs = Object.fromEntries(KNOBS.map((name) => [name, byId(name).value]));
+  sessionStorage.setItem("form", JSON.stringify({ kinds, knobs, others, content: chosen("content"), style: chosen("style") }));
+}
+
+function remembered() {
+  try {
+    return JSON.parse(sessionStorage.getItem("form")) || {};
+  } catch {
+    return {};
+  }
 }
 
 for (const choice of document.querySelectorAll(".choice")) {
@@ -191,11 +201,12 @@ function showKnobs() {
   if (second.disabled && byId("outside").value === "style") byId("outside").value = "content";
   const painted = byId("mask").open && isPainted();
   byId("outside").disabled = !painted;
+  remember();
   byId("mask-option").textContent = !painted ? "" : byId("outside").value === "style" ? "blend.masks=[0]" : "keep_unmasked=true";
   byId("canvas").title = `content.mask: ${offered.help["content.mask"]}`;
   byId("outside").title = byId("mask-option").title = `keep_unmasked: ${offered.help.keep_unmasked}`;
 }
-for (const name of ["strength", "edge", "steps", "color", "outside"]) byId(name).addEventListener("input", showKnobs);
+for (const name of [...KNOBS, "outside"]) byId(name).addEventListener("input", showKnobs);
 onMaskChange(showKnobs);
 byId("mask").addEventListener("toggle", showKnobs);
 
@@ -409,7 +420,7 @@ async function begin() {
   looking = inAddress();
   const listed = poll();
   offered = await ask("/api/form");
-  const kinds = JSON.parse(sessionStorage.getItem("kinds") || "{}");
+  const kept = remembered(), kinds = kept.kinds || {};
   offered.uploads = offered.uploads.filter((each) => each.name !== "mask.png").map((each) => ({ ...each, kind: kinds[each.value] || "content" }));
   for (const kind of ["content", "style"]) fillTiles(kind);
   const { defaults, colors } = offered;
@@ -418,8 +429,10 @@ async function begin() {
   byId("edge").value = defaults.edge;
   byId("steps").value = defaults.steps;
   byId("color").value = defaults.color;
-  choose("content", offered.pictures.content[0]?.value);
-  choose("style", offered.pictures.style[0]?.value);
+  for (const name of KNOBS) if (kept.knobs?.[name]) byId(name).value = kept.knobs[name];
+  others = (kept.others || []).filter((each) => pictureOf("style", each.style));
+  for (const kind of ["content", "style"]) choose(kind, pictureOf(kind, kept[kind]) ? kept[kind] : offered.pictures[kind][0]?.value);
+  for (const kind of ["content", "style"]) chose(kind);
   fillOthers();
   await listed;
   if (!looking) showChoice();

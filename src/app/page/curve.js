@@ -15,7 +15,7 @@ const written = (value) => (value === null ? "–" : Number(value.toPrecision(3)
 function ticks(low, high) {
   const found = [];
   for (let power = Math.floor(low); power <= high; power += 1) {
-    for (const step of high - low > 1.5 ? [1] : high - low > 0.7 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 7]) {
+    for (const step of high - low > 3 ? [1] : high - low > 0.8 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 7]) {
       const at = power + Math.log10(step);
       if (at >= low && at <= high) found.push(Number((step * 10 ** power).toPrecision(2)));
     }
