@@ -66,6 +66,9 @@ search: setup ## search weights for the best trade-off of content and style: mak
 paper: setup ## run the published recipe on one pair (downloads VGG-19 and two images)
 	@$(RUN) src.train experiment=paper $(ARGS)
 
+app: setup ## serve a page on this machine to make pictures and watch them: make app ARGS="--port 8700"
+	@$(RUN) src.app $(ARGS)
+
 report: setup ## write gallery, figures and tables of the newest sweep, or of ARGS="multirun/A multirun/B"
 	@$(RUN) src.report $(ARGS)
 
@@ -113,7 +116,7 @@ type: setup ## check types with mypy
 	@$(VENV)/bin/mypy
 
 # All extras but ray, which is large and of use on a Ray cluster alone
-EXTRAS := search dashboard pretrain tensorboard files slurm mlflow mesh dev
+EXTRAS := app search dashboard efficientnet tensorboard files slurm mlflow video mesh dev
 
 lock: setup ## update requirements.lock from pyproject.toml
 	@$$(command -v uv || echo .uv/bin/uv) pip compile --quiet --universal --generate-hashes $(EXTRAS:%=--extra %) --no-header \
@@ -123,4 +126,4 @@ clean: ## remove the environment and caches; keep the runs under multirun/
 	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup path demo train sweep status search paper report bench pictures dashboard sync test test-cluster lint type lock clean
+.PHONY: help setup path demo app train sweep status search paper report bench pictures dashboard sync test test-cluster lint type lock clean

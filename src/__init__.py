@@ -4,6 +4,7 @@ The packages, top to bottom; each imports only those below its line (docs/design
 
 train, run       start one run or a sweep: `python -m src.train`, and the same from Python
 sync, dashboard  upload offline W&B runs; save a W&B workspace view and report
+app              a page on this machine to start runs and watch them
 blind            compare two sets of images blind
 report           gallery, figures and tables of runs, from their records
 search           multi-objective search over weights and learning rate

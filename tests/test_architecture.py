@@ -12,7 +12,7 @@ from tests.support import ROOT
 SRC = ROOT / "src"
 # Top to bottom: a package may import itself and whatever stands below its line.
 LAYERS = (
-    {"train", "dashboard", "sync", "blind"},
+    {"train", "dashboard", "sync", "blind", "app"},
     {"report", "search", "pretrain", "bench", "sweep", "video", "mesh"},
     {"cli"},
     {"run"},
@@ -26,7 +26,7 @@ LAYERS = (
     {"config"},
     {"common"},
 )
-LIGHT = ("src.train", "src.run", "src.config.schema", "src.cli.help")
+LIGHT = ("src.train", "src.run", "src.config.schema", "src.cli.help", "src.app.serving")
 SLOW = ("torch", "pytorch_lightning", "torchmetrics", "wandb", "matplotlib", "hydra")
 MODULES = sorted(path for path in SRC.rglob("*.py") if "assets" not in path.parts)
 

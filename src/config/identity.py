@@ -11,7 +11,7 @@ from src.config.schema import RunConfig, blended, is_label, picture_name, plain,
 # Fields that do not make another run: where it runs, what tracks it and how often, which search it belongs to.
 NON_IDENTITY_FIELDS: tuple[str, ...] = (
     *("logger", "trainer", "mirror", "resume", "log_every", "checkpoint_every"),
-    *("max_megapixels", "score", "study", "trial"),
+    *("preview_every", "max_megapixels", "score", "study", "trial"),
 )
 # Options with which a run may continue beyond its end, in a new folder.
 EXTENDED_FIELDS: tuple[str, ...] = ("steps", "stop_at_loss", "captures")

@@ -106,6 +106,7 @@ class Timetable:
         captures: steps at which the picture is captured, ascending; the last is `steps`.
         log_every: steps between logged points.
         checkpoint_every: steps between checkpoints.
+        preview_every: steps between previews; 0: none.
         chunk: largest number of steps without reading the loss; reading it synchronises a GPU with the host.
     """
 
@@ -113,13 +114,15 @@ class Timetable:
     captures: tuple[int, ...]
     log_every: int
     checkpoint_every: int
+    preview_every: int = 0
     chunk: int = 1
 
     def next_pause(self, step: int) -> int:
         """Return the first step after `step` at which the loop pauses."""
         pauses = [self.steps, step + self.chunk]
         pauses += [after for after in self.captures if after > step]
-        pauses += [(step // every + 1) * every for every in (self.log_every, self.checkpoint_every)]
+        every = (self.log_every, self.checkpoint_every, self.preview_every)
+        pauses += [(step // each + 1) * each for each in every if each]
         return min(pauses)
 
     def logs_at(self, step: int) -> bool:
@@ -129,3 +132,7 @@ class Timetable:
     def saves_at(self, step: int) -> bool:
         """Return whether a checkpoint is written at `step`."""
         return step % self.checkpoint_every == 0 or step == self.steps
+
+    def previews_at(self, step: int) -> bool:
+        """Return whether a preview is written at `step`."""
+        return self.preview_every > 0 and step % self.preview_every == 0

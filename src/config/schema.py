@@ -264,6 +264,9 @@ class RunConfig:
     )
     log_every: int = option(10, "steps between logged points")
     checkpoint_every: int = option(50, "steps between checkpoints")
+    preview_every: int = option(
+        0, "steps between previews: preview.jpg in the run folder, replaced each time, for whoever watches; 0: none"
+    )
     max_megapixels: float = option(100.0, "largest image accepted, as a file and at working size")
     mirror: str | None = option(None, "folder to take known images and weights from instead of downloading them")
     resume: str | None = option(
@@ -360,6 +363,9 @@ def style_scales(config: RunConfig) -> list[float]:
 def picture_name(picture: Picture) -> str:
     """Return the name of an image; for `content=file` the stem of its path."""
     return Path(picture.path).stem if picture.path and picture.name == "file" else picture.name
+
+
+PREVIEW = "preview.jpg"  # in the folder of a run at work, where preview_every asks for it
 
 
 def result_file(config: RunConfig) -> str:

@@ -34,6 +34,7 @@ POSITIVE: tuple[str, ...] = ("steps", "edge", "log_every", "checkpoint_every", "
 POSITIVE += ("loss.rematch", "optimizer.lr", "optimizer.history")
 NOT_NEGATIVE: tuple[str, ...] = ("loss.alpha", "loss.beta", "loss.palette", "loss.tv", "loss.jump", "optimizer.rise")
 NOT_NEGATIVE += ("loss.reference", "score.bound", "score.penalty", "seed", "backbone.seed")
+NOT_NEGATIVE += ("preview_every",)
 # Forms of the loss that depend on the scale of the activations.
 ABSOLUTE = ("equations", "published", "mean_squares", "gram_mean_std")
 # Values beyond these are mistakes that would take for ever or overflow.

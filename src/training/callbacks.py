@@ -1,4 +1,4 @@
-"""What happens at the pauses of the loop: captures, checkpoints, the record, and the end of each pair."""
+"""What happens at the pauses of the loop: captures, previews, checkpoints, the record, and the end of each pair."""
 
 import logging
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, Trainer
 from src.common.errors import Interrupted, NonFiniteLoss
 from src.common.files import write_atomically
 from src.common.signals import Interrupts
-from src.config.schema import result_file
+from src.config.schema import PREVIEW, result_file
 from src.data.images import resize
 from src.evaluation import quality
 from src.evaluation.ssim import ssim, ssim_published
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Pauses(Callback):
-    """Writes captures and checkpoints where the timetable has them, and ends the runs that are done.
+    """Writes captures, previews and checkpoints where the timetable has them, and ends the runs that are done.
 
     Args:
         module: of the batch.
@@ -64,6 +64,8 @@ class Pauses(Callback):
         everyone = list(module.active)
         stopped = [sample for sample, pair in module.active.items() if pair.stopped]
         self._capture(everyone if step in table.captures or trainer.should_stop else stopped)
+        if table.previews_at(step):
+            self._preview(everyone)
         save_all = table.saves_at(step) or step == module.stage.last or trainer.should_stop
         due = [
             sample
@@ -91,6 +93,15 @@ class Pauses(Callback):
             if pair.error is None and not run.context.ended:
                 with run.context.guard():
                     capture(self.module, sample, run)
+
+    def _preview(self, samples: list[int]) -> None:
+        pictures = self.module.image.picture()
+        for sample in samples:
+            pair = self.module.pairs[sample]
+            run = self.runs[pair]
+            if not pair.stopped and not run.context.ended:
+                with run.context.guard():
+                    run.write_preview(run.finished(pictures[sample : sample + 1]))
 
 
 def capture(module: StyleTransferModule, sample: int, run: PreparedRun) -> None:
@@ -147,6 +158,7 @@ def finish(run: PreparedRun, interrupts: Interrupts) -> None:
     if context.ended:
         return
     with context.guard():
+        (context.folder / PREVIEW).unlink(missing_ok=True)
         if pair.error is not None:
             raise pair.error
         if pair.non_finite_at is not None:

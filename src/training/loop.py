@@ -180,6 +180,7 @@ def timetable_of(config: RunConfig, device: torch.device) -> Timetable:
         tuple(capture_steps(config.captures, config.steps)),
         config.log_every,
         config.checkpoint_every,
+        config.preview_every,
         chunk=GPU_CHUNK if device.type != "cpu" else 1,
     )
 

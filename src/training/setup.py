@@ -12,7 +12,17 @@ from torch import Tensor
 from src.common.errors import InputError
 from src.common.platform import device_name, has_bf16
 from src.config.schedule import Stage, halvings, stages
-from src.config.schema import FILE_STARTS, RunConfig, blended, is_label, masks, picture_name, style_scales, style_shares
+from src.config.schema import (
+    FILE_STARTS,
+    PREVIEW,
+    RunConfig,
+    blended,
+    is_label,
+    masks,
+    picture_name,
+    style_scales,
+    style_shares,
+)
 from src.data.images import (
     SMALLEST_SIDE,
     Pixels,
@@ -300,6 +310,12 @@ class PreparedRun:
         alpha = self.images["content"].alpha((picture.shape[3], picture.shape[2]))
         whole = picture if alpha is None else torch.cat([picture, alpha.to(picture)], 1)
         write_image(path, whole[0], self.context.config.depth)
+
+    def write_preview(self, picture: Tensor) -> None:
+        """Write a result (1, 3, H, W) of the present stage as the run's preview, transparency on white."""
+        alpha = self.images["content"].alpha((picture.shape[3], picture.shape[2]))
+        opaque = picture if alpha is None else picture * alpha.to(picture) + 1 - alpha.to(picture)
+        write_image(self.context.folder / PREVIEW, opaque[0])
 
     def step_down(self, error: BaseException) -> bool:
         """Reduce the memory of an evaluation from here on after an out-of-memory error; see `MemoryBudget`."""

@@ -1,6 +1,7 @@
-"""A real browser without a window, for pages that lie on disk."""
+"""A real browser without a window, for pages on disk and for servers on this machine."""
 
 import shutil
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,17 @@ class Seen:
     page: Any
     complaints: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    def abort(self, route: Any) -> None:
+        """Abort a request, and note its address."""
+        self.left.append(route.request.url)
+        route.abort()
+
+
+def _is_here(address: str) -> bool:
+    parts = urllib.parse.urlsplit(address)
+    return parts.scheme in ("file", "data", "blob") or parts.hostname in ("127.0.0.1", "localhost", "::1")
 
 
 @contextmanager
@@ -39,8 +51,11 @@ def chromium() -> Iterator[Any]:
 
 
 @contextmanager
-def opened(browser: Any, path: Path, width: int = 1200, height: int = 800, **more: Any) -> Iterator[Seen]:
-    """Open a page from disk in a fresh context of a size, px."""
+def opened(browser: Any, page: Path | str, width: int = 1200, height: int = 800, **more: Any) -> Iterator[Seen]:
+    """Open a page, a file or an address, in a fresh context of a size, px.
+
+    Requests that would leave this machine are aborted; `Seen.left` has their addresses.
+    """
     context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce", **more)
     try:
         seen = Seen(context.new_page())
@@ -49,7 +64,8 @@ def opened(browser: Any, path: Path, width: int = 1200, height: int = 800, **mor
         seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
         seen.page.on("requestfailed", lambda request: seen.complaints.append(f"not had: {request.url}"))
         seen.page.on("request", lambda request: seen.asked.append(request.url))
-        seen.page.goto(path.as_uri())
+        context.route(lambda address: not _is_here(address), seen.abort)
+        seen.page.goto(page.as_uri() if isinstance(page, Path) else page)
         yield seen
     finally:
         context.close()

@@ -1,0 +1,42 @@
+"""A page on this machine to make style transfers and watch them: `python -m src.app [--port N] [--folder DIR]`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from src.common.errors import InputError
+from src.common.tables import plain_text
+
+PORT = 8700
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve the page until Ctrl-C; return 0, 2 for bad input, or 130 for Ctrl-C."""
+    text = "Serve a page on this machine to make style transfers and watch them. Ctrl-C ends it; a run at work goes on."
+    parser = argparse.ArgumentParser("python -m src.app", description=text)
+    parser.add_argument("--port", type=int, default=PORT, metavar="N", help="default: %(default)s; 0: any that is free")
+    host = "address to listen on (default: %(default)s, this machine alone); another lets others use this machine"
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help=host)
+    folder = "where runs, uploads and the queue are; the gallery shows all runs below it (default: %(default)s)"
+    parser.add_argument("--folder", type=Path, default=Path("multirun/app"), metavar="DIR", help=folder)
+    parser.add_argument(
+        "--open", action=argparse.BooleanOptionalAction, default=True, help="open the page in a browser"
+    )
+    args = parser.parse_args(arguments)
+    try:
+        try:
+            from src.app.serving import serve  # slow: it imports the web server
+        except ImportError as error:
+            raise InputError(f"the page needs {error.name}, which is not installed: pip install '.[app]'") from None
+        serve(args.folder, args.host, args.port, args.open)
+    except InputError as error:
+        print(f"error: {plain_text(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""The queue: runs as processes of their own, one at a time. Its state is in files, so it outlives the server."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from src.common.errors import InputError, shortened
+from src.common.files import write_atomically
+from src.common.tables import plain_text
+from src.tracking import record as records
+
+log = logging.getLogger(__name__)
+
+POLL = 0.2  # seconds between two looks at the processes
+COMMAND = (sys.executable, "-m", "src.train")
+
+
+@dataclass
+class Job:
+    """A run that waits, is at work, or failed without a word in its record.
+
+    Attributes:
+        number: in the order of the queue.
+        folder: the run folder.
+        arguments: of `python -m src.train`.
+        title: names of content and style.
+        steps: optimiser steps of the run.
+        state: waiting | running | failed.
+        pid, born: the process, and its start time in the kernel's clock, which tells it from a later one of its pid.
+        stopped: whether it was asked to stop.
+        error: one line on why it failed.
+    """
+
+    number: int
+    folder: str
+    arguments: list[str]
+    title: str
+    steps: int
+    state: str = "waiting"
+    pid: int | None = None
+    born: str | None = None
+    stopped: bool = False
+    error: str | None = None
+
+
+class Queue:
+    """The jobs of a folder. One process may have it at a time.
+
+    Args:
+        folder: a file for each job, NUMBER.json, and what its process says, NUMBER.log.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.RLock()
+        self._closed = threading.Event()
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._jobs: dict[int, Job] = {}
+        for path in sorted(folder.glob("*.json")):
+            try:
+                job = Job(**json.loads(path.read_text()))
+            except (OSError, ValueError, TypeError) as error:
+                log.warning("left out: %s: %s", path, error)
+                continue
+            self._jobs[job.number] = job
+
+    def start(self) -> None:
+        """Begin to start and watch processes, in a thread of its own."""
+        threading.Thread(target=self._watch, name="queue", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop watching; a run at work goes on."""
+        self._closed.set()
+
+    def jobs(self) -> list[Job]:
+        """Return all jobs in order."""
+        with self._lock:
+            return [Job(**asdict(job)) for _, job in sorted(self._jobs.items())]
+
+    def add(self, folder: Path, arguments: Sequence[str], title: str, steps: int) -> Job:
+        """Add a run at the end, unless its folder waits or is at work already; return its job."""
+        with self._lock:
+            for job in self._jobs.values():
+                if job.folder == str(folder) and job.state != "failed" and not job.stopped:
+                    return job
+            self._forget([job.number for job in self._jobs.values() if job.folder == str(folder) and _failed(job)])
+            job = Job(max(self._jobs, default=0) + 1, str(folder), list(arguments), title, steps)
+            self._keep(job)
+            return job
+
+    def stop(self, folder: Path) -> bool:
+        """Ask the run of a folder to save and end, or take it out of the queue; return whether there was one."""
+        with self._lock:
+            for job in list(self._jobs.values()):
+                if job.folder != str(folder):
+                    continue
+                if job.state != "running":
+                    self._forget([job.number])
+                    return True
+                if not job.stopped and self._alive(job):
+                    job.stopped = True
+                    self._keep(job)
+                    assert job.pid is not None
+                    with suppress(ProcessLookupError):
+                        os.kill(job.pid, signal.SIGTERM)
+                return True
+        return False
+
+    def _watch(self) -> None:
+        while not self._closed.wait(POLL):
+            try:
+                self.look()
+            except InputError as error:  # the disk is full, say
+                log.error("%s", error)
+
+    def look(self) -> None:
+        """Close the job whose process has ended, and start the next one."""
+        with self._lock:
+            for job in list(self._jobs.values()):
+                if job.state == "running" and not self._alive(job):
+                    self._end(job)
+            waiting = [job for _, job in sorted(self._jobs.items()) if job.state == "waiting"]
+            if waiting and not any(job.state == "running" for job in self._jobs.values()):
+                self._begin(waiting[0])
+
+    def _begin(self, job: Job) -> None:
+        command = [*COMMAND, *job.arguments]
+        try:
+            with self._log_of(job).open("wb") as output:
+                process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                )
+        except OSError as error:
+            job.state, job.error = "failed", f"cannot start: {error.strerror}"
+        else:
+            self._processes[job.number] = process
+            job.state, job.pid, job.born = "running", process.pid, _born(process.pid)
+        self._keep(job)
+
+    def _alive(self, job: Job) -> bool:
+        if process := self._processes.get(job.number):
+            return process.poll() is None
+        return job.pid is not None and job.born is not None and _born(job.pid) == job.born
+
+    def _end(self, job: Job) -> None:
+        process = self._processes.pop(job.number, None)
+        try:
+            record = records.read(Path(job.folder))
+        except InputError:
+            record = None
+        # a run that could not go on, such as one whose picture has changed, leaves its record as it was
+        refused = process is not None and process.returncode in (1, 2) and record and record.status != "failed"
+        if job.stopped or (record and not refused):  # the record says how it ended
+            self._forget([job.number])
+        else:
+            job.state, job.error = "failed", self._last_line(job)
+            self._keep(job)
+
+    def _last_line(self, job: Job) -> str:
+        with suppress(OSError):
+            lines = self._log_of(job).read_text(errors="replace").splitlines()
+            errors = [line for line in lines if line.startswith("error: ")] or [line for line in lines if line.strip()]
+            if errors:
+                return shortened(plain_text(errors[-1].removeprefix("error: ")))
+        return "the process ended without a word"
+
+    def _keep(self, job: Job) -> None:
+        self._jobs[job.number] = job
+        write_atomically(self.folder / f"{job.number:06d}.json", json.dumps(asdict(job)).encode())
+
+    def _forget(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            job = self._jobs.pop(number)
+            (self.folder / f"{number:06d}.json").unlink(missing_ok=True)
+            self._log_of(job).unlink(missing_ok=True)
+
+    def _log_of(self, job: Job) -> Path:
+        return self.folder / f"{job.number:06d}.log"
+
+
+def _failed(job: Job) -> bool:
+    return job.state == "failed"
+
+
+def _born(pid: int) -> str | None:
+    """Return when a process started, in the kernel's clock; None without a living one (proc(5), field 22)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]
