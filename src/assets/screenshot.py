@@ -39,4 +39,4 @@ def photograph(folder: Path) -> Image.Image:
 
 
 if __name__ == "__main__":
-    photograph(Path(sys.argv[1])).convert("RGB").save(Path(__file__).with_name("app.jpg"), quality=80, optimize=True)
+    photograph(Path(sys.argv[1])).convert("RGB").save(Path(__file__).with_name("app.jpg"), quality=75, optimize=True)
