@@ -25,7 +25,7 @@ class Mesh:
     """The model whose texture is painted, and the cameras that it is seen through."""
 
     path: str | None = option(None, "3D model with UV coordinates: .glb, .gltf or .obj (required)")
-    views: int = option(12, "number of cameras, spread evenly over a sphere around the model")
+    views: int = option(16, "number of cameras, spread evenly over a sphere around the model")
     size: int = option(192, "side of a view at full size, px; edge is the long side of the texture")
     fov: float = option(35.0, "field of view of the cameras, degrees")
     steepest: float = option(60.0, "surfaces seen at a steeper angle to their normal do not count, degrees")
