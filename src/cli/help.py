@@ -105,7 +105,7 @@ optimised through views of the model from all sides. The folder of the job, belo
 the texture image.png, turntable.webp, and the views at each capture. This needs trimesh: pip install '.[mesh]'.
 
   python -m src.mesh mesh.path=model.glb style=swell
-  python -m src.mesh mesh.path=model.obj style=painting.jpg edge=1024 mesh.views=16 mesh.size=256
+  python -m src.mesh mesh.path=model.obj style=painting.jpg edge=512 mesh.views=20 mesh.size=384
   python -m src.mesh -m mesh.path=model.glb style=dots,tesserae loss.beta=5,20
 
 The same command resumes a job that was stopped. edge is the long side of the texture, mesh.size that of a view;

@@ -15,6 +15,7 @@ from src.data.sources import sha256_of
 
 SUFFIXES = (".glb", ".gltf", ".obj")
 MOST_VIEWS = 256
+SMALLEST_VIEW, LARGEST_VIEW = 16, 4096  # px
 LEAST_SAMPLES, MOST_SAMPLES = 2, 4  # rays per pixel along an axis, where mesh.samples=null
 WIDEST, NARROWEST = 120.0, 1.0  # field of view, degrees
 
@@ -24,7 +25,7 @@ class Mesh:
     """The model whose texture is painted, and the cameras that it is seen through."""
 
     path: str | None = option(None, "3D model with UV coordinates: .glb, .gltf or .obj (required)")
-    views: int = option(12, "number of cameras, spread evenly over a sphere around the model")
+    views: int = option(16, "number of cameras, spread evenly over a sphere around the model")
     size: int = option(192, "side of a view at full size, px; edge is the long side of the texture")
     fov: float = option(35.0, "field of view of the cameras, degrees")
     steepest: float = option(60.0, "surfaces seen at a steeper angle to their normal do not count, degrees")
@@ -112,7 +113,9 @@ def check(config: MeshConfig) -> None:
         raise InputError("canvas.views is the file that this command writes: give mesh.path=FILE instead")
     if config.resume is not None:
         raise InputError("resume= is not for models: repeat the same command to continue it")
-    check_ranges(config, ("mesh.views", "mesh.size", "mesh.fov"), ("mesh.frames", "mesh.steepest"))
+    check_ranges(config, ("mesh.views", "mesh.fov"), ("mesh.frames", "mesh.steepest"))
+    if not SMALLEST_VIEW <= mesh.size <= LARGEST_VIEW:
+        raise InputError(f"mesh.size must be in {SMALLEST_VIEW}..{LARGEST_VIEW} px, not {mesh.size}")
     if mesh.views > MOST_VIEWS:
         raise InputError(f"mesh.views must be in 1..{MOST_VIEWS}, not {mesh.views}")
     if not NARROWEST <= mesh.fov <= WIDEST:

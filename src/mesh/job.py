@@ -31,6 +31,7 @@ TEXTURE, VIEWS = "original.png", "views.safetensors"  # what the run reads
 MODEL, TURNTABLE, SHEET = "model.glb", "turntable.webp", "turntable.jpg"
 FRAMES_OF_SHEET = 6
 ENOUGH_TEXELS = 0.5  # along a pixel; fewer show as blurred squares
+MOST_TEXELS = 1.5  # along a pixel; more are painted for the very views of the run
 ENOUGH_SHOWN = 0.8  # of the texture in use
 
 
@@ -99,6 +100,8 @@ def prepare_views(model: Model, config: MeshConfig) -> Views:
         log.info("what no view shows is filled from its surroundings; more of it is painted with a larger mesh.views")
     if texels < ENOUGH_TEXELS:
         log.info("a texel is larger than a pixel: a larger edge, or a smaller mesh.size, gives a sharper texture")
+    if texels > MOST_TEXELS:
+        log.info("texels are finer than the views show: a smaller edge, or a larger mesh.size, fits other views better")
     return views
 
 

@@ -79,9 +79,8 @@ def blend_across_seams(corners: Floats, places: Floats, cell: NDArray[np.int64])
             parts.append(_texels(mine, other))
     names = ("texel", "own", "other", "share", "distance", "cell", "other_cell")
     if not parts:
-        empty = {name: np.zeros((0, 2) if name in ("texel", "own", "other") else 0) for name in names}
-        integers = {name: empty[name].astype(np.int64) for name in ("texel", "cell", "other_cell")}
-        return Blend(**(empty | integers))
+        none, nowhere = np.zeros(0, np.int64), np.zeros((0, 2))
+        return Blend(nowhere.astype(np.int64), none, nowhere, nowhere, none, np.zeros(0), np.zeros(0))
     return Blend(**{name: np.concatenate(values) for name, values in zip(names, zip(*parts, strict=True), strict=True)})
 
 

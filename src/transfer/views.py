@@ -106,7 +106,8 @@ def _weld(views: Views, size: tuple[int, int], device: torch.device, dtype: torc
     numbers = []
     for cell, place in ((found.cell, found.texel + 0.5), (found.cell, found.own), (found.other_cell, found.other)):
         left, top, width, height = (torch.from_numpy(side) for side in rectangles[cell].T)
-        columns, rows, weights = bilinear_taps(*torch.from_numpy(place).T, width, height)
+        x, y = torch.from_numpy(place).T
+        columns, rows, weights = bilinear_taps(x, y, width, height)
         numbers.append(((rows + top[:, None]) * size[1] + columns + left[:, None], weights))
     in_use = _in_use(places, views.cell, rectangles, size)
     target = numbers[0][0][:, 0].numpy()
