@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Kept:
-    """What one run leaves to the next of the same network, precision and device: its encoder, loaded once."""
+    """What one batch leaves to the next of the same network, precision and device: its encoder, loaded once."""
 
     shared: "Shared | None" = None
 
@@ -42,7 +42,6 @@ def run(
     config: RunConfig | DictConfig | dict[str, Any],
     output_dir: Path | str,
     progress: bool | None = None,
-    kept: Kept | None = None,
     outputs: "Outputs | None" = None,
 ) -> RunRecord:
     """Optimise one picture and write everything about it into `output_dir`.
@@ -54,7 +53,6 @@ def run(
         config: the options; a dict or DictConfig is checked against `RunConfig`.
         output_dir: the run folder; created where it is missing.
         progress: show a progress bar on stderr; None does so on a terminal.
-        kept: by an earlier run whose network, precision and device are the same; receives what this run leaves.
         outputs: makes further files of the result in the folder, before the run counts as finished; returns them by
             name, for the trackers.
 
@@ -66,7 +64,7 @@ def run(
         NonFiniteLoss: the loss became NaN or infinite; `image.png` (or another format) is the last finite picture.
         Interrupted: SIGINT or SIGTERM; picture and checkpoint are written.
     """
-    (result,) = run_batch([(typed(config), Path(output_dir))], progress=progress, kept=kept, outputs=outputs)
+    (result,) = run_batch([(typed(config), Path(output_dir))], progress=progress, outputs=outputs)
     if isinstance(result, BaseException):
         raise result
     return result
@@ -101,7 +99,7 @@ def run_batch(
         jobs: options and folder of each run, which differ as `training.grouping` permits; no folder twice.
         at_once: pairs evaluated together; None is all on a GPU and one on a CPU.
         progress: as for `run`.
-        kept: as for `run`.
+        kept: by an earlier batch whose network, precision and device are the same; receives what this one leaves.
         outputs: as for `run`.
 
     Returns:

@@ -9,7 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from src.common.errors import InputError
-from src.common.tables import Table, number, plain_text
+from src.common.tables import Table, plain_text
+from src.common.tables import number as number_of
 from src.config.schema import SUFFIXES
 from src.report.gallery.run_data import link
 from src.report.sheet import CELL, Cell, Row, lay_out
@@ -39,16 +40,21 @@ class Clip:
         return plain_text(clip_name(self.record.config))
 
     @property
-    def label(self) -> str:
-        """Return the style, and how frames are linked where it is not by the frame before."""
+    def label(self) -> list[str]:
+        """Return the style, and how frames are linked where that is not the usual way."""
         style, video = self.record.config["style"], self.record.config["video"]
         named = Path(style["path"]).stem if style["path"] and style["name"] == "file" else style["name"]
-        passes = f", {video['passes']} passes" if video["passes"] > 1 else ""
-        return plain_text(f"{named}{passes if video['linked'] else ', each frame by itself'}")
+        linked = [f"{video['passes']} passes"] if video["passes"] > 1 else []
+        return [plain_text(named), *(linked if video["linked"] else ["each frame by itself"])]
 
     def result(self, number: int) -> Path:
         """Return the file of a stylised frame."""
         return self.folder / FRAMES / frame_name(number) / f"image.{SUFFIXES[self.record.config['format']]}"
+
+    def measured(self, number: int) -> list[str]:
+        """Return the line below a frame."""
+        error = self.record.frames.get(str(number), {}).get("warping_error")
+        return [] if error is None else [f"warping error {number_of(error)}"]
 
 
 def gather_clips(folders: Iterable[Path], warn: Callable[[str], object]) -> list[Clip]:
@@ -81,7 +87,7 @@ def contact_sheet(clips: Sequence[Clip], warn: Callable[[str], object]) -> bytes
             for at in chosen
         ]
         rows.append(Row([name], cells))
-        rows += [Row([each.label], [_cell(each.result(at), [], warn) for at in chosen]) for each in some]
+        rows += [Row(each.label, [_cell(each.result(at), each.measured(at), warn) for at in chosen]) for each in some]
     return lay_out([""] * max(len(row.cells) for row in rows), rows) if rows else None
 
 
@@ -102,15 +108,15 @@ def table(clips: Sequence[Clip]) -> Table:
         rows.append(
             {
                 "clip": clip.name,
-                "style": clip.label,
+                "style": ", ".join(clip.label),
                 "frames": f"{len(record.frames)} of {record.count}",
                 "per second": f"{float(Fraction(record.rate)):.4g}",
                 "scenes": str(1 + len(record.cuts)),
                 "sound": record.audio or "none",
-                "warping error": number(record.mean("warping_error")),
-                "style loss": number(record.mean("loss/style")),
-                "content loss": number(record.mean("loss/content")),
-                "seconds a frame": number(record.mean("seconds")),
+                "warping error": number_of(record.mean("warping_error")),
+                "style loss": number_of(record.mean("loss/style")),
+                "content loss": number_of(record.mean("loss/content")),
+                "seconds a frame": number_of(record.mean("seconds")),
                 "status": plain_text(record.status),
             }
         )
@@ -121,7 +127,7 @@ def players(clips: Sequence[Clip], out: Path) -> list[dict[str, object]]:
     """Return what the page plays: heading, address relative to the page, and size of each clip that is complete."""
     return [
         {
-            "head": f"{clip.name} in the style of {clip.label}",
+            "head": f"{clip.name} in the style of {', '.join(clip.label)}",
             "source": link(clip.folder / VIDEO, out),
             "width": clip.record.width,
             "height": clip.record.height,

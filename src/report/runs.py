@@ -17,7 +17,7 @@ from src.config.schema import picture_name
 from src.report import options as words
 from src.report.reproduction import implied_options
 from src.tracking import record as records
-from src.tracking.clip_record import is_later_frame
+from src.tracking.clip_record import clip_of, is_later_frame
 from src.tracking.record import Capture, RunRecord
 
 ATTRIBUTES = (*words.PAIR, "status")  # of a run that reports treat like options
@@ -184,6 +184,7 @@ def newest_sweep(root: Path) -> Path:
     if not found:
         raise InputError(f"no run record below {root}/; start a run, or name a folder")
     newest = next(filter(_is_finished, found), found[0]).parent
+    newest = clip_of(newest) or newest
     return newest if newest.parent == root else newest.parent
 
 

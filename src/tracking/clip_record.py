@@ -95,10 +95,16 @@ def clip_name(config: dict[str, Any]) -> str:
     return Path(config["content"]["path"]).stem
 
 
-def is_later_frame(folder: Path) -> bool:
+def clip_of(run: Path) -> Path | None:
+    """Return the folder of the clip that a run folder is a frame of; None for other runs."""
+    clip = run.parent.parent
+    return clip if (clip / FILE).is_file() else None
+
+
+def is_later_frame(run: Path) -> bool:
     """Return whether a run folder is that of a frame of a clip, except the first one's, which stands for the clip."""
-    within = folder.resolve().parent
-    return (within.parent / FILE).is_file() and (within.name, folder.name) != (FRAMES, frame_name(0))
+    clip = clip_of(run)
+    return clip is not None and run != clip / FRAMES / frame_name(0)
 
 
 def read(folder: Path) -> ClipRecord | None:

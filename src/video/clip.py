@@ -19,7 +19,7 @@ from src.config.schema import Picture, RunConfig, plain, result_file
 from src.data.clips import Clip, check_installed, open_clip, read_frames, write_clip
 from src.data.images import SMALLEST_SIDE, read_image, read_pixels, working_size, write_image
 from src.data.sources import sha256_of
-from src.run import Kept, run
+from src.run import Kept, run_batch
 from src.tracking import clip_record, names, provenance
 from src.tracking import record as records
 from src.tracking.clip_record import FRAMES, VIDEO, ClipRecord, content_file, frame_name
@@ -201,7 +201,9 @@ class Frames:
         else:
             config = dataclasses.replace(self.base, content=self._own_content(number))
         with _quiet():
-            found = run(config, folder, progress=False, kept=self.kept)
+            (found,) = run_batch([(config, folder)], progress=False, kept=self.kept)
+        if isinstance(found, BaseException):
+            raise found
         losses = found.captures[-1].losses
         values = {names.loss_key(name): value for name, value in losses.items() if "/" not in name}
         if links:
@@ -246,7 +248,7 @@ class Frames:
         self, turn: int, number: int, folder: Path, neighbours: list[int], links: list[Link]
     ) -> RunConfig:  # fmt: skip
         """Return the run of a frame that is linked to others, its files written."""
-        start = Start.within(folder, len(neighbours))
+        start, trainer = Start.within(folder, len(neighbours)), self.config.trainer
         if not all(path.is_file() for path in start.files):
             pixels = read_pixels(self._content(number))
             beneath = result(self._path(turn - 1, number), self.base) if turn else pixels.color(pixels.size)
@@ -263,6 +265,8 @@ class Frames:
                 self.base.reference, images=list(map(str, start.references)), weights=list(map(str, start.weights))
             ),
             steps=self.config.video.steps,
+            # with so few steps measuring whether to compile takes longer than it saves
+            trainer=dataclasses.replace(trainer, compile="never" if trainer.compile == "auto" else trainer.compile),
             stop_at_loss=ANY_LOSS if links and links[0].repeated and not turn else self.base.stop_at_loss,
             schedule=dataclasses.replace(self.base.schedule, name="single", sizes=1, last=None),
         )

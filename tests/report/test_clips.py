@@ -9,7 +9,7 @@ from PIL import Image
 from src.config.schema import plain
 from src.report import __main__ as report
 from src.report.clips import contact_sheet, gather_clips, players, table
-from src.report.runs import gather, warn
+from src.report.runs import gather, newest_sweep, warn
 from src.report.sheet import CELL
 from src.tracking import clip_record
 from src.tracking.clip_record import ClipRecord, content_file, frame_name
@@ -20,7 +20,7 @@ from tests.report.runs import write_image, write_run
 def write_clip_folder(folder: Path, frames: int = 8, style: str = "dots", **options: object) -> ClipRecord:
     """Write a clip folder as a finished clip leaves it."""
     config = plain(VideoConfig())
-    config["content"] |= {"name": "file", "path": "my <b>film</b>.mp4"}
+    config["content"] |= {"name": "file", "path": "my <b>film.mp4"}
     config["style"] |= {"name": style}
     config["video"] |= options
     record = ClipRecord(config=config, status="finished", width=64, height=48, rate="30000/1001", cuts=[5])
@@ -44,7 +44,7 @@ def test_a_clip_has_a_player_a_sheet_and_a_row(tmp_path: Path) -> None:
     out = tmp_path / "report"
     page = (out / "index.html").read_text()
     assert page.count("<video ") == 2 and 'src="../one/clip.mp4"' in page and "media-src" in page
-    assert "my &lt;b&gt;film&lt;/b&gt; in the style of dots, each frame by itself" in page
+    assert "my &lt;b&gt;film in the style of dots, each frame by itself" in page
     text = (out / "report.md").read_text()
     assert "![Clips](clips.jpg)" in text and "| 8 of 8 | 29.97 | 2 | none | 0.00100 |" in text
     with Image.open(out / "clips.jpg") as sheet:
@@ -60,6 +60,11 @@ def test_the_gallery_has_the_first_frame_of_a_clip(tmp_path: Path) -> None:
     assert sorted(run.folder.name for run in gather([tmp_path])) == ["00000", "picture"]
     [frame] = gather([tmp_path / "clip/frames/00002"])
     assert frame.folder.name == "00002", "a frame that is named is shown"
+
+
+def test_the_newest_sweep_may_be_of_clips(tmp_path: Path) -> None:
+    write_clip_folder(tmp_path / "multirun/video/clip", frames=2)
+    assert newest_sweep(tmp_path / "multirun").name == "video"
 
 
 def test_a_damaged_record_and_missing_frames_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from src.tracking import clip_record
 from src.tracking import record as records
 from tests.support import wandb_files
 from tests.support.clips import moving, texture, write_folder, write_sounding
-from tests.support.processes import started, wait_for
+from tests.support.processes import new_python, started, wait_for
 from tests.video.clips import TINY, compose_clip
 
 pytest.importorskip("av")
@@ -154,7 +154,6 @@ def test_ctrl_c_keeps_the_frames(tmp_path: Path) -> None:
 def test_one_wandb_run_a_clip_with_its_video(tmp_path: Path) -> None:
     source = write_folder(tmp_path / "frames", moving(2, 64, 48))
     arguments = (*TINY, f"content.path={source}", "logger=wandb", "logger.mode=offline", "logger.tags=[mine]")
-    from tests.support.processes import new_python
 
     done = new_python("-m", "src.video", *arguments, f"hydra.run.dir={tmp_path / 'out'}")
     assert done.returncode == 0, done
@@ -163,8 +162,8 @@ def test_one_wandb_run_a_clip_with_its_video(tmp_path: Path) -> None:
     assert logged.exit_code == 0 and set(logged.tags) == {"mine", "video"}
     assert [row["step"] for row in logged.history] == [0, 1, 2]
     assert logged.history[1]["warping_error"] == clip_record.read(tmp_path / "out").frames["1"]["warping_error"]
-    assert logged.history[0]["capture"]["_type"] == "image-file"
-    assert logged.history[2]["video"]["_type"] == "video-file"
+    assert logged.history[0]["capture._type"] == "image-file"
+    assert logged.history[2]["video._type"] == "video-file"
     assert logged.summary["mean/loss/style"] > 0 and logged.summary["status"] == "finished"
 
 
