@@ -36,11 +36,14 @@ def identity(config: RunConfig) -> dict[str, Any]:
         "weights": style_shares(config) if config.blend.styles else [],
         "masks": [_mask(mask) for mask in config.blend.masks],
     }
-    spec["reference"] = {name: [_absolute(path) for path in paths] for name, paths in spec["reference"].items()}
-    if config.canvas.views:
-        spec["canvas"] = {**spec["canvas"], "views": _absolute(config.canvas.views)}
-    else:  # records of earlier versions do not have the option
-        spec["canvas"] = {key: value for key, value in spec["canvas"].items() if key != "views"}
+    # Options that came later are left out where they are not used, so that earlier runs keep their folder names.
+    references, views = spec.pop("reference"), spec["canvas"].pop("views")
+    if config.reference.images:
+        spec["reference"] = {name: [_absolute(path) for path in paths] for name, paths in references.items()}
+    else:
+        del spec["loss"]["reference"]
+    if views:
+        spec["canvas"]["views"] = _absolute(views)
     scales = style_scales(config)
     spec["style_scale"] = scales[0] if len(scales) == 1 else scales
     return spec

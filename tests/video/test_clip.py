@@ -83,7 +83,7 @@ def test_linked_frames_flicker_less_than_frames_by_themselves(tmp_path: Path) ->
 
 
 def test_identical_frames_stay_the_same_and_memory_is_flat(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "frames", [texture(64, 48)] * 9)
+    folder = write_folder(tmp_path / "frames", [texture(64, 48)] * 6)
     config = compose_clip(*TINY, f"content.path={folder}", "video.steps=3")
     counts = []
     from src.video.clip import Frames
@@ -92,9 +92,9 @@ def test_identical_frames_stay_the_same_and_memory_is_flat(tmp_path: Path) -> No
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Frames, "_log", lambda *given: (log(*given), gc.collect(), counts.append(len(gc.get_objects()))))
         stylise(config, tmp_path / "out")
-    assert all(np.array_equal(_frame(tmp_path / "out", number), _frame(tmp_path / "out", 0)) for number in range(1, 9))
-    assert records.read(tmp_path / "out/frames/00008").step == 0, "a repeated frame takes no steps"
-    assert counts[-1] - counts[3] < 60 * 5, "a record of numbers a frame, and no network"
+    assert all(np.array_equal(_frame(tmp_path / "out", number), _frame(tmp_path / "out", 0)) for number in range(1, 6))
+    assert records.read(tmp_path / "out/frames/00005").step == 0, "a repeated frame takes no steps"
+    assert counts[-1] - counts[2] < 60 * 3, "a record of numbers a frame, and no network"
 
 
 def test_passes_go_back_and_forth_with_one_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
