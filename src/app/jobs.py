@@ -33,6 +33,7 @@ class Job:
         arguments: of `python -m src.train`.
         title: names of content and style.
         steps: optimiser steps of the run.
+        content: file of the content picture, to be shown until there is a record.
         state: waiting | running | failed.
         pid, born: the process, and its start time in the kernel's clock, which tells it from a later one of its pid.
         stopped: whether it was asked to stop.
@@ -44,6 +45,7 @@ class Job:
     arguments: list[str]
     title: str
     steps: int
+    content: str | None = None
     state: str = "waiting"
     pid: int | None = None
     born: str | None = None
@@ -85,14 +87,15 @@ class Queue:
         with self._lock:
             return [Job(**asdict(job)) for _, job in sorted(self._jobs.items())]
 
-    def add(self, folder: Path, arguments: Sequence[str], title: str, steps: int) -> Job:
+    def add(self, folder: Path, arguments: Sequence[str], title: str, steps: int, content: Path | None = None) -> Job:
         """Add a run at the end, unless its folder waits or is at work already; return its job."""
         with self._lock:
             for job in self._jobs.values():
                 if job.folder == str(folder) and job.state != "failed" and not job.stopped:
                     return job
             self._forget([job.number for job in self._jobs.values() if job.folder == str(folder) and _failed(job)])
-            job = Job(max(self._jobs, default=0) + 1, str(folder), list(arguments), title, steps)
+            shown = str(content) if content else None
+            job = Job(max(self._jobs, default=0) + 1, str(folder), list(arguments), title, steps, shown)
             self._keep(job)
             return job
 

@@ -129,7 +129,8 @@ class Runs:
         return {
             "id": self.token(folder), "title": job.title, "status": job.state, "error": job.error, "step": 0,
             "steps": job.steps, "left": None, "place": _place(job, jobs), "stopping": job.stopped, "picture": None,
-            "content": None, "styles": [], "width": None, "height": None, "curve": None, "resumable": False,
+            "content": self.addresses.of(Path(job.content), SHOWN_EDGE) if job.content else None,
+            "styles": [], "width": None, "height": None, "curve": None, "resumable": False,
             "seconds": 0.0, "facts": [], "folder": str(folder), "file": "",
         }  # fmt: skip
 

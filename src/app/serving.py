@@ -37,6 +37,7 @@ from src.common.tables import plain_text
 from src.config.options import options_of
 from src.config.schema import RunConfig
 from src.config.validation import CHOICES
+from src.data.sources import find_picture
 
 PAGE = Path(__file__).resolve().parent / "page"
 STATIC = {"style.css": "text/css", "app.js": "text/javascript", "picture.js": "text/javascript"}
@@ -272,7 +273,8 @@ class Site:
         record = self.runs.record(folder)
         if record is None or record.status != "finished":
             extra = [*_watched(config.steps), "logger=csv", f"hydra.sweep.dir={choices.quoted(str(self.folder))}"]
-            self.queue.add(folder, [*found, *extra], title(config), config.steps)
+            content = find_picture("content", config.content, download=False).path
+            self.queue.add(folder, [*found, *extra], title(config), config.steps, content)
         return {"run": self.runs.token(folder)}
 
     def stop(self, request: Request) -> Response:

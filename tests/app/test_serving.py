@@ -148,6 +148,7 @@ def test_a_started_run_has_the_folder_name_and_options_of_the_command(served: Se
     assert config.content.path and Path(config.content.path).parts[-3] == "uploads"
     detail = client.get(f"/api/state?run={run}").json["run"]
     assert (detail["status"], detail["place"], detail["title"]) == ("waiting", 1, "My dog × swell + dots")
+    assert client.get(detail["content"]).headers["content-type"] == "image/jpeg", "shown while it waits"
     record = write_run(Path(job.folder), config=vars_of(config), status="interrupted")
     told = client.get(f"/api/runs/{run}/command").json["command"]
     assert (
