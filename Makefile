@@ -103,10 +103,10 @@ sync: setup ## upload the runs that W&B tracked offline
 test: setup ## run all tests; they need no GPU, network or account
 	@$(RUN) pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
-test-cluster: setup ## run the long tests of sweeps: kills, Ray, and a real Slurm from Debian's packages (as root)
+test-long: setup ## run the long tests: whole runs in a browser, kills, Ray, a real Slurm from Debian's packages (as root)
 	@[ -n "$$UV_DEFAULT_INDEX" ] || unset UV_DEFAULT_INDEX; \
 	$$(command -v uv || echo .uv/bin/uv) pip install --quiet --python $(VENV)/bin/python --constraint requirements.lock 'ray>=2.50,<3'
-	@$(RUN) pytest -m cluster $(ARGS)
+	@$(RUN) pytest -m long $(ARGS)
 
 lint: setup ## check style and format with ruff
 	@$(VENV)/bin/ruff check
@@ -126,4 +126,4 @@ clean: ## remove the environment and caches; keep the runs under multirun/
 	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup path demo app train sweep status search paper report bench pictures dashboard sync test test-cluster lint type lock clean
+.PHONY: help setup path demo app train sweep status search paper report bench pictures dashboard sync test test-long lint type lock clean

@@ -105,6 +105,7 @@ def choose(page: Any, kind: str, name: str) -> None:
     page.locator(f"#{kind}-choice .tile", has_text=name).click()
 
 
+@pytest.mark.long
 def test_a_run_from_start_to_gallery(seen: Seen, server: Server) -> None:
     """Started, watched, found again after a reload and a restart of the server, finished, compared, kept, repeated."""
     page = seen.page
@@ -157,6 +158,7 @@ def test_a_run_from_start_to_gallery(seen: Seen, server: Server) -> None:
     assert address.endswith(answer.value.json()["run"]) and not server.pids(), "it is there already"
 
 
+@pytest.mark.long
 def test_stop_restart_resume_and_the_queue(seen: Seen, browser: Any, server: Server) -> None:
     page = seen.page
     choose(page, "content", "coffee")

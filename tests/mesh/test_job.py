@@ -76,6 +76,7 @@ def test_the_same_command_leaves_a_finished_model(torus: Path, tmp_path: Path) -
         paint(config, folder)
 
 
+@pytest.mark.long
 def test_a_killed_job_goes_on_to_the_same_end(torus: Path, tmp_path: Path) -> None:
     options = ("steps=40", "checkpoint_every=2", "canvas.space=laplacian", "schedule.sizes=1", f"mesh.path={torus}")
     folder = tmp_path / "killed"
@@ -91,6 +92,7 @@ def test_a_killed_job_goes_on_to_the_same_end(torus: Path, tmp_path: Path) -> No
         assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
+@pytest.mark.long
 def test_a_sweep_paints_in_every_style(command: Callable, torus: Path, tmp_path: Path) -> None:
     arguments = (
         "style=dots,swell",
@@ -188,6 +190,7 @@ def test_a_square_texel_for_pixel_is_the_run_of_a_picture(space: str, small: Cal
     assert np.abs(pictures[0] - pictures[1]).max() <= 1
 
 
+@pytest.mark.long
 def test_views_that_were_not_trained_have_the_style_too(torus: Path, small: Callable, tmp_path: Path) -> None:
     """The style loss of 8 views from other directions; with few views of 32 px it is 11 % higher."""
     config = _config(f"mesh.path={torus}", "style=dots", "mesh.views=12", "steps=20", "captures=[0]", "loss=moments")

@@ -1,6 +1,6 @@
 """A sweep under a real Slurm of one node: a failing job, a time limit, kills, a driver that starts again, scancel.
 
-`make test-cluster` runs them: they take some minutes, and Debian's Slurm packages have to be installed.
+`make test-long` runs them: they take some minutes, and Debian's Slurm packages have to be installed.
 """
 
 import os
@@ -21,7 +21,7 @@ from tests.support import wandb_files
 from tests.support.processes import started_anew, wait_for
 from tests.sweep.test_worker import same_runs
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.long
 
 SCRIPT = Path(__file__).parent / "cluster.sh"
 # Some ten seconds a job

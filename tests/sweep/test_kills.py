@@ -20,7 +20,7 @@ JOBS = ("edge=96", "schedule=pyramid", "steps=60", "checkpoint_every=7", "captur
 JOBS += ("style=dots,swell,tesserae,brushwork", "loss.beta=3,4,5,6,7,8")
 
 
-@pytest.mark.cluster
+@pytest.mark.long
 def test_24_jobs_and_ten_kills(tmp_path: Path, command: Callable) -> None:
     queue, chance, killed = Queue(tmp_path / "sweep"), random.Random(24), set()
     sweep = ("-m", *SMALL, *JOBS, "hydra/launcher=processes", "hydra.launcher.workers=2")

@@ -16,7 +16,7 @@ from tests.sweep.test_worker import same_runs
 JOBS = ("edge=96", "schedule=pyramid", "steps=60", "checkpoint_every=7", "loss.beta=3,4,5,6,7,8,9,10")
 
 
-@pytest.mark.cluster
+@pytest.mark.long
 def test_a_node_is_lost_in_the_middle_of_a_sweep(
     tmp_path: Path, command: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,7 @@ def test_identical_frames_stay_the_same_and_memory_is_flat(tmp_path: Path) -> No
     assert counts[-1] - counts[2] < 60 * 3, "a record of numbers a frame, and no network"
 
 
+@pytest.mark.long
 def test_passes_go_back_and_forth_with_one_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from src.training import setup
 
@@ -117,6 +118,7 @@ def test_passes_go_back_and_forth_with_one_network(tmp_path: Path, monkeypatch: 
     assert set(record.frames) == {"0", "1", "2"} and record.cuts == []
 
 
+@pytest.mark.long
 def test_kill_9_and_the_same_command_end_bit_identical(command: Callable, tmp_path: Path) -> None:
     source = write_folder(tmp_path / "frames", moving(3, 64, 48))
     options = (*TINY, f"content.path={source}", "steps=12", "video.steps=12", "logger=csv", "checkpoint_every=2")
