@@ -296,7 +296,7 @@ def _encode(source: Clip, config: VideoConfig, folder: Path, record: ClipRecord,
     times = map(Fraction, record.times)
     sound = source.path if record.audio else None
     write_clip(path, map(read_image, files), times, Fraction(record.rate), sound, Fraction(record.begin))
-    loggers.log_files({names.VIDEO: path}, record.count - 1)
+    loggers.log_files({names.VIDEO: path}, record.count)
     error = record.mean(WARPING_ERROR)
     log.info(
         "%s: %d frames, scenes: %d%s", path, record.count, 1 + len(record.cuts),

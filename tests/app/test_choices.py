@@ -19,7 +19,8 @@ def upload(identifier: str) -> Path:
     return Path("runs of mine/up, 1=[a]/dog.png")
 
 
-def test_the_first_values_are_the_defaults_at_384_px() -> None:
+def test_the_first_values_are_the_defaults_at_384_px(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STYLE_MIRROR", raising=False)
     config = plain(compose(overrides(FORM, upload)))
     assert config == plain(compose(["content=cat", "style=swell", "edge=384"]))
     assert {"cat", "coffee"} <= set(known("content")) and "udnie" not in known("style"), "nothing is downloaded"
