@@ -33,9 +33,15 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Kept:
-    """What one batch leaves to the next of the same network, precision and device: its encoder, loaded once."""
+    """What one batch leaves to the next of the same network, precision and device.
+
+    Attributes:
+        shared: the encoder, loaded once.
+        signal_number: SIGINT or SIGTERM, received during the batch.
+    """
 
     shared: "Shared | None" = None
+    signal_number: int | None = None
 
 
 def run(
@@ -122,6 +128,8 @@ def run_batch(
                 for context in waiting:
                     context.close(error)
                 raise
+    if kept is not None:
+        kept.signal_number = interrupts.received
     if interrupts.received is not None and not waiting:  # after the run had finished: stop what comes next
         raise Interrupted(interrupts.received, contexts[0].resume_command)
     return [context.error or context.record for context in contexts]

@@ -21,7 +21,7 @@ NUMBERS = {
     "steps": ("steps", 1, 5000),
 }
 EDGE = 384  # px, the form's first value: a picture in half a minute on two CPU cores
-_PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
+_PLAIN = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
 
 
 @cache

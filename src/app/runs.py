@@ -19,7 +19,7 @@ from src.common.tables import plain_text
 from src.config.schedule import stages
 from src.config.schema import PREVIEW, Picture, RunConfig, blended, picture_name, result_file
 from src.data.sources import find_picture
-from src.tracking import names
+from src.tracking import clip_record, names
 from src.tracking import record as records
 from src.tracking.record import RunRecord
 
@@ -166,6 +166,8 @@ def _run_folders(root: Path) -> Iterator[Path]:
         if records.FILE in files:
             folders.clear()
             yield Path(path)
+        elif clip_record.FILE in files:  # its frames are runs
+            folders.clear()
 
 
 def _status(folder: Path, record: RunRecord, job: Job | None) -> str:

@@ -114,7 +114,7 @@ class Site:
     """What the server answers from: uploads, runs and the queue of one folder."""
 
     def __init__(self, folder: Path, port: int = 0, others: bool = False) -> None:
-        self.folder = folder
+        self.folder = folder = folder.absolute()
         self.cookie = f"style-transfer-{port}"  # cookies of all ports of a machine share one jar
         self.addresses = Addresses(secret_of(folder))
         self.uploads = Uploads(folder / "uploads")

@@ -197,9 +197,9 @@ def write_clip(
     import av
 
     temporary = path.with_name(f".{path.stem}.part.mp4")
-    # fine enough for the frames' own times: a multiple of the rate's denominator and of 1/90000 s
-    base = Fraction(1, rate.numerator * max(1, 90000 // rate.numerator)) if rate.numerator <= 90000 else 1 / rate
-    count, end = 0, Fraction(0)
+    # fine enough for the frames' own times: a multiple of the rate's denominator, of about 1/90000 s
+    base = Fraction(1, rate.numerator * (90000 // rate.numerator) if rate.numerator <= 90000 else 90000)
+    count, end, last = 0, Fraction(0), -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
@@ -214,7 +214,8 @@ def write_clip(
                     stream.width, stream.height = image.size
                 frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
                 frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
-                frame.pts, frame.time_base = round(time / base), base
+                last = max(last + 1, round(time / base))  # MP4 takes no two frames of one time
+                frame.pts, frame.time_base = last, base
                 container.mux(stream.encode(frame))
                 count, end = count + 1, time + 1 / rate
             container.mux(stream.encode(None))

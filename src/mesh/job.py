@@ -4,6 +4,7 @@ import dataclasses
 import io
 import logging
 import math
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,8 +51,7 @@ def paint(config: MeshConfig, folder: Path) -> RunRecord:
     log.info("reading %s", path)
     model = read_model(path)
     _keep_texture(folder / TEXTURE, model.canvas(), path)
-    if not (folder / VIEWS).exists():
-        prepare_views(model, config).write(folder / VIEWS)
+    _keep_views(folder / VIEWS, prepare_views(model, config))
     try:
         record = run(
             run_of(config, folder / TEXTURE, folder / VIEWS),
@@ -69,11 +69,24 @@ def paint(config: MeshConfig, folder: Path) -> RunRecord:
 def _keep_texture(path: Path, canvas: Image.Image, model: Path) -> None:
     if not path.exists():
         write_atomically(path, _encoded(canvas))
-    elif not np.array_equal(np.asarray(read_image(path)), np.asarray(canvas)):
+    elif not np.array_equal(np.asarray(read_image(path, math.inf)), np.asarray(canvas)):
         raise InputError(
             f"the textures of {model} have changed since the run in {path.parent} began; choose another folder with "
             "hydra.sweep.dir=DIR"
         )
+
+
+def _keep_views(path: Path, views: Views) -> None:
+    if not path.exists():
+        views.write(path)
+        return
+    with tempfile.TemporaryDirectory() as other:
+        views.write(Path(other) / VIEWS)
+        if (Path(other) / VIEWS).read_bytes() != path.read_bytes():
+            raise InputError(
+                f"the run in {path.parent} began with other views or another shape (mesh.views, size, fov, steepest, "
+                "samples, or the model's file); choose another folder with hydra.sweep.dir=DIR"
+            )
 
 
 def _encoded(image: Image.Image) -> bytes:
@@ -138,12 +151,12 @@ def model_views(
 
 def write_outputs(model: Model, config: MeshConfig, folder: Path) -> Mapping[str, Path]:
     """Write the painted model and its turntable; return the files by name."""
-    canvas = read_image(folder / result_file(config))
+    canvas = read_image(folder / result_file(config), math.inf)
     write_atomically(folder / MODEL, model.glb(canvas))
     files = {"model": folder / MODEL}
     if config.mesh.frames:
         log.info("turntable: %d frames", config.mesh.frames)
-        original = read_image(folder / TEXTURE).resize(canvas.size, Image.Resampling.BILINEAR)
+        original = read_image(folder / TEXTURE, math.inf).resize(canvas.size, Image.Resampling.BILINEAR)
         before, after = turntable.frames(
             read_views(folder / VIEWS), (original, canvas), config.mesh.frames, config.mesh.size, config.mesh.fov
         )

@@ -15,7 +15,7 @@ from src.tracking.record import RunRecord
 GROUPS = ("layers", "loss", "backbone", "init", "optimizer", "schedule")
 # Options whose default in conf/ is another option: a command that sets the one must set the other too.
 FOLLOWS = {"loss.content_tap": "layers.content"}
-_PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
+_PLAIN = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
 _OTHERWISE = re.compile(r"null|true|false|yes|no|on|off|nan|inf", re.IGNORECASE)
 
 

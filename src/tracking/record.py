@@ -296,7 +296,7 @@ def scan(root: Path, damaged: Callable[[str], object] = log.warning) -> Iterator
 def newest(root: Path, finished: bool = False) -> Path:
     """Return the run folder with the latest record among the runs that can go on and in which no process is at work.
 
-    These were interrupted or killed, or failed after a checkpoint.
+    These were interrupted or killed, or failed after a checkpoint. Frames of clips go on with their clip.
 
     Args:
         root: searched with all folders below it.
@@ -305,6 +305,8 @@ def newest(root: Path, finished: bool = False) -> Path:
     Raises:
         InputError: there is none.
     """
+    from src.tracking.clip_record import clip_of
+
     found = [
         folder
         for folder, record in scan(root)
@@ -314,6 +316,7 @@ def newest(root: Path, finished: bool = False) -> Path:
             or (finished and record.status == "finished")
         )
         and not is_locked(folder)
+        and clip_of(folder) is None
     ]
     if not found:
         raise InputError(f"resume=last: no {'run' if finished else 'unfinished run'} below {root}/")

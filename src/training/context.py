@@ -86,7 +86,7 @@ class RunContext:
             return
         mine, theirs = identity(self.config), identity(found.options_to_repeat(self.folder))
         if mine != theirs:
-            differing = ", ".join(sorted(key for key in mine if mine[key] != theirs[key]))
+            differing = ", ".join(sorted(key for key in mine | theirs if mine.get(key) != theirs.get(key)))
             raise InputError(f"{self.folder} holds another run (it differs in {differing}); choose another folder")
         self.record = found
 

@@ -59,11 +59,16 @@ class Sheet:
         return self.sampling(image).unflatten(2, self.size)
 
     def inputs(self, inputs: Inputs) -> Inputs:
-        """Return the views of the content and of its masks; the styles are as they are."""
+        """Return the views of the content, its masks and the references; the styles are as they are."""
         mask = self.mask if inputs.mask is None else self.mask * self(inputs.mask)
         regions = inputs.regions and replace(inputs.regions, shares=self(inputs.regions.shares) * self.mask)
         kept = None if inputs.kept is None else self(inputs.kept)
-        return replace(inputs, content=self(inputs.content), mask=mask, regions=regions, kept=kept)
+        references = tuple(
+            replace(each, image=self(each.image), weight=self(each.weight)) for each in inputs.references
+        )
+        return replace(
+            inputs, content=self(inputs.content), mask=mask, regions=regions, kept=kept, references=references
+        )
 
     def picture(self, image: Tensor) -> Tensor:
         """Return the views of images (B, 3, h, w) on a plain background, (B, 3, H, W)."""

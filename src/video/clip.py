@@ -215,6 +215,8 @@ class Frames:
         shutil.rmtree(folder / INPUTS, ignore_errors=True)
         (folder / CHECKPOINT).unlink(missing_ok=True)
         gc.collect()  # Lightning's modules hold on to their trainers in cycles
+        if self.kept.signal_number is not None:  # it came while the frame was being finished
+            raise Interrupted(self.kept.signal_number)
         text = f"loss {losses[names.TOTAL_TERM]:.4g}"
         return f"{text}, warping error {values[WARPING_ERROR]:.2e}" if WARPING_ERROR in values else text
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from src.common.errors import InputError
 from src.common.files import expanded
-from src.config.identity import NON_IDENTITY_FIELDS, identity, named
+from src.config.identity import identity, named
 from src.config.options import option
-from src.config.schema import Picture, RunConfig, plain
+from src.config.schema import Picture, RunConfig, typed
 from src.config.validation import check_ranges
 from src.data.sources import find_picture, pictures_of
 from src.transfer.checks import check_options
@@ -60,8 +60,8 @@ def specification(config: VideoConfig) -> dict[str, Any]:
 
 def differing(config: VideoConfig, recorded: dict[str, Any]) -> list[str]:
     """Return the options that make this another clip than one of recorded options."""
-    mine, known = {**plain(config)}, {**plain(VideoConfig()), **recorded}
-    return sorted(name for name in mine if name not in NON_IDENTITY_FIELDS and mine[name] != known[name])
+    mine, theirs = specification(config), specification(typed(recorded, VideoConfig))
+    return sorted(name for name in mine | theirs if mine.get(name) != theirs.get(name))
 
 
 def clip_folder(config: VideoConfig) -> str:

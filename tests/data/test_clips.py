@@ -51,6 +51,20 @@ def test_uneven_times_are_kept(tmp_path: Path) -> None:
     assert all(abs(mine - theirs) < Fraction(1, 20000) for mine, theirs in zip(found, times, strict=True))
 
 
+def test_times_are_kept_where_the_rate_is_an_average(tmp_path: Path) -> None:
+    rate = Fraction(9990000, 333167)  # as phones write it
+    times = [Fraction(at, 1000) for at in (0, 17, 33, 50, 83, 117)]
+    write_clip(tmp_path / "clip.mp4", moving(6), times, rate)
+    found = [frame.time for frame in read_frames(open_clip(tmp_path / "clip.mp4"))]
+    assert all(abs(mine - theirs) < Fraction(1, 20000) for mine, theirs in zip(found, times, strict=True))
+
+
+def test_frames_of_one_time_follow_each_other(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clip.mp4", moving(3), [Fraction(0), Fraction(0), Fraction(1, 25)], Fraction(25))
+    found = [frame.time for frame in read_frames(open_clip(tmp_path / "clip.mp4"))]
+    assert len(found) == 3 and found == sorted(set(found))
+
+
 def test_some_frames_with_their_own_time(tmp_path: Path) -> None:
     frames = moving(9)
     write_clip(tmp_path / "clip.mp4", frames, [Fraction(at, 10) for at in range(9)], Fraction(10))

@@ -71,6 +71,8 @@ def test_the_same_command_leaves_a_finished_model(torus: Path, tmp_path: Path) -
     (folder / "model.glb").unlink()
     paint(config, folder)
     assert (folder / "model.glb").exists()
+    with pytest.raises(InputError, match="began with other views or another shape"):
+        paint(_config(f"mesh.path={torus}", "steps=1", "mesh.fov=50"), folder)
     write_torus(torus, texture(seed=3))
     with pytest.raises(InputError, match=r"the textures of .* have changed"):
         paint(config, folder)

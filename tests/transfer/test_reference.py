@@ -127,5 +127,11 @@ def test_bad_options_are_one_line(options: tuple[str, ...], message: str, small:
         run(small(*options), tmp_path)
 
 
+def test_a_folder_without_references_holds_another_run(small: Callable, picture: Path, tmp_path: Path) -> None:
+    run(small("steps=1"), tmp_path / "run")
+    with pytest.raises(InputError, match=r"holds another run \(it differs in loss, reference\)"):
+        run(small("steps=1", f"reference.images=[{picture}]"), tmp_path / "run")
+
+
 def test_references_are_part_of_a_runs_identity(small: Callable, picture: Path) -> None:
     assert identity(small()) != identity(small(f"reference.images=[{picture}]"))

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from torch.autograd import gradcheck
 
 from src.data.views import Views
 from src.mesh.cameras import around, fitting_focal, lattice
-from src.transfer.terms.base import Inputs, Regions, StyleImage
+from src.transfer.terms.base import Inputs, Reference, Regions, StyleImage
 from src.transfer.views import Sheet, mirrored
 from tests.support.models import grid_faces, plane_views, surface_views, torus
 from tests.support.pictures import smooth_image
@@ -29,6 +30,15 @@ def test_a_square_seen_texel_for_pixel_is_the_picture() -> None:
     assert sheet.size == (24, 24) and (sheet.mask == 1).all() and (sheet.coverage == 1).all()
     torch.testing.assert_close(sheet(image), image, rtol=0, atol=1e-12)
     torch.testing.assert_close(sheet.picture(image), image, rtol=0, atol=1e-12)
+
+
+def test_references_are_seen_through_the_cameras_too() -> None:
+    image, weight = smooth_image(0, 24, 24).double(), torch.rand(1, 1, 24, 24, dtype=WIDE)
+    inputs = replace(Inputs.of(image, image), references=(Reference(image, weight),))
+    sheet = Sheet(plane_views(samples=4, side=0.25), (24, 24), CPU, WIDE)
+    (found,) = sheet.inputs(inputs).references
+    torch.testing.assert_close(found.image, sheet(image))
+    torch.testing.assert_close(found.weight, torch.nn.functional.avg_pool2d(weight, 4), rtol=0, atol=1e-12)
 
 
 def test_a_pixel_that_covers_several_texels_has_their_mean() -> None:

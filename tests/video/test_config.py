@@ -41,6 +41,8 @@ def test_what_differs_from_a_recorded_clip_is_named(clip: Path) -> None:
     config = compose_clip(f"content.path={clip}")
     recorded = plain(compose_clip(f"content.path={clip}", "video.steps=7", "logger=none", "seed=3"))
     assert differing(config, recorded) == ["seed", "video"]
+    recorded["content"]["path"] = f"{clip.parent}/../{clip.parent.name}/{clip.name}"
+    assert differing(config, recorded) == ["seed", "video"], "the same file by another path"
     del recorded["video"], recorded["seed"]
     assert differing(config, recorded) == [], "an option that is newer than the record had its default"
 
