@@ -1,20 +1,16 @@
 """`pretrain.json`: the configuration of a pretraining and what was measured of it."""
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from src.common.errors import InputError
-from src.tracking import provenance
-from src.tracking.record import write_json
+from src.tracking.command_record import CommandRecord, read_record
 
 FILE = "pretrain.json"
 
 
 @dataclass(kw_only=True)
-class PretrainRecord:
+class PretrainRecord(CommandRecord):
     """All a model card needs to know of a pretraining.
 
     Attributes:
@@ -24,12 +20,11 @@ class PretrainRecord:
         teacher_sha256: checksum of the teacher's weights.
         inherited: by convolution, the unexplained fraction of variance of the fit to the teacher.
         values: metrics of the last logged step.
-        seconds: wall time over all resumes.
         weights_sha256: checksum of the weights file.
     """
 
-    status: str = "running"
-    error: str | None = None
+    file: ClassVar[str] = FILE
+
     step: int = 0
     batches: int = 0
     pictures: int | None = None
@@ -37,21 +32,8 @@ class PretrainRecord:
     teacher_sha256: str | None = None
     inherited: dict[str, float] | None = None
     values: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
-    device: str | None = None
     threads: int | None = None
     weights_sha256: str | None = None
-    wandb_id: str | None = None
-    config: dict[str, Any]
-    versions: dict[str, str] = field(default_factory=provenance.versions)
-    commit: str | None = field(default_factory=provenance.commit)
-    command: str = field(default_factory=provenance.command)
-    started: str = field(default_factory=provenance.timestamp)
-    ended: str | None = None
-
-    def write(self, folder: Path) -> None:
-        """Write `folder/pretrain.json`."""
-        write_json(folder / FILE, dataclasses.asdict(self))
 
     def found(self) -> dict[str, Any]:
         """Return what is known before the first step, for the loggers."""
@@ -68,13 +50,4 @@ def read(folder: Path) -> PretrainRecord | None:
     Raises:
         InputError: the file is not a record of a pretraining.
     """
-    path = folder / FILE
-    try:
-        record = PretrainRecord(**json.loads(path.read_text()))
-        if not isinstance(record.config, dict) or not isinstance(record.seconds, int | float):
-            raise TypeError("a field has the wrong type")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"{path} is not a record of a pretraining: {error}") from None
-    return record
+    return read_record(folder, PretrainRecord, "a pretraining", lambda record: isinstance(record.seconds, int | float))

@@ -1,15 +1,11 @@
 """`clip.json`: the configuration of a stylised clip, what its file told, and what was measured of each frame."""
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from src.common.errors import InputError
-from src.tracking import provenance
-from src.tracking.record import write_json
+from src.tracking.command_record import CommandRecord, read_record
 
 FILE = "clip.json"
 VIDEO = "clip.mp4"
@@ -17,7 +13,7 @@ CONTENT, FRAMES = "content", "frames"
 
 
 @dataclass(kw_only=True)
-class ClipRecord:
+class ClipRecord(CommandRecord):
     """All that a report needs to know of a clip.
 
     Attributes:
@@ -30,11 +26,10 @@ class ClipRecord:
         cuts: numbers of the frames that begin a new scene, the first frame not among them.
         frames: by frame, in their order, what was measured in the last pass: losses by metric name, `warping_error`,
             `seconds`.
-        seconds: wall time of all processes.
     """
 
-    status: str = "running"
-    error: str | None = None
+    file: ClassVar[str] = FILE
+
     source_sha256: str | None = None
     width: int | None = None
     height: int | None = None
@@ -44,15 +39,6 @@ class ClipRecord:
     audio: str | None = None
     cuts: list[int] = field(default_factory=list)
     frames: dict[str, dict[str, float]] = field(default_factory=dict)
-    seconds: float = 0.0
-    device: str | None = None
-    wandb_id: str | None = None
-    config: dict[str, Any]
-    versions: dict[str, str] = field(default_factory=provenance.versions)
-    commit: str | None = field(default_factory=provenance.commit)
-    command: str = field(default_factory=provenance.command)
-    started: str = field(default_factory=provenance.timestamp)
-    ended: str | None = None
 
     @property
     def count(self) -> int:
@@ -63,10 +49,6 @@ class ClipRecord:
         """Return the mean of a measure over the frames that have it."""
         values = [values[name] for values in self.frames.values() if name in values]
         return sum(values) / len(values) if values else None
-
-    def write(self, folder: Path) -> None:
-        """Write `folder/clip.json`."""
-        write_json(folder / FILE, dataclasses.asdict(self))
 
     def found(self) -> dict[str, Any]:
         """Return what is known before the first frame, for the loggers."""
@@ -113,14 +95,9 @@ def read(folder: Path) -> ClipRecord | None:
     Raises:
         InputError: the file is not a record of a clip.
     """
-    path = folder / FILE
-    try:
-        record = ClipRecord(**json.loads(path.read_text()))
+
+    def valid(record: ClipRecord) -> bool:
         _ = [Fraction(time) for time in (record.rate, record.begin, *record.times)]
-        if not isinstance(record.config, dict) or not isinstance(record.frames, dict):
-            raise TypeError("a field has the wrong type")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"{path} is not a record of a clip: {error}") from None
-    return record
+        return isinstance(record.frames, dict)
+
+    return read_record(folder, ClipRecord, "a clip", valid)
