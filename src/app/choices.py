@@ -1,13 +1,13 @@
 """The choices of the page's form as options of a run."""
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from src.common.errors import InputError
+from src.config.grammar import override_value
 from src.config.schema import RunConfig, group_names, known_picture
 from src.config.validation import CHOICES
 from src.data.sources import find_picture
@@ -21,7 +21,6 @@ NUMBERS = {
     "steps": ("steps", 1, 5000),
 }
 EDGE = 384  # px, the form's first value: a picture in half a minute on two CPU cores
-_PLAIN = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
 
 
 @cache
@@ -68,7 +67,7 @@ def overrides(form: Mapping[str, Any], upload: Callable[[str], Path]) -> list[st
         styles = [_style(each.get("style"), upload) for each in others]
         found += [f"blend.styles=[{','.join(styles)}]", f"blend.weights=[{','.join(f'{each:g}' for each in shares)}]"]
     if form.get("mask"):
-        found.append(f"content.mask={quoted(str(_uploaded(form['mask'], upload)))}")
+        found.append(f"content.mask={override_value(str(_uploaded(form['mask'], upload)))}")
         if form.get("outside") == "style":
             if not others:
                 raise InputError("mix in a second style for the part that is not painted")
@@ -88,7 +87,7 @@ def overrides(form: Mapping[str, Any], upload: Callable[[str], Path]) -> list[st
 
 def _picture(kind: str, chosen: Any, upload: Callable[[str], Path]) -> list[str]:
     if isinstance(chosen, str) and chosen.startswith(UPLOADED):
-        return [f"{kind}=file", f"{kind}.path={quoted(str(_uploaded(chosen, upload)))}"]
+        return [f"{kind}=file", f"{kind}.path={override_value(str(_uploaded(chosen, upload)))}"]
     if not isinstance(chosen, str) or chosen not in known(kind):
         raise InputError(f"choose a {kind} picture")
     return [f"{kind}={chosen}"]
@@ -96,7 +95,7 @@ def _picture(kind: str, chosen: Any, upload: Callable[[str], Path]) -> list[str]
 
 def _style(chosen: Any, upload: Callable[[str], Path]) -> str:
     if isinstance(chosen, str) and chosen.startswith(UPLOADED):
-        return quoted(str(_uploaded(chosen, upload)))
+        return override_value(str(_uploaded(chosen, upload)))
     if not isinstance(chosen, str) or chosen not in known("style"):
         raise InputError("choose a picture for each further style")
     return chosen
@@ -114,12 +113,3 @@ def _number(name: str, value: Any, low: float, high: float) -> float:
     if not low <= value <= high:
         raise InputError(f"{name} is between {low:g} and {high:g} on this page, not {value:g}")
     return value
-
-
-def quoted(text: str) -> str:
-    """Return text as a value in Hydra's grammar."""
-    if _PLAIN.fullmatch(text):
-        return text
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    return str(QuotedString(text, Quote.double).with_quotes())

@@ -34,6 +34,7 @@ from src.app.uploads import MAX_BYTES, MAX_MEGAPIXELS, TooLarge, Upload, Uploads
 from src.common.errors import InputError, InUse
 from src.common.files import sole_writer
 from src.common.tables import plain_text
+from src.config.grammar import override_value
 from src.config.options import options_of
 from src.config.schema import RunConfig
 from src.config.validation import CHOICES
@@ -272,7 +273,7 @@ class Site:
             folder = self.folder / run_folder(config)
         record = self.runs.record(folder)
         if record is None or record.status != "finished":
-            extra = [*_watched(config.steps), "logger=csv", f"hydra.sweep.dir={choices.quoted(str(self.folder))}"]
+            extra = [*_watched(config.steps), "logger=csv", f"hydra.sweep.dir={override_value(str(self.folder))}"]
             content = find_picture("content", config.content, download=False).path
             self.queue.add(folder, [*found, *extra], title(config), config.steps, content)
         return {"run": self.runs.token(folder)}

@@ -137,19 +137,9 @@ def pretrain_help(schema: type) -> str:
     return PRETRAIN_HELP.format(options=_option_lines(schema))
 
 
-def search_help(schema: type, names: Collection[str]) -> str:
-    """Return the help of `python -m src.search`, with the options that begin with one of the names."""
-    return SEARCH_HELP.format(options=_option_lines(schema, names))
-
-
-def video_help(schema: type, names: Collection[str]) -> str:
-    """Return the help of `python -m src.video`, with the options that begin with one of the names."""
-    return VIDEO_HELP.format(options=_option_lines(schema, names))
-
-
-def mesh_help(schema: type, names: Collection[str]) -> str:
-    """Return the help of `python -m src.mesh`, with the options that begin with one of the names."""
-    return MESH_HELP.format(options=_option_lines(schema, names))
+def options_help(text: str, schema: type, names: Collection[str]) -> str:
+    """Return a help text, such as `SEARCH_HELP`, with the options that begin with one of the names."""
+    return text.format(options=_option_lines(schema, names))
 
 
 def _groups() -> str:

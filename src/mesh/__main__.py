@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.cli.command import run_command
-from src.cli.help import mesh_help
+from src.cli.help import MESH_HELP, options_help
 from src.mesh.config import MESH_OPTIONS, MeshConfig, job_name
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def paint(options: "DictConfig", folder: Path) -> str:
 
 def main() -> None:
     """Run the command."""
-    run_command("mesh", MeshConfig, paint, lambda: mesh_help(MeshConfig, MESH_OPTIONS), job_name)
+    run_command("mesh", MeshConfig, paint, lambda: options_help(MESH_HELP, MeshConfig, MESH_OPTIONS), job_name)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """The command that repeats a run: the names of its configuration groups, and each value that these do not imply."""
 
-import re
 import shlex
 from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
 from src.common.errors import InputError
+from src.config.grammar import override_value
 from src.config.identity import NON_IDENTITY_FIELDS
 from src.config.schema import RunConfig, group_names, known_picture, plain
 from src.report.options import PAIR, flatten, unknown_options, with_precision
@@ -15,8 +15,6 @@ from src.tracking.record import RunRecord
 GROUPS = ("layers", "loss", "backbone", "init", "optimizer", "schedule")
 # Options whose default in conf/ is another option: a command that sets the one must set the other too.
 FOLLOWS = {"loss.content_tap": "layers.content"}
-_PLAIN = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
-_OTHERWISE = re.compile(r"null|true|false|yes|no|on|off|nan|inf", re.IGNORECASE)
 
 
 def command(record: RunRecord, told: Collection[str] = ()) -> str | None:
@@ -55,12 +53,12 @@ def overrides(record: RunRecord, told: Collection[str] = ()) -> list[str]:
     for key, follower in FOLLOWS.items():
         if key in changes:
             group, _, leaf = follower.partition(".")
-            changes[follower] = f"{follower}={_value(config[group][leaf])}"
+            changes[follower] = f"{follower}={override_value(config[group][leaf])}"
     flat = flatten(config)
     for key in told:
         is_value = key in flat and key not in NON_IDENTITY_FIELDS and not key.endswith(".name")
         if is_value and not isinstance(flat[key], dict):
-            changes.setdefault(key, f"{key}={_value(flat[key])}")
+            changes.setdefault(key, f"{key}={override_value(flat[key])}")
     pair = [f"{kind}={base[kind]['name']}" for kind in PAIR]
     preset = _preset(config)
     start = _groups(_composed(preset))
@@ -128,21 +126,6 @@ def _changes(key: str, base: Any, wanted: Any) -> dict[str, str]:
             if name in base:
                 found |= _changes(f"{key}.{name}", base[name], value)
             else:
-                found[f"{key}.{name}"] = f"+{key}.{name}={_value(value)}"
+                found[f"{key}.{name}"] = f"+{key}.{name}={override_value(value)}"
         return found
-    return {} if base == wanted and type(base) is type(wanted) else {key: f"{key}={_value(wanted)}"}
-
-
-def _value(value: Any) -> str:
-    """Return a value in Hydra's grammar."""
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, list):
-        return f"[{','.join(map(_value, value))}]"
-    if not isinstance(value, str):
-        return repr(value)
-    if _PLAIN.fullmatch(value) and not _OTHERWISE.fullmatch(value):
-        return value
-    return str(QuotedString(value, Quote.double).with_quotes())
+    return {} if base == wanted and type(base) is type(wanted) else {key: f"{key}={override_value(wanted)}"}

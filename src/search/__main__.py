@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.cli.command import run_command
-from src.cli.help import search_help
+from src.cli.help import SEARCH_HELP, options_help
 from src.search.config import SEARCH_OPTIONS, SearchConfig, check, study_name
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def study_folder(config: SearchConfig) -> str:
 
 def main() -> None:
     """Run the command."""
-    run_command("search", SearchConfig, search, lambda: search_help(SearchConfig, SEARCH_OPTIONS), study_folder)
+    run_command(
+        "search", SearchConfig, search, lambda: options_help(SEARCH_HELP, SearchConfig, SEARCH_OPTIONS), study_folder
+    )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.cli.command import run_command
-from src.cli.help import video_help
+from src.cli.help import VIDEO_HELP, options_help
 from src.video.config import VIDEO_OPTIONS, VideoConfig, clip_folder
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ def stylise(options: "DictConfig", folder: Path) -> str:
 
 def main() -> None:
     """Run the command."""
-    run_command("video", VideoConfig, stylise, lambda: video_help(VideoConfig, VIDEO_OPTIONS), clip_folder)
+    run_command(
+        "video", VideoConfig, stylise, lambda: options_help(VIDEO_HELP, VideoConfig, VIDEO_OPTIONS), clip_folder
+    )
 
 
 if __name__ == "__main__":

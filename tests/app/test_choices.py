@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from src.app.choices import defaults, known, overrides, quoted
+from src.app.choices import defaults, known, overrides
 from src.common.errors import InputError
 from src.config.composition import compose
 from src.config.schema import RunConfig, plain
@@ -24,11 +24,6 @@ def test_the_first_values_are_the_defaults_at_384_px(monkeypatch: pytest.MonkeyP
     config = plain(compose(overrides(FORM, upload)))
     assert config == plain(compose(["content=cat", "style=swell", "edge=384"]))
     assert {"cat", "coffee"} <= set(known("content")) and "udnie" not in known("style"), "nothing is downloaded"
-
-
-def test_names_are_quoted_where_hydra_needs_it() -> None:
-    assert quoted("runs/one") == "runs/one"
-    assert [quoted(name)[0] for name in ("Bilder/größe", "a b", "a=b")] == ['"', '"', '"']
 
 
 def test_every_choice_reaches_its_option() -> None:
