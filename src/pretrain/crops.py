@@ -2,27 +2,18 @@
 
 import copy
 import dataclasses
-import itertools
-import logging
 import math
-import os
-import signal
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from src.common.errors import InputError
-from src.data.images import read_image, to_tensor
+from src.data.folders import read_pictures, shuffled
 from src.pretrain.config import PretrainConfig
 
-log = logging.getLogger(__name__)
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 # Above this zoom a crop is sampled from the picture at half size, to avoid aliasing.
 HALF_SIZE_FROM = 1.5
 # Mean and standard deviation of all grey crops: those of an average photograph.
@@ -34,46 +25,6 @@ class Batch(NamedTuple):
 
     images: Tensor
     instances: Tensor
-
-
-def batches_from(crops: "Crops", first: int, device: torch.device) -> Iterable[Batch]:
-    """Return the batches from number `first` on, without end.
-
-    For a GPU they are made by other processes, one for each thread that this one may use; for a CPU by this one.
-    """
-    numbers = itertools.count(first)
-    if device.type == "cpu":
-        return map(crops.__getitem__, numbers)
-    return DataLoader(
-        crops,
-        batch_size=None,
-        sampler=numbers,
-        num_workers=torch.get_num_threads(),
-        worker_init_fn=_leave_signals_to_parent,
-    )
-
-
-def _leave_signals_to_parent(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # how the parent stops a worker that does not end
-
-
-def find_pictures(images: str | Path) -> list[Path]:
-    """Return the picture files of a folder and its subfolders, sorted; pipes and broken links are skipped.
-
-    Raises:
-        InputError: there is no such folder, or it has fewer than two pictures.
-    """
-    folder = Path(os.path.expanduser(images))  # noqa: PTH111  Path.expanduser raises for an unknown user
-    if not os.path.isdir(folder):  # noqa: PTH112  Path.is_dir raises for a name that is too long
-        raise InputError(f"images={folder}: no such folder")
-    return _enough(sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()))
-
-
-def _enough(pictures: list) -> list:
-    if len(pictures) < 2:
-        raise InputError(f"images=FOLDER needs two or more readable pictures to tell apart; found {len(pictures)}")
-    return pictures
 
 
 class Crops(Dataset[Batch]):
@@ -92,13 +43,7 @@ class Crops(Dataset[Batch]):
 
     def __init__(self, paths: list[Path], options: PretrainConfig) -> None:
         self.options = options
-        self.pictures: list[Tensor] = []
-        for path in paths:
-            try:
-                self.pictures.append(_load(path, options.edge))
-            except InputError as error:
-                log.warning("left out: %s", error)
-        _enough(self.pictures)
+        self.pictures = read_pictures(paths, options.edge)
         self.halves = [F.avg_pool2d(each.float(), 2).round().byte() for each in self.pictures]
 
     @property
@@ -114,7 +59,8 @@ class Crops(Dataset[Batch]):
 
     def __getitem__(self, number: int) -> Batch:
         """Return a batch by its number."""
-        instances = self._instances(number)
+        options = self.options
+        instances = torch.tensor(shuffled(len(self.pictures), options.batch_size, number, options.seed))
         generator = torch.Generator().manual_seed(self.options.seed * 1_000_003 + number)
         crops = self._jittered(torch.cat([self._crop(int(each), generator) for each in instances]), generator)
         grey = torch.rand(len(crops), generator=generator) < self.options.grey
@@ -128,16 +74,6 @@ class Crops(Dataset[Batch]):
         sigma = self.options.noise * torch.rand(len(crops), 1, 1, 1, generator=generator)
         crops = (crops + sigma * torch.randn(crops.shape, generator=generator)).clamp(0, 1)
         return Batch(crops, instances + len(self.pictures) * grey)
-
-    def _instances(self, number: int) -> Tensor:
-        # Batches are consecutive slices of the shuffled epochs, one after another.
-        count, batch_size, seed = len(self.pictures), self.options.batch_size, self.options.seed
-        places = torch.arange(number * batch_size, (number + 1) * batch_size)
-        orders = {
-            int(epoch): torch.randperm(count, generator=torch.Generator().manual_seed(seed + 7919 * int(epoch)))
-            for epoch in (places // count).unique()
-        }
-        return torch.tensor([int(orders[int(place) // count][place % count]) for place in places])
 
     def _crop(self, instance: int, generator: torch.Generator) -> Tensor:
         options = self.options
@@ -188,11 +124,3 @@ def _blurred(images: Tensor, sigma: Tensor) -> Tensor:
     padded = F.pad(images, (radius,) * 4, mode="replicate").transpose(0, 1)
     rows = F.conv2d(padded, kernel, groups=len(images))
     return F.conv2d(rows, kernel.mT, groups=len(images)).transpose(0, 1)
-
-
-def _load(path: Path, edge: int) -> Tensor:
-    """Return a picture as bytes (1, 3, H, W), its short side at most `edge` px."""
-    image = read_image(path)
-    scale = min(1.0, edge / min(image.size))
-    size = (max(2, round(image.width * scale)), max(2, round(image.height * scale)))
-    return (to_tensor(image, size) * 255).round().byte()

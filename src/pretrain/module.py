@@ -1,9 +1,7 @@
 """Lightning module that trains the embedded backbone."""
 
-import math
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,13 +12,14 @@ from src.pretrain.crops import Batch
 from src.pretrain.matching import Matching, OutputsHead
 from src.pretrain.network import LayoutHead, SceneHead, TextureHead, Trunk, layout_target
 from src.pretrain.teacher import Teacher
+from src.training.networks import NetworkModule
 
 TEXTURE_TAPS = tuple(f"relu{block}_1" for block in range(1, 6))
 LAYOUT_TAP = "relu4_1"
 SCENE_TAP = "relu5_2"
 
 
-class PretrainModule(pl.LightningModule):
+class PretrainModule(NetworkModule):
     """Classify pictures by the texture statistics of several taps and by the layout of the deepest.
 
     In the later part of the training each batch is used twice: as it is, and again after one step of size `adversary`
@@ -31,20 +30,15 @@ class PretrainModule(pl.LightningModule):
     Args:
         architecture: the network to train.
         options: the recipe.
-        classes: number of classes of the training data. The number of batches used is part of the module's state, so
-            that a resumed training continues with the next one.
+        classes: number of classes of the training data.
         teacher: its activations and class probabilities are further targets (`options.features`, `options.outputs`);
             None for none. It is no part of the module's state, so that checkpoints do not hold it.
     """
 
-    batches: Tensor
-
     def __init__(
         self, architecture: VGGSpec, options: PretrainConfig, classes: int, teacher: Teacher | None = None
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.options = options
+        super().__init__(options)
         self.trunk = Trunk(architecture).to(memory_format=torch.channels_last)
         channels = {name.replace("conv", "relu"): width for name, width in architecture.channels.items()}
         self.textures = nn.ModuleDict({tap: TextureHead(channels[tap], classes) for tap in TEXTURE_TAPS})
@@ -53,8 +47,6 @@ class PretrainModule(pl.LightningModule):
         self.teacher = teacher
         self.matching = Matching(teacher, channels) if teacher else None
         self.outputs = OutputsHead(channels[SCENE_TAP], teacher.classes) if teacher and teacher.classes else None
-        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
-        self.latest: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW with weight decay on matrices and kernels only."""
@@ -62,14 +54,6 @@ class PretrainModule(pl.LightningModule):
         others = [each for each in self.parameters() if each.ndim <= 1]
         groups = [{"params": kernels, "weight_decay": self.options.weight_decay}, {"params": others, "weight_decay": 0}]
         return torch.optim.AdamW(groups, lr=self.options.lr, betas=(0.9, 0.99))
-
-    def learning_rate(self, step: int) -> float:
-        """Return the learning rate at a step: linear warm-up, then half a cosine to zero."""
-        warm = max(1, round(self.options.warmup * self.options.steps))
-        if step < warm:
-            return self.options.lr * (step + 1) / warm
-        done = (step - warm) / max(1, self.options.steps - warm)
-        return self.options.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
     def training_step(self, batch: Batch, index: int) -> None:
         """Take one optimiser step on a batch and, in the later part, a second on its adversarial version."""
@@ -137,11 +121,6 @@ class PretrainModule(pl.LightningModule):
 
     def _cross_entropy(self, logits: Tensor, instances: Tensor) -> Tensor:
         return F.cross_entropy(logits, instances, label_smoothing=self.options.label_smoothing)
-
-    def described(self) -> str:
-        """Return the latest loss as text for the progress display."""
-        loss = self.latest.get("train/loss")
-        return "" if loss is None else f"loss {float(loss):.3f}"
 
 
 def _accuracy(logits: Tensor, instances: Tensor) -> Tensor:

@@ -19,11 +19,12 @@ from PIL import Image
 from src.common.errors import InputError, Interrupted, NonFiniteLoss
 from src.common.signals import Interrupts
 from src.config.schema import Backbone, Logger, Trainer
+from src.data.folders import batches_from, find_pictures
 from src.encoders.registry import VGGSpec, encoder_spec
 from src.encoders.vgg import VGG
 from src.encoders.weights import build_vgg
 from src.pretrain.config import PretrainConfig, check
-from src.pretrain.crops import Crops, batches_from, find_pictures
+from src.pretrain.crops import Crops
 from src.pretrain.inheritance import inherit, select_channels
 from src.pretrain.module import PretrainModule
 from src.pretrain.network import Trunk, layout_target, redundancy
@@ -272,7 +273,7 @@ def test_folders_without_two_pictures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         find_pictures(tmp_path / "nothing")
     Image.new("RGB", (20, 20)).save(tmp_path / "one.png")
-    with pytest.raises(InputError, match="needs two or more readable pictures to tell apart; found 1"):
+    with pytest.raises(InputError, match="needs two or more readable pictures; found 1"):
         find_pictures(tmp_path)
     for name in ("~nobody/pictures", "x" * 5000):
         with pytest.raises(InputError, match="no such folder"):

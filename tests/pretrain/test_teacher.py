@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from src.common.errors import InputError
 from src.config.schema import Logger, Trainer
+from src.data.folders import find_pictures
 from src.encoders.registry import encoder_spec
 from src.pretrain.config import PretrainConfig
-from src.pretrain.crops import Crops, find_pictures
+from src.pretrain.crops import Crops
 from src.pretrain.module import PretrainModule
 from src.pretrain.network import Trunk
 from src.pretrain.run import pretrain

@@ -1,0 +1,264 @@
+"""Train the weights of a network: record, loggers, checkpoints, resuming.
+
+Pretraining and distillation use it; a style transfer, whose parameters are an image, has a loop of its own.
+"""
+
+import dataclasses
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from src.common.errors import InputError, Interrupted, NonFiniteLoss
+from src.common.files import atomic_file, write_atomically
+from src.common.signals import Interrupts
+from src.config.schema import Logger
+from src.config.schema import Trainer as TrainerOptions
+from src.tracking import provenance
+from src.tracking.loggers import RunLoggers, open_loggers
+from src.tracking.training_record import TrainingRecord
+from src.training.checkpoints import CHECKPOINT, unusable
+from src.training.loop import build_trainer, find_device
+from src.training.progress import Progress
+
+log = logging.getLogger(__name__)
+
+Record = TypeVar("Record", bound=TrainingRecord)
+# Returns the batches from a number on, for a device.
+Batches = Callable[[int, torch.device], Iterable[Any]]
+
+
+class TrainingOptions(Protocol):
+    """Options that every training of a network has."""
+
+    logger: Logger
+    trainer: TrainerOptions
+    steps: int
+    lr: float
+    warmup: float
+    log_every: int
+    checkpoint_every: int
+
+
+class NetworkModule(pl.LightningModule):
+    """Base of the modules that train a network, under manual optimisation.
+
+    The number of batches used is part of the module's state, so that a resumed training continues with the next one.
+
+    Args:
+        options: of the training.
+
+    Attributes:
+        shown: name of the metric that the progress display shows.
+        latest: metrics of the latest step by name.
+    """
+
+    shown = "train/loss"
+    batches: Tensor
+
+    def __init__(self, options: TrainingOptions) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.options: Any = options
+        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
+        self.latest: dict[str, Tensor] = {}
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate at a step: linear warm-up, then half a cosine to zero."""
+        warm = max(1, round(self.options.warmup * self.options.steps))
+        if step < warm:
+            return self.options.lr * (step + 1) / warm
+        done = (step - warm) / max(1, self.options.steps - warm)
+        return self.options.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    def described(self) -> str:
+        """Return the latest loss as text for the progress display."""
+        loss = self.latest.get(self.shown)
+        return "" if loss is None else f"loss {float(loss):.3f}"
+
+
+def open_record(
+    config: Any, folder: Path, read: Callable[[Path], Record | None], new: type[Record], not_identity: Collection[str]
+) -> Record:
+    """Return the record of a folder, or a new one.
+
+    Args:
+        config: a dataclass, the options of the training.
+        folder: of the training.
+        read: returns the record of a folder; None: it has none.
+        new: class of the record.
+        not_identity: options that may change between a training and its continuation.
+
+    Raises:
+        InputError: the folder holds another training.
+    """
+    plain = dataclasses.asdict(config)
+    record = read(folder)
+    if record is None:
+        return new(config=plain)
+    # An option that is newer than the record had its default.
+    recorded = {**dataclasses.asdict(type(config)()), **record.config}
+    differing = sorted(key for key in plain if key not in not_identity and plain[key] != recorded[key])
+    if differing:
+        raise InputError(
+            f"{folder} holds another training (it differs in {', '.join(differing)}); choose another folder with "
+            "hydra.run.dir=DIR"
+        )
+    return record
+
+
+@contextmanager
+def tracked(options: Any, folder: Path, record: TrainingRecord, tag: str) -> Iterator[RunLoggers]:
+    """Open the loggers; at the end, record how the training ended and close them."""
+    record.status, record.error, record.ended = "running", None, None
+    record.write(folder)
+    loggers = open_loggers(options.logger, folder, record, dataclasses.asdict(options), tag)
+    try:
+        yield loggers
+        record.status = "finished"
+    except (Interrupted, KeyboardInterrupt):
+        record.status = "interrupted"
+        raise
+    except BaseException as error:
+        record.status, record.error = "failed", str(error) or type(error).__name__
+        raise
+    finally:
+        record.ended = provenance.timestamp()
+        try:
+            record.write(folder)
+        finally:
+            loggers.close(record)
+
+
+def train(
+    module: NetworkModule,
+    batches_from: Batches,
+    folder: Path,
+    record: TrainingRecord,
+    loggers: RunLoggers,
+    interrupts: Interrupts,
+) -> None:
+    """Train a module to its last step, from the checkpoint of its folder where there is one.
+
+    Raises:
+        InputError: the checkpoint cannot be used.
+        NonFiniteLoss: the loss became NaN or infinite.
+        Interrupted: SIGINT or SIGTERM; the checkpoint is written.
+    """
+    options, checkpoint = module.options, folder / CHECKPOINT
+    step, batches = _saved_counts(folder)
+    if step >= 0:
+        log.info("resuming at step %d of %d in %s", step, options.steps, folder)
+    watch = _Watch(folder, record, loggers, step, interrupts)
+    progress = Progress(options.steps, max(0, step), lambda: (module.global_step, module.described()))
+    trainer = build_trainer(
+        options.trainer,
+        max_steps=options.steps,
+        max_epochs=-1,
+        callbacks=[watch, progress],
+        default_root_dir=folder,
+        io=AtomicCheckpoints(),
+    )
+    try:
+        data = batches_from(batches, find_device(options.trainer))
+        trainer.fit(module, data, ckpt_path=checkpoint if step >= 0 else None, weights_only=True)
+    except Exception as error:
+        if step < 0 or watch.started:
+            raise
+        raise unusable(folder, error) from error
+    finally:
+        progress.close()
+    if interrupts.received is not None and module.global_step < options.steps:
+        raise Interrupted(interrupts.received, record.command)
+
+
+def write_weights(
+    path: Path, weights: Mapping[str, Tensor], record: TrainingRecord, metadata: dict[str, str] | None = None
+) -> None:
+    """Write weights in float16 by safetensors, whole or not at all, and record their checksum."""
+    import safetensors.torch
+
+    data = safetensors.torch.save({key: value.half().contiguous() for key, value in weights.items()}, metadata)
+    write_atomically(path, data)
+    record.weights_sha256 = hashlib.sha256(data).hexdigest()
+    log.info("%s: %.1f MB, sha256 %s", path, len(data) / 1e6, record.weights_sha256)
+
+
+def _saved_counts(folder: Path) -> tuple[int, int]:
+    """Return the optimiser steps (-1: there is no checkpoint) and batches of the checkpoint in a folder."""
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return -1, 0
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return int(state["global_step"]), int(state["state_dict"]["batches"])
+    except Exception as error:  # torch raises many types for a damaged file
+        raise unusable(folder, error) from None
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Write checkpoints whole or not at all; Lightning's own way may copy from another disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save a checkpoint."""
+        with atomic_file(Path(path)) as file:
+            torch.save(checkpoint, file)
+
+
+class _Watch(Callback):
+    """Log points, save checkpoints, and stop at a signal.
+
+    Args:
+        folder: the run folder.
+        record: updated at each point, written at each checkpoint.
+        loggers: open.
+        step: where the training resumes; -1 for a new one.
+        interrupts: asked after every batch.
+    """
+
+    def __init__(
+        self, folder: Path, record: TrainingRecord, loggers: RunLoggers, step: int, interrupts: Interrupts
+    ) -> None:
+        self.folder, self.record, self.loggers, self.interrupts = folder, record, loggers, interrupts
+        self.step = self.logged = step
+        self.started = 0.0
+
+    def on_train_start(self, trainer: Trainer, module: NetworkModule) -> None:  # type: ignore[override]
+        """Tell the loggers where the training starts."""
+        self.started = time.perf_counter() - self.record.seconds
+        self.interrupts.listen()  # Lightning's own SIGTERM handler would exit with status 0
+        self.loggers.begin(self.record, self.step)
+        self.logged = self.loggers.last_step
+        self.record.write(self.folder)  # with the W&B run's id, which a process that is killed must leave behind
+
+    def on_train_batch_end(self, trainer: Trainer, module: NetworkModule, *_: Any) -> None:  # type: ignore[override]
+        """Log and save if due after this batch."""
+        options, batches = module.options, int(module.batches)
+        if self.interrupts.requested():
+            trainer.should_stop = True
+        last = trainer.should_stop or module.global_step >= options.steps
+        if (last or batches % options.log_every == 0) and module.global_step > self.logged:
+            self._log(module)
+        if last or batches % options.checkpoint_every == 0:
+            trainer.save_checkpoint(self.folder / CHECKPOINT, weights_only=False)
+            self.record.write(self.folder)
+
+    def _log(self, module: NetworkModule) -> None:
+        record, step = self.record, module.global_step
+        values = {key: float(value) for key, value in module.latest.items()}
+        if not all(map(math.isfinite, values.values())):
+            raise NonFiniteLoss(f"the loss was not finite at step {step}; a smaller lr, or precision=32, may help")
+        record.values, record.step, record.batches = values, step, int(module.batches)
+        record.seconds = time.perf_counter() - self.started
+        self.logged = step
+        self.loggers.log_point({**values, "lr": module.learning_rate(step - 1)}, step)
