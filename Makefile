@@ -66,6 +66,12 @@ search: setup ## search weights for the best trade-off of content and style: mak
 paper: setup ## run the published recipe on one pair (downloads VGG-19 and two images)
 	@$(RUN) src.train experiment=paper $(ARGS)
 
+distill: setup ## train a network that stylises in one pass: make distill ARGS="images=photos style=dots"
+	@$(RUN) src.distill $(ARGS)
+
+paint: setup ## stylise pictures or clips in one pass of a network: make paint ARGS="content.path=photo.jpg style=swell"
+	@$(RUN) src.paint $(ARGS)
+
 app: setup ## serve a page on this machine to make pictures and watch them: make app ARGS="--port 8700"
 	@$(RUN) src.app $(ARGS)
 
@@ -90,6 +96,7 @@ pictures: setup ## make the pictures of the README and docs anew, in about ten m
 	@$(RUN) src.train -m $(MASKED) style=swell 'blend.styles=[brushwork]' 'blend.masks=[255]' hydra.sweep.dir=$(PICTURES)/masks
 	@$(RUN) src.mesh mesh.path=src/assets/models/vase.glb style=brushwork mesh.views=9 mesh.size=112 edge=256 steps=80 'captures=[1.0]' logger=none hydra.run.dir=$(PICTURES)/mesh
 	@cp $(PICTURES)/mesh/turntable.jpg src/assets/mesh.jpg
+	@$(RUN) src.assets.networks.sheet src/assets/one_pass.jpg
 	@for made in demo/figure2:demo grid/grid:grid layers/sweep:layers textures/sweep:textures colors/sweep:colors networks/sweep:networks blends/sweep:blends masks/figure2:masks; do \
 		from=$${made%%:*}; $(RUN) src.report $(PICTURES)/$${from%%/*}; \
 		cp $(PICTURES)/$${from%%/*}/report/$${from##*/}.jpg src/assets/$${made##*:}.jpg; done
@@ -116,7 +123,7 @@ type: setup ## check types with mypy
 	@$(VENV)/bin/mypy
 
 # All extras but ray, which is large and of use on a Ray cluster alone
-EXTRAS := app search dashboard efficientnet tensorboard files slurm mlflow video mesh dev
+EXTRAS := app onnx search dashboard efficientnet tensorboard files slurm mlflow video mesh dev
 
 lock: setup ## update requirements.lock from pyproject.toml
 	@$$(command -v uv || echo .uv/bin/uv) pip compile --quiet --universal --generate-hashes $(EXTRAS:%=--extra %) --no-header \
@@ -126,4 +133,4 @@ clean: ## remove the environment and caches; keep the runs under multirun/
 	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup path demo app train sweep status search paper report bench pictures dashboard sync test test-long lint type lock clean
+.PHONY: help setup path demo distill paint app train sweep status search paper report bench pictures dashboard sync test test-long lint type lock clean

@@ -27,7 +27,7 @@ RUN = (README, ROOT / "docs/paper.md", ROOT / "docs/performance.md")
 LONG = "experiment=published_pairs"  # 77 pairs whose images need the network
 SHORT = ("steps=2", "captures=[1]", "edge=32", "layers=b", "layers.content=relu2_1", "logger=none", "trainer=cpu")
 SHORT += ("trainer.threads=1",)
-HYDRA_COMMANDS = ("src.train", "src.search", "src.pretrain", "src.video", "src.mesh")
+HYDRA_COMMANDS = ("src.train", "src.search", "src.pretrain", "src.video", "src.mesh", "src.distill", "src.paint")
 
 
 def _lines(document: Path) -> Iterator[str]:
@@ -198,12 +198,14 @@ def test_options_in_the_text_exist(document: Path) -> None:
     """Code spans such as `loss=patches` and `loss.beta=10` name files and options; values in capitals stand for any."""
     from src.config.options import option_names
     from src.config.schema import CONF, RunConfig, group_names
+    from src.distill.config import DistillConfig
     from src.mesh.config import MeshConfig
+    from src.paint.config import PaintConfig
     from src.pretrain.config import PretrainConfig
     from src.search.config import SearchConfig
     from src.video.config import VideoConfig
 
-    schemas = (RunConfig, SearchConfig, PretrainConfig, VideoConfig, MeshConfig)
+    schemas = (RunConfig, SearchConfig, PretrainConfig, VideoConfig, MeshConfig, DistillConfig, PaintConfig)
     known = {name for schema in schemas for name in option_names(schema)}
     groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"hydra"}
     for span in re.findall(r"`([^`]+)`", _prose(document)):

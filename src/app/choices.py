@@ -85,6 +85,28 @@ def overrides(form: Mapping[str, Any], upload: Callable[[str], Path]) -> list[st
     return [*found, f"color={color}"]
 
 
+def sketched(form: Mapping[str, Any], upload: Callable[[str], Path]) -> tuple[Path, dict[str, float]]:
+    """Return the content file of a choice and the share of each style by name, for a quick picture.
+
+    Args:
+        form: `content`, `style`, `others` and `edge`, as for `overrides`.
+        upload: as for `overrides`.
+
+    Raises:
+        InputError: a value is missing, unknown or out of range.
+    """
+    overrides({**form, "mask": None, "steps": 1, "strength": 1.0, "color": "style"}, upload)
+    content = form["content"]
+    path = _uploaded(content, upload) if content.startswith(UPLOADED) else known("content")[content]
+    shares: dict[str, float] = {}
+    others = form.get("others") or []
+    for style, share in [(form["style"], 1 - sum(each["share"] for each in others))] + [
+        (each["style"], each["share"]) for each in others
+    ]:
+        shares[style] = shares.get(style, 0.0) + share
+    return path, shares
+
+
 def _picture(kind: str, chosen: Any, upload: Callable[[str], Path]) -> list[str]:
     if isinstance(chosen, str) and chosen.startswith(UPLOADED):
         return [f"{kind}=file", f"{kind}.path={override_value(str(_uploaded(chosen, upload)))}"]

@@ -30,6 +30,7 @@ from src.app import choices
 from src.app.addresses import TYPES, Addresses, secret_of, version_of
 from src.app.jobs import Queue
 from src.app.runs import Runs, title
+from src.app.sketches import Sketches
 from src.app.uploads import MAX_BYTES, MAX_MEGAPIXELS, TooLarge, Upload, Uploads
 from src.common.errors import InputError, InUse
 from src.common.files import sole_writer
@@ -122,6 +123,7 @@ class Site:
         (folder / "queue").mkdir(parents=True, exist_ok=True)
         self.queue = Queue(folder / "queue")
         self.runs = Runs(folder, self.addresses)
+        self.sketches = Sketches()
         self._composing = threading.Lock()  # Hydra keeps its state in the process
         self._commands: dict[tuple[Path, str], str | None] = {}
         self._hosts = Middleware(Guard, others=others)
@@ -142,6 +144,7 @@ class Site:
             Route("/api/form", self.form),
             Route("/api/state", self.state),
             Route("/api/uploads", self.upload, methods=["POST"]),
+            Route("/api/sketch", self.sketch, methods=["POST"]),
             Route("/api/runs", self.start, methods=["POST"]),
             Route("/api/runs/{run}/stop", self.stop, methods=["POST"]),
             Route("/api/runs/{run}/resume", self.resume, methods=["POST"]),
@@ -206,6 +209,7 @@ class Site:
                 "numbers": {name: {"option": option, "low": low, "high": high}
                             for name, (option, low, high) in choices.NUMBERS.items()},
                 "colors": CHOICES["color"],
+                "sketched": self.sketches.styles,
                 "styles": choices.MOST_STYLES,
                 "help": {name: texts[name] for name in ("loss.beta", "edge", "steps", "color", "content.mask",
                                                         "keep_unmasked", "blend.styles", "blend.weights")},
@@ -254,6 +258,18 @@ class Site:
             "picture": self.addresses.of(path, THUMB_EDGE, session),
             "large": self.addresses.of(path, MASK_EDGE, session),
         }
+
+    async def sketch(self, request: Request) -> Response:
+        """Answer with a quick picture of what is chosen; with nothing where the network does not have the styles."""
+        form = await _body(request)
+        data = await run_in_threadpool(self._sketch, form, self.session(request))
+        if data is None:
+            return Response(status_code=204)
+        return Response(data, media_type="image/jpeg", headers={"cache-control": "no-store"})
+
+    def _sketch(self, form: dict[str, Any], session: str) -> bytes | None:
+        content, shares = choices.sketched(form, lambda each: self.uploads.path(self.uploads.find(session, each)))
+        return self.sketches.make(content, shares, int(form.get("edge") or choices.EDGE))
 
     async def start(self, request: Request) -> Response:
         """Put a run into the queue, or name the one that has these very options already."""

@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from src.config.options import options_of
 from src.config.schema import CONF, RunConfig, group_names
+from src.data.networks import shipped
 
 HELP = """\
 python -m src.train [-m] [GROUP=NAME ...] [OPTION=VALUE ...]
@@ -117,6 +118,47 @@ Options (OPTION=VALUE), in addition to those of python -m src.train --help
 """
 
 
+DISTILL_HELP = """\
+python -m src.distill images=FOLDER [GROUP=NAME ...] [OPTION=VALUE ...]
+
+Train a feed-forward network that stylises in one pass (Johnson et al. 2016), by the objective that python -m src.train
+minimises for a single picture. The folder of the training, below multirun/distill/, then holds network.safetensors and
+held_out.jpg, what the network makes of photographs that it was not trained on.
+
+  python -m src.distill images=photos style=dots
+  python -m src.distill images=photos style=dots 'styles=[swell,my.jpg]' network=half steps=12000
+  python -m src.distill -m images=photos style=dots,swell loss.beta=5,20
+  python -m src.paint weights=multirun/distill/dots-small/network.safetensors content.path=photo.jpg
+
+The same command resumes a training that was stopped. hydra.run.dir=DIR chooses another folder.
+
+Options (OPTION=VALUE)
+
+{options}
+"""
+
+
+PAINT_HELP = """\
+python -m src.paint [content=NAME | content.path=PICTURES] [OPTION=VALUE ...]
+
+Stylise a picture, a folder of pictures, a clip or a camera's picture in one pass of a feed-forward network. The results
+are in a folder below multirun/paint/.
+
+  python -m src.paint content=cat
+  python -m src.paint content.path=photo.jpg style=swell edge=1024
+  python -m src.paint content.path=photos weights=multirun/distill/dots-small/network.safetensors
+  python -m src.paint content.path=clip.mp4 shares=[0.5,0.5,0,0]
+  python -m src.paint content.path=camera serve=8800 edge=384
+  python -m src.paint export=own.onnx
+
+Networks that come with the program: {networks}. python -m src.distill trains others.
+
+Options (OPTION=VALUE)
+
+{options}
+"""
+
+
 def show(text: str) -> None:
     """Print a help text, quietly when the reader closes the pipe early (`| head`)."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -137,9 +179,9 @@ def pretrain_help(schema: type) -> str:
     return PRETRAIN_HELP.format(options=_option_lines(schema))
 
 
-def options_help(text: str, schema: type, names: Collection[str]) -> str:
-    """Return a help text, such as `SEARCH_HELP`, with the options that begin with one of the names."""
-    return text.format(options=_option_lines(schema, names))
+def options_help(text: str, schema: type, names: Collection[str] | None = None) -> str:
+    """Return a help text, such as `SEARCH_HELP`, with the options that begin with one of the names; None: all."""
+    return text.format(options=_option_lines(schema, names), networks=", ".join(shipped()))
 
 
 def _groups() -> str:

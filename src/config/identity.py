@@ -6,7 +6,16 @@ import os
 import re
 from typing import Any
 
-from src.config.schema import RunConfig, blended, is_label, picture_name, plain, style_scales, style_shares
+from src.config.schema import (
+    RunConfig,
+    blended,
+    is_label,
+    is_network_name,
+    picture_name,
+    plain,
+    style_scales,
+    style_shares,
+)
 
 # Fields that do not make another run: where it runs, what tracks it and how often, which search it belongs to.
 NON_IDENTITY_FIELDS: tuple[str, ...] = (
@@ -26,7 +35,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
         silent = _DESCRIPTION if spec[kind]["sha256"] is None else (*_DESCRIPTION, "url")
         spec[kind] = {key: value for key, value in spec[kind].items() if key not in silent}
     for kind in ("content", "style", "init"):
-        if spec[kind]["path"]:
+        if spec[kind]["path"] and not (kind == "init" and is_network_name(config.init)):
             spec[kind]["path"] = _absolute(spec[kind]["path"])
     for kind in ("content", "style"):
         spec[kind]["mask"] = _mask(spec[kind]["mask"])

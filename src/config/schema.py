@@ -21,6 +21,8 @@ from src.config.score import Score
 SUFFIXES = {"png": "png", "jpeg": "jpg", "tiff": "tiff", "webp": "webp"}
 # Names of init= that start from init.path.
 FILE_STARTS = ("file", "frame")
+# Names of init= that need init.path.
+PATH_STARTS = (*FILE_STARTS, "network")
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
@@ -138,9 +140,12 @@ class Init:
     name: str = option(
         "content",
         "content | recolored (in the style's colours) | noise | style | file | frame (a file that shows the content, "
-        "such as a warped video frame)",
+        "such as a warped video frame) | network (what a feed-forward network makes of the content)",
     )
-    path: str | None = option(None, "the picture to start from (init=file, init=frame)")
+    path: str | None = option(
+        None,
+        "the picture to start from (init=file, init=frame), or the network (init=network): as weights of src.paint",
+    )
     contrast: float = option(1.0, "range of init=noise around mid-grey; near 0: an almost even grey")
 
 
@@ -343,6 +348,11 @@ def masks(config: RunConfig) -> dict[str, str]:
 def is_label(mask: str) -> bool:
     """Return whether a mask is the label of a region, not a file: a grey value, or #rrggbb."""
     return bool(re.fullmatch(r"\d{1,5}|#[0-9a-fA-F]{6}", mask))
+
+
+def is_network_name(init: Init) -> bool:
+    """Return whether a start is by a network that comes with the program, named without its path."""
+    return init.name == "network" and not set(init.path or "/") & set("/.~")
 
 
 def style_shares(config: RunConfig) -> list[float]:

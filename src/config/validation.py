@@ -6,14 +6,14 @@ from typing import Any
 
 from src.common.errors import InputError
 from src.config.schedule import SMALLEST_EDGE, capture_steps
-from src.config.schema import FILE_STARTS, SUFFIXES, RunConfig, Trainer, group_names, masks
+from src.config.schema import PATH_STARTS, SUFFIXES, RunConfig, Trainer, group_names, masks
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "loss.name": ("patches", "moments", "normalized", "equations", "published", "mean_squares", "gram_mean_std"),
     "loss.tv_form": ("squares", "stencil", "absolute"),
     "backbone.pool": ("blur", "avg", "max", "own"),
     "backbone.swag": ("off", "paper", "released"),
-    "init.name": ("recolored", "content", "noise", "style", "file", "frame"),
+    "init.name": ("recolored", "content", "noise", "style", "file", "frame", "network"),
     "optimizer.name": ("adam", "lbfgs"),
     "schedule.name": ("pyramid", "single", "simultaneous"),
     "canvas.space": ("split", "pixel", "normalized", "laplacian", "fourier"),
@@ -95,7 +95,7 @@ def validate(config: RunConfig) -> None:
         raise InputError(f"logger.project={config.logger.project!r}: W&B takes no / \\ # ? % : in a name")
     if config.stop_at_loss is not None and not math.isfinite(config.stop_at_loss):
         raise InputError(f"stop_at_loss must be a finite number, not {config.stop_at_loss}")
-    if config.init.name in FILE_STARTS and not config.init.path:
+    if config.init.name in PATH_STARTS and not config.init.path:
         raise InputError(f"init={config.init.name} needs init.path=FILE")
     _check_references(config)
     if not 0 < config.init.contrast <= 1:

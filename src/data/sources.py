@@ -17,6 +17,7 @@ from pathlib import Path
 from src.common.errors import InputError
 from src.common.files import atomic_file, cache_folder, chosen_cache, expanded
 from src.config.schema import FILE_STARTS, Picture, RunConfig, blended, is_label, masks
+from src.data.networks import network_path
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +68,15 @@ def pictures_of(config: RunConfig) -> dict[str, Picture]:
 
 
 def inputs_of(config: RunConfig) -> dict[str, Picture]:
-    """Return the files that a run reads by the options that name them: its images, and its views."""
-    views = {VIEWS: Picture(path=config.canvas.views)} if config.canvas.views else {}
-    return pictures_of(config) | views
+    """Return the files that a run reads by the options that name them: its images, its views, and its network.
+
+    Raises:
+        InputError: there is no such network.
+    """
+    others = {VIEWS: Picture(path=config.canvas.views)} if config.canvas.views else {}
+    if config.init.name == "network":
+        others["init"] = Picture(path=str(network_path(config.init.path or "")))
+    return pictures_of(config) | others
 
 
 def find_files(config: RunConfig) -> dict[str, Found]:

@@ -38,6 +38,8 @@ from src.data.sources import VIEWS, pictures_of
 from src.data.views import read_views
 from src.encoders.base import Encoder
 from src.encoders.registry import encoder_spec, smallest_side
+from src.feedforward.tiles import stylise
+from src.feedforward.weights import load_network
 from src.ops.color import grey, match_colors, with_lightness_of, with_luma_of
 from src.training import checkpoints
 from src.training.checkpoints import Checkpoint
@@ -106,6 +108,7 @@ class PreparedRun:
         self.masks = {option: self._read_mask(option, mask) for option, mask in given.items()}
         self.images = {kind: self._read(kind) for kind in pictures_of(config) if kind not in given}
         self.views = read_views(self._checked(VIEWS)) if config.canvas.views else None
+        self.network = load_network(self._checked("init")) if config.init.name == "network" else None
         self.sheet: Sheet | None = None
         taps = used_taps(config)
         self.needed = max(smallest_side(encoder_spec(config.backbone.name), taps), SMALLEST_SIDE)
@@ -317,6 +320,11 @@ class PreparedRun:
         opaque = picture if alpha is None else picture * alpha.to(picture) + 1 - alpha.to(picture)
         write_image(self.context.folder / PREVIEW, opaque[0])
 
+    def _network_style(self) -> str | None:
+        """Return the style of `init=network`: the run's, or the network's only one."""
+        assert self.network is not None
+        return picture_name(self.context.config.style) if len(self.network.styles) > 1 else None
+
     def step_down(self, error: BaseException) -> bool:
         """Reduce the memory of an evaluation from here on after an out-of-memory error; see `MemoryBudget`."""
         if not self.budget.step_down(error):
@@ -340,7 +348,10 @@ class PreparedRun:
         if not fresh:
             return inputs.content
         given: Tensor | None = None
-        if kind := "style" if config.init.name == "style" else "init" if config.init.name in FILE_STARTS else None:
+        if self.network is not None:
+            content, shares = self.originals.content.cpu().float(), self.network.shares(self._network_style())
+            given = stylise(self.network.network, content, shares).to(inputs.content)
+        elif kind := "style" if config.init.name == "style" else "init" if config.init.name in FILE_STARTS else None:
             given = self.images[kind].color((width, height)).to(inputs.content)
             if kind == "style":
                 given = colored(Inputs.of(self.originals.content, given), config.color).style

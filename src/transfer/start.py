@@ -15,11 +15,11 @@ def starting_image(init: Init, content: Tensor, style: Tensor, seed: int, given:
     """Return the starting image, (1, 3, H, W) in [0, 1].
 
     Args:
-        init: recolored | content | noise (uniform, seeded) | style | file | frame.
+        init: recolored | content | noise (uniform, seeded) | style | file | frame | network.
         content: (1, 3, H, W) in [0, 1], which also gives the size.
         style: (1, 3, H', W') in [0, 1].
         seed: of the noise, which is drawn on the CPU and so the same for every device.
-        given: the style or file image at the content's size, for `init=style`, `file` and `frame`.
+        given: the style image, the file's or the network's at the content's size, for those starts.
     """
     if init.name == "content":
         return content.clone()

@@ -158,6 +158,29 @@ def test_a_run_from_start_to_gallery(seen: Seen, server: Server) -> None:
     assert address.endswith(answer.value.json()["run"]) and not server.pids(), "it is there already"
 
 
+def test_a_quick_preview_follows_the_choice(seen: Seen) -> None:
+    """It is there before a run is started, changes with style, share and size, and is none of another content's."""
+    page = seen.page
+    choose(page, "content", "cat")
+    choose(page, "style", "swell")
+    turn(page, edge=EDGE)
+    shown = []
+    for change in (lambda: None, lambda: choose(page, "style", "dots"), lambda: turn(page, edge=2 * EDGE)):
+        change()
+        for _ in range(WAIT // 50):
+            source = page.locator("#after").get_attribute("src") or ""
+            if source.startswith("blob:") and source not in shown:
+                break
+            page.wait_for_timeout(50)
+        shown.append(source)
+    assert len(set(shown)) == 3 and page.locator("#quick").is_visible()
+    assert page.locator("#after").evaluate("image => image.decode().then(() => image.naturalWidth)") == 2 * EDGE
+    assert page.locator("#slider").is_visible()
+    choose(page, "content", "coffee")
+    page.locator("#after").wait_for(state="attached")
+    assert page.locator("#before").get_attribute("alt") == "The content of coffee"
+
+
 @pytest.mark.long
 def test_stop_restart_resume_and_the_queue(seen: Seen, browser: Any, server: Server) -> None:
     page = seen.page

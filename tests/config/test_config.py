@@ -23,7 +23,7 @@ FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group
 
 @pytest.mark.parametrize(("group", "name"), FILES)
 def test_every_file_composes_and_is_valid(group: str, name: str) -> None:
-    more = ["init.path=x.png"] if (group, name) in (("init", "file"), ("init", "frame")) else []
+    more = ["init.path=x.png"] if (group, name) in (("init", "file"), ("init", "frame"), ("init", "network")) else []
     config = compose([f"{group}={name}", *more])
     validate(config)
     if group != "experiment":

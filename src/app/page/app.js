@@ -18,6 +18,7 @@ let offered = null; // what the form offers, as the server says
 let others = []; // styles that are mixed in: {style, share}
 let seen = "", cards = [], state = null, looking = null, timer = 0, command = { run: null, status: null };
 let sentMask = { version: -1, value: null };
+let sketch = { key: "", address: null, asking: false }; // the quick preview of the choice
 let spoken = "";
 
 function make(tag, properties = {}, ...children) {
@@ -78,12 +79,36 @@ function chose(kind) {
   if (!looking) showChoice();
 }
 
-/** Show what is chosen until a run is looked at. A quick preview of the pair would be shown here, as `after`. */
+/** Show what is chosen until a run is looked at: the picture, and a quick preview where the network has the styles. */
 function showChoice() {
   if (!offered) return;
   const content = pictureOf("content", chosen("content"));
   byId("title").textContent = "Your picture";
-  showPicture({ before: content?.large, after: null, title: content?.name || "", split: false });
+  const quick = sketch.address && sketch.key.startsWith(`${JSON.stringify(chosen("content"))} `) ? sketch.address : null;
+  byId("quick").hidden = !quick;
+  showPicture({ before: content?.large, after: quick, title: content?.name || "", split: Boolean(quick) });
+  askForSketch();
+}
+
+/** Ask for a quick preview of the choice, one at a time; a choice that changes meanwhile is asked for after it. */
+async function askForSketch() {
+  const form = { content: chosen("content"), style: chosen("style"), others, edge: Number(byId("edge").value) };
+  const all = [form.style, ...others.map((each) => each.style)], shares = others.reduce((sum, each) => sum + each.share, 0);
+  const possible = form.content && all.every((each) => offered.sketched.includes(each)) && shares <= 1;
+  const key = possible ? `${JSON.stringify(form.content)} ${JSON.stringify(form)}` : "";
+  if (key === sketch.key || sketch.asking) return;
+  sketch.asking = true;
+  let blob = null;
+  try {
+    const answer = key ? await fetch("/api/sketch", { method: "POST", body: JSON.stringify(form), headers: { "content-type": "application/json" } }) : null;
+    if (answer?.status === 200) blob = await answer.blob();
+  } catch {
+    // the server does not answer, which the page says elsewhere
+  }
+  const old = sketch.address;
+  sketch = { key, address: blob ? URL.createObjectURL(blob) : null, asking: false };
+  if (!looking) showChoice();
+  if (old) setTimeout(() => URL.revokeObjectURL(old), 2000);
 }
 
 async function send(kind, file) {
@@ -202,6 +227,7 @@ function showKnobs() {
   const painted = byId("mask").open && isPainted();
   byId("outside").disabled = !painted;
   remember();
+  if (!looking) showChoice();
   byId("mask-option").textContent = !painted ? "" : byId("outside").value === "style" ? "blend.masks=[0]" : "keep_unmasked=true";
   byId("canvas").title = `content.mask: ${offered.help["content.mask"]}`;
   byId("outside").title = byId("mask-option").title = `keep_unmasked: ${offered.help.keep_unmasked}`;
@@ -272,7 +298,7 @@ function showRun(run) {
   byId("new").hidden = !run;
   byId("status").hidden = !run;
   byId("more").hidden = !run || run.status === "waiting";
-  for (const id of ["progress-box", "error", "stop", "resume", "download"]) byId(id).hidden = true;
+  for (const id of ["progress-box", "error", "stop", "resume", "download", "quick"]) byId(id).hidden = true;
   if (!run) {
     showChoice();
     return;

@@ -1,0 +1,1 @@
+"""A feed-forward network that comes with the program."""

@@ -1,0 +1,99 @@
+"""Measure a network on photographs that it was not trained on, and show what it makes of them."""
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from src.common.files import write_atomically
+from src.config.schema import Picture, RunConfig, result_file
+from src.data.images import read_pixels, working_size, write_image
+from src.distill.config import DistillConfig, objective_run, style_names, style_pictures
+from src.encoders.base import Encoder
+from src.feedforward.tiles import stylise
+from src.feedforward.weights import load_network
+from src.report.sheet import Cell, Row, lay_out
+from src.run import run
+from src.transfer.objective import build_objective
+from src.transfer.terms.base import Inputs
+
+log = logging.getLogger(__name__)
+
+FOLDER = "held_out"  # in the folder of the training; holds the pictures and the runs they are compared with
+SHEET = "held_out.jpg"
+
+
+def evaluate(
+    config: DistillConfig, weights: Path, photographs: list[Path], styles: list[Tensor], encoder: Encoder, folder: Path
+) -> list[dict[str, Any]]:
+    """Stylise held-out photographs with a network, and return its total losses beside those of runs.
+
+    Writes the pictures to `folder/held_out`, and a sheet of them.
+
+    Args:
+        config: of the training; `compare` steps of the default optimiser make the runs.
+        weights: file of the network.
+        photographs: to stylise, at a long side of `config.edge` px.
+        styles: images (1, 3, H, W) in [0, 1], one for each style of the network.
+        encoder: measures.
+        folder: of the training.
+
+    Returns:
+        Rows of {photograph, style, network, run}; `run` is None without comparison.
+    """
+    loaded, rows, shown = load_network(weights), [], []
+    for path in photographs:
+        pixels = read_pixels(path, opaque=True)
+        content = pixels.color(working_size(pixels.size, config.edge, "keep"))
+        cells: list[Cell | None] = [Cell(pixels.to_image(), path.stem, [])]
+        for name, picture, style in zip(style_names(config), style_pictures(config), styles, strict=True):
+            options = objective_run(config, picture)
+            inputs = Inputs.of(content.to(encoder.mean), style.to(encoder.mean))
+            objective = build_objective(options, encoder, inputs)
+            file = folder / FOLDER / f"{path.stem}-{name}.png"
+            write_image(file, stylise(loaded.network, content, loaded.shares(name))[0])
+            made = [file]
+            if config.compare:
+                made.append(_optimised(options, path, config, folder / FOLDER / f"{path.stem}-{name}"))
+            losses = [_total(objective, each, content) for each in made]
+            by_run = losses[1] if config.compare else None
+            rows.append({"photograph": path.stem, "style": name, "network": losses[0], "run": by_run})
+            told = f", of a run {by_run:.3f}" if by_run else ""
+            log.info("%s in the style of %s: loss %.3f%s", path.stem, name, losses[0], told)
+            cells += [
+                Cell(read_pixels(each).to_image(), what, [f"{what}: {loss:.2f}"])
+                for each, loss, what in zip(made, losses, (name, f"{config.compare} steps"), strict=False)
+            ]
+        shown.append(Row([], cells))
+    if shown:
+        heads = [
+            "",
+            *(
+                head
+                for name in style_names(config)
+                for head in (name, *([f"{config.compare} steps"] * bool(config.compare)))
+            ),
+        ]
+        write_atomically(folder / SHEET, lay_out(heads, shown))
+    return rows
+
+
+def _total(objective: Any, path: Path, like: Tensor) -> float:
+    image = read_pixels(path).color((like.shape[3], like.shape[2]))
+    with torch.no_grad():
+        return float(objective(image.to(objective.encoder.mean)).total)
+
+
+def _optimised(options: RunConfig, photograph: Path, config: DistillConfig, folder: Path) -> Path:
+    """Return the picture of a run with default settings."""
+    content = Picture(path=str(photograph))
+    steps = dataclasses.replace(options, content=content, steps=config.compare, captures=[1.0], logger=_silent(options))
+    run(steps, folder, progress=False)
+    return folder / result_file(steps)
+
+
+def _silent(options: RunConfig) -> Any:
+    return dataclasses.replace(options.logger, name="none")

@@ -1,0 +1,46 @@
+"""`distill.json`: the configuration of the training of a feed-forward network and what was measured of it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from src.tracking.command_record import read_record
+from src.tracking.training_record import TrainingRecord
+
+FILE = "distill.json"
+
+
+@dataclass(kw_only=True)
+class DistillRecord(TrainingRecord):
+    """All a model card needs to know of a network.
+
+    Attributes:
+        styles: names of its styles.
+        style_sha256: checksum of each style image.
+        backbone_sha256: checksum of the backbone's weights.
+        kernels: whether compiled CPU kernels were used.
+        held_out: the total loss of the network by held-out photograph and style, and of a run where `compare` asks for
+            it: rows of {photograph, style, network, run}.
+    """
+
+    file: ClassVar[str] = FILE
+
+    styles: list[str] = field(default_factory=list)
+    style_sha256: list[str] = field(default_factory=list)
+    backbone_sha256: str | None = None
+    kernels: bool = False
+    held_out: list[dict[str, Any]] = field(default_factory=list)
+
+
+def read(folder: Path) -> DistillRecord | None:
+    """Return the record of a folder, None if it has none.
+
+    Raises:
+        InputError: the file is not a record of the training of a network.
+    """
+    return read_record(
+        folder,
+        DistillRecord,
+        "the training of a network",
+        lambda record: isinstance(record.seconds, int | float) and isinstance(record.held_out, list),
+    )

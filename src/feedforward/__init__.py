@@ -1,0 +1,1 @@
+"""Networks that stylise an image in one pass."""

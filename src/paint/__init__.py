@@ -1,0 +1,1 @@
+"""Stylise photographs, clips and a camera's picture by a feed-forward network."""

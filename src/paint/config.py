@@ -1,0 +1,120 @@
+"""Options of `python -m src.paint`."""
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.common.errors import InputError
+from src.common.files import expanded
+from src.config.options import option
+from src.config.schema import SUFFIXES, Picture, Trainer, picture_name
+from src.config.validation import CHOICES, LARGEST, LONGEST_SIDE, check_ranges, check_trainer
+
+CAMERA = "camera"
+COLORS = ("style", "luminance", "content")
+CLIP_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv")
+SMALLEST_TILE = 256
+
+
+@dataclass
+class PaintConfig:
+    """What to stylise, by which network."""
+
+    weights: str = option("own", "network: the name of one that comes with the program, or a file of src.distill")
+    content: Picture = option(Picture, "image, folder of images, clip, or camera")
+    style: Picture = option(Picture, "one of the network's styles; none: the first")
+    shares: list[float] = option([], "mix the styles: a number for each of them, in their order; []: only style")
+    edge: int | None = option(None, "long side of the result, px; null: as the content")
+    color: str = option("style", "colours of the result: style | luminance (the content's chroma) | content")
+    tile: int = option(1024, "side of the tiles that larger pictures are computed in, px")
+    format: str = option("png", "file format of pictures: png | jpeg | tiff | webp (lossless)")
+    frames: int | None = option(None, "frames of a clip or a camera at most; null: all, of a camera until Ctrl-C")
+    serve: int | None = option(None, "camera: port of this machine at which a browser shows the result; null: none")
+    export: str | None = option(None, "write the network to this file as ONNX, and stylise nothing")
+    trainer: Trainer = option(Trainer, "device")
+    max_megapixels: float = option(100.0, "largest image accepted")
+    mirror: str | None = option(None, "folder to take known images from instead of downloading them")
+
+
+def kind_of(config: PaintConfig) -> str:
+    """Return what the content is: image | folder | clip | camera.
+
+    Raises:
+        InputError: there is no such file or folder.
+    """
+    path = config.content.path
+    if path == CAMERA:
+        return "camera"
+    if path is None:
+        return "image"
+    file = expanded(path)
+    if file.is_char_device():
+        return "camera"
+    if not file.exists():
+        raise InputError(f"content.path: no such file or folder: {file}")
+    return "folder" if file.is_dir() else "clip" if file.suffix.lower() in CLIP_SUFFIXES else "image"
+
+
+def style_name(config: PaintConfig) -> str | None:
+    """Return the name of the style that `style=` chooses; None: it chooses none."""
+    name = picture_name(config.style)
+    return None if name == Picture().name else name
+
+
+def job_folder(config: PaintConfig) -> str:
+    """Check a job and return the name of its folder.
+
+    Raises:
+        InputError: names the bad value and what would be right.
+    """
+    check(config)
+    words = [picture_name(config.content), Path(config.weights).stem, style_name(config) or ""]
+    readable = "-".join(re.sub(r"[^\w.]+", "_", word)[:40] for word in words if word)
+    digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:8]
+    return f"{readable}-{digest}"
+
+
+def identity(config: PaintConfig) -> dict[str, object]:
+    """Return the options that determine the result."""
+    path = config.content.path
+    content = str(expanded(path).resolve()) if path and path != CAMERA else path or config.content.name
+    found: dict[str, object] = {"content": content, "weights": config.weights, "style": style_name(config)}
+    return found | {name: getattr(config, name) for name in ("shares", "edge", "color", "tile", "format", "frames")}
+
+
+def check(config: PaintConfig) -> None:
+    """Check all that can be checked without reading a file.
+
+    Raises:
+        InputError: names the bad value and what would be right.
+    """
+    check_ranges(config, ("tile", "max_megapixels"), ())
+    check_trainer(config.trainer, "32")
+    for name, value, known in (
+        ("color", config.color, COLORS),
+        ("format", config.format, tuple(SUFFIXES)),
+        ("trainer.accelerator", config.trainer.accelerator, CHOICES["trainer.accelerator"]),
+    ):
+        if value not in known:
+            raise InputError(f"{name}={value} is unknown; one of: {', '.join(known)}")
+    if config.edge is not None and not 16 <= config.edge <= LARGEST["edge"]:
+        raise InputError(f"edge must be in 16..{LARGEST['edge']}, or null for the size of the content")
+    if config.edge is not None and config.edge > LONGEST_SIDE.get(config.format, math.inf):
+        raise InputError(f"format={config.format} has at most {LONGEST_SIDE[config.format]} px a side; tiff has more")
+    if config.tile % 4 or config.tile < SMALLEST_TILE:
+        raise InputError(f"tile must be a multiple of 4 of at least {SMALLEST_TILE} px, not {config.tile}")
+    if config.shares and style_name(config) is not None:
+        raise InputError("give style= for one style or shares= for a mixture, not both")
+    if config.frames is not None and config.frames < 1:
+        raise InputError(f"frames must be positive, or null for all, not {config.frames}")
+    if config.content.mask:
+        raise InputError("content.mask is for runs: a network stylises the whole picture")
+    if config.export is None:
+        kind = kind_of(config)
+        if config.serve is not None and kind != "camera":
+            raise InputError("serve= shows a camera's picture: use content.path=camera")
+    if config.serve is not None and not 1 <= config.serve <= 65535:
+        raise InputError(f"serve is a port, in 1..65535, not {config.serve}")

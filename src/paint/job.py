@@ -1,0 +1,190 @@
+"""Stylise what a configuration names: an image, a folder of images, a clip, or the picture of a camera."""
+
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain, islice, tee
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from src.common.errors import InputError, Interrupted
+from src.common.files import expanded, sole_writer
+from src.common.platform import cpu_threads, device_name
+from src.common.signals import Interrupts
+from src.config.schema import SUFFIXES
+from src.data import clips
+from src.data.folders import SUFFIXES as PICTURE_SUFFIXES
+from src.data.images import read_pixels, to_tensor, write_image
+from src.data.sources import find_picture, sha256_of
+from src.feedforward.export import export_onnx
+from src.feedforward.weights import load_network
+from src.paint import record as records
+from src.paint.camera import Show, camera_frames
+from src.paint.config import PaintConfig, check, kind_of, style_name
+from src.paint.painter import Painter
+from src.paint.record import PaintRecord
+from src.training.loop import find_device
+
+log = logging.getLogger(__name__)
+
+CLIP = "clip.mp4"
+
+
+def paint(config: PaintConfig, folder: Path) -> str:
+    """Stylise the content and write results and `paint.json` into `folder`; return the status.
+
+    In a folder of images, those that are finished are left as they are.
+
+    Raises:
+        InputError: an option or a file cannot be used.
+        Interrupted: SIGINT or SIGTERM; the finished pictures are kept.
+    """
+    check(config)
+    loaded = load_network(config.weights)
+    shares = loaded.shares(style_name(config), config.shares)
+    if config.export is not None:
+        path = expanded(config.export)
+        export_onnx(loaded, path)
+        log.info("%s: styles %s", path, ", ".join(loaded.styles))
+        return "finished"
+    kind = kind_of(config)
+    if kind in ("clip", "camera"):
+        clips.check_installed()
+    with Interrupts() as interrupts, sole_writer(folder), cpu_threads(config.trainer.threads):
+        device = find_device(config.trainer)
+        painter = Painter(loaded, shares, device, config.edge, config.color, config.tile)
+        record = _open_record(config, folder, painter)
+        record.device = device_name(device)
+        job = {"image": _image, "folder": _folder, "clip": _clip, "camera": _camera}[kind]
+        begun = time.monotonic()
+        try:
+            job(config, folder, painter, record, interrupts)
+            record.status = "finished"
+        except Interrupted:
+            record.status = "interrupted"
+            raise
+        except BaseException as error:
+            record.status, record.error = "failed", str(error) or type(error).__name__
+            raise
+        finally:
+            record.seconds += time.monotonic() - begun
+            record.write(folder)
+    return record.status
+
+
+def _open_record(config: PaintConfig, folder: Path, painter: Painter) -> PaintRecord:
+    """Return the record of the folder, without results of another network."""
+    record = records.read(folder) or PaintRecord(config={})
+    digest = sha256_of(painter.loaded.path)
+    if record.weights_sha256 != digest:
+        record.results = {}
+    record.config, record.weights_sha256 = dataclasses.asdict(config), digest
+    record.status, record.error = "running", None
+    record.shares = dict(zip(painter.loaded.styles, painter.shares[0].tolist(), strict=True))
+    return record
+
+
+def _image(config: PaintConfig, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts) -> None:
+    found = find_picture("content", config.content, config.mirror)
+    path = folder / f"image.{SUFFIXES[config.format]}"
+    _write(found.path, path, config, painter, record)
+    result = record.results[path.name]
+    log.info("%s: %d x %d px in %.2f s", path, result["width"], result["height"], result["seconds"])
+
+
+def _write(source: Path, target: Path, config: PaintConfig, painter: Painter, record: PaintRecord) -> None:
+    """Stylise an image file, and note the result."""
+    pixels, before = read_pixels(source, config.max_megapixels, opaque=config.format == "jpeg"), painter.seconds
+    result = painter.paint(pixels)
+    write_image(target, result[0])
+    height, width = result.shape[2:]
+    seconds = painter.seconds - before
+    record.results[target.name] = {
+        "content_sha256": sha256_of(source), "width": width, "height": height, "seconds": seconds
+    }  # fmt: skip
+
+
+def _folder(config: PaintConfig, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts) -> None:
+    source, suffix = expanded(config.content.path or ""), SUFFIXES[config.format]
+    paths = sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+    if not paths:
+        raise InputError(f"content.path: {source} holds no pictures ({' '.join(PICTURE_SUFFIXES)})")
+    stems = [path.stem for path in paths]
+    left_out = 0
+    for path in tqdm(paths, unit="picture", disable=None, leave=False):
+        name = f"{path.stem if stems.count(path.stem) == 1 else path.name}.{suffix}"
+        known = record.results.get(name)
+        if known and (folder / name).is_file() and known.get("content_sha256") == sha256_of(path):
+            continue
+        try:
+            _write(path, folder / name, config, painter, record)
+        except InputError as error:
+            log.warning("left out: %s", error)
+            left_out += 1
+            continue
+        record.write(folder)
+        if interrupts.received is not None:
+            raise Interrupted(interrupts.received, "the same command")
+    if left_out == len(paths):
+        raise InputError(f"content.path: no picture of {source} can be read")
+    log.info("%s: %d pictures%s", folder, len(paths) - left_out, f", {left_out} left out" if left_out else "")
+
+
+def _clip(config: PaintConfig, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts) -> None:
+    source = clips.open_clip(config.content.path or "")
+    total = min(config.frames or math.inf, source.frames) if source.frames else config.frames
+    frames = iter(tqdm(clips.read_frames(source), unit="frame", total=total, disable=None, leave=False))
+    _encode(config, folder, painter, record, interrupts, frames, source.rate, source.path if source.audio else None)
+
+
+def _camera(config: PaintConfig, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts) -> None:
+    with Show(config.serve) as show, camera_frames(config.content.path or "") as (rate, frames):
+        log.info("Ctrl-C ends the recording")
+        _encode(config, folder, painter, record, interrupts, frames, rate, None, show)
+
+
+def _encode(
+    config: PaintConfig,
+    folder: Path,
+    painter: Painter,
+    record: PaintRecord,
+    interrupts: Interrupts,
+    frames: Iterator[clips.Frame],
+    rate: Fraction,
+    sound: Path | None,
+    show: "Show | None" = None,
+) -> None:
+    """Stylise frames one by one as they are read, and write them as a clip."""
+    frames = islice(frames, config.frames)
+    if (first := next(frames, None)) is None:
+        raise InputError("there is no frame to stylise")
+    # H.264 with colours at half the size needs even sides
+    width, height = (max(2, side // 2 * 2) for side in painter.size(first.image.size))
+
+    def results() -> Iterator[tuple[Image.Image, Fraction]]:
+        for frame in chain([first], frames):
+            if interrupts.received is not None:
+                if show is None:
+                    raise Interrupted(interrupts.received, "the same command")
+                return  # of a camera, what was recorded is kept
+            result = _to_image(painter(to_tensor(frame.image, (width, height))))
+            if show is not None:
+                show(result)
+            yield result, frame.time - first.time
+
+    path, (images, times) = folder / CLIP, tee(results())
+    count = clips.write_clip(path, (image for image, _ in images), (time for _, time in times), rate, sound, first.time)
+    record.results[CLIP] = {"width": width, "height": height, "seconds": painter.seconds, "frames": count}
+    rate_of_network = count / max(painter.seconds, 1e-9)
+    log.info("%s: %d frames of %dx%d px, %.1f a second by the network", path, count, width, height, rate_of_network)
+
+
+def _to_image(result: Tensor) -> Image.Image:
+    return Image.fromarray(result[0].mul(255).round().byte().permute(1, 2, 0).numpy().astype(np.uint8))

@@ -1,0 +1,38 @@
+"""`paint.json`: what a network stylised, and how fast."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from src.tracking.command_record import CommandRecord, read_record
+
+
+@dataclass(kw_only=True)
+class PaintRecord(CommandRecord):
+    """Network and results of a job.
+
+    Attributes:
+        weights_sha256: checksum of the network's file.
+        shares: of each style, by name.
+        results: by file name, what was stylised: `content_sha256` of an image, `width`, `height`, px, `seconds` that
+            the network took, and `frames` of a clip.
+    """
+
+    file: ClassVar[str] = "paint.json"
+
+    weights_sha256: str | None = None
+    shares: dict[str, float] = field(default_factory=dict)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def read(folder: Path) -> PaintRecord | None:
+    """Return the record of a folder, None if it has none.
+
+    Raises:
+        InputError: the file is not such a record.
+    """
+    return read_record(folder, PaintRecord, "stylised pictures", _valid)
+
+
+def _valid(record: PaintRecord) -> bool:
+    return all(isinstance(result, dict) for result in record.results.values())

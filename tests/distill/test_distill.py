@@ -1,0 +1,239 @@
+"""Training of feed-forward networks: objective, data, resuming, evaluation, refused input."""
+
+import dataclasses
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.common.errors import InputError, Interrupted, NonFiniteLoss
+from src.common.signals import Interrupts
+from src.config.composition import compose
+from src.config.schema import Logger, Loss, Picture, Trainer, known_picture
+from src.data.folders import find_pictures
+from src.data.images import read_image
+from src.distill.config import DistillConfig, check, objective_run, style_names
+from src.distill.module import DistillModule, batch_losses
+from src.distill.photographs import Photographs
+from src.distill.record import FILE, read
+from src.distill.run import WEIGHTS, distill
+from src.encoders.registry import encoder_spec
+from src.feedforward.network import StyleNetwork
+from src.feedforward.weights import load_network
+from src.training.checkpoints import CHECKPOINT
+from src.transfer.objective import build_objective, used_taps
+from src.transfer.terms.base import Inputs
+from tests.support import wandb_files
+from tests.support.photographs import write_photographs
+from tests.support.processes import started, wait_for
+
+PAINTED = ("dots", "swell")
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of six pictures of blobs."""
+    return write_photographs(tmp_path_factory.mktemp("photographs"))
+
+
+def _config(photographs: Path, **more: object) -> DistillConfig:
+    """Return a training of a few seconds: a small layer set, crops of 64 px."""
+    layers = compose(["layers=b", "layers.content=relu2_1"]).layers
+    options: dict = {"style": known_picture("style", "dots"), "layers": layers, "logger": Logger(name="csv")}
+    options |= {"trainer": Trainer(accelerator="cpu", threads=1), "precision": "32", "held_out": 0}
+    options |= {"steps": 4, "batch_size": 2, "size": 64, "edge": 80, "log_every": 1, "checkpoint_every": 1}
+    return DistillConfig(images=str(photographs), **{**options, **more})
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        Loss(),
+        Loss(name="patches", patches=0.2),
+        Loss(name="normalized", palette=0.0, block_weights=None, tv=0.1),
+        Loss(terms=["sliced_wasserstein", "nearest"]),
+    ],
+    ids=["moments", "patches", "normalized", "searching"],
+)
+def test_the_loss_of_a_batch_is_that_of_each_run(loss: Loss, photographs: Path) -> None:
+    """Each image has the objective that a run of its content and style has."""
+    config = _config(photographs, loss=loss)
+    styles, contents = torch.rand(2, 1, 3, 64, 80), torch.rand(3, 3, 64, 64)
+    images, run = torch.rand(3, 3, 64, 64), objective_run(config, config.style)
+    encoder, _ = encoder_spec("embedded").build(run.backbone, used_taps(run), None)
+    blank = torch.full((1, 3, 64, 64), 0.5)
+    objectives = [build_objective(run, encoder, Inputs.of(blank, style)) for style in styles]
+    order = [1, 0, 1]
+    found = batch_losses([objectives[style] for style in order], contents, images)
+    for sample, style in enumerate(order):
+        one = slice(sample, sample + 1)
+        alone = build_objective(run, encoder, Inputs.of(contents[one], styles[style]))(images[one])
+        torch.testing.assert_close(found.total[one], alone.total, rtol=1e-4, atol=1e-5)
+        assert set(alone.terms) == set(found.terms)
+
+
+def test_crops_are_parts_of_their_pictures_and_depend_on_their_number_alone(photographs: Path) -> None:
+    paths = find_pictures(photographs)
+    first, second = (Photographs(paths, 80, 64, 3, seed=5) for _ in range(2))
+    first[0], first[1]
+    assert torch.equal(first[7], second[7]) and not torch.equal(first[7], first[8])
+    assert first[7].shape == (3, 3, 64, 64) and first[7].min() >= 0 and first[7].max() <= 1
+    whole = Photographs(paths[:2], 64, 64, 8, seed=0)  # the crop is as high as the picture: only x and mirroring vary
+    for crop in whole[0]:
+        sources = [torch.cat([each, each.flip(3)])[..., at : at + 64].float() / 255 for each in whole.pictures
+                   for at in range(each.shape[3] - 63)]  # fmt: skip
+        assert min(float((crop - source).abs().amax((1, 2, 3)).min()) for source in sources) < 0.01
+
+
+def test_a_training_learns_and_draws_what_it_was_not_trained_on(photographs: Path, tmp_path: Path) -> None:
+    config = _config(photographs, steps=40, held_out=2, compare=3, log_every=10, checkpoint_every=100, lr=0.01)
+    record = distill(config, tmp_path)
+    assert record.status == "finished" and (record.pictures, record.step, record.styles) == (4, 40, ["dots"])
+    losses = [float(row.split(",")[1]) for row in (tmp_path / "metrics.csv").read_text().splitlines()[1:]]
+    assert losses[-1] < 0.8 * losses[0]
+    assert {row["photograph"] for row in record.held_out} == {"1", "4"}
+    for row in record.held_out:
+        image = read_image(tmp_path / f"held_out/{row['photograph']}-dots.png")
+        run = json.loads((tmp_path / f"held_out/{row['photograph']}-dots/record.json").read_text())
+        assert image.size == (80, 67) and (run["width"], run["height"]) == image.size
+        assert row["run"] == pytest.approx(run["captures"][-1]["losses"]["total"], rel=0.05), "measured alike"
+    assert read_image(tmp_path / "held_out.jpg").width > 3 * 236
+    again = distill(dataclasses.replace(config, compare=0), tmp_path)
+    assert [row["network"] for row in again.held_out] == [row["network"] for row in record.held_out]
+    assert again.weights_sha256 == record.weights_sha256 and {row["run"] for row in again.held_out} == {None}
+    loaded = load_network(tmp_path / WEIGHTS)
+    assert loaded.styles == ("dots",) and record.parameters == sum(p.numel() for p in loaded.network.parameters())
+
+
+def test_several_styles_take_turns_and_resume_to_the_same_weights(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(photographs, styles=["swell"], consistency=1.0)
+    whole = distill(config, tmp_path / "whole")
+    calls = iter(range(100))
+    with monkeypatch.context() as patch:
+        patch.setattr(Interrupts, "requested", lambda self: setattr(self, "received", 15) or next(calls) >= 1)
+        with pytest.raises(Interrupted) as caught:
+            distill(config, tmp_path / "parts")
+    half = read(tmp_path / "parts")
+    assert caught.value.exit_status == 143 and half is not None and (half.status, half.step) == ("interrupted", 2)
+    assert not (tmp_path / "parts" / WEIGHTS).exists()
+    parts = distill(config, tmp_path / "parts")
+    assert parts.weights_sha256 == whole.weights_sha256 and parts.styles == list(PAINTED)
+    assert "loss/consistency" in parts.values
+    network = load_network(tmp_path / "parts" / WEIGHTS).network
+    scales = network.first.norm.scale
+    assert not torch.equal(scales[0], scales[1]), "each style has learned parameters of its own"
+    state = torch.load(tmp_path / "parts" / CHECKPOINT, weights_only=True)["state_dict"]
+    assert all(key == "batches" or key.startswith("network.") for key in state), "no encoder, no targets"
+    assert distill(config, tmp_path / "parts").ended == parts.ended, "a finished training is left as it is"
+    with pytest.raises(InputError, match=r"differs in consistency, styles.*hydra\.run\.dir"):
+        distill(_config(photographs), tmp_path / "parts")
+
+
+def test_a_training_may_start_from_another_network(photographs: Path, tmp_path: Path) -> None:
+    distill(_config(photographs, steps=2), tmp_path / "first")
+    start = str(tmp_path / "first" / WEIGHTS)
+    swell = _config(photographs, style=known_picture("style", "swell"), start=start, lr=1e-9)
+    distill(swell, tmp_path / "second")
+    pair = [load_network(tmp_path / each / WEIGHTS) for each in ("first", "second")]
+    assert pair[1].styles == ("swell",)
+    weights = [each.network.first.convolution.weight for each in pair]
+    torch.testing.assert_close(weights[1], weights[0], atol=1e-4, rtol=1e-2)
+    with pytest.raises(InputError, match="is a network=small of 1 styles; this one is network=small of 2"):
+        distill(_config(photographs, styles=["swell"], start=start), tmp_path / "third")
+
+
+def test_noise_consistency_lowers_the_difference_that_noise_makes(photographs: Path) -> None:
+    crops = torch.rand(2, 3, 64, 64)
+    config = _config(photographs, consistency=10.0)
+    module = DistillModule(config, StyleNetwork("small"), [])
+    first, second = module._noise(crops), module._noise(crops)
+    assert torch.equal(first, second) and first.std() == pytest.approx(1, abs=0.05)
+    module.batches += 1
+    assert not torch.equal(module._noise(crops), first)
+
+
+def test_a_style_image_that_changed_ends_a_resumed_training(photographs: Path, tmp_path: Path) -> None:
+    style = write_photographs(tmp_path / "styles", 2) / "0.png"
+    config = _config(photographs, style=Picture(path=str(style)), steps=1)
+    distill(config, tmp_path / "run")
+    data = json.loads((tmp_path / "run" / FILE).read_text())
+    (tmp_path / "run" / FILE).write_text(json.dumps({**data, "status": "interrupted"}))
+    style.write_bytes((tmp_path / "styles/1.png").read_bytes())
+    with pytest.raises(InputError, match=r"style image .*0\.png has changed since this run began"):
+        distill(config, tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_fails_the_training(photographs: Path, tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLoss, match="not finite at step"):
+        distill(_config(photographs, lr=1000.0, warmup=0.0, loss=Loss(beta=1e39)), tmp_path)
+    record = read(tmp_path)
+    assert record is not None and record.status == "failed" and not (tmp_path / WEIGHTS).exists()
+
+
+def test_names_and_objective_are_those_of_the_styles() -> None:
+    config = DistillConfig(style=known_picture("style", "dots"), styles=["swell", "my/new.jpg"], loss=Loss(beta=9.0))
+    assert style_names(config) == ["dots", "swell", "new"]
+    run = objective_run(config, config.style)
+    assert (run.loss.beta, run.style.name, run.steps) == (9.0, "dots", 150)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": None}, "images=FOLDER is needed"),
+        ({"steps": 0}, "steps must be positive, not 0"),
+        ({"network": "large"}, "network=large is unknown; one of: small, half, johnson"),
+        ({"size": 66}, "size must be a multiple of 4 of at least 64 px, not 66"),
+        ({"size": 400}, "size=400 must not be above edge=356"),
+        ({"styles": ["nothing"]}, "styles: nothing is unknown; a file, or one of: brushwork"),
+        ({"styles": ["dots"]}, "need different names, not dots, dots"),
+        ({"start": "/nowhere.safetensors"}, "no such file"),
+        ({"style": Picture(name="dots", mask="0")}, "style.mask limits the style of a single run"),
+        ({"consistency": -1.0}, "consistency must be zero or positive"),
+        ({"loss": Loss(name="nothing")}, "loss=nothing is unknown"),
+        ({"trainer": Trainer(threads=0)}, r"trainer\.threads must be in"),
+    ],
+)
+def test_bad_options_are_refused(change: dict[str, object], message: str) -> None:
+    known = DistillConfig(images="x", style=known_picture("style", "dots"))
+    with pytest.raises(InputError, match=message):
+        check(dataclasses.replace(known, **change))  # type: ignore[arg-type]
+
+
+def test_too_few_photographs_are_refused(photographs: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="held_out=5 leaves fewer than two of 6 photographs"):
+        distill(_config(photographs, held_out=5), tmp_path)
+    assert not (tmp_path / FILE).exists()
+
+
+@pytest.mark.slow
+def test_the_command_resumes_after_a_kill_and_is_tracked(
+    command: Callable[..., subprocess.CompletedProcess[str]], photographs: Path, tmp_path: Path
+) -> None:
+    """Killed by the system, then repeated: one W&B run with every row."""
+    arguments = (
+        *(f"images={photographs}", f"hydra.run.dir={tmp_path}", "style=dots", "layers=b", "layers.content=relu2_1"),
+        *("steps=8", "batch_size=2", "size=64", "edge=80", "held_out=1", "log_every=1", "checkpoint_every=1"),
+        *("logger.mode=offline", "trainer=cpu", "trainer.threads=1", "precision=32"),
+    )
+    with started(*arguments, module="src.distill") as process:
+        wait_for((tmp_path / CHECKPOINT).exists, process)
+        process.kill()
+        process.join()
+    assert json.loads((tmp_path / FILE).read_text())["status"] == "running"
+    done = command("src.distill", *arguments)
+    assert "resuming at step" in done.stdout and WEIGHTS in done.stdout
+    steps = [int(row.split(",")[0]) for row in (tmp_path / "metrics.csv").read_text().splitlines()[1:]]
+    assert steps == list(range(1, 9))
+    logged = [wandb_files.load(path) for path in wandb_files.find_runs(tmp_path)]
+    assert len({each.run_id for each in logged}) == 1 and logged[-1].exit_code == 0
+    assert {"loss/total", "loss/content", "loss/style", "lr"} <= set(logged[-1].history[-1])
+    assert logged[-1].summary["weights_sha256"] == json.loads((tmp_path / FILE).read_text())["weights_sha256"]
+    refused = command("src.distill", f"images={photographs}", "stlye=dots", status=2)
+    assert refused.stderr.startswith("error: there is no option stlye; did you mean style")
+    assert "network=small" in command("src.distill", "--help").stdout
