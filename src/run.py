@@ -37,11 +37,9 @@ class Kept:
 
     Attributes:
         shared: the encoder, loaded once.
-        signal_number: SIGINT or SIGTERM, received during the batch.
     """
 
     shared: "Shared | None" = None
-    signal_number: int | None = None
 
 
 def run(
@@ -68,7 +66,8 @@ def run(
     Raises:
         InputError: an option or a file cannot be used, or the folder holds another run.
         NonFiniteLoss: the loss became NaN or infinite; `image.png` (or another format) is the last finite picture.
-        Interrupted: SIGINT or SIGTERM; picture and checkpoint are written.
+        Interrupted: SIGINT or SIGTERM; picture and checkpoint are written. The record says whether the run had finished
+            when the signal came.
     """
     (result,) = run_batch([(typed(config), Path(output_dir))], progress=progress, outputs=outputs)
     if isinstance(result, BaseException):
@@ -110,6 +109,9 @@ def run_batch(
 
     Returns:
         For each job its record, or the exception that ended it.
+
+    Raises:
+        Interrupted: a signal came when no step was left to stop at; all jobs have ended, and nothing should follow.
     """
     from src.training.context import RunContext
 
@@ -128,9 +130,7 @@ def run_batch(
                 for context in waiting:
                     context.close(error)
                 raise
-    if kept is not None:
-        kept.signal_number = interrupts.received
-    if interrupts.received is not None and not waiting:  # after the run had finished: stop what comes next
+    if interrupts.received is not None and not any(isinstance(each.error, Interrupted) for each in contexts):
         raise Interrupted(interrupts.received, contexts[0].resume_command)
     return [context.error or context.record for context in contexts]
 

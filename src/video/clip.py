@@ -188,8 +188,9 @@ class Frames:
         last = turn == self.config.video.passes - 1
         if last and str(number) not in self.record.frames:
             return False
-        found = records.read(self._path(turn, number))
-        return found is not None and found.status == "finished"
+        folder = self._path(turn, number)
+        found = records.read(folder)
+        return found is not None and found.status == "finished" and not (folder / CHECKPOINT).exists()
 
     def _run(self, turn: int, place: int) -> str:
         """Run one frame; return a line about it."""
@@ -215,8 +216,6 @@ class Frames:
         shutil.rmtree(folder / INPUTS, ignore_errors=True)
         (folder / CHECKPOINT).unlink(missing_ok=True)
         gc.collect()  # Lightning's modules hold on to their trainers in cycles
-        if self.kept.signal_number is not None:  # it came while the frame was being finished
-            raise Interrupted(self.kept.signal_number)
         text = f"loss {losses[names.TOTAL_TERM]:.4g}"
         return f"{text}, warping error {values[WARPING_ERROR]:.2e}" if WARPING_ERROR in values else text
 

@@ -18,6 +18,7 @@ from src.training.checkpoints import CHECKPOINT
 from tests.conftest import SMALL
 from tests.support import ROOT
 from tests.support.processes import started, wait_for
+from tests.support.runs import signalled_at_the_end
 
 # Slow enough to be caught in the middle: some 20 ms a step, at two sizes.
 LONG = ("edge=96", "schedule=pyramid", "steps=80", "checkpoint_every=7", "captures=[20,80]", "logger=csv")
@@ -96,6 +97,22 @@ def test_sigterm_keeps_picture_and_checkpoint(small: Callable, command: Callable
     resume(folder)
     run(small(*LONG), tmp_path / "whole")
     _same_end(folder, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("launcher", ["sequential", "batch"])
+def test_a_signal_while_a_run_is_finished_stops_the_sweep_after_it(
+    launcher: str, command_here: Callable, tmp_path: Path
+) -> None:
+    sweep = ("-m", *SMALL, "steps=1", "style=dots,swell,tesserae", f"hydra.sweep.dir={tmp_path}")
+    options = (f"hydra/launcher={launcher}", *(["hydra.launcher.size=2"] if launcher == "batch" else []))
+    with signalled_at_the_end(signal.SIGTERM), pytest.raises(SystemExit) as ended:
+        command_here("src.train", *sweep, *options)
+    assert ended.value.code == 128 + signal.SIGTERM
+    first = ["dots"] if launcher == "sequential" else ["dots", "swell"]
+    found = {picture_name(record.options.style): record.status for _, record in records.scan(tmp_path)}
+    assert found == dict.fromkeys(first, "finished")
+    assert "already finished" in command_here("src.train", *sweep, *options)
+    assert [record.status for _, record in records.scan(tmp_path)] == ["finished"] * 3
 
 
 def test_ctrl_c_in_a_sweep_lists_the_rest_and_the_same_command_goes_on(command_here: Callable, tmp_path: Path) -> None:
