@@ -151,7 +151,7 @@ class Frames:
             logger=dataclasses.replace(config.logger, name="none"),
         )  # fmt: skip
         self.kept = Kept()
-        self.flow = flow_estimator(config.video.flow, find_device(config.trainer))
+        self.flow = flow_estimator(config.video.flow, find_device(config.trainer), config.mirror)
         if config.trainer.threads:
             cv2.setNumThreads(config.trainer.threads)
 
