@@ -3,6 +3,7 @@
 PyAV is the extra `video`. Its wheel holds FFmpeg with x264, which is under the GPL: depend on it, never bundle it.
 """
 
+import hashlib
 import importlib.util
 import logging
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ from PIL import Image
 from src.common.errors import InputError, first_line
 from src.common.files import check_write, expanded
 from src.data.images import read_image
+from src.data.sources import sha256_of
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -98,6 +100,23 @@ def open_clip(path: Path | str, rate: float | None = None) -> Clip:
         sound = container.streams.audio[0].codec_context.name if container.streams.audio else None
         average = stream.average_rate or stream.guessed_rate or Fraction(25)
         return Clip(path, Fraction(average), stream.frames or None, sound)
+
+
+def clip_sha256(path: Path) -> str:
+    """Return the sha256 of a video file, or of the names and bytes of a folder of frames, hex.
+
+    Raises:
+        InputError: the folder holds no frames, or a file cannot be read.
+    """
+    try:
+        if not path.is_dir():
+            return sha256_of(path)
+        digest = hashlib.sha256()
+        for file in _frame_files(path):
+            digest.update(f"{file.name}\0{sha256_of(file)}\n".encode())
+        return digest.hexdigest()
+    except OSError as error:
+        raise InputError(f"content.path: cannot read {error.filename or path}: {error.strerror}") from None
 
 
 def read_frames(clip: Clip, first: int = 0, count: int | None = None) -> Iterator[Frame]:

@@ -17,7 +17,7 @@ class ClipRecord(CommandRecord):
     """All that a report needs to know of a clip.
 
     Attributes:
-        source_sha256: checksum of the video file; None for a folder of frames.
+        checksums: sha256 of the files that the clip reads, by the options that name them; `content` is the video.
         width, height: of the frames, px.
         rate: frames per second, as a fraction such as "25/1".
         begin: time of the first frame in the file, s, as a fraction.
@@ -30,7 +30,7 @@ class ClipRecord(CommandRecord):
 
     file: ClassVar[str] = FILE
 
-    source_sha256: str | None = None
+    checksums: dict[str, str] = field(default_factory=dict)
     width: int | None = None
     height: int | None = None
     rate: str = "25/1"
@@ -52,7 +52,7 @@ class ClipRecord(CommandRecord):
 
     def found(self) -> dict[str, Any]:
         """Return what is known before the first frame, for the loggers."""
-        named = {key: getattr(self, key) for key in ("width", "height", "audio", "device", "source_sha256")}
+        named = {key: getattr(self, key) for key in ("width", "height", "audio", "device", "checksums")}
         return {**named, "frames": self.count, "rate": float(Fraction(self.rate))}
 
     def summary(self) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from src.common.files import sole_writer
 from src.config.schema import Picture, RunConfig, plain, result_file
 from src.data.clips import Clip, check_installed, open_clip, read_frames, write_clip
 from src.data.images import SMALLEST_SIDE, read_image, read_pixels, working_size, write_image
-from src.data.sources import sha256_of
 from src.run import Kept, run_batch
 from src.tracking import clip_record, names, provenance
 from src.tracking import record as records
@@ -27,7 +26,7 @@ from src.tracking.loggers import RunLoggers, open_loggers
 from src.training.checkpoints import CHECKPOINT
 from src.training.loop import find_device
 from src.training.progress import Progress
-from src.video.config import VideoConfig, check, content_of, differing, frame_run
+from src.video.config import VideoConfig, check, checksums, content_of, differing, frame_run
 from src.video.links import INPUTS, Link, Start, flicker, link, result
 from src.video.motion import flow_estimator
 
@@ -68,10 +67,15 @@ def stylise(config: VideoConfig, folder: Path) -> ClipRecord:
 def _open_record(config: VideoConfig, folder: Path) -> ClipRecord:
     record = clip_record.read(folder)
     if record is None:
-        return ClipRecord(config=plain(config))
-    if names_of := differing(config, record.config):
+        record = ClipRecord(config=plain(config))
+    elif names_of := differing(config, record.config):
         raise InputError(f"{folder} holds another clip (it differs in {', '.join(names_of)}); choose another folder")
     record.config = plain(config)
+    found = checksums(config, local=record.status == "finished")
+    for option, (path, sha256) in found.items():
+        if record.checksums.get(option, sha256) != sha256:
+            raise InputError(f"{option}: {path} has changed since this clip was begun; choose another folder")
+    record.checksums |= {option: sha256 for option, (_, sha256) in found.items()}
     return record
 
 
@@ -103,10 +107,7 @@ def _tracked(config: VideoConfig, folder: Path, record: ClipRecord) -> Iterator[
 
 def _decode(source: Clip, config: VideoConfig, folder: Path, record: ClipRecord) -> None:
     """Write the frames at their working size into `folder/content`, and what the clip tells into the record."""
-    sha256 = sha256_of(source.path) if source.path.is_file() else None
     if record.times:
-        if sha256 != record.source_sha256:
-            raise InputError(f"{source.path} has changed since this clip was begun; choose another folder")
         return
     log.info("decoding %s", source.path)
     times: list[Fraction] = []
@@ -120,7 +121,7 @@ def _decode(source: Clip, config: VideoConfig, folder: Path, record: ClipRecord)
         times.append(frame.time)
     if not times:
         raise InputError(f"{source.path} has no frame {config.video.first}: it ends before")
-    record.source_sha256, record.audio, record.rate = sha256, source.audio, str(source.rate)
+    record.audio, record.rate = source.audio, str(source.rate)
     record.begin, record.times = str(times[0]), [str(each - times[0]) for each in times]
     record.write(folder)
     log.info("%d frames of %dx%d px at %.4g a second", len(times), record.width, record.height, float(source.rate))

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from src.common.errors import InputError
@@ -10,8 +11,9 @@ from src.common.files import expanded
 from src.config.identity import identity, named
 from src.config.options import option
 from src.config.schema import Picture, RunConfig, typed
-from src.config.validation import check_ranges
-from src.data.sources import find_picture, pictures_of
+from src.config.validation import WEIGHTS, check_ranges
+from src.data.clips import clip_sha256
+from src.data.sources import find_picture, pictures_of, sha256_of
 from src.transfer.checks import check_options
 
 MOST_OFFSET = 1000
@@ -112,6 +114,30 @@ def check(config: VideoConfig) -> None:
     for kind, picture in pictures_of(run).items():
         if kind != "content" and (picture.path or picture.package):
             find_picture(kind, picture)
+
+
+def checksums(config: VideoConfig, local: bool = False) -> dict[str, tuple[Path, str]]:
+    """Return path and sha256 of the files that a clip reads, by the options that name them.
+
+    That of a folder of frames is the checksum of their names and bytes.
+
+    Args:
+        config: of the clip; checked.
+        local: leave out images that may have to be downloaded.
+
+    Raises:
+        InputError: a file cannot be read or downloaded.
+    """
+    source = expanded(config.content.path or "")
+    found = {"content": (source, clip_sha256(source))}
+    for kind, picture in pictures_of(frame_run(config)).items():
+        if kind != "content" and (picture.path or not local):
+            file = find_picture(kind, picture, config.mirror)
+            found[kind] = file.path, file.sha256
+    weights = config.backbone.weights
+    if weights not in WEIGHTS and expanded(weights).is_file():
+        found["backbone.weights"] = expanded(weights), sha256_of(expanded(weights))
+    return found
 
 
 def content_of(config: VideoConfig, path: str) -> Picture:

@@ -2,28 +2,34 @@
 
 import csv
 import gc
+import shutil
 import signal
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from src.common.errors import InputError
+from src.common.errors import InputError, Interrupted
 from src.data.images import read_image
+from src.encoders.weights import EMBEDDED
 from src.run import run
 from src.tracking import clip_record
 from src.tracking import record as records
 from tests.support import wandb_files
 from tests.support.clips import moving, texture, write_folder, write_sounding
 from tests.support.processes import new_python, started, wait_for
+from tests.support.runs import signalled_at_the_end
 from tests.video.clips import TINY, compose_clip
 
 pytest.importorskip("av")
 pytest.importorskip("cv2")
 from src.data.clips import open_clip, read_frames
-from src.video.clip import stylise
+from src.video.clip import Frames, stylise
 from src.video.config import content_of, frame_run
 
 
@@ -85,9 +91,7 @@ def test_linked_frames_flicker_less_than_frames_by_themselves(tmp_path: Path) ->
 def test_identical_frames_stay_the_same_and_memory_is_flat(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "frames", [texture(64, 48)] * 6)
     config = compose_clip(*TINY, f"content.path={folder}", "video.steps=3")
-    counts = []
-    from src.video.clip import Frames
-
+    counts: list[int] = []
     log = Frames._log
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Frames, "_log", lambda *given: (log(*given), gc.collect(), counts.append(len(gc.get_objects()))))
@@ -95,6 +99,24 @@ def test_identical_frames_stay_the_same_and_memory_is_flat(tmp_path: Path) -> No
     assert all(np.array_equal(_frame(tmp_path / "out", number), _frame(tmp_path / "out", 0)) for number in range(1, 6))
     assert records.read(tmp_path / "out/frames/00005").step == 0, "a repeated frame takes no steps"
     assert counts[-1] - counts[2] < 60 * 3, "a record of numbers a frame, and no network"
+
+
+def test_no_frame_is_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the frame on that has all its neighbours, tensors and images in memory are the same after each frame."""
+    log, found = Frames._log, []
+
+    def log_and_count(*given: Any) -> None:
+        log(*given)
+        gc.collect()
+        alive = gc.get_objects()
+        tensors = [each for each in alive if issubclass(type(each), torch.Tensor)]
+        images = sum(issubclass(type(each), Image.Image) for each in alive)
+        found.append((len(tensors), sum(each.nbytes for each in tensors if each.layout == torch.strided), images))
+
+    monkeypatch.setattr(Frames, "_log", log_and_count)
+    folder = write_folder(tmp_path / "frames", moving(9, 64, 48))
+    stylise(compose_clip(*TINY, f"content.path={folder}", "steps=1", "video.steps=1"), tmp_path / "out")
+    assert len(found) == 9 and set(found[5:]) == {found[5]}
 
 
 @pytest.mark.long
@@ -151,6 +173,52 @@ def test_ctrl_c_keeps_the_frames(tmp_path: Path) -> None:
     assert "interrupted; to resume: the same command" in done.stderr and "Traceback" not in done.stderr
     assert clip_record.read(tmp_path / "out").status == "interrupted"
     assert records.read(tmp_path / "out/frames/00001").status == "interrupted"
+
+
+def test_a_signal_while_a_frame_is_finished_stops_the_clip_after_it(tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "frames", moving(2, 64, 48))
+    config, folder = compose_clip(*TINY, f"content.path={source}", "logger=csv"), tmp_path / "out"
+    with signalled_at_the_end(signal.SIGINT), pytest.raises(Interrupted) as stop:
+        stylise(config, folder)
+    assert stop.value.signal_number == signal.SIGINT and stop.value.resume_hint == "the same command"
+    assert clip_record.read(folder).status == "interrupted" and not (folder / "frames/00001").exists()
+    before = (folder / "frames/00000/image.png").stat().st_mtime_ns
+    record = stylise(config, folder)
+    assert record.status == "finished" and set(record.frames) == {"0", "1"}
+    assert (folder / "frames/00000/image.png").stat().st_mtime_ns == before, "the frame is not run again"
+    assert not (folder / "frames/00000/last.ckpt").exists()
+
+
+@pytest.mark.parametrize("what", ["video", "frame", "style", "mask", "weights"])
+def test_a_file_that_was_replaced_is_told(what: str, tmp_path: Path) -> None:
+    frames = moving(2, 64, 48)
+    folder = write_folder(tmp_path / "frames", frames)
+    files = {
+        "video": tmp_path / "clip.mp4", "frame": sorted(folder.iterdir())[1], "style": tmp_path / "style.png",
+        "mask": tmp_path / "mask.png", "weights": tmp_path / "own.safetensors",
+    }  # fmt: skip
+    write_sounding(files["video"], frames)
+    texture(64, 48, seed=5).save(files["style"])
+    Image.new("L", (64, 48), 255).save(files["mask"])
+    shutil.copy(EMBEDDED, files["weights"])
+    options = [f"content.path={folder if what == 'frame' else files['video']}"]
+    options += {
+        "style": [f"style.path={files['style']}", "style=file"],
+        "mask": [f"content.mask={files['mask']}"],
+        "weights": [f"backbone.weights={files['weights']}"],
+    }.get(what, [])
+    config, out = compose_clip(*TINY, *options, "video.frames=1"), tmp_path / "out"
+    with signalled_at_the_end(signal.SIGINT), pytest.raises(Interrupted):
+        stylise(config, out)
+    whole = files[what].read_bytes()
+    files[what].write_bytes(whole + b"\0")
+    for status in ("interrupted", "finished"):
+        assert clip_record.read(out).status == status
+        with pytest.raises(InputError, match="has changed since this clip was begun; choose another folder"):
+            stylise(config, out)
+        files[what].write_bytes(whole)
+        assert stylise(config, out).status == "finished"
+        files[what].write_bytes(whole + b"\0")
 
 
 def test_one_wandb_run_a_clip_with_its_video(tmp_path: Path) -> None:
