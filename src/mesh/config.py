@@ -69,8 +69,9 @@ def _text(path: Path | None) -> str | None:
 
 
 def specification(config: MeshConfig) -> dict[str, Any]:
-    """Return what identifies a job: its run, its model and its cameras."""
+    """Return what identifies a job: its run, its model and its cameras, but not its turntable."""
     mesh = dataclasses.asdict(config.mesh) | {"path": sha256_of(model_path(config))}
+    del mesh["frames"]
     return {**identity(run_of(config)), "mesh": mesh}
 
 

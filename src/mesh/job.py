@@ -39,7 +39,8 @@ ENOUGH_SHOWN = 0.8  # of the texture in use
 def paint(config: MeshConfig, folder: Path) -> RunRecord:
     """Paint a model; write `model.glb`, its texture, a turntable, and everything about the run into `folder`.
 
-    Repeated, it goes on where it was stopped, and leaves a finished model as it is.
+    Repeated, it goes on where it was stopped, and leaves a finished model as it is; with another `mesh.frames` it makes
+    the turntable anew.
 
     Raises:
         InputError: an option or the model cannot be used, or the folder holds another run.
@@ -63,6 +64,8 @@ def paint(config: MeshConfig, folder: Path) -> RunRecord:
     if not (folder / MODEL).exists():  # python -m src.train finished the run
         write_outputs(model, config, folder)
     log.info("%s", folder / MODEL)
+    elif config.mesh.frames and turntable.length(folder / TURNTABLE) != config.mesh.frames:
+        write_turntable(config, folder)
     return record
 
 
@@ -155,12 +158,18 @@ def write_outputs(model: Model, config: MeshConfig, folder: Path) -> Mapping[str
     write_atomically(folder / MODEL, model.glb(canvas))
     files = {"model": folder / MODEL}
     if config.mesh.frames:
-        log.info("turntable: %d frames", config.mesh.frames)
-        original = read_image(folder / TEXTURE, math.inf).resize(canvas.size, Image.Resampling.BILINEAR)
-        before, after = turntable.frames(
-            read_views(folder / VIEWS), (original, canvas), config.mesh.frames, config.mesh.size, config.mesh.fov
-        )
-        turntable.write_animation(folder / TURNTABLE, after)
-        turntable.write_rows(folder / SHEET, [turntable.evenly(each, FRAMES_OF_SHEET) for each in (before, after)])
+        write_turntable(config, folder)
         files["turntable"] = folder / SHEET
     return files
+
+
+def write_turntable(config: MeshConfig, folder: Path) -> None:
+    """Write the turntable of a painted model, an animation and a sheet of some of its frames."""
+    log.info("turntable: %d frames", config.mesh.frames)
+    canvas = read_image(folder / result_file(config), math.inf)
+    original = read_image(folder / TEXTURE, math.inf).resize(canvas.size, Image.Resampling.BILINEAR)
+    before, after = turntable.frames(
+        read_views(folder / VIEWS), (original, canvas), config.mesh.frames, config.mesh.size, config.mesh.fov
+    )
+    turntable.write_rows(folder / SHEET, [turntable.evenly(each, FRAMES_OF_SHEET) for each in (before, after)])
+    turntable.write_animation(folder / TURNTABLE, after)  # last: its length tells whether it is up to date

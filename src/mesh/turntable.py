@@ -61,6 +61,15 @@ def write_animation(path: Path, pictures: Sequence[Image.Image]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
+def length(path: Path) -> int:
+    """Return the number of frames of an animation; 0 where there is none that can be read."""
+    try:
+        with Image.open(path) as film:
+            return getattr(film, "n_frames", 1)
+    except OSError:
+        return 0
+
+
 def write_rows(path: Path, rows: Sequence[Sequence[Image.Image]]) -> None:
     """Write pictures of one size as a JPEG sheet, a row for each sequence."""
     width, height = rows[0][0].size

@@ -14,6 +14,7 @@ from src.config.composition import register
 from src.config.schema import CONF, RunConfig, typed
 from src.data.images import read_image
 from src.data.views import read_views
+from src.mesh import turntable
 from src.mesh.config import MeshConfig, check, job_name, run_of
 from src.mesh.job import model_views, paint
 from src.mesh.models import read_model
@@ -71,6 +72,13 @@ def test_the_same_command_leaves_a_finished_model(torus: Path, tmp_path: Path) -
     (folder / "model.glb").unlink()
     paint(config, folder)
     assert (folder / "model.glb").exists()
+    for frames, expected in ((4, 4), (0, 4), (2, 2)):
+        more = _config(f"mesh.path={torus}", "steps=1", f"mesh.frames={frames}")
+        assert job_name(more) == job_name(config), "the same run"
+        paint(more, folder)
+        assert turntable.length(folder / "turntable.webp") == expected
+        assert read_image(folder / "turntable.jpg").size == (32 * expected, 64)
+    assert (folder / "record.json").stat().st_mtime_ns == times[folder / "record.json"]
     with pytest.raises(InputError, match="began with other views or another shape"):
         paint(_config(f"mesh.path={torus}", "steps=1", "mesh.fov=50"), folder)
     write_torus(torus, texture(seed=3))
@@ -194,19 +202,20 @@ def test_a_square_texel_for_pixel_is_the_run_of_a_picture(space: str, small: Cal
 
 @pytest.mark.long
 def test_views_that_were_not_trained_have_the_style_too(torus: Path, small: Callable, tmp_path: Path) -> None:
-    """The style loss of 8 views from other directions; with few views of 32 px it is 11 % higher."""
-    config = _config(f"mesh.path={torus}", "style=dots", "mesh.views=12", "steps=20", "captures=[0]", "loss=moments")
+    """The style loss of 8 views from other directions, against that of 8 that were trained: fewer views vary more."""
+    config = _config(f"mesh.path={torus}", "style=dots", "mesh.views=16", "steps=20", "captures=[0]", "loss=moments")
     paint(config, tmp_path / "run")
     trained = read_views(tmp_path / "run/views.safetensors")
     other = model_views(read_model(torus), 8, config.mesh.fov, float(trained.side), config.mesh.steepest, turn=0.35)
+    halves = {f"trained{first}": trained.cameras[:, first::2] for first in (0, 1)}
     found = {}
-    for name, views in {"trained": trained, "other": other}.items():
-        views.write(tmp_path / name)
+    for name, cameras in {**halves, "other": other.cameras}.items():
+        dataclasses.replace(trained, cameras=cameras, sheet=np.array([2, 4])).write(tmp_path / name)
         start = run_of(config, tmp_path / "run/original.png", tmp_path / name)
         start.init.name, start.init.path = "file", str(tmp_path / "run/image.png")
         start.captures, start.optimizer.lr = [0], 1e-9
         record = run(dataclasses.replace(start, steps=1), tmp_path / f"measured-{name}")
         found[name] = record.captures[0].losses["style"]
-    assert found["other"] == pytest.approx(found["trained"], rel=0.2)
+    assert found["other"] < 1.2 * (found["trained0"] + found["trained1"]) / 2
     first = records.read(tmp_path / "run").captures[0].losses["style"]
     assert found["other"] < 0.5 * first
