@@ -64,11 +64,36 @@ def command_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 
     def call(module: str, *arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", [module, *arguments])
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # a command before has set it
         capsys.readouterr()
         importlib.import_module(module).main()
         return capsys.readouterr().out
 
     return call
+
+
+@pytest.fixture
+def refused_here(command_here: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """As `command_here`, for a command that ends with status 2; return what it printed on stderr."""
+
+    def call(module: str, *arguments: str) -> str:
+        with pytest.raises(SystemExit) as stop:
+            command_here(module, *arguments)
+        printed = capsys.readouterr().err
+        assert stop.value.code == 2, printed
+        return printed
+
+    return call
+
+
+@pytest.fixture
+def wandb_settings() -> Iterator[None]:
+    """Make wandb read its settings anew, before the test and after it; the end waits until its files are complete."""
+    import wandb
+
+    wandb.teardown()
+    yield
+    wandb.teardown()
 
 
 @pytest.fixture
