@@ -41,6 +41,7 @@ def _same_end(folder: Path, reference: Path) -> None:
     assert rows[0] == rows[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_kill_9_and_resume_end_bit_identical(
     optimizer: str, small: Callable, command: Callable, tmp_path: Path
@@ -79,6 +80,7 @@ def test_kill_9_before_the_first_checkpoint_starts_again(small: Callable, tmp_pa
     _same_end(folder, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_sigterm_keeps_picture_and_checkpoint(small: Callable, command: Callable, tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
     with started(*SMALL, *LONG, f"hydra.run.dir={folder}") as process:
@@ -98,6 +100,7 @@ def test_sigterm_keeps_picture_and_checkpoint(small: Callable, command: Callable
     _same_end(folder, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_sweep_lists_the_rest_and_the_same_command_goes_on(command_here: Callable, tmp_path: Path) -> None:
     sweep = (*SMALL, *LONG, "style=dots,swell,tesserae", f"hydra.sweep.dir={tmp_path}")
 
