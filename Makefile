@@ -110,7 +110,7 @@ sync: setup ## upload the runs that W&B tracked offline
 test: setup ## run all tests; they need no GPU, network or account
 	@$(RUN) pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
-test-long: setup ## run the long tests: whole runs in a browser, kills, Ray, a real Slurm from Debian's packages (as root)
+test-long: setup ## run the long tests: runs in a browser, kills, W&B servers that fail, Ray, a real Slurm from Debian's packages (as root)
 	@[ -n "$$UV_DEFAULT_INDEX" ] || unset UV_DEFAULT_INDEX; \
 	$$(command -v uv || echo .uv/bin/uv) pip install --quiet --python $(VENV)/bin/python --constraint requirements.lock 'ray>=2.50,<3'
 	@$(RUN) pytest -m long $(ARGS)

@@ -2,6 +2,7 @@
 
 import http.server
 import importlib
+import itertools
 import os
 import subprocess
 import sys
@@ -12,6 +13,11 @@ from pathlib import Path
 
 import pytest
 
+# Workers of pytest-xdist share the cores: a thread each, rather than threads that wait for one another. Set before
+# PyTorch is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A whole run in a second or two: two blocks, a small picture of one size, one thread. Every term takes part.
 SMALL = (
     *("loss=patches", "canvas.space=split", "schedule=single"),
@@ -20,9 +26,21 @@ SMALL = (
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow tests, so that no worker is at one when the others have nothing left to do."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+HOMES = itertools.count()
+
+
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    home = tmp_path_factory.mktemp("home")
+    home = tmp_path_factory.getbasetemp() / f"home{next(HOMES)}"
+    (home / "cache").mkdir(parents=True)
+    kernels = tmp_path_factory.getbasetemp() / "kernels"  # compiled once, not by every process of every test
+    kernels.mkdir(exist_ok=True)
+    (home / "cache" / "kernels").symlink_to(kernels)
     for name in list(os.environ):
         if name.startswith(("WANDB_", "SLURM_")):
             monkeypatch.delenv(name)
@@ -31,6 +49,7 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("STYLE_CACHE", str(home / "cache"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "xdg"))
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # it guards against a power cut, and waits for the disk
 
 
 @pytest.fixture
@@ -64,11 +83,36 @@ def command_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 
     def call(module: str, *arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", [module, *arguments])
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # a command before has set it
         capsys.readouterr()
         importlib.import_module(module).main()
         return capsys.readouterr().out
 
     return call
+
+
+@pytest.fixture
+def refused_here(command_here: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """As `command_here`, for a command that ends with status 2; return what it printed on stderr."""
+
+    def call(module: str, *arguments: str) -> str:
+        with pytest.raises(SystemExit) as stop:
+            command_here(module, *arguments)
+        printed = capsys.readouterr().err
+        assert stop.value.code == 2, printed
+        return printed
+
+    return call
+
+
+@pytest.fixture
+def wandb_settings() -> Iterator[None]:
+    """Make wandb read its settings anew, before the test and after it; the end waits until its files are complete."""
+    import wandb
+
+    wandb.teardown()
+    yield
+    wandb.teardown()
 
 
 @pytest.fixture

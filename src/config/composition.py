@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from src.config.options import unknown_option
 from src.config.schema import CONF, RunConfig, group_names, typed, wrong_type
 
 
+@cache
 def register(name: str = "train", schema: type = RunConfig) -> None:
     """Make the schema of conf/NAME.yaml known to Hydra as NAME_schema; may be called again."""
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)

@@ -7,6 +7,7 @@ Hydra fills it from the files under conf/; Python code can build it without them
 import dataclasses
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -298,13 +299,21 @@ def typed(config: Any, schema: Any = RunConfig) -> Any:
     if isinstance(config, RunConfig):
         config = plain(config)
     try:
-        given = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), given))
+        given = OmegaConf.to_container(
+            config if isinstance(config, DictConfig) else OmegaConf.create(config), resolve=True
+        )
+        return OmegaConf.to_object(OmegaConf.merge(_structure(schema), given))
     except OmegaConfBaseException as error:
         name = str(error.full_key)
         unknown = isinstance(error, ConfigKeyError)
         told = unknown_option(name, schema) if unknown else f"{name or schema.__name__}: {wrong_type(str(error))}"
         raise InputError(told) from error
+
+
+@cache
+def _structure(schema: type) -> DictConfig:
+    structure: DictConfig = OmegaConf.structured(schema)  # slow; `OmegaConf.merge` copies it
+    return structure
 
 
 def wrong_type(text: str) -> str:

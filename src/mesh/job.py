@@ -63,9 +63,9 @@ def paint(config: MeshConfig, folder: Path) -> RunRecord:
         raise Interrupted(stop.signal_number, "give the same command again") from None
     if not (folder / MODEL).exists():  # python -m src.train finished the run
         write_outputs(model, config, folder)
-    log.info("%s", folder / MODEL)
     elif config.mesh.frames and turntable.length(folder / TURNTABLE) != config.mesh.frames:
         write_turntable(config, folder)
+    log.info("%s", folder / MODEL)
     return record
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -374,17 +375,16 @@ def test_with_the_keyboard_alone(browser: Any, full: Server) -> None:
         assert page.evaluate(unnamed) == []
 
 
-def test_hostile_names_stay_text(browser: Any, tmp_path: Path) -> None:
+def test_hostile_names_stay_text(browser: Any, server: Server) -> None:
     hostile = '<img src=x onerror="window.hacked=1">'
-    record = write_run(tmp_path / "app" / "a", content=hostile, style="dots", status="failed", error=hostile)
-    assert record
-    server = Server(tmp_path / "app")
+    folder = server.folder / "hostile"
+    write_run(folder, content=hostile, style="dots", status="failed", error=hostile)
     try:
         with opened(browser, server.address) as seen:
-            seen.page.locator(".card").first.click()
+            seen.page.locator(".card", has_text="onerror").click()
             seen.page.locator("#status.failed").wait_for()
             assert hostile in seen.page.locator("#title").inner_text()
             assert seen.page.locator("#error").inner_text() == hostile
             assert seen.page.evaluate("window.hacked") is None and seen.page.locator("img[src='x']").count() == 0
     finally:
-        server.end(signal.SIGKILL)
+        shutil.rmtree(folder)

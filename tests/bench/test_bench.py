@@ -147,7 +147,7 @@ def test_peak_memory_is_measured_with_its_estimate(mode: str, note: str) -> None
     assert theirs.values.keys() == {"peak_mib", "seconds"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_memory_is_measured_in_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a full run; a quick one stays in its own process."""
     here = os.getpid()
@@ -341,7 +341,7 @@ def test_what_measures_nothing_imports_no_torch(arguments: list[str]) -> None:
     assert done.stdout.endswith("False\n") and "startup" in done.stdout + done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_quick_run_measures_every_section(
     command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:

@@ -113,25 +113,13 @@ def test_a_run_folder_that_cannot_be_made(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["hydra.run.dir=/proc/x"], "error: cannot write /proc/x"),
-        (["style=dots,swell"], "write -m to sweep them"),
-        (["--resume"], "error: write resume=DIR or resume=last"),
-    ],
-)
-def test_real_processes_exit_with_status_2(arguments: list[str], message: str, command: Callable) -> None:
-    done = command("src.train", *arguments, status=2)
-    assert message in done.stderr and len(done.stderr.splitlines()) == 1 and not done.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
     ("module", "argument", "message"),
     [
         ("src.train", "hydra.run.dir=/proc/x", "error: cannot write /proc/x"),
         ("src.search", "trials=0", "error: trials must be positive"),
         ("src.pretrain", "lerning_rate=1", "error: there is no option lerning_rate"),
+        ("src.video", "content.path=missing.mp4", "error: content.path: no such file or folder: missing.mp4"),
+        ("src.mesh", "mesh.path=missing.glb", "error: mesh.path: no such file"),
         ("src.dashboard", "mine", "error: mine: write ENTITY/PROJECT"),
         ("src.report", "no/such/folder", "error: no such folder: no/such/folder"),
     ],
@@ -191,8 +179,8 @@ def test_output_that_cannot_be_written_is_no_success() -> None:
     assert "error: cannot write the help: No space left" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_help_marks_what_has_to_be_downloaded(command: Callable) -> None:
-    shown = command("src.train", "--help").stdout
+def test_help_marks_what_has_to_be_downloaded(command_here: Callable) -> None:
+    shown = command_here("src.train", "--help")
     [content] = re.findall(r"^  content: (.*)\n    downloaded when used: (.*)", shown, re.MULTILINE)
     assert content[0] == "astronaut, cat, coffee, file, rocket" and content[1].startswith("anna_hathaway, beach")
 

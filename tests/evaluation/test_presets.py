@@ -1,5 +1,6 @@
 """Tests that each preset of the paper's experiments isolates what it names."""
 
+import functools
 import itertools
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def _swept(name: str) -> dict[str, list[str]]:
     return {option: str(values).split(",") for option, values in params.items()}
 
 
+@functools.cache
 def _configs(name: str) -> list[RunConfig]:
     swept = _swept(name)
     choices = itertools.product(*swept.values())

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,6 +181,7 @@ def test_adversarial_steps_begin_at_adversary_from(pictures: Path, tmp_path: Pat
     assert "adversarial/loss" not in pretrain(_config(pictures, steps=2, adversary=0.0), tmp_path / "none").values
 
 
+@pytest.mark.slow
 def test_training_learns_to_tell_pictures_apart(pictures: Path, tmp_path: Path) -> None:
     config = _config(pictures, steps=60, batch_size=8, adversary=0.0, grey=0.0, log_every=60, checkpoint_every=60)
     record = pretrain(config, tmp_path)
@@ -328,7 +328,7 @@ def test_pictures_are_checked_before_a_record_is_written(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_the_command_resumes_after_a_kill(
-    command: Callable[..., subprocess.CompletedProcess[str]], pictures: Path, tmp_path: Path
+    command_here: Callable[..., str], refused_here: Callable[..., str], pictures: Path, tmp_path: Path
 ) -> None:
     arguments = (
         *(f"images={pictures}", f"hydra.run.dir={tmp_path}", "steps=12", "batch_size=4", "size=32", "edge=48"),
@@ -340,11 +340,11 @@ def test_the_command_resumes_after_a_kill(
         process.kill()
         process.join()
     assert json.loads((tmp_path / FILE).read_text())["status"] == "running"
-    done = command("src.pretrain", *arguments)
-    assert "resuming at step" in done.stdout and WEIGHTS in done.stdout
-    refused = command("src.pretrain", f"images={pictures}", "lerning_rate=1", status=2)
-    assert refused.stderr.startswith("error: there is no option lerning_rate") and "label_smoothing" in refused.stderr
-    assert "images=null" in command("src.pretrain", "--help").stdout
+    shown = command_here("src.pretrain.__main__", *arguments)
+    assert "resuming at step" in shown and WEIGHTS in shown
+    refused = refused_here("src.pretrain.__main__", f"images={pictures}", "lerning_rate=1")
+    assert refused.startswith("error: there is no option lerning_rate") and "label_smoothing" in refused
+    assert "images=null" in command_here("src.pretrain.__main__", "--help")
 
 
 def test_the_selected_channels_explain_the_others() -> None:
@@ -370,6 +370,7 @@ def test_a_student_as_wide_as_its_teacher_inherits_it_exactly() -> None:
     assert scale > 0 and (found["relu2_2"] - scale * expected).norm() < 0.03 * found["relu2_2"].norm()
 
 
+@pytest.mark.slow
 def test_a_student_learns_its_teachers_activations(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,19 @@ PUBLISHED = {
 
 
 @pytest.fixture
+def with_charts() -> None:
+    """Draw the charts of a report too."""
+
+
+@pytest.fixture(autouse=True)
+def _without_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the charts, which take most of a report's time, where a test is about other parts of it."""
+    if "with_charts" not in request.fixturenames:
+        for name in ("losses", "heat_map", "trade_off", "throughput"):
+            monkeypatch.setattr(f"src.report.charts.{name}", lambda *_: None)
+
+
+@pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunRecord]:
     """Write a run into `tmp_path/sweep/NAME` and return its record."""
     monkeypatch.setenv("STYLE_CACHE", str(tmp_path / "cache"))
@@ -494,6 +507,7 @@ def test_a_damaged_record_is_left_out(
     assert report.main([str(damaged.parent)]) == 2
 
 
+@pytest.mark.usefixtures("with_charts")
 def test_strange_records_of_the_right_types_are_reported(make: Callable[..., RunRecord], tmp_path: Path) -> None:
     make("large", width=2**62, height=1, it_per_s=1e100, ssim=-1e100, patch_distance=1e100, seconds=-1.0)
     make("negative", width=-5, height=-5, batch=-3, patch_distance=-1.0, gram_distance=0.0, judge="")
@@ -523,6 +537,7 @@ def test_a_folder_without_records_is_one_line_and_status_2(
     assert not list(tmp_path.rglob("report*"))
 
 
+@pytest.mark.usefixtures("with_charts")
 def test_without_a_folder_the_newest_sweep_is_reported(
     make: Callable[..., RunRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -556,6 +571,7 @@ def test_a_run_given_twice_is_listed_once(make: Callable[..., RunRecord], tmp_pa
     assert (tmp_path / "sweep" / "report" / "index.html").read_bytes() == own
 
 
+@pytest.mark.usefixtures("with_charts")
 def test_images_have_their_sizes_in_the_page(make: Callable[..., RunRecord], tmp_path: Path) -> None:
     make("one")
     assert report.main([str(tmp_path / "sweep")]) == 0

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -249,14 +248,14 @@ def test_the_table_of_the_front() -> None:
 
 
 def test_help_and_errors_of_the_command(
-    command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+    command_here: Callable[..., str], refused_here: Callable[..., str], tmp_path: Path
 ) -> None:
-    shown = command("src.search", "--help").stdout
+    shown = command_here("src.search.__main__", "--help")
     assert "trials=20" in shown and "space.beta=[1.0,100.0]" in shown and "optimizer.lr" in shown
-    refused = command("src.search", "space.gamma=1", status=2)
-    assert refused.stderr.startswith("error: there is no option space.gamma") and "space.beta" in refused.stderr
-    refused = command("src.search", "trials=0", f"hydra.run.dir={tmp_path}", status=2)
-    assert refused.stderr == "error: trials must be positive, not 0\n"
+    refused = refused_here("src.search.__main__", "space.gamma=1")
+    assert refused.startswith("error: there is no option space.gamma") and "space.beta" in refused
+    refused = refused_here("src.search.__main__", "trials=0", f"hydra.run.dir={tmp_path}")
+    assert refused == "error: trials must be positive, not 0\n"
 
 
 @pytest.mark.slow

@@ -6,13 +6,13 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from src import dashboard
+from src import dashboard, tracking
 from src.tracking import dashboards
 from src.tracking import names as keys
 from tests.conftest import SMALL
@@ -122,8 +122,9 @@ def test_the_last_row_and_the_summary_have_the_score(offline: wandb_files.Offlin
     assert last["capture._type"] == "image-file" and last["_step"] == last["step"], "one row a step"
 
 
-def test_dry_run_prints_the_specification(command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    shown = json.loads(command("src.dashboard", "me/mine", "--dry-run").stdout)
+def test_dry_run_prints_the_specification(capsys: pytest.CaptureFixture[str]) -> None:
+    assert dashboard.main(["me/mine", "--dry-run"]) == 0
+    shown = json.loads(capsys.readouterr().out)
     assert (shown["workspace"]["entity"], shown["report"]["project"]["name"]) == ("me", "mine")
     titles = set(_values(shown, "chartTitle"))
     assert titles >= {
@@ -143,12 +144,18 @@ def _without_ids(node: Any) -> Any:
     return [_without_ids(each) for each in node] if isinstance(node, list) else node
 
 
-def test_saved_dashboards_equal_the_dry_run(command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_saved_dashboards_equal_the_dry_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wandb_settings: None
+) -> None:
     with WandbServer() as server:
-        printed = command("src.dashboard", "me/mine", environment=server.environment()).stdout.split()
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        assert dashboard.main(["me/mine"]) == 0
+        printed = capsys.readouterr().out.split()
         assert [line.startswith(f"{server.url}/me/mine") for line in printed] == [True, True]
         kept = {view["type"]: json.loads(view["spec"]) for view in server.views.values()}
-        again = command("src.dashboard", "me/mine", environment=server.environment()).stdout.split()
+        assert dashboard.main(["me/mine"]) == 0
+        again = capsys.readouterr().out.split()
         assert again[1] == printed[1], "the report is updated"
         assert sorted(view["type"] for view in server.views.values()) == ["project-view", "project-view", "runs"]
     shown = dashboards.specification("me", "mine")
@@ -164,38 +171,42 @@ def test_each_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_unknown_wandb_mode_is_an_error_of_one_line(
-    command: Callable[..., subprocess.CompletedProcess[str]],
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = command("src.dashboard", "me/mine", status=2, environment={"WANDB_MODE": "maybe"})
-    assert done.stderr == "error: WANDB_MODE=maybe is unknown; set it to online, offline or disabled\n"
+    monkeypatch.setenv("WANDB_MODE", "maybe")
+    assert dashboard.main(["me/mine"]) == 2
+    assert _stderr(capsys) == "error: WANDB_MODE=maybe is unknown; set it to online, offline or disabled\n"
 
 
-def test_a_missing_package_is_an_error_of_one_line() -> None:
-    code = (
-        "import sys; sys.modules['wandb_workspaces.reports.v2'] = None; from src.dashboard import main; "
-        "sys.exit(main(['me/mine', '--dry-run']))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and done.stderr == (
-        "error: dashboards need wandb_workspaces.reports.v2; pip install wandb-workspaces\n"
-    )
+def test_a_missing_package_is_an_error_of_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "src.tracking.dashboards")
+    monkeypatch.delattr(tracking, "dashboards")  # imported anew by the command
+    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
+    assert dashboard.main(["me/mine", "--dry-run"]) == 2
+    assert _stderr(capsys) == "error: dashboards need wandb_workspaces.reports.v2; pip install wandb-workspaces\n"
 
 
 def _stderr(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_a_wandb_sweep_starts_runs_of_the_same_command(tmp_path: Path) -> None:
-    """Wandb's own `sweep` and `agent`, with the commands that its server would give them."""
+@pytest.fixture
+def written() -> dict[str, Any]:
+    """The W&B sweep that ships."""
     import yaml
+
+    return yaml.safe_load((ROOT / "conf/wandb_sweep.yaml").read_text())
+
+
+def test_every_parameter_of_the_wandb_sweep_is_an_option(written: dict[str, Any]) -> None:
+    """As wandb's agent writes them."""
     from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
     from src.config.composition import compose
     from src.config.identity import identity
-    from src.tracking import record as records
 
-    written = yaml.safe_load((ROOT / "conf/wandb_sweep.yaml").read_text())
     assert written["metric"] == {"name": keys.SCORE, "goal": "maximize"}
     before = identity(compose())
     for name, each in written["parameters"].items():
@@ -203,6 +214,12 @@ def test_a_wandb_sweep_starts_runs_of_the_same_command(tmp_path: Path) -> None:
             [override] = create_sweep_command_args({"args": {name: {"value": value}}})["args_no_hyphens"]
             changed = identity(compose([override]))
             assert changed != before or override == "layers=e", f"{override} is an option of a run"
+
+
+@pytest.mark.long
+def test_a_wandb_sweep_starts_runs_of_the_same_command(written: dict[str, Any], tmp_path: Path) -> None:
+    """Wandb's own `sweep` and `agent`, with the commands that its server would give them."""
+    from src.tracking import record as records
 
     given = dict(each.split("=") for each in SMALL if not each.startswith(("logger", "layers=", "loss=")))
     given |= {"loss.alpha": 0.5, "loss.beta": 33.25, "layers": "b", "hydra.run.dir": str(tmp_path / "run")}

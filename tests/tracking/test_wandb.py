@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from tests.tracking.records import ExampleRecord
 TRACKED = (*SMALL, "logger=wandb")
 
 
+@pytest.mark.slow
 def test_online_where_a_key_is_set_and_the_server_answers(tmp_path: Path) -> None:
     with WandbServer() as server:
         with started_anew(*TRACKED, f"hydra.run.dir={tmp_path}", environment=server.environment()) as process:
@@ -41,6 +41,7 @@ def test_online_where_a_key_is_set_and_the_server_answers(tmp_path: Path) -> Non
         assert rows[-1]["loss/total"] == record.captures[-1].losses["total"]
 
 
+@pytest.mark.long
 def test_a_server_that_dies_during_a_run_stops_nothing(tmp_path: Path) -> None:
     arguments = (*TRACKED, "steps=120", "edge=96", f"hydra.run.dir={tmp_path}")
     with WandbServer() as server, started_anew(*arguments, environment=server.environment()) as process:
@@ -54,10 +55,11 @@ def test_a_server_that_dies_during_a_run_stops_nothing(tmp_path: Path) -> None:
     assert wandb_files.load(offline).history[-1]["step"] == 120, "the rows stay on disk for a later sync"
 
 
+@pytest.mark.slow
 def test_kill_9_loses_no_more_than_the_last_second(tmp_path: Path) -> None:
     with started_anew(*TRACKED, "steps=100000", f"hydra.run.dir={tmp_path}") as process:
         wait_for((tmp_path / "last.ckpt").exists, process)
-        time.sleep(2)
+        time.sleep(0.5)
         rows = (tmp_path / "metrics.csv").read_text().splitlines()
         logged = {int(row.split(",")[0]) for row in rows[1:-1]}  # two seconds before the kill
         time.sleep(2)
@@ -68,15 +70,19 @@ def test_kill_9_loses_no_more_than_the_last_second(tmp_path: Path) -> None:
     assert logged and logged <= kept
 
 
+# Faults of a server that a question before the run finds, and what is reported of it.
+REFUSED = [
+    ({"nonsense": b"null"}, "gives no valid answer"),
+    ({"nonsense": b"{}"}, "gives no valid answer"),
+    ({"nonsense": b'{"data": {"viewer": [1]}}'}, "gives no valid answer"),
+    ({"nonsense": b"<html>"}, "gives no valid answer"),
+    ({"nonsense": b'{"data": {"viewer": null}}'}, "does not accept the API key"),
+    ({"fail_with": 500}, "gives no valid answer"),
+    ({"drip": 0.5}, "does not answer within 2 s"),
+]
 # Faults of a server, whether the run starts online, and what is reported.
 HOSTILE = [
-    ({"nonsense": b"null"}, False, "gives no valid answer"),
-    ({"nonsense": b"{}"}, False, "gives no valid answer"),
-    ({"nonsense": b'{"data": {"viewer": [1]}}'}, False, "gives no valid answer"),
-    ({"nonsense": b"<html>"}, False, "gives no valid answer"),
-    ({"nonsense": b'{"data": {"viewer": null}}'}, False, "does not accept the API key"),
-    ({"fail_with": 500}, False, "gives no valid answer"),
-    ({"drip": 0.5}, False, "does not answer within 2 s"),
+    *((fault, False, reported) for fault, reported in REFUSED),
     ({"fail_on": "runresumestatus", "nonsense": b"<html>"}, False, "the server did not take the run"),
     ({"fail_on": "upsertbucket", "nonsense": b"[]"}, False, "the server did not take the run"),
     ({"fail_on": "upsertbucket", "drip": 0.5}, False, "the server did not take the run"),
@@ -87,7 +93,35 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(("fault", "reported"), REFUSED, ids=str)
+def test_a_server_without_a_valid_answer_is_not_used(
+    fault: dict, reported: str, monkeypatch: pytest.MonkeyPatch, wandb_settings: None
+) -> None:
+    with WandbServer(**fault) as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        mode, reason = wandb_mode(Logger())
+    assert mode == "offline" and reported in reason
+
+
+def test_a_server_that_does_not_take_the_run_leaves_it_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, wandb_settings: None
+) -> None:
+    import wandb
+
+    with WandbServer(fail_on="upsertbucket", nonsense=b"[]") as server, caplog.at_level(logging.INFO):
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        opened = open_loggers(Logger(), tmp_path, ExampleRecord(), {"steps": 6}, "tag")
+        opened.log_point({"loss/total": 1.0}, 0)
+        opened.close(ExampleRecord())
+    assert "the server did not take the run" in caplog.text
+    wandb.teardown()  # waits until the files are complete
+    [logged] = [wandb_files.load(run) for run in wandb_files.find_runs(tmp_path) if "offline-run" in run.name]
+    assert [row["step"] for row in logged.history] == [0]
+
+
+@pytest.mark.long
 def test_hostile_servers(tmp_path: Path) -> None:
     """One process logs a run to each: none ends it, each costs less than 10 s, and all rows are on disk."""
     with ExitStack() as stack:
@@ -116,16 +150,6 @@ def test_hostile_servers(tmp_path: Path) -> None:
         if number:  # the first imports everything
             delay = float(spent[number][0]) + float(spent[number][2])
             assert delay < 10, (number, spent[number])
-
-
-@pytest.fixture
-def wandb_settings() -> Iterator[None]:
-    """Make wandb read its settings anew, before the test and after it."""
-    import wandb
-
-    wandb.teardown()
-    yield
-    wandb.teardown()
 
 
 def test_a_key_without_a_server_is_offline_within_seconds(

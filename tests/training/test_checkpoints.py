@@ -12,6 +12,7 @@ from src.common.errors import InputError
 from src.config.composition import compose
 from src.run import resume, run
 from src.tracking import record as records
+from src.training import checkpoints
 from src.training.checkpoints import CHECKPOINT
 from tests.conftest import SMALL
 from tests.support.runs import metric_rows, run_until
@@ -111,10 +112,10 @@ LBFGS_DAMAGES: dict[str, Damage] = {
 }
 
 
-def _assert_one_line(folder: Path) -> None:
+def _assert_one_line(folder: Path, use: Callable[[Path], object] = resume) -> None:
     before = (folder / CHECKPOINT).read_bytes()
     with pytest.raises(InputError, match=r"last\.ckpt cannot be used \(.+\); delete it to start this run") as caught:
-        resume(folder)
+        use(folder)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
     assert (folder / CHECKPOINT).read_bytes() == before
     record = records.read(folder)
@@ -131,7 +132,14 @@ def _damaged(source: Path, folder: Path, damage: Damage) -> Path:
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_a_damaged_checkpoint_is_one_line(damage: Damage, stopped: dict[str, Path], tmp_path: Path) -> None:
-    _assert_one_line(_damaged(stopped["adam"], tmp_path / "run", damage))
+    """Most damages are found when the file is read, the first thing that a resume does; the others by the resume."""
+    folder = _damaged(stopped["adam"], tmp_path / "run", damage)
+    try:
+        checkpoints.read(folder, 6)
+    except InputError:
+        _assert_one_line(folder, lambda folder: checkpoints.read(folder, 6))
+    else:
+        _assert_one_line(folder)
 
 
 @pytest.mark.parametrize("damage", LBFGS_DAMAGES.values(), ids=LBFGS_DAMAGES.keys())

@@ -28,9 +28,8 @@ from tests.support.prepare import load_image, prepare
 from tests.support.runs import metric_rows
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize(("optimizer", "init"), [("adam", "content"), ("lbfgs", "noise")])
 @pytest.mark.parametrize("loss", ["patches", "moments", "normalized", "equations", "published"])
-@pytest.mark.parametrize("init", ["content", "noise"])
 def test_five_steps_lower_the_loss(optimizer: str, loss: str, init: str, small: Callable, tmp_path: Path) -> None:
     record = run(small(f"optimizer={optimizer}", f"loss={loss}", "steps=5", f"init={init}"), tmp_path)
     last = record.captures[-1].losses["total"]
@@ -275,14 +274,16 @@ def test_throughput_leaves_the_warm_up_out() -> None:
 def test_throughput_leaves_logging_out(
     optimizer: str, small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Logging takes a second at every step: with it there could be no more than one L-BFGS step or two a second."""
+    """Logging takes 1000 s at every step, by a clock that is set forward."""
+    clock, skipped = time.perf_counter, [0.0]
 
     def slow(*_: Any, **__: Any) -> None:
-        time.sleep(1.0)
+        skipped[0] += 1000
 
     monkeypatch.setattr(Pair, "log_point", slow)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + skipped[0])
     record = run(small(f"optimizer={optimizer}", "steps=3", "log_every=1", "captures=[]"), tmp_path)
-    assert record.it_per_s > 2.5 and record.seconds > 2
+    assert record.it_per_s > 0.05 and record.seconds > 2000
 
 
 @pytest.mark.parametrize("space", ["split", "pixel"])

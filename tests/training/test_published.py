@@ -75,6 +75,7 @@ def _transcribed(weights: Path, content: Path, style: Path) -> tuple[list[float]
     return losses, generated.detach()
 
 
+@pytest.mark.slow
 def test_the_paper_experiment_follows_the_transcription(weights: Path, small: Callable, tmp_path: Path) -> None:
     content, style = STYLES / "dots.jpg", STYLES / "swell.jpg"
     losses, image = _transcribed(weights, content, style)

@@ -42,6 +42,7 @@ def _same_end(folder: Path, reference: Path) -> None:
     assert rows[0] == rows[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_kill_9_and_resume_end_bit_identical(
     optimizer: str, small: Callable, command: Callable, tmp_path: Path
@@ -80,6 +81,7 @@ def test_kill_9_before_the_first_checkpoint_starts_again(small: Callable, tmp_pa
     _same_end(folder, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_sigterm_keeps_picture_and_checkpoint(small: Callable, command: Callable, tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
     with started(*SMALL, *LONG, f"hydra.run.dir={folder}") as process:
@@ -115,6 +117,7 @@ def test_a_signal_while_a_run_is_finished_stops_the_sweep_after_it(
     assert [record.status for _, record in records.scan(tmp_path)] == ["finished"] * 3
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_sweep_lists_the_rest_and_the_same_command_goes_on(command_here: Callable, tmp_path: Path) -> None:
     sweep = (*SMALL, *LONG, "style=dots,swell,tesserae", f"hydra.sweep.dir={tmp_path}")
 

@@ -57,7 +57,7 @@ def test_a_missing_compiler_is_detected() -> None:
         assert compilation.obstacle(torch.device("cpu")) == "there is no C++ compiler"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(bool(compilation.obstacle(torch.device("cpu"))), reason="no C++ compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
 def test_a_compiled_run_ends_as_an_eager_one_and_resumes_compiled(

@@ -86,6 +86,7 @@ def test_halving_stops_at_the_smallest_size(edge: int, smallest: int, count: int
     assert halvings(small(f"edge={edge}"), edge) == 0
 
 
+@pytest.mark.slow
 def test_a_batch_equals_single_evaluations_with_their_searches(small: Callable) -> None:
     own = (("style=dots", "seed=1"), ("content=astronaut", "style=swell", "seed=2", "fit=squash"))
     terms = "loss.terms=[gram,wasserstein,sliced_wasserstein,nearest]"
