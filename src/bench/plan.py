@@ -9,6 +9,7 @@ SECTIONS = {
     "race": "our step against the published program's",
     "lightning": "a step in the whole loop (Lightning, logging) against a bare one",
     "batch": "steps per second by the number of pairs in a batch",
+    "one_pass": "pictures per second of networks in one pass, by size and runtime",
     "memory": "peak memory by size and strategy against the estimate, each case in its own process",
     "target": "time to the loss that the published recipe ends with",
     "precision": "final loss in bfloat16 against float32",
@@ -44,6 +45,9 @@ class Plan:
     batches: tuple[tuple[str, int], ...] = (("vgg19", 356), ("embedded", 128))
     batches_on_cpu: tuple[tuple[str, int], ...] = (("embedded", 128),)
     pairs: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    # one_pass
+    networks: tuple[str, ...] = ("small", "half", "johnson")
+    pictures: tuple[int, ...] = (256, 512, 1024)
     # a timing is repeated `most` times, or `least` times if that takes longer than `budget` seconds
     least: int = 3
     most: int = 15
@@ -82,6 +86,8 @@ def quick(trainer: str) -> Plan:
         batches=(("embedded", 48),),
         batches_on_cpu=(("embedded", 48),),
         pairs=(1, 2),
+        networks=("small",),
+        pictures=(64,),
         least=1,
         most=1,
         isolated=False,  # importing the libraries once more takes a minute on busy cores

@@ -20,10 +20,11 @@ FOLDER = Path("multirun/bench")
 
 def measures() -> dict[str, Callable[[Plan], Iterator[Row]]]:
     """Return the function that measures each of `SECTIONS`."""
-    from src.bench import memory, peak_rate, runs, startup, steps
+    from src.bench import memory, passes, peak_rate, runs, startup, steps
 
     sections = {"peak_rate": peak_rate.measure, "memory": memory.measure, "startup": startup.measure}
     sections |= {"speed": steps.speed, "race": steps.race, "lightning": steps.lightning, "batch": steps.batch}
+    sections |= {"one_pass": passes.one_pass}
     return {**sections, "target": runs.target, "precision": runs.precision}
 
 

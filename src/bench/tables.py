@@ -85,6 +85,10 @@ TABLES: dict[str, tuple[str, dict[str, Figure]]] = {
         "Final loss of the defaults by precision",
         {"float32": _value("32", 4), "bfloat16": _value("bf16", 4), "difference": _percent("apart", "+.2f")},
     ),
+    "one_pass": (
+        "Networks in one pass, square pictures",
+        {"ms": lambda row: number(1000 * row.values["seconds"]), "pictures/s": _value("it_per_s")},
+    ),
     "memory": (
         "Peak memory of a step",
         {
