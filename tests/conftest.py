@@ -2,10 +2,10 @@
 
 import http.server
 import importlib
-import itertools
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -31,13 +31,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
-HOMES = itertools.count()
-
-
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    home = tmp_path_factory.getbasetemp() / f"home{next(HOMES)}"
-    (home / "cache").mkdir(parents=True)
+    home = Path(tempfile.mkdtemp(prefix="home", dir=tmp_path_factory.getbasetemp()))
+    (home / "cache").mkdir()
     kernels = tmp_path_factory.getbasetemp() / "kernels"  # compiled once, not by every process of every test
     kernels.mkdir(exist_ok=True)
     (home / "cache" / "kernels").symlink_to(kernels)

@@ -49,7 +49,7 @@ class Sketches:
         return session, json.loads(session.get_modelmeta().custom_metadata_map["styles"])
 
     def make(self, content: Path, shares: Mapping[str, float], edge: int) -> bytes | None:
-        """Return the quick picture as JPEG, None where the network has one of the styles not.
+        """Return the quick picture as JPEG; None if the network lacks one of the styles.
 
         Args:
             content: file of the content image.

@@ -69,15 +69,9 @@ def evaluate(
             ]
         shown.append(Row([], cells))
     if shown:
-        heads = [
-            "",
-            *(
-                head
-                for name in style_names(config)
-                for head in (name, *([f"{config.compare} steps"] * bool(config.compare)))
-            ),
-        ]
-        write_atomically(folder / SHEET, lay_out(heads, shown))
+        compared = [f"{config.compare} steps"] if config.compare else []
+        heads = [head for name in style_names(config) for head in (name, *compared)]
+        write_atomically(folder / SHEET, lay_out(["", *heads], shown))
     return rows
 
 
@@ -88,12 +82,13 @@ def _total(objective: Any, path: Path, like: Tensor) -> float:
 
 
 def _optimised(options: RunConfig, photograph: Path, config: DistillConfig, folder: Path) -> Path:
-    """Return the picture of a run with default settings."""
-    content = Picture(path=str(photograph))
-    steps = dataclasses.replace(options, content=content, steps=config.compare, captures=[1.0], logger=_silent(options))
+    """Return the picture of a run with the objective of the training and default settings otherwise."""
+    steps = dataclasses.replace(
+        options,
+        content=Picture(path=str(photograph)),
+        steps=config.compare,
+        captures=[1.0],
+        logger=dataclasses.replace(options.logger, name="none"),
+    )
     run(steps, folder, progress=False)
     return folder / result_file(steps)
-
-
-def _silent(options: RunConfig) -> Any:
-    return dataclasses.replace(options.logger, name="none")

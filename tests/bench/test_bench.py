@@ -56,6 +56,7 @@ def _results() -> Results:
                 "not reached in 99 evaluations",
             ),
         ],
+        "one_pass": [Row({"network": "small", "edge": 256, "runtime": "PyTorch"}, {"seconds": 0.04, "it_per_s": 25.0})],
         "precision": [Row({"pair": "cat-dots"}, {"32": 1.25, "bf16": 1.26, "apart": 0.008})],
         "startup": [Row({"command": "imports"}, {"seconds": 4.0, "ratio": 1.0})],
     }
@@ -194,6 +195,7 @@ def test_the_tables_show_what_was_measured_and_nothing_else() -> None:
     assert "| vgg19 | 356 | float32 | published program | 2345 | – | – |" in text
     assert "| cat-swell | adam 0.1 | 60 | 3.00 | 100 | – |" in text
     assert "| cat-swell | lbfgs | 99 | 9.00 | – | not reached in 99 evaluations |" in text
+    assert "| small | 256 | PyTorch | 40.0 | 25.0 |" in text
     assert "not measured" not in text and "bfloat16 in this hardware" not in text and "20 are free" not in text
     assert "the study, min" not in text, "columns without figures are left out"
     assert tables.TABLES["batch"][0] not in text, "a section without figures is left out"

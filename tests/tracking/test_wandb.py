@@ -104,23 +104,6 @@ def test_a_server_without_a_valid_answer_is_not_used(
     assert mode == "offline" and reported in reason
 
 
-def test_a_server_that_does_not_take_the_run_leaves_it_offline(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, wandb_settings: None
-) -> None:
-    import wandb
-
-    with WandbServer(fail_on="upsertbucket", nonsense=b"[]") as server, caplog.at_level(logging.INFO):
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        opened = open_loggers(Logger(), tmp_path, ExampleRecord(), {"steps": 6}, "tag")
-        opened.log_point({"loss/total": 1.0}, 0)
-        opened.close(ExampleRecord())
-    assert "the server did not take the run" in caplog.text
-    wandb.teardown()  # waits until the files are complete
-    [logged] = [wandb_files.load(run) for run in wandb_files.find_runs(tmp_path) if "offline-run" in run.name]
-    assert [row["step"] for row in logged.history] == [0]
-
-
 @pytest.mark.long
 def test_hostile_servers(tmp_path: Path) -> None:
     """One process logs a run to each: none ends it, each costs less than 10 s, and all rows are on disk."""
