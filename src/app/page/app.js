@@ -18,7 +18,7 @@ let offered = null; // what the form offers, as the server says
 let others = []; // styles that are mixed in: {style, share}
 let seen = "", cards = [], state = null, looking = null, timer = 0, command = { run: null, status: null };
 let sentMask = { version: -1, value: null };
-let sketch = { key: "", address: null, asking: false }; // the quick preview of the choice
+let sketch = { key: "", address: null, before: null, asking: false }; // the quick preview of the choice
 let spoken = "";
 
 function make(tag, properties = {}, ...children) {
@@ -105,10 +105,9 @@ async function askForSketch() {
   } catch {
     // the server does not answer, which the page says elsewhere
   }
-  const old = sketch.address;
-  sketch = { key, address: blob ? URL.createObjectURL(blob) : null, asking: false };
+  if (sketch.before) URL.revokeObjectURL(sketch.before); // the present one may still be shown until the next is decoded
+  sketch = { key, address: blob ? URL.createObjectURL(blob) : null, before: sketch.address, asking: false };
   if (!looking) showChoice();
-  if (old) setTimeout(() => URL.revokeObjectURL(old), 2000);
 }
 
 async function send(kind, file) {
