@@ -338,13 +338,15 @@ def known_picture(kind: str, name: str) -> Picture:
     return typed(options, Picture)
 
 
+def style_picture(style: str) -> Picture:
+    """Return a style image by its name; what is no name of a style is a file."""
+    known = style != "file" and style in group_names("style")
+    return known_picture("style", style) if known else Picture(path=style)
+
+
 def blended(config: RunConfig) -> list[Picture]:
-    """Return the images of `blend.styles`: what is no name of a style is a file."""
-    names = group_names("style")
-    return [
-        known_picture("style", style) if style in names and style != "file" else Picture(path=style)
-        for style in config.blend.styles
-    ]
+    """Return the images of `blend.styles`."""
+    return [style_picture(style) for style in config.blend.styles]
 
 
 def masks(config: RunConfig) -> dict[str, str]:

@@ -15,8 +15,8 @@ from src.config.schema import (
     RunConfig,
     Trainer,
     group_names,
-    known_picture,
     picture_name,
+    style_picture,
 )
 from src.config.validation import check_ranges
 from src.transfer.checks import check_options
@@ -76,11 +76,7 @@ class DistillConfig:
 
 def style_pictures(config: DistillConfig) -> list[Picture]:
     """Return the style images that the network learns, in the order of its styles."""
-    names = group_names("style")
-    return [
-        config.style,
-        *(known_picture("style", each) if each in names else Picture(path=each) for each in config.styles),
-    ]
+    return [config.style, *map(style_picture, config.styles)]
 
 
 def style_names(config: DistillConfig) -> list[str]:
