@@ -33,6 +33,9 @@ class Mesh:
         None, "rays per pixel along either axis, 1 to 4; null: as many as a pixel covers texels, at least 2"
     )
     frames: int = option(36, "frames of the turntable; 0: none")
+    held_out: int = option(
+        0, "compare the style loss from so many other cameras with that from the run's own; 0: do not"
+    )
 
 
 @dataclass
@@ -69,9 +72,9 @@ def _text(path: Path | None) -> str | None:
 
 
 def specification(config: MeshConfig) -> dict[str, Any]:
-    """Return what identifies a job: its run, its model and its cameras, but not its turntable."""
+    """Return what identifies a job: its run, its model and its cameras, but not what is made of the result."""
     mesh = dataclasses.asdict(config.mesh) | {"path": sha256_of(model_path(config))}
-    del mesh["frames"]
+    del mesh["frames"], mesh["held_out"]
     return {**identity(run_of(config)), "mesh": mesh}
 
 
@@ -114,11 +117,13 @@ def check(config: MeshConfig) -> None:
         raise InputError("canvas.views is the file that this command writes: give mesh.path=FILE instead")
     if config.resume is not None:
         raise InputError("resume= is not for models: repeat the same command to continue it")
-    check_ranges(config, ("mesh.views", "mesh.fov"), ("mesh.frames", "mesh.steepest"))
+    check_ranges(config, ("mesh.views", "mesh.fov"), ("mesh.frames", "mesh.held_out", "mesh.steepest"))
     if not SMALLEST_VIEW <= mesh.size <= LARGEST_VIEW:
         raise InputError(f"mesh.size must be in {SMALLEST_VIEW}..{LARGEST_VIEW} px, not {mesh.size}")
     if mesh.views > MOST_VIEWS:
         raise InputError(f"mesh.views must be in 1..{MOST_VIEWS}, not {mesh.views}")
+    if mesh.held_out > mesh.views:
+        raise InputError(f"mesh.held_out={mesh.held_out} must not be above mesh.views={mesh.views}")
     if not NARROWEST <= mesh.fov <= WIDEST:
         raise InputError(f"mesh.fov is an angle of {NARROWEST:g} to {WIDEST:g} degrees, not {mesh.fov:g}")
     if not 0 < mesh.steepest <= 90:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import logging
 import math
 import tempfile
@@ -21,6 +22,7 @@ from src.mesh import turntable
 from src.mesh.cameras import around, fitting_focal, lattice
 from src.mesh.config import LEAST_SAMPLES, MOST_SAMPLES, MeshConfig, check, model_path, run_of
 from src.mesh.coverage import coverage, texels_per_pixel
+from src.mesh.evaluation import compare_views
 from src.mesh.models import Model, read_model
 from src.run import run
 from src.tracking.record import RunRecord
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 TEXTURE, VIEWS = "original.png", "views.safetensors"  # what the run reads
 MODEL, TURNTABLE, SHEET = "model.glb", "turntable.webp", "turntable.jpg"
+HELD_OUT = "held_out.json"
 FRAMES_OF_SHEET = 6
 ENOUGH_TEXELS = 0.5  # along a pixel; fewer show as blurred squares
 MOST_TEXELS = 1.5  # along a pixel; more are painted for the very views of the run
@@ -40,7 +43,7 @@ def paint(config: MeshConfig, folder: Path) -> RunRecord:
     """Paint a model; write `model.glb`, its texture, a turntable, and everything about the run into `folder`.
 
     Repeated, it goes on where it was stopped, and leaves a finished model as it is; with another `mesh.frames` it makes
-    the turntable anew.
+    the turntable anew, and with another `mesh.held_out` it compares views anew.
 
     Raises:
         InputError: an option or the model cannot be used, or the folder holds another run.
@@ -65,6 +68,8 @@ def paint(config: MeshConfig, folder: Path) -> RunRecord:
         write_outputs(model, config, folder)
     elif config.mesh.frames and turntable.length(folder / TURNTABLE) != config.mesh.frames:
         write_turntable(config, folder)
+    if config.mesh.held_out and _compared(folder / HELD_OUT) != config.mesh.held_out:
+        write_comparison(config, folder)
     log.info("%s", folder / MODEL)
     return record
 
@@ -90,6 +95,14 @@ def _keep_views(path: Path, views: Views) -> None:
                 f"the run in {path.parent} began with other views or another shape (mesh.views, size, fov, steepest, "
                 "samples, or the model's file); choose another folder with hydra.sweep.dir=DIR"
             )
+
+
+def _compared(path: Path) -> int:
+    """Return the number of views of a comparison; 0 where there is none."""
+    try:
+        return int(json.loads(path.read_text())["views"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def _encoded(image: Image.Image) -> bytes:
@@ -161,6 +174,18 @@ def write_outputs(model: Model, config: MeshConfig, folder: Path) -> Mapping[str
         write_turntable(config, folder)
         files["turntable"] = folder / SHEET
     return files
+
+
+def write_comparison(config: MeshConfig, folder: Path) -> None:
+    """Measure the style loss from other cameras; write it and log it."""
+    found = compare_views(config, folder, folder / TEXTURE, folder / VIEWS)
+    write_atomically(folder / HELD_OUT, json.dumps(found, indent=1).encode())
+    log.info(
+        "style loss of %d other views: %.4g, of as many of the run's own: %.4g (%+.1f%%); of the original texture: "
+        "%.4g and %.4g",
+        found["views"], found["others"], found["own"], 100 * (found["others"] / found["own"] - 1),
+        found["others_original"], found["own_original"],
+    )  # fmt: skip
 
 
 def write_turntable(config: MeshConfig, folder: Path) -> None:

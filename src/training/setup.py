@@ -283,7 +283,7 @@ class PreparedRun:
             self.sheet = Sheet(self.views, size, self.device, self.dtype)
         files = context.files
         styles = [(files[kind].sha256, weight, size) for kind, weight, size in self._style_sizes(stage.edge)]
-        content = files["content"].sha256
+        content = tuple(files[kind].sha256 for kind in ("content", VIEWS) if kind in files)
         # With color=match the style is another image for each content.
         identities = {"content": content, "style": (*styles, content if color == "match" else None)}
         self.pair.objective = build_scales(

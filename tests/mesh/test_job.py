@@ -221,3 +221,22 @@ def test_views_that_were_not_trained_have_the_style_too(torus: Path, small: Call
     assert found["other"] < 1.2 * (found["trained0"] + found["trained1"]) / 2
     first = records.read(tmp_path / "run").captures[0].losses["style"]
     assert found["other"] < 0.5 * first
+
+
+def test_other_views_are_compared_with_the_runs_own(torus: Path, tmp_path: Path) -> None:
+    options = (f"mesh.path={torus}", "edge=128", "steps=20", "mesh.views=4", "mesh.frames=0")
+    config = _config(*options, "mesh.held_out=4")
+    record = paint(config, tmp_path / "run")
+    found = json.loads((tmp_path / "run" / "held_out.json").read_text())
+    assert found["views"] == 4 and found["own_original"] > found["own"] and found["others_original"] > found["others"]
+    # The four cameras are the whole sheet of the run, which measures the texture before its seams are welded.
+    assert found["own"] == pytest.approx(record.captures[-1].losses["style"], rel=0.4)
+    assert found["others"] > 1.4 * found["own"], "four views of a torus leave much unseen"
+    first = (tmp_path / "run" / "held_out.json").stat().st_mtime_ns
+    paint(config, tmp_path / "run")
+    assert (tmp_path / "run" / "held_out.json").stat().st_mtime_ns == first
+    fewer = _config(*options, "mesh.held_out=2")
+    assert job_name(fewer) == job_name(config)
+    paint(fewer, tmp_path / "run")
+    again = json.loads((tmp_path / "run" / "held_out.json").read_text())
+    assert again["views"] == 2 and again["own"] != found["own"]
