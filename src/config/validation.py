@@ -1,7 +1,7 @@
 """Check what types cannot express: ranges, and fields that depend on one another."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from src.common.errors import InputError
@@ -59,11 +59,7 @@ def validate(config: RunConfig) -> None:
     Raises:
         InputError: with the bad value and the right ones.
     """
-    for name, choices in CHOICES.items():
-        value = _value(config, name)
-        if value not in choices:
-            known = ", ".join(map(str, choices))
-            raise InputError(f"{name.removesuffix('.name')}={value} is unknown; one of: {known}")
+    check_choices(config, CHOICES)
     check_ranges(config, POSITIVE, NOT_NEGATIVE, LARGEST)
     check_trainer(config.trainer, config.precision)
     if not 0 <= config.loss.patches <= 1:
@@ -229,6 +225,17 @@ def check_ranges(
     for name, bound in (largest or {}).items():
         if _value(config, name) > bound:
             raise InputError(f"{name} must be in 0..{bound}, not {_value(config, name)}")
+
+
+def check_choices(config: Any, choices: Mapping[str, Collection[Any]]) -> None:
+    """Check options by their dotted names: each has one of the known values.
+
+    Raises:
+        InputError: with the bad value and the known ones.
+    """
+    for name, known in choices.items():
+        if (value := _value(config, name)) not in known:
+            raise InputError(f"{name.removesuffix('.name')}={value} is unknown; one of: {', '.join(map(str, known))}")
 
 
 def _value(config: Any, dotted: str) -> Any:

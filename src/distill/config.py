@@ -18,7 +18,7 @@ from src.config.schema import (
     picture_name,
     style_picture,
 )
-from src.config.validation import check_ranges
+from src.config.validation import check_choices, check_ranges
 from src.transfer.checks import check_options
 
 # Options that may change between a training and its continuation.
@@ -66,7 +66,7 @@ class DistillConfig:
     noise: float = option(0.03, "standard deviation of that noise, images in [0, 1]")
     held_out: int = option(10, "photographs that are not trained on, for measuring the result")
     compare: int = option(0, "optimiser steps of runs on the held-out photographs to compare the result with; 0: none")
-    precision: str = option("auto", "precision of the backbone: auto (bf16 where the hardware has it) | bf16 | 32")
+    precision: str = option("auto", "precision of convolutions: auto (bf16 where the hardware has it) | bf16 | 32")
     seed: int = option(0, "seed of the initial weights and the crops")
     log_every: int = option(20, "steps between logged points")
     checkpoint_every: int = option(200, "steps between checkpoints")
@@ -114,12 +114,7 @@ def check(config: DistillConfig) -> None:
     check_ranges(config, POSITIVE, NOT_NEGATIVE, LARGEST)
     if not 0 <= config.warmup <= 1:
         raise InputError(f"warmup must be in [0, 1], not {config.warmup}")
-    for name, value, known in (
-        ("network", config.network, NETWORKS),
-        ("precision", config.precision, PRECISIONS),
-    ):
-        if value not in known:
-            raise InputError(f"{name}={value} is unknown; one of: {', '.join(known)}")
+    check_choices(config, {"network": NETWORKS, "precision": PRECISIONS})
     if config.size % 4 or config.size < SMALLEST_CROP:
         raise InputError(f"size must be a multiple of 4 of at least {SMALLEST_CROP} px, not {config.size}")
     if config.size > config.edge:

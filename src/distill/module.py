@@ -27,13 +27,17 @@ class DistillModule(NetworkModule):
         options: of the training.
         network: to train.
         objectives: one for each style, for crops of the training's size.
+        reduced: compute the convolutions of the network in bf16; its weights stay in float32.
     """
 
     shown = names.TOTAL
     objectives: Sequence[Objective]
 
-    def __init__(self, options: DistillConfig, network: StyleNetwork, objectives: Sequence[Objective]) -> None:
+    def __init__(
+        self, options: DistillConfig, network: StyleNetwork, objectives: Sequence[Objective], reduced: bool = False
+    ) -> None:
         super().__init__(options)
+        self.reduced = reduced
         self.network = network.to(memory_format=torch.channels_last)
         self.__dict__["objectives"] = objectives
 
@@ -48,14 +52,14 @@ class DistillModule(NetworkModule):
             group["lr"] = self.learning_rate(self.global_step)
         styles = (int(self.batches) * len(photographs) + torch.arange(len(photographs))) % len(self.objectives)
         shares = F.one_hot(styles, len(self.objectives)).to(photographs)
-        painted = self.network(photographs, shares)
+        painted = self._painted(photographs, shares)
         losses = batch_losses([self.objectives[style] for style in styles.tolist()], photographs, painted)
         total = losses.total.mean()
         self.latest = {names.TOTAL: total.detach()}
         self.latest |= {names.loss_key(name): value.total.detach().mean() for name, value in losses.terms.items()}
         if self.options.consistency:
             noisy = (photographs + self.options.noise * self._noise(photographs)).clamp(0, 1)
-            difference = F.mse_loss(self.network(noisy, shares), painted)
+            difference = F.mse_loss(self._painted(noisy, shares), painted)
             self.latest[CONSISTENCY] = difference.detach()
             total = total + self.options.consistency * difference
         optimizer.zero_grad()
@@ -63,6 +67,10 @@ class DistillModule(NetworkModule):
         nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
         optimizer.step()
         self.batches += 1
+
+    def _painted(self, photographs: Tensor, shares: Tensor) -> Tensor:
+        with torch.autocast(photographs.device.type, torch.bfloat16, enabled=self.reduced):
+            return self.network(photographs, shares).float()
 
     def _noise(self, like: Tensor) -> Tensor:
         """Return Gaussian noise of a tensor's shape that depends only on the seed and the number of the batch."""

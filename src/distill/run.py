@@ -72,7 +72,8 @@ def distill(config: DistillConfig, folder: Path) -> DistillRecord:
         torch.manual_seed(config.seed)
         network = _network(config)
         styles = _read_styles(config, record)
-        encoder = _encoder(config, record, device)
+        precision = ("bf16" if has_bf16(device) else "32") if config.precision == "auto" else config.precision
+        encoder = _encoder(config, record, precision, device)
         objectives = [
             build_objective(objective_run(config, picture), encoder, _inputs(config.size, style.to(device)))
             for picture, style in zip(style_pictures(config), styles, strict=True)
@@ -81,7 +82,7 @@ def distill(config: DistillConfig, folder: Path) -> DistillRecord:
         photographs = Photographs(trained, config.edge, config.size, config.batch_size, config.seed)
         record.pictures, record.styles = len(photographs.pictures), style_names(config)
         record.parameters = sum(each.numel() for each in network.parameters())
-        module = DistillModule(config, network, objectives)
+        module = DistillModule(config, network, objectives, reduced=precision == "bf16")
         with tracked(config, folder, record, "distillation") as loggers:
             if not (folder / WEIGHTS).exists():
                 train(module, partial(batches_from, photographs), folder, record, loggers, interrupts)
@@ -129,11 +130,8 @@ def _read_styles(config: DistillConfig, record: DistillRecord) -> list[Tensor]:
     return found
 
 
-def _encoder(config: DistillConfig, record: DistillRecord, device: torch.device) -> Encoder:
+def _encoder(config: DistillConfig, record: DistillRecord, precision: str, device: torch.device) -> Encoder:
     run = objective_run(config, config.style)
-    precision = config.precision
-    if precision == "auto":
-        precision = "bf16" if has_bf16(device) else "32"
     shared = load_encoder(run, used_taps(run), precision, device)
     if config.backbone.weights != "random":
         check_same("backbone.weights", record.backbone_sha256, shared.weights_sha256)

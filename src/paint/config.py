@@ -11,7 +11,7 @@ from src.common.errors import InputError
 from src.common.files import expanded
 from src.config.options import option
 from src.config.schema import SUFFIXES, Picture, Trainer, picture_name
-from src.config.validation import CHOICES, LARGEST, LONGEST_SIDE, check_ranges, check_trainer
+from src.config.validation import CHOICES, LARGEST, LONGEST_SIDE, check_choices, check_ranges, check_trainer
 
 CAMERA = "camera"
 COLORS = ("style", "luminance", "content")
@@ -93,13 +93,8 @@ def check(config: PaintConfig) -> None:
     """
     check_ranges(config, ("tile", "max_megapixels"), ())
     check_trainer(config.trainer, "32")
-    for name, value, known in (
-        ("color", config.color, COLORS),
-        ("format", config.format, tuple(SUFFIXES)),
-        ("trainer.accelerator", config.trainer.accelerator, CHOICES["trainer.accelerator"]),
-    ):
-        if value not in known:
-            raise InputError(f"{name}={value} is unknown; one of: {', '.join(known)}")
+    accelerators = CHOICES["trainer.accelerator"]
+    check_choices(config, {"color": COLORS, "format": SUFFIXES, "trainer.accelerator": accelerators})
     if config.edge is not None and not 16 <= config.edge <= LARGEST["edge"]:
         raise InputError(f"edge must be in 16..{LARGEST['edge']}, or null for the size of the content")
     if config.edge is not None and config.edge > LONGEST_SIDE.get(config.format, math.inf):

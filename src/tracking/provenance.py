@@ -1,5 +1,6 @@
 """Describe the origin of a result: versions, commit, command, time."""
 
+import functools
 import importlib.metadata
 import platform
 import shlex
@@ -24,8 +25,12 @@ def versions() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def commit() -> str | None:
-    """Return the commit of this program, with `-dirty` if files differ from it; None outside a git checkout."""
+    """Return the commit of this program, with `-dirty` if files differ from it; None outside a git checkout.
+
+    Asked once in a process, whose code is that of its start.
+    """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         answer = subprocess.run(

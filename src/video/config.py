@@ -11,11 +11,12 @@ from src.common.files import expanded
 from src.config.identity import identity, named
 from src.config.options import option
 from src.config.schema import Picture, RunConfig, typed
-from src.config.validation import WEIGHTS, check_ranges
+from src.config.validation import WEIGHTS, check_choices, check_ranges
 from src.data.clips import clip_sha256
 from src.data.sources import find_picture, pictures_of, sha256_of
 from src.transfer.checks import check_options
 
+FLOWS = ("dis", "raft")
 MOST_OFFSET = 1000
 
 
@@ -108,8 +109,7 @@ def check(config: VideoConfig) -> None:
         raise InputError(f"video.offsets are ascending numbers of frames that begin with 1, as [1,2,4], not {offsets}")
     if video.passes > 1 and not video.linked:
         raise InputError("video.passes needs video.linked=true")
-    if video.flow not in ("dis", "raft"):
-        raise InputError(f"video.flow={video.flow} is unknown; one of: dis, raft")
+    check_choices(config, {"video.flow": FLOWS})
     check_options(run)
     for kind, picture in pictures_of(run).items():
         if kind != "content" and (picture.path or picture.package):
