@@ -44,6 +44,11 @@ def has_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and not BF16_FLAGS.isdisjoint(cpu_entry(INSTRUCTIONS).split())
 
 
+def resolved_precision(precision: str, device: torch.device) -> str:
+    """Return a precision, with `auto` replaced by `bf16` where the hardware has it and by `32` elsewhere."""
+    return precision if precision != "auto" else "bf16" if has_bf16(device) else "32"
+
+
 def device_name(device: torch.device) -> str:
     """Return the model name of a GPU or CPU."""
     if device.type == "cuda":

@@ -119,9 +119,7 @@ def _check_references(config: RunConfig) -> None:
 
 def _check_styles(config: RunConfig) -> None:
     styles, weights, scales = config.blend.styles, config.blend.weights, config.style_scale
-    for style in styles:
-        if "/" not in style and "." not in style and style not in group_names("style"):
-            raise InputError(f"blend.styles: {style} is unknown; a file, or one of: {', '.join(group_names('style'))}")
+    check_style_names("blend.styles", styles)
     if weights and not (
         len(weights) in (len(styles), len(styles) + 1)
         and all(0 <= weight < math.inf for weight in weights)
@@ -236,6 +234,18 @@ def check_choices(config: Any, choices: Mapping[str, Collection[Any]]) -> None:
     for name, known in choices.items():
         if (value := _value(config, name)) not in known:
             raise InputError(f"{name.removesuffix('.name')}={value} is unknown; one of: {', '.join(map(str, known))}")
+
+
+def check_style_names(option: str, styles: Iterable[str]) -> None:
+    """Check the styles of an option: each is the name of a style or looks like a file.
+
+    Raises:
+        InputError: with the unknown name and the known ones.
+    """
+    known = group_names("style")
+    for style in styles:
+        if "/" not in style and "." not in style and style not in known:
+            raise InputError(f"{option}: {style} is unknown; a file, or one of: {', '.join(known)}")
 
 
 def _value(config: Any, dotted: str) -> Any:

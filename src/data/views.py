@@ -1,6 +1,7 @@
 """Files of views: triangles with their places in a texture, and the cameras that see them (`canvas.views=FILE`)."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,12 @@ class Views:
 
         arrays = {name: np.asarray(value, order="C") for name, value in vars(self).items()}
         write_atomically(path, save(arrays))
+
+
+def near_square(count: int) -> tuple[int, int]:
+    """Return rows and columns of the grid in which so many cells are laid out, about as wide as high."""
+    columns = math.ceil(math.sqrt(count))
+    return math.ceil(count / columns), columns
 
 
 NAMES = tuple(field.name for field in dataclasses.fields(Views))

@@ -14,11 +14,10 @@ from src.config.schema import (
     Picture,
     RunConfig,
     Trainer,
-    group_names,
     picture_name,
     style_picture,
 )
-from src.config.validation import check_choices, check_ranges
+from src.config.validation import check_choices, check_ranges, check_style_names
 from src.transfer.checks import check_options
 
 # Options that may change between a training and its continuation.
@@ -121,9 +120,7 @@ def check(config: DistillConfig) -> None:
         raise InputError(
             f"size={config.size} must not be above edge={config.edge}: crops are cut from pictures of that"
         )
-    for style in config.styles:
-        if "/" not in style and "." not in style and style not in group_names("style"):
-            raise InputError(f"styles: {style} is unknown; a file, or one of: {', '.join(group_names('style'))}")
+    check_style_names("styles", config.styles)
     if any(picture.mask for picture in style_pictures(config)):
         raise InputError("style.mask limits the style of a single run; a network takes the whole image")
     names = style_names(config)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src.common.errors import InputError
 from src.common.files import sole_writer
-from src.common.platform import cpu_threads, device_name, has_bf16
+from src.common.platform import cpu_threads, device_name, resolved_precision
 from src.common.signals import Interrupts
 from src.data.folders import batches_from, find_pictures
 from src.data.images import SMALLEST_SIDE, read_pixels
@@ -72,7 +72,7 @@ def distill(config: DistillConfig, folder: Path) -> DistillRecord:
         torch.manual_seed(config.seed)
         network = _network(config)
         styles = _read_styles(config, record)
-        precision = ("bf16" if has_bf16(device) else "32") if config.precision == "auto" else config.precision
+        precision = resolved_precision(config.precision, device)
         encoder = _encoder(config, record, precision, device)
         objectives = [
             build_objective(objective_run(config, picture), encoder, _inputs(config.size, style.to(device)))

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from scipy.spatial.transform import Rotation
 
 from src.common.platform import cpu_threads
 from src.config.schedule import stages
-from src.config.schema import Canvas, Init, RunConfig, Schedule, result_file
-from src.data.views import read_views
+from src.config.schema import Init, RunConfig, Schedule, result_file
+from src.data.images import Pixels, read_pixels
+from src.data.views import near_square, read_views
 from src.mesh.cameras import around, lattice
 from src.mesh.config import MeshConfig, run_of
 from src.training.context import RunContext
@@ -49,36 +51,44 @@ def compare_views(config: MeshConfig, folder: Path, texture: Path, views_file: P
         "own": [views.cameras[first::stride][:count] for first in range(stride)],
         "others": [around(points, lattice(count) @ turn.T, config.mesh.fov) for turn in turns],
     }
-    columns = math.ceil(math.sqrt(count))
-    sheet = np.array([math.ceil(count / columns), columns])
+    sheet = np.array(near_square(count))
     result: dict[str, Any] = {"views": count}
     shared: Shared | None = None
-    painted = {"": folder / result_file(config), "_original": texture}
+    pictures = {"": folder / result_file(config), "_original": texture}
+    images = [read_pixels(path, math.inf, opaque=True) for path in pictures.values()]
     with cpu_threads(config.trainer.threads), tempfile.TemporaryDirectory() as other:
         file = Path(other) / views_file.name
         for name, sets in groups.items():
-            losses: dict[str, list[float]] = {suffix: [] for suffix in painted}
+            losses = []
             for cameras in sets:
                 dataclasses.replace(views, cameras=cameras, sheet=sheet).write(file)
-                for suffix, picture in painted.items():
-                    loss, shared = _style_loss(run_of(config, texture, file), picture, shared)
-                    losses[suffix].append(loss)
-            result |= {name + suffix: float(np.mean(values)) for suffix, values in losses.items()}
+                found, shared = _style_losses(run_of(config, texture, file), images, Path(other) / "run", shared)
+                losses.append(found)
+            means = np.mean(losses, 0).tolist()
+            result |= {name + suffix: mean for suffix, mean in zip(pictures, means, strict=True)}
     return result
 
 
-def _style_loss(run: RunConfig, picture: Path, shared: Shared | None) -> tuple[float, Shared]:
-    """Return the style loss of a run for a texture, and what the next run can share."""
-    run = dataclasses.replace(
-        run,
-        init=Init("file", str(picture)),
-        canvas=Canvas("pixel", views=run.canvas.views),
-        schedule=Schedule("single", sizes=1, last=None),
-    )
-    context = RunContext(run, Path(run.canvas.views or "").parent / "run")
+def _style_losses(
+    run: RunConfig, images: Sequence[Pixels], folder: Path, shared: Shared | None
+) -> tuple[list[float], Shared]:
+    """Return the style losses that a run has for textures, and what the next run can share.
+
+    Args:
+        run: its start does not matter.
+        images: the textures.
+        folder: of the run, which is not made.
+        shared: of the run before, if any.
+    """
+    run = dataclasses.replace(run, init=Init(), schedule=Schedule("single", sizes=1, last=None))
+    context = RunContext(run, folder)
     context.check()
     prepared = PreparedRun(context, find_device(run.trainer), shared)
-    image = prepared.enter(stages(run)[-1], None, fresh=True)
+    content = prepared.enter(stages(run)[-1], None, fresh=False)
+    size = content.shape[3], content.shape[2]
     with torch.no_grad():
-        losses = prepared.pair.objective(prepared.shown(image), full=True)
-    return float(losses.terms["style"].total), prepared.shared
+        losses = [
+            prepared.pair.objective(prepared.shown(image.color(size).to(content)), full=True).terms["style"].total
+            for image in images
+        ]
+    return [float(loss) for loss in losses], prepared.shared

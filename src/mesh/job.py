@@ -17,7 +17,7 @@ from src.common.errors import InputError, Interrupted
 from src.common.files import write_atomically
 from src.config.schema import result_file
 from src.data.images import read_image, working_size
-from src.data.views import Views, read_views
+from src.data.views import Views, near_square, read_views
 from src.mesh import turntable
 from src.mesh.cameras import around, fitting_focal, lattice
 from src.mesh.config import LEAST_SAMPLES, MOST_SAMPLES, MeshConfig, check, model_path, run_of
@@ -150,7 +150,6 @@ def model_views(
     """
     points = model.corners.reshape(-1, 3)
     cameras = around(points, lattice(count, turn), field_of_view)
-    columns = math.ceil(math.sqrt(count))
     return Views(
         corners=model.corners,
         uv=model.uv,
@@ -159,7 +158,7 @@ def model_views(
         cameras=cameras,
         focal=np.array(fitting_focal(points, cameras)),
         side=np.array(side),
-        sheet=np.array([math.ceil(count / columns), columns]),
+        sheet=np.array(near_square(count)),
         samples=np.array(samples),
         steepest=np.array(float(steepest)),
     )

@@ -2,7 +2,6 @@
 
 import importlib.util
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.common.errors import InputError, first_line
-from src.data.views import Floats
+from src.data.views import Floats, near_square
 
 if TYPE_CHECKING:
     import trimesh
@@ -49,8 +48,7 @@ class Model:
     @property
     def grid(self) -> tuple[int, int]:
         """Return rows and columns of the canvas, a grid with a texture in each cell."""
-        columns = math.ceil(math.sqrt(len(self.textures)))
-        return math.ceil(len(self.textures) / columns), columns
+        return near_square(len(self.textures))
 
     def canvas(self) -> Image.Image:
         """Return the textures on one canvas, RGB; several of them in cells of one size."""

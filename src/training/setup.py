@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from src.common.errors import InputError
-from src.common.platform import device_name, has_bf16
+from src.common.platform import device_name, resolved_precision
 from src.config.schedule import Stage, halvings, stages
 from src.config.schema import (
     FILE_STARTS,
@@ -101,8 +101,8 @@ class PreparedRun:
         self.context, self.device = context, device
         reset_peak_memory(device)
         record.device, record.threads = device_name(device), torch.get_num_threads()
-        if record.precision == "auto":  # a resumed run keeps the precision it began with
-            record.precision = "bf16" if has_bf16(device) else "32"
+        # A resumed run keeps the precision that it began with.
+        record.precision = resolved_precision(record.precision, device)
         self.dtype = torch.float64 if record.precision == "64" else torch.float32
         given = masks(config)
         self.masks = {option: self._read_mask(option, mask) for option, mask in given.items()}
