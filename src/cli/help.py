@@ -89,8 +89,8 @@ python -m src.train makes it. The result, clip.mp4, keeps frame rate, rotation a
   python -m src.video content.path=frames video.rate=30 style=painting.jpg video.frames=100
   python -m src.video -m content.path=clip.mp4 style=dots,swell
 
-The same command resumes a clip that was stopped. hydra.run.dir=DIR chooses another folder. Needs the extra video:
-pip install '.[video]'
+The same command resumes a clip that was stopped. hydra.run.dir=DIR chooses another folder. Needs the extra video, which
+make setup installs.
 
 Options (OPTION=VALUE), in addition to those of python -m src.train --help
 
@@ -103,7 +103,8 @@ python -m src.mesh mesh.path=MODEL [GROUP=NAME ...] [OPTION=VALUE ...]
 
 Paint the texture of a 3D model (.glb, .gltf or .obj with UV coordinates) in the style of an image. The texture is
 optimised through views of the model from all sides. The folder of the job, below multirun/mesh/, then holds model.glb,
-the texture image.png, turntable.webp, and the views at each capture. This needs trimesh: pip install '.[mesh]'.
+the texture image.png, turntable.webp, and the views at each capture. Needs the extra mesh, which
+make setup installs.
 
   python -m src.mesh mesh.path=model.glb style=swell
   python -m src.mesh mesh.path=model.obj style=painting.jpg edge=512 mesh.views=20 mesh.size=384
