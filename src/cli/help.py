@@ -1,7 +1,7 @@
 """The texts of `--help`, made from the schemas without importing Hydra, which takes a second."""
 
 import dataclasses
-import signal
+import os
 import sys
 import textwrap
 from collections.abc import Collection
@@ -162,9 +162,10 @@ Options (OPTION=VALUE)
 
 def show(text: str) -> None:
     """Print a help text, quietly when the reader closes the pipe early (`| head`)."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered, at exit
     except OSError as error:
         sys.exit(f"error: cannot write the help: {error.strerror}")
 

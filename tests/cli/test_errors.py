@@ -179,6 +179,20 @@ def test_output_that_cannot_be_written_is_no_success() -> None:
     assert "error: cannot write the help: No space left" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_help_ends_quietly_where_its_reader_is_gone() -> None:
+    """And leaves SIGPIPE as it is: with the system's default, a broken connection to W&B's process ends the caller."""
+    call = "import signal; from src.cli.help import show; show('x' * 1_000_000)"
+    ignored = f"{call}; assert signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN"
+    with subprocess.Popen(
+        [sys.executable, "-c", ignored], cwd=CONF.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout and process.stderr
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 0
+
+
 def test_help_marks_what_has_to_be_downloaded(command_here: Callable) -> None:
     shown = command_here("src.train", "--help")
     [content] = re.findall(r"^  content: (.*)\n    downloaded when used: (.*)", shown, re.MULTILINE)
