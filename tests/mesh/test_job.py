@@ -25,7 +25,7 @@ from tests.conftest import SMALL
 from tests.support import wandb_files
 from tests.support.models import plane_views, texture, write_torus
 from tests.support.pictures import write_smooth_picture
-from tests.support.processes import new_python, started, wait_for
+from tests.support.processes import started, wait_for
 
 pytest.importorskip("trimesh", reason="trimesh is not installed (the extra mesh)")
 VIEWED = (*SMALL, "mesh.views=3", "mesh.size=32", "mesh.frames=3", "mesh.samples=1")
@@ -119,17 +119,11 @@ def test_a_sweep_paints_in_every_style(command: Callable, torus: Path, tmp_path:
     assert not any((folder / "turntable.webp").exists() for folder in found)
 
 
-@pytest.mark.slow
-def test_the_model_reaches_wandb(torus: Path, tmp_path: Path) -> None:
-    arguments = (
-        "steps=2",
-        "logger=wandb",
-        "logger.mode=offline",
-        f"mesh.path={torus}",
-        f"hydra.run.dir={tmp_path}/run",
-    )
-    done = new_python("-m", "src.mesh", *VIEWED, *arguments)
-    assert done.returncode == 0, done.stderr
+def test_the_model_reaches_wandb(torus: Path, tmp_path: Path, wandb_settings: None) -> None:
+    import wandb
+
+    paint(_config("steps=2", "logger=wandb", "logger.mode=offline", f"mesh.path={torus}"), tmp_path / "run")
+    wandb.teardown()  # waits until the files are complete
     (path,) = wandb_files.find_runs(tmp_path / "run")
     last = wandb_files.load(path).history[-1]
     assert last["step"] == 2 and last["model._type"] == "object3D-file"
