@@ -73,7 +73,7 @@ class Layers:
 
     name: str = option("e", "name of the layer set")
     style: list[str] = option([f"relu{block}_1" for block in range(1, 6)], "style taps")
-    content: str = option("relu5_1", "content tap")
+    content: str = option("relu3_1", "content tap")
     weights: list[float] | None = option(
         None, "weight of each style tap; default: loss.block_weights scaled to a sum of 1 (published: 1 each)"
     )
@@ -101,14 +101,14 @@ class Loss:
         20, "recompute the matches of patches and nearest, redraw sliced_wasserstein's directions every N steps"
     )
     alpha: float = option(1.0, "content weight; 0: style only")
-    beta: float = option(5.0, "style weight; 0: content only")
+    beta: float = option(10.0, "style weight; 0: content only")
     tv: float = option(0.0, "total variation weight")
     tv_form: str = option("squares", "squares | stencil (squares, diagonals too) | absolute (differences, not squared)")
     reference: float = option(1000.0, "weight of the mean squared distance to reference.images")
     jump: float = option(1.5, "adam: halve an update that makes the loss more than this many times higher; 0: never")
-    content_tap: str = option("relu5_1", "the content tap that layers.content defaults to")
+    content_tap: str = option("relu3_1", "the content tap that layers.content defaults to")
     block_weights: list[float] | None = option(
-        [1, 1, 6, 10, 2], "relative weights of the style taps by block; null: all alike (the paper's forms)"
+        [1, 1, 6, 3, 0.5], "relative weights of the style taps by block; null: all alike (the paper's forms)"
     )
     substitute: dict[str, str] = option({}, "taps that this loss reads elsewhere (published: relu5_1 at conv5_1)")
 
