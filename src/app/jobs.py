@@ -25,7 +25,7 @@ COMMAND = (sys.executable, "-m", "src.train")
 
 @dataclass
 class Job:
-    """A run that waits, is at work, or failed without a word in its record.
+    """A run that waits, is at work, or failed without an error in its record.
 
     Attributes:
         number: in the order of the queue.
@@ -121,7 +121,7 @@ class Queue:
         while not self._closed.wait(POLL):
             try:
                 self.look()
-            except InputError as error:  # the disk is full, say
+            except (InputError, OSError) as error:  # the disk is full, say
                 log.error("%s", error)
 
     def look(self) -> None:
@@ -173,7 +173,7 @@ class Queue:
             errors = [line for line in lines if line.startswith("error: ")] or [line for line in lines if line.strip()]
             if errors:
                 return shortened(plain_text(errors[-1].removeprefix("error: ")))
-        return "the process ended without a word"
+        return "the process ended without a message"
 
     def _keep(self, job: Job) -> None:
         self._jobs[job.number] = job

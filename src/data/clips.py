@@ -77,6 +77,16 @@ def check_installed() -> None:
         )
 
 
+def check_clip(path: Path) -> None:
+    """Check that a path is a folder or a regular file; reading a pipe or a device would never end.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if not (path.is_dir() or path.is_file()):
+        raise InputError(f"content.path: {'not a regular file' if path.exists() else 'no such file or folder'}: {path}")
+
+
 def open_clip(path: Path | str, rate: float | None = None) -> Clip:
     """Read the header of a video file, or list a folder of frames.
 
@@ -88,11 +98,10 @@ def open_clip(path: Path | str, rate: float | None = None) -> Clip:
         InputError: there is none, it holds no video, or `rate` is given for a file.
     """
     path = expanded(path)
+    check_clip(path)
     if path.is_dir():
         files = _frame_files(path)
         return Clip(path, Fraction(rate or 25).limit_denominator(1001), len(files))
-    if not path.is_file():
-        raise InputError(f"content.path: {'not a regular file' if path.exists() else 'no such file or folder'}: {path}")
     if rate is not None:
         raise InputError(f"video.rate is for a folder of frames; {path} has a rate of its own")
     with _opened(path) as container:

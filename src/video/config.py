@@ -12,7 +12,7 @@ from src.config.identity import identity, named
 from src.config.options import option
 from src.config.schema import Picture, RunConfig, typed
 from src.config.validation import WEIGHTS, check_choices, check_ranges
-from src.data.clips import clip_sha256
+from src.data.clips import check_clip, clip_sha256
 from src.data.sources import find_picture, pictures_of, sha256_of
 from src.transfer.checks import check_options
 
@@ -86,8 +86,7 @@ def check(config: VideoConfig) -> None:
     run, video = frame_run(config), config.video
     if not config.content.path:
         raise InputError("content.path=CLIP is missing: a video file or a folder of frames")
-    if not expanded(config.content.path).exists():
-        raise InputError(f"content.path: no such file or folder: {config.content.path}")
+    check_clip(expanded(config.content.path))
     if config.resume is not None:
         raise InputError("a clip takes no resume=; repeat the same command to continue it")
     if config.reference.images:

@@ -1,9 +1,11 @@
 """The queue: one process at a time, across a restart, stopped, failed."""
 
+import errno
 import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,7 +68,7 @@ def test_a_restarted_server_finds_the_run_at_work(queue: Queue, tmp_path: Path) 
     os.kill(pid, signal.SIGKILL)
     queue._processes[1].wait()
     again.look()
-    assert states(again) == ["failed"] and "without a word" in str(again.jobs()[0].error)
+    assert states(again) == ["failed"] and "without a message" in str(again.jobs()[0].error)
 
 
 def test_another_process_of_the_same_number_is_not_the_run(queue: Queue, tmp_path: Path) -> None:
@@ -102,6 +104,23 @@ def test_a_run_that_refuses_to_go_on_says_why(queue: Queue, tmp_path: Path) -> N
     queue.add(tmp_path / "runs" / "a", ["import sys; print('error: content.path has changed'); sys.exit(2)"], "a", 10)
     until(queue, lambda: states(queue) == ["failed"])
     assert queue.jobs()[0].error == "content.path has changed"
+
+
+def test_a_disk_error_does_not_end_the_watch(
+    queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks = threading.Semaphore(0)
+
+    def full() -> None:
+        looks.release()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(jobs, "POLL", 0.001)
+    monkeypatch.setattr(queue, "look", full)
+    queue.start()
+    assert all(looks.acquire(timeout=60) for _ in range(2))
+    queue.close()
+    assert "No space left on device" in caplog.text
 
 
 def test_the_process_outlives_the_group_of_the_server(queue: Queue, tmp_path: Path) -> None:

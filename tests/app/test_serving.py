@@ -200,6 +200,7 @@ def test_the_command_reports_bad_input_in_one_line(tmp_path: Path, capsys: pytes
     (tmp_path / "file").write_text("")
     assert told(folder=tmp_path / "file").startswith("cannot write to")
     assert told("--host", "192.0.2.1").startswith("cannot listen on 192.0.2.1")
+    assert told("--host", "a" * 64) == f"--host {'a' * 64}: not a host name\n"
     assert told("--port", "70000").startswith("--port 70000")
 
 

@@ -1,5 +1,6 @@
 """Clips are read and written with their frames, times, rotation and sound."""
 
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -118,6 +119,7 @@ def test_a_folder_of_frames_is_a_clip(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("missing.mp4", "content.path: no such file or folder: .*missing.mp4"),
+        ("pipe.mp4", "content.path: not a regular file: .*pipe.mp4"),
         ("empty", "content.path: .*empty holds no frames"),
         ("text.mp4", "content.path: .*text.mp4 cannot be read as video: Invalid data"),
         ("tone.mp4", "content.path: .*tone.mp4 holds no video"),
@@ -125,6 +127,7 @@ def test_a_folder_of_frames_is_a_clip(tmp_path: Path) -> None:
 )
 def test_what_is_no_clip_is_one_line(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "text.mp4").write_text("not a video" * 100)
     with av.open(str(tmp_path / "tone.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=16000)
