@@ -54,7 +54,10 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
             key = key.lstrip("+")
             if key not in names and not key.startswith("loss.substitute."):
                 raise InputError(unknown_option(key, schema))
-        result += _resolved(key, value, mirror)
+        if key.split(".")[:2] == ["loss", "substitute"]:  # a dict, whose keys Hydra's schema does not know
+            result.append(f"++{key}={value}")
+        else:
+            result += _resolved(key, value, mirror)
     # flags last: Hydra's parser does not take overrides on both sides of a flag
     result += [argument for argument in arguments if argument not in overrides]
     _check_text(result)

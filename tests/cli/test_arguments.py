@@ -104,6 +104,12 @@ def test_file_names_that_are_not_utf_8(tmp_path: Path) -> None:
             _prepared("-m", argument)
 
 
+@pytest.mark.parametrize("given", ["loss.substitute={relu5_1:conv5_1}", "loss.substitute.relu5_1=conv5_1"])
+def test_a_substitute_of_a_tap_is_given_as_other_options(given: str) -> None:
+    assert compose(_prepared(given)).loss.substitute == {"relu5_1": "conv5_1"}
+    assert compose(_prepared("loss=published", given)).loss.substitute == {"relu5_1": "conv5_1"}
+
+
 def test_a_substitute_of_a_tap_can_be_removed() -> None:
     arguments = _prepared("loss=published", "~loss.substitute.relu5_1")
     assert compose(arguments).loss.substitute == {}
