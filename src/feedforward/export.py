@@ -40,12 +40,12 @@ def export_onnx(loaded: "LoadedNetwork", path: Path) -> None:
     Raises:
         InputError: a package is missing, or the file cannot be written.
     """
+    check_installed()
     import onnx
     import torch
 
     from src.feedforward.network import STRIDE
 
-    check_installed()
     rows, columns = (torch.export.Dim(name, max=LARGEST // STRIDE) for name in ("rows", "columns"))
     example = torch.zeros(1, 3, 16 * STRIDE, 24 * STRIDE), loaded.shares()
     with warnings.catch_warnings():

@@ -1,5 +1,6 @@
 """The feed-forward network: layout, conditional normalisation, tiles, files, ONNX."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,14 @@ def test_what_is_no_network_is_refused_in_one_line(tmp_path: Path) -> None:
     for name in ("text", "no-metadata", "other", "styles"):
         with pytest.raises(InputError, match=r"is not a network that python -m src\.distill wrote"):
             load_network(tmp_path / f"{name}.safetensors")
+
+
+def test_a_missing_onnx_is_an_error_of_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)  # as where it is not installed
+    loaded = load_network(write_network(tmp_path / "net.safetensors", ["dots"]))
+    with pytest.raises(InputError, match=r"pip install onnx .*\(the extra onnx\)$"):
+        export_onnx(loaded, tmp_path / "net.onnx")
+    assert not (tmp_path / "net.onnx").exists()
 
 
 @pytest.mark.slow
