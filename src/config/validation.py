@@ -17,8 +17,6 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "optimizer.name": ("adam", "lbfgs"),
     "schedule.name": ("pyramid", "single", "simultaneous"),
     "canvas.space": ("split", "pixel", "normalized", "laplacian", "fourier"),
-    "logger.name": ("wandb", "tensorboard", "mlflow", "csv", "none"),
-    "logger.mode": ("auto", "online", "offline"),
     "trainer.compile": ("auto", "always", "never"),
     "trainer.memory": ("auto", "whole", "checkpointed", "tiled"),
     "trainer.kernels": ("auto", "off"),
@@ -29,6 +27,10 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "format": tuple(SUFFIXES),
     "depth": (8, 16),
     "precision": ("auto", "bf16", "32", "64"),
+}
+LOGGER_CHOICES: dict[str, tuple[str, ...]] = {
+    "logger.name": ("wandb", "tensorboard", "mlflow", "csv", "none"),
+    "logger.mode": ("auto", "online", "offline"),
 }
 POSITIVE: tuple[str, ...] = ("steps", "edge", "log_every", "checkpoint_every", "max_megapixels", "schedule.sizes")
 POSITIVE += ("loss.rematch", "optimizer.lr", "optimizer.history")
@@ -84,11 +86,7 @@ def validate(config: RunConfig) -> None:
         picture = getattr(config, kind)
         if picture.path and (picture.package or picture.url):
             raise InputError(f"{kind}.path goes with {kind}=file; {kind}={picture.name} is an image of its own")
-    for tag in config.logger.tags:
-        if not 1 <= len(tag) <= 64:
-            raise InputError(f"logger.tags: W&B takes tags of 1 to 64 characters, not {tag!r}")
-    if set(config.logger.project) & set("/\\#?%:") or not config.logger.project:
-        raise InputError(f"logger.project={config.logger.project!r}: W&B takes no / \\ # ? % : in a name")
+    check_logger(config)
     if config.stop_at_loss is not None and not math.isfinite(config.stop_at_loss):
         raise InputError(f"stop_at_loss must be a finite number, not {config.stop_at_loss}")
     if config.init.name in PATH_STARTS and not config.init.path:
@@ -138,6 +136,20 @@ def _check_styles(config: RunConfig) -> None:
             raise InputError(
                 f"style_scale is a number above 0 and at most {LARGEST_SCALE}, or a list of them, not {scale}"
             )
+
+
+def check_logger(config: Any) -> None:
+    """Check the options `logger` of a configuration: the tracker, and what it is told of a run.
+
+    Raises:
+        InputError: an unknown tracker or mode, or a tag or project that W&B does not take.
+    """
+    check_choices(config, LOGGER_CHOICES)
+    for tag in config.logger.tags:
+        if not 1 <= len(tag) <= 64:
+            raise InputError(f"logger.tags: W&B takes tags of 1 to 64 characters, not {tag!r}")
+    if set(config.logger.project) & set("/\\#?%:") or not config.logger.project:
+        raise InputError(f"logger.project={config.logger.project!r}: W&B takes no / \\ # ? % : in a name")
 
 
 def check_trainer(trainer: Trainer, precision: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from src.common.errors import InputError
 from src.config.options import option
 from src.config.schema import Logger, Trainer
-from src.config.validation import CHOICES, check_choices, check_ranges, check_trainer
+from src.config.validation import CHOICES, check_choices, check_logger, check_ranges, check_trainer
 
 # Options that may change between a training and its continuation.
 NON_IDENTITY_FIELDS = ("logger", "trainer", "log_every", "checkpoint_every")
@@ -93,8 +93,9 @@ def check(config: PretrainConfig) -> None:
         raise InputError("batch_size must be at least 2: batch norm needs more than one crop")
     if len(config.zoom) != 2 or not 0 < config.zoom[0] <= config.zoom[1] < float("inf"):
         raise InputError(f"zoom must be two positive numbers, the smaller first, not {config.zoom}")
-    shared = {name: CHOICES[name] for name in ("logger.name", "trainer.accelerator")}
-    check_choices(config, {"teacher": TEACHERS, "precision": PRECISIONS, **shared})
+    check_logger(config)
+    accelerators = CHOICES["trainer.accelerator"]
+    check_choices(config, {"teacher": TEACHERS, "precision": PRECISIONS, "trainer.accelerator": accelerators})
     classes = config.teacher == "efficientnet_lite0"  # the only teacher with a classifier
     taught = config.teacher != "none" and (config.features > 0 or (classes and config.outputs > 0))
     if not taught and not any(getattr(config, name) for name in SELF_SUPERVISED):
