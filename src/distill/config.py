@@ -2,7 +2,6 @@
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 
 from src.common.errors import InputError
 from src.config.options import option
@@ -18,6 +17,7 @@ from src.config.schema import (
     style_picture,
 )
 from src.config.validation import check_choices, check_ranges, check_style_names
+from src.data.networks import network_path
 from src.transfer.checks import check_options
 
 # Options that may change between a training and its continuation.
@@ -53,7 +53,9 @@ class DistillConfig:
     trainer: Trainer = option(Trainer, "device")
     images: str | None = option(None, "folder of photographs to train on (required)")
     network: str = option("small", "small (71,000 weights) | half (425,000) | johnson (1.7 million)")
-    start: str | None = option(None, "weights to start from: a network of the same size and number of styles")
+    start: str | None = option(
+        None, "network to start from, as weights of src.paint: one of the same size and number of styles"
+    )
     steps: int = option(4000, "optimiser steps")
     batch_size: int = option(4, "crops per batch")
     size: int = option(192, "side of a crop, px")
@@ -126,7 +128,7 @@ def check(config: DistillConfig) -> None:
     names = style_names(config)
     if len(set(names)) < len(names):
         raise InputError(f"the styles of a network need different names, not {', '.join(names)}")
-    if config.start is not None and not Path(config.start).expanduser().is_file():
-        raise InputError(f"start={config.start}: no such file")
+    if config.start is not None:
+        network_path(config.start)
     for picture in style_pictures(config):
         check_options(objective_run(config, picture))

@@ -185,6 +185,11 @@ def test_names_and_objective_are_those_of_the_styles() -> None:
     assert (run.loss.beta, run.style.name, run.steps) == (9.0, "dots", 150)
 
 
+def test_a_network_that_ships_may_be_the_start() -> None:
+    named = {"style": known_picture("style", "dots"), "styles": ["swell", "brushwork", "tesserae"]}
+    check(DistillConfig(images="x", start="own", **named))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -195,7 +200,7 @@ def test_names_and_objective_are_those_of_the_styles() -> None:
         ({"size": 400}, "size=400 must not be above edge=356"),
         ({"styles": ["nothing"]}, "styles: nothing is unknown; a file, or one of: brushwork"),
         ({"styles": ["dots"]}, "need different names, not dots, dots"),
-        ({"start": "/nowhere.safetensors"}, "no such file"),
+        ({"start": "/nowhere.safetensors"}, "/nowhere.safetensors is no network: a file that src.distill wrote"),
         ({"style": Picture(name="dots", mask="0")}, "style.mask limits the style of a single run"),
         ({"consistency": -1.0}, "consistency must be zero or positive"),
         ({"loss": Loss(name="nothing")}, "loss=nothing is unknown"),
