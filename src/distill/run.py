@@ -32,8 +32,9 @@ from src.encoders.base import Encoder
 from src.encoders.registry import encoder_spec, smallest_side
 from src.feedforward.network import StyleNetwork
 from src.feedforward.weights import load_network, metadata
+from src.tracking.command_record import tracked
 from src.training.loop import find_device
-from src.training.networks import open_record, tracked, train, write_weights
+from src.training.networks import open_record, train, write_weights
 from src.training.setup import check_same, check_size, load_encoder
 from src.transfer.objective import build_objective, used_taps
 from src.transfer.terms.base import Inputs
@@ -83,7 +84,7 @@ def distill(config: DistillConfig, folder: Path) -> DistillRecord:
         record.pictures, record.styles = len(photographs.pictures), style_names(config)
         record.parameters = sum(each.numel() for each in network.parameters())
         module = DistillModule(config, network, objectives, reduced=precision == "bf16")
-        with tracked(config, folder, record, "distillation") as loggers:
+        with tracked(config.logger, folder, record, "distillation") as loggers:
             if not (folder / WEIGHTS).exists():
                 train(module, partial(batches_from, photographs), folder, record, loggers, interrupts)
                 write_weights(folder / WEIGHTS, network.state_dict(), record, metadata(network, record.styles))

@@ -19,9 +19,10 @@ from src.pretrain.inheritance import inherit
 from src.pretrain.module import PretrainModule
 from src.pretrain.record import PretrainRecord
 from src.pretrain.teacher import VGGTeacher, build_teacher
+from src.tracking.command_record import tracked
 from src.training.checkpoints import CHECKPOINT
 from src.training.loop import find_device
-from src.training.networks import open_record, tracked, train, write_weights
+from src.training.networks import open_record, train, write_weights
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def pretrain(config: PretrainConfig, folder: Path) -> PretrainRecord:
             record.inherited = inherit(module.trunk.to(device), teacher.network.to(device), fitting)
         record.pictures = len(crops.pictures)
         record.parameters = sum(each.numel() for each in module.trunk.parameters())
-        with tracked(config, folder, record, "pretraining") as loggers:
+        with tracked(config.logger, folder, record, "pretraining") as loggers:
             train(module, partial(batches_from, crops), folder, record, loggers, interrupts)
             write_weights(folder / WEIGHTS, module.trunk.folded(), record)
     return record

@@ -52,14 +52,14 @@ class ClipRecord(CommandRecord):
 
     def found(self) -> dict[str, Any]:
         """Return what is known before the first frame, for the loggers."""
-        named = {key: getattr(self, key) for key in ("width", "height", "audio", "device", "checksums")}
-        return {**named, "frames": self.count, "rate": float(Fraction(self.rate))}
+        named = {key: getattr(self, key) for key in ("width", "height", "audio", "checksums")}
+        return {**super().found(), **named, "frames": self.count, "rate": float(Fraction(self.rate))}
 
     def summary(self) -> dict[str, Any]:
         """Return the results, for the loggers: means over the frames."""
         names = dict.fromkeys(name for values in self.frames.values() for name in values if name != "seconds")
         means = {f"mean/{name}": self.mean(name) for name in names}
-        return {**means, "cuts": len(self.cuts), **{key: getattr(self, key) for key in ("status", "error", "seconds")}}
+        return {**means, "cuts": len(self.cuts), **super().summary()}
 
 
 def frame_name(number: int) -> str:

@@ -1,14 +1,17 @@
-"""What the records of commands that are no single run have in common: clips and pretrainings."""
+"""What the records of commands that are no single run have in common: clips and trainings of networks."""
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from src.common.errors import InputError
+from src.common.errors import InputError, Interrupted
+from src.config.schema import Logger
 from src.tracking import provenance
+from src.tracking.loggers import RunLoggers, open_loggers
 from src.tracking.record import write_json
 
 Record = TypeVar("Record", bound="CommandRecord")
@@ -40,6 +43,54 @@ class CommandRecord:
     def write(self, folder: Path) -> None:
         """Write the file of the record."""
         write_json(folder / self.file, dataclasses.asdict(self))
+
+    def found(self) -> dict[str, Any]:
+        """Return what is known before the first row, for the loggers."""
+        return {"device": self.device}
+
+    def summary(self) -> dict[str, Any]:
+        """Return the results, for the loggers."""
+        return {key: getattr(self, key) for key in ("status", "error", "seconds")}
+
+
+@contextmanager
+def recorded(record: CommandRecord, folder: Path) -> Iterator[ExitStack]:
+    """Record that a command runs and, at the end of the block, how it ended: finished, interrupted or failed.
+
+    Yields:
+        Receives callbacks for after the record is written, also where that fails.
+    """
+    record.status, record.error, record.ended = "running", None, None
+    record.write(folder)
+    with ExitStack() as afterwards:
+        try:
+            yield afterwards
+            record.status = "finished"
+        except (Interrupted, KeyboardInterrupt, SystemExit):
+            record.status = "interrupted"
+            raise
+        except BaseException as error:
+            record.status, record.error = "failed", str(error) or type(error).__name__
+            raise
+        finally:
+            record.ended = provenance.timestamp()
+            record.write(folder)
+
+
+@contextmanager
+def tracked(options: Logger, folder: Path, record: CommandRecord, tag: str) -> Iterator[RunLoggers]:
+    """Open the loggers of a command; at the end, record how it ended, and close them.
+
+    Args:
+        options: the configuration group `logger`.
+        folder: of the command.
+        record: of the command.
+        tag: of the run in the tracker, beside `logger.tags`.
+    """
+    with recorded(record, folder) as afterwards:
+        loggers = open_loggers(options, folder, record, record.config, tag)
+        afterwards.callback(loggers.close, record)
+        yield loggers
 
 
 def read_record(folder: Path, schema: type[Record], kind: str, valid: Callable[[Record], bool]) -> Record | None:

@@ -61,11 +61,6 @@ class RunLoggers:
         self._pictures: dict[str, Path] = {}
 
     @property
-    def loggers(self) -> list["Logger"]:
-        """The Lightning loggers."""
-        return [logger for logger in (self.csv, self.tracker) if logger is not None]
-
-    @property
     def last_step(self) -> int:
         """Step of the last row that a resumed run need not log again, -1 without one."""
         return self.csv.last_step if self.csv else -1

@@ -28,8 +28,8 @@ class TrainingRecord(CommandRecord):
 
     def found(self) -> dict[str, Any]:
         """Return what is known before the first step, for the loggers."""
-        return {key: getattr(self, key) for key in ("pictures", "parameters", "device", "threads")}
+        return super().found() | {key: getattr(self, key) for key in ("pictures", "parameters", "threads")}
 
     def summary(self) -> dict[str, Any]:
         """Return the result, for the loggers."""
-        return {**self.values, **{key: getattr(self, key) for key in ("status", "error", "seconds", "weights_sha256")}}
+        return {**self.values, **super().summary(), "weights_sha256": self.weights_sha256}

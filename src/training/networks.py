@@ -8,8 +8,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -24,8 +23,7 @@ from src.common.files import atomic_file, write_atomically
 from src.common.signals import Interrupts
 from src.config.schema import Logger
 from src.config.schema import Trainer as TrainerOptions
-from src.tracking import provenance
-from src.tracking.loggers import RunLoggers, open_loggers
+from src.tracking.loggers import RunLoggers
 from src.tracking.training_record import TrainingRecord
 from src.training.checkpoints import CHECKPOINT, unusable
 from src.training.loop import build_trainer, find_device
@@ -115,29 +113,6 @@ def open_record(
             "hydra.run.dir=DIR"
         )
     return record
-
-
-@contextmanager
-def tracked(options: Any, folder: Path, record: TrainingRecord, tag: str) -> Iterator[RunLoggers]:
-    """Open the loggers; at the end, record how the training ended and close them."""
-    record.status, record.error, record.ended = "running", None, None
-    record.write(folder)
-    loggers = open_loggers(options.logger, folder, record, dataclasses.asdict(options), tag)
-    try:
-        yield loggers
-        record.status = "finished"
-    except (Interrupted, KeyboardInterrupt):
-        record.status = "interrupted"
-        raise
-    except BaseException as error:
-        record.status, record.error = "failed", str(error) or type(error).__name__
-        raise
-    finally:
-        record.ended = provenance.timestamp()
-        try:
-            record.write(folder)
-        finally:
-            loggers.close(record)
 
 
 def train(

@@ -19,10 +19,11 @@ from src.config.schema import Picture, RunConfig, plain, result_file
 from src.data.clips import Clip, check_installed, open_clip, read_frames, write_clip
 from src.data.images import SMALLEST_SIDE, read_image, read_pixels, working_size, write_image
 from src.run import Kept, run_batch
-from src.tracking import clip_record, names, provenance
+from src.tracking import clip_record, names
 from src.tracking import record as records
 from src.tracking.clip_record import FRAMES, VIDEO, ClipRecord, content_file, frame_name
-from src.tracking.loggers import RunLoggers, open_loggers
+from src.tracking.command_record import tracked
+from src.tracking.loggers import RunLoggers
 from src.training.checkpoints import CHECKPOINT
 from src.training.loop import find_device
 from src.training.progress import Progress
@@ -56,7 +57,7 @@ def stylise(config: VideoConfig, folder: Path) -> ClipRecord:
             return record
         source = open_clip(config.content.path or "", config.video.rate)
         record.device = str(find_device(config.trainer))
-        with _tracked(config, folder, record) as loggers:
+        with tracked(config.logger, folder, record, "video") as loggers, _one_command(record):
             _decode(source, config, folder, record)
             loggers.begin(record, len(record.frames) - 1)
             Frames(config, folder, record, loggers).run()
@@ -80,29 +81,15 @@ def _open_record(config: VideoConfig, folder: Path) -> ClipRecord:
 
 
 @contextmanager
-def _tracked(config: VideoConfig, folder: Path, record: ClipRecord) -> Iterator[RunLoggers]:
-    """Open the loggers; at the end, record how the clip ended and close them."""
+def _one_command(record: ClipRecord) -> Iterator[None]:
+    """Add the wall time of the block to the record; the command of the clip resumes a frame that is interrupted."""
     before, begun = record.seconds, time.monotonic()
-    record.status, record.error, record.ended = "running", None, None
-    record.write(folder)
-    loggers = open_loggers(config.logger, folder, record, record.config, "video")
     try:
-        yield loggers
-        record.status = "finished"
-    except (Interrupted, KeyboardInterrupt, SystemExit) as stop:
-        record.status = "interrupted"
-        if isinstance(stop, Interrupted):
-            raise Interrupted(stop.signal_number, "the same command") from None
-        raise
-    except BaseException as error:
-        record.status, record.error = "failed", str(error) or type(error).__name__
-        raise
+        yield
+    except Interrupted as stop:
+        raise Interrupted(stop.signal_number, "the same command") from None
     finally:
-        record.ended, record.seconds = provenance.timestamp(), before + time.monotonic() - begun
-        try:
-            record.write(folder)
-        finally:
-            loggers.close(record)
+        record.seconds = before + time.monotonic() - begun
 
 
 def _decode(source: Clip, config: VideoConfig, folder: Path, record: ClipRecord) -> None:

@@ -75,7 +75,7 @@ def test_each_name_has_a_file_in_conf_and_an_opener() -> None:
 def test_no_logger_writes_nothing(tmp_path: Path) -> None:
     opened = open_loggers(Logger(name="none"), tmp_path, ExampleRecord(), CONFIG, "tag")
     log_a_run(opened, tmp_path / "pictures")
-    assert opened.loggers == [] and opened.last_step == -1
+    assert opened.csv is None and opened.tracker is None and opened.last_step == -1
     assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
 
