@@ -7,6 +7,8 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Self
 
+from src.common.errors import Interrupted
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAID = b"\nstopping after this step and saving the run; press Ctrl-C again to abort\n"
 
@@ -43,6 +45,15 @@ class Interrupts:
     def requested(self) -> bool:
         """Return whether a signal was received."""
         return self.received is not None
+
+    def check(self, resume_hint: str) -> None:
+        """Raise `Interrupted` if a signal was received.
+
+        Args:
+            resume_hint: the command that resumes the work.
+        """
+        if self.received is not None:
+            raise Interrupted(self.received, resume_hint)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -8,16 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from src.common.errors import InputError
 from src.common.files import write_atomically
+from src.common.signals import Interrupts
+from src.config.schedule import stages
 from src.config.schema import Picture, RunConfig, result_file
-from src.data.images import read_pixels, working_size, write_image
+from src.data.images import SMALLEST_SIDE, Pixels, read_pixels, write_image
 from src.distill.config import DistillConfig, objective_run, style_names, style_pictures
 from src.encoders.base import Encoder
+from src.encoders.registry import encoder_spec, smallest_side
 from src.feedforward.tiles import stylise
 from src.feedforward.weights import load_network
 from src.report.sheet import Cell, Row, lay_out
 from src.run import run
-from src.transfer.objective import build_objective
+from src.training.setup import check_size
+from src.transfer.objective import build_objective, used_taps
 from src.transfer.terms.base import Inputs
 
 log = logging.getLogger(__name__)
@@ -27,11 +32,19 @@ SHEET = "held_out.jpg"
 
 
 def evaluate(
-    config: DistillConfig, weights: Path, photographs: list[Path], styles: list[Tensor], encoder: Encoder, folder: Path
+    config: DistillConfig,
+    weights: Path,
+    photographs: list[Path],
+    styles: list[Tensor],
+    encoder: Encoder,
+    folder: Path,
+    interrupts: Interrupts,
+    resume_hint: str,
 ) -> list[dict[str, Any]]:
     """Stylise held-out photographs with a network, and return its total losses beside those of runs.
 
-    Writes the pictures to `folder/held_out`, and a sheet of them.
+    Writes the pictures to `folder/held_out`, and a sheet of them. Photographs that cannot be read, or are too large or
+    too narrow, are left out with a warning.
 
     Args:
         config: of the training; `compare` steps of the default optimiser make the runs.
@@ -40,14 +53,24 @@ def evaluate(
         styles: images (1, 3, H, W) in [0, 1], one for each style of the network.
         encoder: measures.
         folder: of the training.
+        interrupts: asked before every photograph.
+        resume_hint: the command that resumes the evaluation.
 
     Returns:
         Rows of {photograph, style, network, run}; `run` is None without comparison.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM; finished pictures are kept.
     """
     loaded, rows, shown = load_network(weights), [], []
     for path in photographs:
-        pixels = read_pixels(path, opaque=True)
-        content = pixels.color(working_size(pixels.size, config.edge, "keep"))
+        interrupts.check(resume_hint)
+        try:
+            pixels, size = _read(path, config)
+        except InputError as error:
+            log.warning("%s left out: %s", path, error)
+            continue
+        content = pixels.color(size)
         cells: list[Cell | None] = [Cell(pixels.to_image(), path.stem, [])]
         for name, picture, style in zip(style_names(config), style_pictures(config), styles, strict=True):
             options = objective_run(config, picture)
@@ -73,6 +96,21 @@ def evaluate(
         heads = [head for name in style_names(config) for head in (name, *compared)]
         write_atomically(folder / SHEET, lay_out(["", *heads], shown))
     return rows
+
+
+def _read(path: Path, config: DistillConfig) -> tuple[Pixels, tuple[int, int]]:
+    """Return a photograph, and its size (width, height) for the network and for a run.
+
+    Raises:
+        InputError: it cannot be read, or is too large, or too narrow for the layers in use.
+    """
+    options = objective_run(config, config.style)
+    compared = dataclasses.replace(options, steps=config.compare)
+    needed = max(smallest_side(encoder_spec(options.backbone.name), used_taps(options)), SMALLEST_SIDE)
+    pixels = read_pixels(path, config.max_megapixels, opaque=True)
+    for stage in stages(compared) if config.compare else ():
+        check_size("content", pixels, compared, stage.edge, needed)
+    return pixels, check_size("content", pixels, options, config.edge, needed)
 
 
 def _total(objective: Any, path: Path, like: Tensor) -> float:

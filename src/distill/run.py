@@ -53,42 +53,48 @@ def distill(config: DistillConfig, folder: Path) -> DistillRecord:
     Raises:
         InputError: an option or a file cannot be used, or the folder holds another training.
         NonFiniteLoss: the loss became NaN or infinite; no weights are written.
-        Interrupted: SIGINT or SIGTERM; the checkpoint is written.
+        Interrupted: SIGINT or SIGTERM; the checkpoint is written, and finished results are kept.
     """
     check(config)
     with Interrupts() as interrupts, sole_writer(folder), cpu_threads(config.trainer.threads):
-        record = open_record(config, folder, records.read, DistillRecord, NON_IDENTITY_FIELDS)
-        if record.status == "finished" and record.config.get("compare") == config.compare:
-            log.info("already finished: %s", folder)
-            return record
-        record.config = dataclasses.asdict(config)
-        device = find_device(config.trainer)
-        record.device, record.threads = device_name(device), torch.get_num_threads()
-        paths = find_pictures(config.images or "")
-        if len(paths) - config.held_out < 2:
-            raise InputError(
-                f"held_out={config.held_out} leaves fewer than two of {len(paths)} photographs to train on"
-            )
-        trained, held_out = _divided(paths, config.held_out)
-        torch.manual_seed(config.seed)
-        network = _network(config)
-        styles = _read_styles(config, record)
-        precision = resolved_precision(config.precision, device)
-        encoder = _encoder(config, record, precision, device)
-        objectives = [
-            build_objective(objective_run(config, picture), encoder, _inputs(config.size, style.to(device)))
-            for picture, style in zip(style_pictures(config), styles, strict=True)
-        ]
-        log.info("reading %d photographs", len(trained))
-        photographs = Photographs(trained, config.edge, config.size, config.batch_size, config.seed)
-        record.pictures, record.styles = len(photographs.pictures), style_names(config)
-        record.parameters = sum(each.numel() for each in network.parameters())
-        module = DistillModule(config, network, objectives, reduced=precision == "bf16")
-        with tracked(config.logger, folder, record, "distillation") as loggers:
-            if not (folder / WEIGHTS).exists():
-                train(module, partial(batches_from, photographs), folder, record, loggers, interrupts)
-                write_weights(folder / WEIGHTS, network.state_dict(), record, metadata(network, record.styles))
-            record.held_out = evaluate(config, folder / WEIGHTS, held_out, styles, encoder, folder)
+        record = _distill(config, folder, interrupts)
+    interrupts.check(record.command)
+    return record
+
+
+def _distill(config: DistillConfig, folder: Path, interrupts: Interrupts) -> DistillRecord:
+    record = open_record(config, folder, records.read, DistillRecord, NON_IDENTITY_FIELDS)
+    if record.status == "finished" and record.config.get("compare") == config.compare:
+        log.info("already finished: %s", folder)
+        return record
+    record.config = dataclasses.asdict(config)
+    device = find_device(config.trainer)
+    record.device, record.threads = device_name(device), torch.get_num_threads()
+    paths = find_pictures(config.images or "")
+    if len(paths) - config.held_out < 2:
+        raise InputError(f"held_out={config.held_out} leaves fewer than two of {len(paths)} photographs to train on")
+    log.info("reading %d photographs", len(paths))
+    kept, held_out = _divided(paths, config.held_out)
+    torch.manual_seed(config.seed)
+    network = _network(config)
+    styles = _read_styles(config, record)
+    precision = resolved_precision(config.precision, device)
+    encoder = _encoder(config, record, precision, device)
+    objectives = [
+        build_objective(objective_run(config, picture), encoder, _inputs(config.size, style.to(device)))
+        for picture, style in zip(style_pictures(config), styles, strict=True)
+    ]
+    photographs = Photographs(kept, config.edge, config.size, config.batch_size, config.seed)
+    record.pictures, record.styles = len(photographs.pictures), style_names(config)
+    record.parameters = sum(each.numel() for each in network.parameters())
+    module = DistillModule(config, network, objectives, reduced=precision == "bf16")
+    with tracked(config.logger, folder, record, "distillation") as loggers:
+        if not (folder / WEIGHTS).exists():
+            train(module, partial(batches_from, photographs), folder, record, loggers, interrupts)
+            write_weights(folder / WEIGHTS, network.state_dict(), record, metadata(network, record.styles))
+        record.held_out = evaluate(
+            config, folder / WEIGHTS, held_out, styles, encoder, folder, interrupts, record.command
+        )
     return record
 
 

@@ -1,5 +1,6 @@
 """Run a pretraining from a configuration to a file of weights; run again in the same folder, it resumes."""
 
+import dataclasses
 import logging
 from functools import partial
 from pathlib import Path
@@ -40,35 +41,42 @@ def pretrain(config: PretrainConfig, folder: Path) -> PretrainRecord:
     Raises:
         InputError: an option or a file cannot be used, or the folder holds another training.
         NonFiniteLoss: the loss became NaN or infinite; no weights are written.
-        Interrupted: SIGINT or SIGTERM; the checkpoint is written.
+        Interrupted: SIGINT or SIGTERM; the checkpoint is written, and finished results are kept.
     """
     check(config)
     with Interrupts() as interrupts, sole_writer(folder), cpu_threads(config.trainer.threads):
-        record = open_record(config, folder, records.read, PretrainRecord, NON_IDENTITY_FIELDS)
-        if record.status == "finished":
-            log.info("already finished: %s", folder)
-            return record
-        record.device, record.threads = device_name(find_device(config.trainer)), torch.get_num_threads()
-        paths = find_pictures(config.images or "")
-        log.info("reading %d pictures", len(paths))
-        crops = Crops(paths, config)
-        torch.manual_seed(config.seed)
-        spec = encoder_spec(BACKBONE)
-        assert isinstance(spec, VGGSpec)
-        teacher = None
-        if config.teacher != "none":
-            teacher, record.teacher_sha256 = build_teacher(config.teacher, config.teacher_weights, spec)
-        module = PretrainModule(spec, config, crops.classes, teacher)
-        if isinstance(teacher, VGGTeacher) and config.inherit and not (folder / CHECKPOINT).exists():
-            log.info("fitting the first weights to %s on %d crops", config.teacher, config.inherit)
-            device = find_device(config.trainer)
-            fitting = [images.to(device) for images in _fitting_crops(crops, config.inherit)]
-            record.inherited = inherit(module.trunk.to(device), teacher.network.to(device), fitting)
-        record.pictures = len(crops.pictures)
-        record.parameters = sum(each.numel() for each in module.trunk.parameters())
-        with tracked(config.logger, folder, record, "pretraining") as loggers:
-            train(module, partial(batches_from, crops), folder, record, loggers, interrupts)
-            write_weights(folder / WEIGHTS, module.trunk.folded(), record)
+        record = _pretrain(config, folder, interrupts)
+    interrupts.check(record.command)
+    return record
+
+
+def _pretrain(config: PretrainConfig, folder: Path, interrupts: Interrupts) -> PretrainRecord:
+    record = open_record(config, folder, records.read, PretrainRecord, NON_IDENTITY_FIELDS)
+    if record.status == "finished":
+        log.info("already finished: %s", folder)
+        return record
+    record.config = dataclasses.asdict(config)
+    record.device, record.threads = device_name(find_device(config.trainer)), torch.get_num_threads()
+    paths = find_pictures(config.images or "")
+    log.info("reading %d pictures", len(paths))
+    crops = Crops(paths, config)
+    torch.manual_seed(config.seed)
+    spec = encoder_spec(BACKBONE)
+    assert isinstance(spec, VGGSpec)
+    teacher = None
+    if config.teacher != "none":
+        teacher, record.teacher_sha256 = build_teacher(config.teacher, config.teacher_weights, spec)
+    module = PretrainModule(spec, config, crops.classes, teacher)
+    if isinstance(teacher, VGGTeacher) and config.inherit and not (folder / CHECKPOINT).exists():
+        log.info("fitting the first weights to %s on %d crops", config.teacher, config.inherit)
+        device = find_device(config.trainer)
+        fitting = [batch.to(device) for batch in _fitting_crops(crops, config.inherit)]
+        record.inherited = inherit(module.trunk.to(device), teacher.network.to(device), fitting)
+    record.pictures = len(crops.pictures)
+    record.parameters = sum(each.numel() for each in module.trunk.parameters())
+    with tracked(config.logger, folder, record, "pretraining") as loggers:
+        train(module, partial(batches_from, crops), folder, record, loggers, interrupts)
+        write_weights(folder / WEIGHTS, module.trunk.folded(), record)
     return record
 
 

@@ -18,7 +18,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from src.common.errors import InputError, Interrupted, NonFiniteLoss
+from src.common.errors import InputError, NonFiniteLoss
 from src.common.files import atomic_file, write_atomically
 from src.common.signals import Interrupts
 from src.config.schema import Logger
@@ -153,8 +153,8 @@ def train(
         raise unusable(folder, error) from error
     finally:
         progress.close()
-    if interrupts.received is not None and module.global_step < options.steps:
-        raise Interrupted(interrupts.received, record.command)
+    if module.global_step < options.steps:
+        interrupts.check(record.command)
 
 
 def write_weights(

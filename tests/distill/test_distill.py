@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from src.common.errors import InputError, Interrupted, NonFiniteLoss
 from src.common.signals import Interrupts
@@ -16,6 +18,7 @@ from src.config.schema import Logger, Loss, Picture, Trainer, known_picture
 from src.data.folders import find_pictures
 from src.data.images import read_image
 from src.distill.config import DistillConfig, check, objective_run, style_names
+from src.distill.evaluation import evaluate
 from src.distill.module import DistillModule, batch_losses
 from src.distill.photographs import Photographs
 from src.distill.record import FILE, read
@@ -27,7 +30,7 @@ from src.training.checkpoints import CHECKPOINT
 from src.transfer.objective import build_objective, used_taps
 from src.transfer.terms.base import Inputs
 from tests.support import wandb_files
-from tests.support.photographs import write_photographs
+from tests.support.photographs import write_network, write_photographs
 from tests.support.processes import started, wait_for
 
 PAINTED = ("dots", "swell")
@@ -171,11 +174,69 @@ def test_a_style_image_that_changed_ends_a_resumed_training(photographs: Path, t
         distill(config, tmp_path / "run")
 
 
-def test_a_loss_that_is_not_finite_fails_the_training(photographs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("log_every", [1, 100])
+def test_a_loss_that_is_not_finite_fails_the_training(log_every: int, photographs: Path, tmp_path: Path) -> None:
+    options = {"lr": 1000.0, "warmup": 0.0, "loss": Loss(beta=1e39), "log_every": log_every}
     with pytest.raises(NonFiniteLoss, match="not finite at step"):
-        distill(_config(photographs, lr=1000.0, warmup=0.0, loss=Loss(beta=1e39)), tmp_path)
+        distill(_config(photographs, **options), tmp_path)
     record = read(tmp_path)
     assert record is not None and record.status == "failed" and not (tmp_path / WEIGHTS).exists()
+
+
+def _evaluated(config: DistillConfig, paths: list[Path], folder: Path, interrupts: Interrupts) -> list[str]:
+    """Evaluate a random network on photographs; return the names of those that are in the result."""
+    weights, run = write_network(folder / WEIGHTS, ["dots"]), objective_run(config, config.style)
+    encoder, _ = encoder_spec("embedded").build(run.backbone, used_taps(run), None)
+    rows = evaluate(config, weights, paths, [torch.rand(1, 3, 64, 80)], encoder, folder, interrupts, "the command")
+    return [row["photograph"] for row in rows]
+
+
+def test_held_out_photographs_that_cannot_be_used_are_left_out(
+    photographs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    (odd / "damaged.png").write_bytes((photographs / "0.png").read_bytes()[:200])
+    Image.new("RGB", (1200, 900)).save(odd / "large.png")
+    Image.new("RGB", (200, 16)).save(odd / "narrow.png")
+    config, paths = _config(photographs, max_megapixels=1.0), [*sorted(odd.iterdir()), photographs / "0.png"]
+    assert _evaluated(config, paths, tmp_path, Interrupts()) == ["0"]
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    reasons = {
+        "damaged": "damaged or truncated",
+        "large": "the limit is 1",
+        "narrow": "makes the content image 80x6 px",
+    }
+    assert len(warned) == len(reasons)
+    for line, (name, reason) in zip(warned, reasons.items(), strict=True):
+        assert f"{name}.png left out: " in line and reason in line and "\n" not in line
+    large = _config(photographs, edge=100, compare=2)  # whose runs begin at 71 px
+    Image.new("RGB", (300, 28)).save(odd / "narrow.png")
+    assert _evaluated(dataclasses.replace(large, compare=0), [odd / "narrow.png"], tmp_path, Interrupts()) == ["narrow"]
+    assert _evaluated(large, [odd / "narrow.png"], tmp_path, Interrupts()) == []
+
+
+def test_a_signal_after_the_last_step_ends_the_command(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = Interrupts()
+    stopped.received = 2
+    with pytest.raises(Interrupted):
+        _evaluated(_config(photographs), find_pictures(photographs), tmp_path, stopped)
+    config = _config(photographs, steps=1)
+    with monkeypatch.context() as patch:  # after the last photograph
+        patch.setattr("src.distill.run.evaluate", lambda *_: signal.raise_signal(signal.SIGINT) or [])
+        with pytest.raises(Interrupted) as caught:
+            distill(config, tmp_path / "run")
+    assert caught.value.exit_status == 130
+    record = read(tmp_path / "run")
+    assert record is not None and record.status == "finished" and (tmp_path / "run" / WEIGHTS).exists()
+    assert distill(config, tmp_path / "run").ended == record.ended
+
+
+def test_a_network_that_ships_may_be_the_start() -> None:
+    named = {"style": known_picture("style", "dots"), "styles": ["swell", "brushwork", "tesserae"]}
+    check(DistillConfig(images="x", start="own", **named))  # type: ignore[arg-type]
 
 
 def test_names_and_objective_are_those_of_the_styles() -> None:
@@ -183,11 +244,6 @@ def test_names_and_objective_are_those_of_the_styles() -> None:
     assert style_names(config) == ["dots", "swell", "new"]
     run = objective_run(config, config.style)
     assert (run.loss.beta, run.style.name, run.steps) == (9.0, "dots", 150)
-
-
-def test_a_network_that_ships_may_be_the_start() -> None:
-    named = {"style": known_picture("style", "dots"), "styles": ["swell", "brushwork", "tesserae"]}
-    check(DistillConfig(images="x", start="own", **named))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from src.pretrain.network import Trunk, layout_target, redundancy
 from src.pretrain.record import FILE, read
 from src.pretrain.run import WEIGHTS, pretrain
 from src.training.checkpoints import CHECKPOINT
+from src.training.networks import write_weights
 from tests.support.processes import started, wait_for
 
 PLAIN = PretrainConfig(size=16, zoom=[1.0, 2.0], rotation=0.0, jitter=0.0, noise=0.0, grey=0.0, edge=48)
@@ -208,6 +210,21 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
     rows = [(tmp_path / name / "metrics.csv").read_text().splitlines() for name in ("whole", "parts")]
     assert [row.split(",")[0] for row in rows[0]] == [row.split(",")[0] for row in rows[1]]
     assert pretrain(config, tmp_path / "parts").ended == parts.ended, "a finished training is left as it is"
+
+
+def test_a_signal_after_the_last_step_ends_the_command(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written(*arguments: object) -> None:
+        write_weights(*arguments)  # type: ignore[arg-type]
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("src.pretrain.run.write_weights", written)
+    with pytest.raises(Interrupted) as caught:
+        pretrain(_config(pictures, steps=1), tmp_path)
+    assert caught.value.exit_status == 130 and (tmp_path / WEIGHTS).exists()
+    record = read(tmp_path)
+    assert record is not None and record.status == "finished"
 
 
 def test_the_weights_load_as_a_backbone(pictures: Path, tmp_path: Path) -> None:
