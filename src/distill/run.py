@@ -34,7 +34,7 @@ from src.feedforward.network import StyleNetwork
 from src.feedforward.weights import load_network, metadata
 from src.tracking.command_record import tracked
 from src.training.loop import find_device
-from src.training.networks import open_record, train, write_weights
+from src.training.networks import check_pictures, holds_result, open_record, train, write_weights
 from src.training.setup import check_same, check_size, load_encoder
 from src.transfer.objective import build_objective, used_taps
 from src.transfer.terms.base import Inputs
@@ -63,17 +63,20 @@ def distill(config: DistillConfig, folder: Path) -> DistillRecord:
 
 
 def _distill(config: DistillConfig, folder: Path, interrupts: Interrupts) -> DistillRecord:
-    record = open_record(config, folder, records.read, DistillRecord, NON_IDENTITY_FIELDS)
-    if record.status == "finished" and record.config.get("compare") == config.compare:
+    record = open_record(config, folder, records.read, DistillRecord, NON_IDENTITY_FIELDS, WEIGHTS)
+    trained = holds_result(folder / WEIGHTS, record)
+    if trained and record.status == "finished" and record.config.get("compare") == config.compare:
         log.info("already finished: %s", folder)
         return record
     record.config = dataclasses.asdict(config)
     device = find_device(config.trainer)
     record.device, record.threads = device_name(device), torch.get_num_threads()
-    paths = find_pictures(config.images or "")
+    images = config.images or ""
+    paths = find_pictures(images)
     if len(paths) - config.held_out < 2:
         raise InputError(f"held_out={config.held_out} leaves fewer than two of {len(paths)} photographs to train on")
     log.info("reading %d photographs", len(paths))
+    check_pictures(record, paths, images)
     kept, held_out = _divided(paths, config.held_out)
     torch.manual_seed(config.seed)
     network = _network(config)
@@ -89,7 +92,7 @@ def _distill(config: DistillConfig, folder: Path, interrupts: Interrupts) -> Dis
     record.parameters = sum(each.numel() for each in network.parameters())
     module = DistillModule(config, network, objectives, reduced=precision == "bf16")
     with tracked(config.logger, folder, record, "distillation") as loggers:
-        if not (folder / WEIGHTS).exists():
+        if not trained:
             train(module, partial(batches_from, photographs), folder, record, loggers, interrupts)
             write_weights(folder / WEIGHTS, network.state_dict(), record, metadata(network, record.styles))
         record.held_out = evaluate(

@@ -23,7 +23,8 @@ from src.pretrain.teacher import VGGTeacher, build_teacher
 from src.tracking.command_record import tracked
 from src.training.checkpoints import CHECKPOINT
 from src.training.loop import find_device
-from src.training.networks import open_record, train, write_weights
+from src.training.networks import check_pictures, open_record, train, write_weights
+from src.training.setup import check_same
 
 log = logging.getLogger(__name__)
 
@@ -51,21 +52,25 @@ def pretrain(config: PretrainConfig, folder: Path) -> PretrainRecord:
 
 
 def _pretrain(config: PretrainConfig, folder: Path, interrupts: Interrupts) -> PretrainRecord:
-    record = open_record(config, folder, records.read, PretrainRecord, NON_IDENTITY_FIELDS)
+    record = open_record(config, folder, records.read, PretrainRecord, NON_IDENTITY_FIELDS, WEIGHTS)
     if record.status == "finished":
         log.info("already finished: %s", folder)
         return record
     record.config = dataclasses.asdict(config)
     record.device, record.threads = device_name(find_device(config.trainer)), torch.get_num_threads()
-    paths = find_pictures(config.images or "")
+    images = config.images or ""
+    paths = find_pictures(images)
     log.info("reading %d pictures", len(paths))
+    check_pictures(record, paths, images)
     crops = Crops(paths, config)
     torch.manual_seed(config.seed)
     spec = encoder_spec(BACKBONE)
     assert isinstance(spec, VGGSpec)
     teacher = None
     if config.teacher != "none":
-        teacher, record.teacher_sha256 = build_teacher(config.teacher, config.teacher_weights, spec)
+        teacher, digest = build_teacher(config.teacher, config.teacher_weights, spec)
+        check_same(f"teacher_weights={config.teacher_weights}", record.teacher_sha256, digest)
+        record.teacher_sha256 = digest
     module = PretrainModule(spec, config, crops.classes, teacher)
     if isinstance(teacher, VGGTeacher) and config.inherit and not (folder / CHECKPOINT).exists():
         log.info("fitting the first weights to %s on %d crops", config.teacher, config.inherit)

@@ -13,6 +13,7 @@ class TrainingRecord(CommandRecord):
     Attributes:
         step, batches: optimiser steps taken and batches used, over all resumes.
         pictures: number of pictures that could be read.
+        pictures_sha256: checksum of the names and bytes of all of them.
         parameters: of the network.
         values: metrics of the last logged step.
         weights_sha256: checksum of the weights file.
@@ -21,6 +22,7 @@ class TrainingRecord(CommandRecord):
     step: int = 0
     batches: int = 0
     pictures: int | None = None
+    pictures_sha256: str | None = None
     parameters: int | None = None
     values: dict[str, float] = field(default_factory=dict)
     threads: int | None = None

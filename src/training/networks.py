@@ -19,15 +19,17 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from src.common.errors import InputError, NonFiniteLoss
-from src.common.files import atomic_file, write_atomically
+from src.common.files import atomic_file, expanded, write_atomically
 from src.common.signals import Interrupts
 from src.config.schema import Logger
 from src.config.schema import Trainer as TrainerOptions
+from src.data.sources import sha256_of
 from src.tracking.loggers import RunLoggers
 from src.tracking.training_record import TrainingRecord
 from src.training.checkpoints import CHECKPOINT, unusable
 from src.training.loop import build_trainer, find_device
 from src.training.progress import Progress
+from src.training.setup import check_same
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +88,12 @@ class NetworkModule(pl.LightningModule):
 
 
 def open_record(
-    config: Any, folder: Path, read: Callable[[Path], Record | None], new: type[Record], not_identity: Collection[str]
+    config: Any,
+    folder: Path,
+    read: Callable[[Path], Record | None],
+    new: type[Record],
+    not_identity: Collection[str],
+    weights: str,
 ) -> Record:
     """Return the record of a folder, or a new one.
 
@@ -96,13 +103,19 @@ def open_record(
         read: returns the record of a folder; None: it has none.
         new: class of the record.
         not_identity: options that may change between a training and its continuation.
+        weights: name of the file that the training writes.
 
     Raises:
-        InputError: the folder holds another training.
+        InputError: the folder holds another training, or files that the training would take for its own.
     """
     plain = dataclasses.asdict(config)
     record = read(folder)
     if record is None:
+        if foreign := [name for name in (CHECKPOINT, weights) if (folder / name).exists()]:
+            raise InputError(
+                f"{folder} holds {' and '.join(foreign)} of another training; choose another folder with "
+                "hydra.run.dir=DIR"
+            )
         return new(config=plain)
     # An option that is newer than the record had its default.
     recorded = {**dataclasses.asdict(type(config)()), **record.config}
@@ -113,6 +126,30 @@ def open_record(
             "hydra.run.dir=DIR"
         )
     return record
+
+
+def check_pictures(record: TrainingRecord, paths: Iterable[Path], images: str) -> None:
+    """Record the checksum of the pictures of a training: of their names and bytes.
+
+    Hashing takes a small part of the time of decoding.
+
+    Args:
+        record: of the training; holds the checksum from its beginning where it resumes.
+        paths: all pictures of the folder.
+        images: the folder.
+
+    Raises:
+        InputError: a picture has changed, is new, or is missing since the training began.
+    """
+    folder, digest = expanded(images), hashlib.sha256()
+    for path in paths:
+        try:
+            told = sha256_of(path)
+        except OSError as error:  # it will be left out
+            told = error.strerror or "unreadable"
+        digest.update(f"{path.relative_to(folder)}\0{told}\n".encode(errors="surrogateescape"))
+    check_same(f"the folder images={images}", record.pictures_sha256, digest.hexdigest())
+    record.pictures_sha256 = digest.hexdigest()
 
 
 def train(
@@ -160,13 +197,33 @@ def train(
 def write_weights(
     path: Path, weights: Mapping[str, Tensor], record: TrainingRecord, metadata: dict[str, str] | None = None
 ) -> None:
-    """Write weights in float16 by safetensors, whole or not at all, and record their checksum."""
+    """Write weights in float16 by safetensors, whole or not at all, and record their checksum.
+
+    The record is written after the weights: weights whose checksum it does not hold are not this training's result.
+
+    Raises:
+        NonFiniteLoss: a weight is NaN, infinite, or too large for float16; no file is written.
+    """
     import safetensors.torch
 
-    data = safetensors.torch.save({key: value.half().contiguous() for key, value in weights.items()}, metadata)
+    halves = {key: value.half().contiguous() for key, value in weights.items()}
+    if bad := _not_finite(halves):
+        raise NonFiniteLoss(f"the weights {bad} are not finite in float16; a smaller lr, or precision=32, may help")
+    data = safetensors.torch.save(halves, metadata)
     write_atomically(path, data)
     record.weights_sha256 = hashlib.sha256(data).hexdigest()
+    record.write(path.parent)
     log.info("%s: %.1f MB, sha256 %s", path, len(data) / 1e6, record.weights_sha256)
+
+
+def holds_result(path: Path, record: TrainingRecord) -> bool:
+    """Return whether a file holds the weights that a training has written, by their checksum in the record."""
+    return path.is_file() and sha256_of(path) == record.weights_sha256
+
+
+def _not_finite(values: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first tensor with a value that is NaN or infinite; None: all are finite."""
+    return next((name for name, value in values.items() if not value.isfinite().all()), None)
 
 
 def _saved_counts(folder: Path) -> tuple[int, int]:
@@ -225,14 +282,22 @@ class _Watch(Callback):
         if (last or batches % options.log_every == 0) and module.global_step > self.logged:
             self._log(module)
         if last or batches % options.checkpoint_every == 0:
+            self._check_finite(module)
             trainer.save_checkpoint(self.folder / CHECKPOINT, weights_only=False)
             self.record.write(self.folder)
 
+    def _check_finite(self, module: NetworkModule) -> None:
+        """Keep the checkpoint before, from which the training can go on, where the loss or a weight is not finite."""
+        for what, values in (("loss", module.latest), ("network", module.state_dict())):
+            if _not_finite(values):
+                raise NonFiniteLoss(
+                    f"the {what} was not finite at step {module.global_step}; a smaller lr, or precision=32, may help"
+                )
+
     def _log(self, module: NetworkModule) -> None:
+        self._check_finite(module)
         record, step = self.record, module.global_step
         values = {key: float(value) for key, value in module.latest.items()}
-        if not all(map(math.isfinite, values.values())):
-            raise NonFiniteLoss(f"the loss was not finite at step {step}; a smaller lr, or precision=32, may help")
         record.values, record.step, record.batches = values, step, int(module.batches)
         record.seconds = time.perf_counter() - self.started
         self.logged = step

@@ -17,11 +17,12 @@ from src.config.composition import compose
 from src.config.schema import Logger, Loss, Picture, Trainer, known_picture
 from src.data.folders import find_pictures
 from src.data.images import read_image
+from src.data.sources import sha256_of
 from src.distill.config import DistillConfig, check, objective_run, style_names
 from src.distill.evaluation import evaluate
 from src.distill.module import DistillModule, batch_losses
 from src.distill.photographs import Photographs
-from src.distill.record import FILE, read
+from src.distill.record import FILE, DistillRecord, read
 from src.distill.run import WEIGHTS, distill
 from src.encoders.registry import encoder_spec
 from src.feedforward.network import StyleNetwork
@@ -181,6 +182,7 @@ def test_a_loss_that_is_not_finite_fails_the_training(log_every: int, photograph
         distill(_config(photographs, **options), tmp_path)
     record = read(tmp_path)
     assert record is not None and record.status == "failed" and not (tmp_path / WEIGHTS).exists()
+    assert not (tmp_path / CHECKPOINT).exists()
 
 
 def _evaluated(config: DistillConfig, paths: list[Path], folder: Path, interrupts: Interrupts) -> list[str]:
@@ -232,6 +234,32 @@ def test_a_signal_after_the_last_step_ends_the_command(
     record = read(tmp_path / "run")
     assert record is not None and record.status == "finished" and (tmp_path / "run" / WEIGHTS).exists()
     assert distill(config, tmp_path / "run").ended == record.ended
+
+
+def test_weights_of_another_training_are_not_taken_for_the_result(photographs: Path, tmp_path: Path) -> None:
+    config, run = _config(photographs, steps=1), tmp_path / "run"
+    foreign = write_network(tmp_path / WEIGHTS, ["dots"], seed=1).read_bytes()
+    with pytest.raises(InputError, match=rf"holds {WEIGHTS} of another training; choose another folder"):
+        distill(config, tmp_path)
+    assert (tmp_path / WEIGHTS).read_bytes() == foreign and not (tmp_path / FILE).exists()
+    weights_sha256 = distill(config, run).weights_sha256
+    data = json.loads((run / FILE).read_text())
+    # killed between weights and record; weights replaced by others; weights deleted
+    for recorded, present in ((None, (run / WEIGHTS).read_bytes()), (weights_sha256, foreign), (weights_sha256, None)):
+        (run / WEIGHTS).unlink()
+        if present is not None:
+            (run / WEIGHTS).write_bytes(present)
+        (run / FILE).write_text(json.dumps({**data, "status": "interrupted", "weights_sha256": recorded}))
+        assert distill(config, run).weights_sha256 == weights_sha256
+        assert sha256_of(run / WEIGHTS) == weights_sha256
+
+
+def test_other_photographs_are_refused_when_a_training_resumes(photographs: Path, tmp_path: Path) -> None:
+    config = _config(photographs)
+    record = DistillRecord(config=dataclasses.asdict(config), status="interrupted", pictures_sha256="0" * 64)
+    record.write(tmp_path)
+    with pytest.raises(InputError, match=r"the folder images=.* has changed since this run began"):
+        distill(config, tmp_path)
 
 
 def test_a_network_that_ships_may_be_the_start() -> None:

@@ -28,7 +28,7 @@ from src.pretrain.crops import Crops
 from src.pretrain.inheritance import inherit, select_channels
 from src.pretrain.module import PretrainModule
 from src.pretrain.network import Trunk, layout_target, redundancy
-from src.pretrain.record import FILE, read
+from src.pretrain.record import FILE, PretrainRecord, read
 from src.pretrain.run import WEIGHTS, pretrain
 from src.training.checkpoints import CHECKPOINT
 from src.training.networks import write_weights
@@ -225,6 +225,30 @@ def test_a_signal_after_the_last_step_ends_the_command(
     assert caught.value.exit_status == 130 and (tmp_path / WEIGHTS).exists()
     record = read(tmp_path)
     assert record is not None and record.status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("begun", "message"),
+    [
+        ({"teacher_sha256": "0" * 64}, "teacher_weights=trained has changed since this run began"),
+        ({"pictures_sha256": "0" * 64}, "the folder images=.* has changed since this run began"),
+    ],
+)
+def test_another_teacher_or_other_pictures_are_refused_when_a_training_resumes(
+    begun: dict[str, str], message: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(pictures, teacher="vgg16")
+    PretrainRecord(config=dataclasses.asdict(config), status="interrupted", **begun).write(tmp_path)  # type: ignore[arg-type]
+    monkeypatch.setattr("src.pretrain.run.build_teacher", lambda *_: (None, "1" * 64))
+    with pytest.raises(InputError, match=message):
+        pretrain(config, tmp_path)
+
+
+def test_weights_of_another_training_are_kept(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / WEIGHTS).write_bytes(b"of another training")
+    with pytest.raises(InputError, match=rf"holds {WEIGHTS} of another training"):
+        pretrain(_config(pictures), tmp_path)
+    assert (tmp_path / WEIGHTS).read_bytes() == b"of another training"
 
 
 def test_the_weights_load_as_a_backbone(pictures: Path, tmp_path: Path) -> None:
