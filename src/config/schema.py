@@ -214,16 +214,22 @@ class Logger:
 
 
 @dataclass
-class Trainer:
-    """Device, precision-independent speed options and memory."""
+class Device:
+    """Device and CPU threads."""
 
     accelerator: str = option("auto", "auto | cpu | gpu | mps")
+    threads: int | None = option(None, "CPU threads; default: SLURM_CPUS_PER_TASK, else torch's choice")
+
+
+@dataclass
+class Trainer(Device):
+    """Device, precision-independent speed options and memory."""
+
     compile: str = option(
         "auto", "torch.compile: auto (long runs that save more than the compile time) | always | never"
     )
     memory: str = option("auto", "activation checkpointing: auto (as memory allows) | whole | checkpointed | tiled")
     kernels: str = option("auto", "compiled CPU kernels: auto (where they can be built) | off (PyTorch's operators)")
-    threads: int | None = option(None, "CPU threads; default: SLURM_CPUS_PER_TASK, else torch's choice")
 
 
 @dataclass

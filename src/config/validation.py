@@ -6,7 +6,7 @@ from typing import Any
 
 from src.common.errors import InputError
 from src.config.schedule import SMALLEST_EDGE, capture_steps
-from src.config.schema import PATH_STARTS, SUFFIXES, RunConfig, Trainer, group_names, masks
+from src.config.schema import PATH_STARTS, SUFFIXES, Device, RunConfig, group_names, masks
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "loss.name": ("patches", "moments", "normalized", "equations", "published", "mean_squares", "gram_mean_std"),
@@ -152,7 +152,7 @@ def check_logger(config: Any) -> None:
         raise InputError(f"logger.project={config.logger.project!r}: W&B takes no / \\ # ? % : in a name")
 
 
-def check_trainer(trainer: Trainer, precision: str) -> None:
+def check_trainer(trainer: Device, precision: str) -> None:
     """Check the number of threads, and that the device computes in the precision.
 
     Raises:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from src.common.errors import InputError
 from src.config.options import option
-from src.config.schema import Logger, Trainer
+from src.config.schema import Device, Logger
 from src.config.validation import CHOICES, check_choices, check_logger, check_ranges, check_trainer
 
 # Options that may change between a training and its continuation.
@@ -33,7 +33,7 @@ class PretrainConfig:
     """Recipe of the embedded backbone."""
 
     logger: Logger = option(Logger, "tracking")
-    trainer: Trainer = option(Trainer, "machine")
+    trainer: Device = option(Device, "machine")
     images: str | None = option(None, "folder of images to train on (required)")
     steps: int = option(8100, "optimiser steps: one per batch, two per batch in the adversarial part")
     batch_size: int = option(64, "crops per batch")

@@ -17,8 +17,7 @@ from torch import Tensor
 from src.common.errors import InputError
 from src.common.signals import Interrupts
 from src.config.schedule import Timetable, capture_steps, stages
-from src.config.schema import RunConfig
-from src.config.schema import Trainer as TrainerOptions
+from src.config.schema import Device, RunConfig
 from src.data.sources import VIEWS
 from src.training import checkpoints
 from src.training.callbacks import Pauses, finish
@@ -39,7 +38,7 @@ CHATTY = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.r
 GPU_CHUNK = 10
 
 
-def find_device(options: TrainerOptions) -> torch.device:
+def find_device(options: Device) -> torch.device:
     """Return the device that a Trainer with these options would use.
 
     Raises:
@@ -48,7 +47,7 @@ def find_device(options: TrainerOptions) -> torch.device:
     return build_trainer(options).strategy.root_device
 
 
-def build_trainer(options: TrainerOptions, io: CheckpointIO | None = None, **more: Any) -> Trainer:
+def build_trainer(options: Device, io: CheckpointIO | None = None, **more: Any) -> Trainer:
     """Return a Trainer of one process on one device, without Lightning's own files, bars and validation.
 
     In a Slurm job Lightning would take part in distributed training, and put the job back into the queue.

@@ -21,8 +21,7 @@ from torch import Tensor
 from src.common.errors import InputError, NonFiniteLoss
 from src.common.files import atomic_file, expanded, write_atomically
 from src.common.signals import Interrupts
-from src.config.schema import Logger
-from src.config.schema import Trainer as TrainerOptions
+from src.config.schema import Device, Logger
 from src.data.sources import sha256_of
 from src.tracking.loggers import RunLoggers
 from src.tracking.training_record import TrainingRecord
@@ -42,12 +41,15 @@ class TrainingOptions(Protocol):
     """Options that every training of a network has."""
 
     logger: Logger
-    trainer: TrainerOptions
     steps: int
     lr: float
     warmup: float
     log_every: int
     checkpoint_every: int
+
+    @property
+    def trainer(self) -> Device:
+        """The configuration group `trainer`."""
 
 
 class NetworkModule(pl.LightningModule):

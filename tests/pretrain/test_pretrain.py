@@ -18,7 +18,7 @@ from PIL import Image
 
 from src.common.errors import InputError, Interrupted, NonFiniteLoss
 from src.common.signals import Interrupts
-from src.config.schema import Backbone, Logger, Trainer
+from src.config.schema import Backbone, Device, Logger
 from src.data.folders import batches_from, find_pictures
 from src.encoders.registry import VGGSpec, encoder_spec
 from src.encoders.vgg import VGG
@@ -56,7 +56,7 @@ UNTAUGHT |= {"grey": 0.5, "rotation": 30.0, "lr": 0.002, "weight_decay": 0.05}
 def _config(pictures: Path, **more: object) -> PretrainConfig:
     """Return a short training without a teacher."""
     options = UNTAUGHT | {"steps": 6, "batch_size": 4, "size": 32, "edge": 48, "log_every": 1, "checkpoint_every": 1}
-    options |= {"precision": "32", "logger": Logger(name="csv"), "trainer": Trainer(accelerator="cpu", threads=1)}
+    options |= {"precision": "32", "logger": Logger(name="csv"), "trainer": Device(accelerator="cpu", threads=1)}
     return PretrainConfig(images=str(pictures), **{**options, **more})  # type: ignore[arg-type]
 
 
@@ -295,9 +295,9 @@ def test_the_learning_rate_rises_and_falls(pictures: Path) -> None:
         ({"lr": 1e308}, r"lr must be in 0\.\.1000, not 1e\+308"),
         ({"steps": 10**20}, r"steps must be in 0\.\.10000000"),
         ({"seed": -1}, "seed must be zero or positive, not -1"),
-        ({"trainer": Trainer(threads=0)}, r"trainer\.threads must be in 1\.\.1024, not 0"),
-        ({"trainer": Trainer(threads=99999999999)}, r"trainer\.threads must be in 1\.\.1024"),
-        ({"trainer": Trainer(accelerator="tpx")}, r"trainer\.accelerator=tpx is unknown; one of: auto, cpu"),
+        ({"trainer": Device(threads=0)}, r"trainer\.threads must be in 1\.\.1024, not 0"),
+        ({"trainer": Device(threads=99999999999)}, r"trainer\.threads must be in 1\.\.1024"),
+        ({"trainer": Device(accelerator="tpx")}, r"trainer\.accelerator=tpx is unknown; one of: auto, cpu"),
         ({"blur": -1.0}, "blur must be zero or positive, not -1"),
         ({"mix": 2.0}, r"mix must be in \[0, 1\], not 2.0"),
         ({"mix": 0.3, "teacher": "none", "texture": 1.0}, "mix=0.3 needs a teacher"),
@@ -388,7 +388,9 @@ def test_the_command_resumes_after_a_kill(
     assert "resuming at step" in shown and WEIGHTS in shown
     refused = refused_here("src.pretrain.__main__", f"images={pictures}", "lerning_rate=1")
     assert refused.startswith("error: there is no option lerning_rate") and "label_smoothing" in refused
-    assert "images=null" in command_here("src.pretrain.__main__", "--help")
+    shown = command_here("src.pretrain.__main__", "--help")
+    assert "images=null" in shown and "trainer.threads=null" in shown
+    assert not any(f"trainer.{name}" in shown for name in ("compile", "memory", "kernels")), "they have no effect"
 
 
 def test_the_selected_channels_explain_the_others() -> None:

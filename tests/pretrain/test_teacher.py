@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from src.common.errors import InputError
-from src.config.schema import Logger, Trainer
+from src.config.schema import Device, Logger
 from src.data.folders import find_pictures
 from src.encoders.registry import encoder_spec
 from src.pretrain.config import PretrainConfig
@@ -100,7 +100,7 @@ def pictures(tmp_path: Path) -> Path:
 
 def _config(pictures: Path, **more: object) -> PretrainConfig:
     options = {"steps": 3, "batch_size": 4, "size": 32, "edge": 48, "log_every": 1, "checkpoint_every": 1}
-    options |= {"precision": "32", "logger": Logger(name="csv"), "trainer": Trainer(accelerator="cpu", threads=1)}
+    options |= {"precision": "32", "logger": Logger(name="csv"), "trainer": Device(accelerator="cpu", threads=1)}
     return PretrainConfig(images=str(pictures), **{**options, **more})  # type: ignore[arg-type]
 
 
