@@ -53,7 +53,7 @@ def evaluate(
         styles: images (1, 3, H, W) in [0, 1], one for each style of the network.
         encoder: measures.
         folder: of the training.
-        interrupts: asked before every photograph.
+        interrupts: asked before every picture.
         resume_hint: the command that resumes the evaluation.
 
     Returns:
@@ -64,7 +64,6 @@ def evaluate(
     """
     loaded, rows, shown = load_network(weights), [], []
     for path in photographs:
-        interrupts.check(resume_hint)
         try:
             pixels, size = _read(path, config)
         except InputError as error:
@@ -73,6 +72,7 @@ def evaluate(
         content = pixels.color(size)
         cells: list[Cell | None] = [Cell(pixels.to_image(), path.stem, [])]
         for name, picture, style in zip(style_names(config), style_pictures(config), styles, strict=True):
+            interrupts.check(resume_hint)
             options = objective_run(config, picture)
             inputs = Inputs.of(content.to(encoder.mean), style.to(encoder.mean))
             objective = build_objective(options, encoder, inputs)

@@ -28,7 +28,6 @@ from src.tracking.training_record import TrainingRecord
 from src.training.checkpoints import CHECKPOINT, unusable
 from src.training.loop import build_trainer, find_device
 from src.training.progress import Progress
-from src.training.setup import check_same
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +149,11 @@ def check_pictures(record: TrainingRecord, paths: Iterable[Path], images: str) -
         except OSError as error:  # it will be left out
             told = error.strerror or "unreadable"
         digest.update(f"{path.relative_to(folder)}\0{told}\n".encode(errors="surrogateescape"))
-    check_same(f"the folder images={images}", record.pictures_sha256, digest.hexdigest())
+    if record.pictures_sha256 not in (None, digest.hexdigest()):
+        raise InputError(
+            f"the pictures in images={images} are not those that this training began with; put them back, or choose "
+            "another folder with hydra.run.dir=DIR"
+        )
     record.pictures_sha256 = digest.hexdigest()
 
 

@@ -258,7 +258,7 @@ def test_other_photographs_are_refused_when_a_training_resumes(photographs: Path
     config = _config(photographs)
     record = DistillRecord(config=dataclasses.asdict(config), status="interrupted", pictures_sha256="0" * 64)
     record.write(tmp_path)
-    with pytest.raises(InputError, match=r"the folder images=.* has changed since this run began"):
+    with pytest.raises(InputError, match=r"the pictures in images=.* are not those that this training began with"):
         distill(config, tmp_path)
 
 

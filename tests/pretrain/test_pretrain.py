@@ -231,7 +231,7 @@ def test_a_signal_after_the_last_step_ends_the_command(
     ("begun", "message"),
     [
         ({"teacher_sha256": "0" * 64}, "teacher_weights=trained has changed since this run began"),
-        ({"pictures_sha256": "0" * 64}, "the folder images=.* has changed since this run began"),
+        ({"pictures_sha256": "0" * 64}, "the pictures in images=.* are not those that this training began with"),
     ],
 )
 def test_another_teacher_or_other_pictures_are_refused_when_a_training_resumes(
