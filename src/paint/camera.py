@@ -4,10 +4,11 @@ import io
 import logging
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,40 +27,50 @@ DEVICES = {
     "win32": ("dshow", "video=Integrated Camera"),
 }
 BOUNDARY = "frame"
+PATIENCE = 10.0  # s without a picture after which a camera has stopped
 PAGE = b"<!doctype html><title>camera</title><style>body{margin:0;background:#111;display:grid;place-items:center;\
 height:100vh}img{max-width:100%;max-height:100vh}</style><img src=stream alt='stylised camera picture'>"
 
 
 @contextmanager
-def camera_frames(device: str) -> Iterator[tuple[Fraction, Iterator[Frame]]]:
+def camera_frames(
+    device: str, stop_requested: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[Fraction, Iterator[Frame]]]:
     """Open a camera; give its rate, frames a second, and its frames, timed from the first one.
 
-    Frames that arrive while the one before is being stylised are left out.
+    Frames that arrive while the one before is being stylised are left out. A camera that stops, such as one that is
+    unplugged, ends the frames with a warning.
 
     Args:
         device: `camera` for the first one, or the name that the system has for it.
+        stop_requested: asked while waiting for a frame; True ends the frames.
 
     Raises:
-        InputError: it cannot be opened.
+        InputError: it cannot be opened, or stops before its first frame.
     """
     import av
 
     kind, first = DEVICES.get(sys.platform, DEVICES["linux"])
     name = first if device == CAMERA else device
     try:
-        container = av.open(name, format=kind, timeout=10.0)
+        container = av.open(name, format=kind, timeout=PATIENCE)
     except (av.error.FFmpegError, ValueError) as error:
         raise InputError(f"content.path: no camera at {name}: {getattr(error, 'strerror', error)}") from None
     with container:
         stream = container.streams.video[0]
         rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
-        with closing(_newest(container, stream, rate)) as frames:  # ends the reader before the container closes
+        with closing(_newest(container, stream, rate, stop_requested)) as frames:  # ends the reader before the container closes
             yield rate, frames
 
 
-def _newest(container: Any, stream: Any, rate: Fraction) -> Generator[Frame, None, None]:
+def _newest(
+    container: Any, stream: Any, rate: Fraction, stop_requested: Callable[[], bool]
+) -> Generator[Frame, None, None]:
     """Yield the newest frame each time that one is asked for, at times on the clock of the camera."""
+    from av.error import FFmpegError
+
     newest: list[tuple[Image.Image, Fraction]] = []
+    errors: list[FFmpegError] = []
     arrived, ended = threading.Condition(), threading.Event()
 
     def read() -> None:
@@ -72,21 +83,38 @@ def _newest(container: Any, stream: Any, rate: Fraction) -> Generator[Frame, Non
                 with arrived:
                     newest[:] = [(frame.to_image(), time)]
                     arrived.notify()
+        except FFmpegError as error:  # such as of a camera that was unplugged
+            errors.append(error)
         finally:
             ended.set()
             with arrived:
                 arrived.notify()
+
+    def wait() -> None:
+        """Wait for a frame, the end of the camera or a signal; the handler of a signal cannot notify."""
+        until = monotonic() + PATIENCE
+        with arrived:
+            while not (newest or ended.is_set() or stop_requested()) and monotonic() < until:
+                arrived.wait(0.1)
 
     reader = threading.Thread(target=read, name="camera", daemon=True)
     begun: Fraction | None = None
     try:
         reader.start()
         while True:
+            wait()
+            if stop_requested():
+                return
             with arrived:
-                arrived.wait_for(lambda: newest or ended.is_set(), timeout=10)
-                if not newest:
-                    return
-                image, time = newest.pop()
+                found = newest.pop() if newest else None
+            if found is None:
+                silent = "its stream has ended" if ended.is_set() else f"no picture for {PATIENCE:.0f} s"
+                reason = errors[0].strerror if errors else silent
+                if begun is None:
+                    raise InputError(f"content.path: the camera gives no picture: {reason}")
+                log.warning("the camera has stopped (%s); the recording ends here", reason)
+                return
+            image, time = found
             begun = time if begun is None else begun
             yield Frame(image, time - begun)
     finally:

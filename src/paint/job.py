@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import chain, islice, tee
+from itertools import chain, count, islice, tee
 from pathlib import Path
 
 import numpy as np
@@ -141,18 +141,26 @@ def _clip(config: PaintConfig, folder: Path, painter: Painter, record: PaintReco
     source = clips.open_clip(config.content.path or "")
     total = min(config.frames or math.inf, source.frames) if source.frames else config.frames
     frames = iter(tqdm(clips.read_frames(source), unit="frame", total=total, disable=None, leave=False))
-    _encode(config, folder, painter, record, interrupts, frames, source.rate, source.path if source.audio else None)
+    sound = source.path if source.audio else None
+    _encode(config, folder / CLIP, painter, record, interrupts, frames, source.rate, sound)
 
 
 def _camera(config: PaintConfig, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts) -> None:
-    with Show(config.serve) as show, camera_frames(config.content.path or "") as (rate, frames):
+    path = _unused(folder / CLIP)
+    with Show(config.serve) as show, camera_frames(config.content.path or "", interrupts.requested) as (rate, frames):
         log.info("Ctrl-C ends the recording")
-        _encode(config, folder, painter, record, interrupts, frames, rate, None, show)
+        _encode(config, path, painter, record, interrupts, frames, rate, None, show)
+
+
+def _unused(path: Path) -> Path:
+    """Return a path that does not exist yet: this one, or the first of NAME-2, NAME-3, ... beside it."""
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
+    return next(each for each in chain([path], numbered) if not each.exists())
 
 
 def _encode(
     config: PaintConfig,
-    folder: Path,
+    path: Path,
     painter: Painter,
     record: PaintRecord,
     interrupts: Interrupts,
@@ -161,29 +169,33 @@ def _encode(
     sound: Path | None,
     show: "Show | None" = None,
 ) -> None:
-    """Stylise frames one by one as they are read, and write them as a clip."""
+    """Stylise frames one by one as they are read, and write them as a clip.
+
+    A signal ends the recording of a camera, whose frames are kept, and interrupts all else.
+    """
     frames = islice(frames, config.frames)
-    if (first := next(frames, None)) is None:
+    first = next(frames, None)
+    if interrupts.received is not None:
+        raise Interrupted(interrupts.received, "the same command")
+    if first is None:
         raise InputError("there is no frame to stylise")
     # H.264 with colours at half the size needs even sides
     width, height = (max(2, side // 2 * 2) for side in painter.size(first.image.size))
 
     def results() -> Iterator[tuple[Image.Image, Fraction]]:
         for frame in chain([first], frames):
-            if interrupts.received is not None:
-                if show is None:
-                    raise Interrupted(interrupts.received, "the same command")
-                return  # of a camera, what was recorded is kept
+            if interrupts.received is not None and show is None:
+                raise Interrupted(interrupts.received, "the same command")
             result = _to_image(painter(to_tensor(frame.image, (width, height))))
             if show is not None:
                 show(result)
             yield result, frame.time - first.time
 
-    path, (images, times) = folder / CLIP, tee(results())
-    count = clips.write_clip(path, (image for image, _ in images), (time for _, time in times), rate, sound, first.time)
-    record.results[CLIP] = {"width": width, "height": height, "seconds": painter.seconds, "frames": count}
-    rate_of_network = count / max(painter.seconds, 1e-9)
-    log.info("%s: %d frames of %dx%d px, %.1f a second by the network", path, count, width, height, rate_of_network)
+    images, times = tee(results())
+    made = clips.write_clip(path, (image for image, _ in images), (time for _, time in times), rate, sound, first.time)
+    record.results[path.name] = {"width": width, "height": height, "seconds": painter.seconds, "frames": made}
+    rate_of_network = made / max(painter.seconds, 1e-9)
+    log.info("%s: %d frames of %dx%d px, %.1f a second by the network", path, made, width, height, rate_of_network)
 
 
 def _to_image(result: Tensor) -> Image.Image:

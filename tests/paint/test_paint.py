@@ -1,14 +1,16 @@
 """Stylising by a network: images, folders, clips, a camera, starts of runs, ONNX, refused input."""
 
 import dataclasses
+import errno
 import io
 import itertools
 import json
 import shutil
+import signal
 import socket
 import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -175,15 +177,90 @@ def test_a_camera_gives_its_newest_frame(test_pattern: None) -> None:
     assert times[0] == 0 and times == sorted(set(times))
 
 
-def test_a_camera_is_recorded_until_a_signal_and_shown(
+def _signal_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send SIGINT to this process while the network is at its frame of this number, counted from 1."""
+    painted, calls = Painter.__call__, itertools.count(1)
+
+    def paint_one(self: Painter, content: torch.Tensor) -> torch.Tensor:
+        if next(calls) == call:
+            signal.raise_signal(signal.SIGINT)
+        return painted(self, content)
+
+    monkeypatch.setattr(Painter, "__call__", paint_one)
+
+
+def test_a_camera_is_recorded_until_a_signal_and_never_over_a_recording(
     network: Path, tmp_path: Path, test_pattern: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from src.data.clips import open_clip, read_frames
 
-    monkeypatch.setattr(Interrupts, "received", _signal_after(3), raising=False)
-    assert paint(_config(network, "camera", edge=64), tmp_path / "out") == "finished"
+    with monkeypatch.context() as patch:
+        _signal_at(3, patch)
+        assert paint(_config(network, "camera", edge=64), tmp_path / "out") == "finished"
     frames = list(read_frames(open_clip(tmp_path / "out/clip.mp4")))
     assert len(frames) == 3 and frames[0].image.size == (64, 42)
+    before = (tmp_path / "out/clip.mp4").read_bytes()
+    for count in (1, 2):
+        paint(_config(network, "camera", edge=64, frames=count), tmp_path / "out")
+    assert (tmp_path / "out/clip.mp4").read_bytes() == before
+    results = read(tmp_path / "out").results
+    assert {name: each["frames"] for name, each in results.items()} == {"clip.mp4": 3, "clip-2.mp4": 1, "clip-3.mp4": 2}
+    assert sorted(results) == sorted(path.name for path in (tmp_path / "out").glob("clip*"))
+
+
+class _Unplugged:
+    """A camera's container that fails after some frames."""
+
+    def __init__(self, container: object, frames: int) -> None:
+        self.container, self.frames = container, frames
+
+    def decode(self, stream: object) -> Iterator[object]:
+        """Yield the frames, and fail as FFmpeg does without the device."""
+        from av.error import OSError as FFmpegOSError
+
+        yield from itertools.islice(self.container.decode(stream), self.frames)  # type: ignore[attr-defined]
+        raise FFmpegOSError(errno.ENODEV, "No such device")
+
+
+@pytest.mark.parametrize("frames", [0, 3])
+def test_what_was_recorded_before_a_camera_was_unplugged_is_kept(
+    network: Path, tmp_path: Path, test_pattern: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    frames: int,
+) -> None:  # fmt: skip
+    from src.data.clips import open_clip, read_frames
+    from src.paint import camera
+
+    newest = camera._newest
+    monkeypatch.setattr(camera, "_newest", lambda container, *more: newest(_Unplugged(container, frames), *more))
+    config = _config(network, "camera", edge=32)
+    if frames:
+        assert paint(config, tmp_path / "out") == "finished"
+        assert 1 <= len(list(read_frames(open_clip(tmp_path / "out/clip.mp4")))) <= frames
+        assert "the camera has stopped (No such device); the recording ends here" in caplog.text
+        return
+    with pytest.raises(InputError, match=r"content\.path: the camera gives no picture: No such device"):
+        paint(config, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*clip*"))
+
+
+def test_ctrl_c_before_the_first_frame_interrupts(
+    network: Path, tmp_path: Path, test_pattern: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(container: object, stream: object) -> Iterator[object]:
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        ended.wait()
+        yield from ()
+
+    from src.paint import camera
+
+    ended, newest = threading.Event(), camera._newest
+    monkeypatch.setattr(camera, "PATIENCE", 30.0)
+    monkeypatch.setattr(_Unplugged, "decode", lambda self, stream: never(self.container, stream))
+    monkeypatch.setattr(camera, "_newest", lambda container, *more: newest(_Unplugged(container, 0), *more))
+    threading.Timer(1.0, ended.set).start()
+    with pytest.raises(Interrupted):
+        paint(_config(network, "camera"), tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*clip*")) and read(tmp_path / "out").status == "interrupted"
 
 
 def test_the_stream_shows_each_new_picture() -> None:
