@@ -17,6 +17,7 @@ CAMERA = "camera"
 COLORS = ("style", "luminance", "content")
 CLIP_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv")
 SMALLEST_TILE = 256
+RESULT_OPTIONS = ("edge", "color", "tile", "format")  # what, beside network and shares, a picture depends on
 
 
 @dataclass
@@ -82,7 +83,7 @@ def identity(config: PaintConfig) -> dict[str, object]:
     path = config.content.path
     content = str(expanded(path).resolve()) if path and path != CAMERA else path or config.content.name
     found: dict[str, object] = {"content": content, "weights": config.weights, "style": style_name(config)}
-    return found | {name: getattr(config, name) for name in ("shares", "edge", "color", "tile", "format", "frames")}
+    return found | {name: getattr(config, name) for name in ("shares", *RESULT_OPTIONS, "frames")}
 
 
 def check(config: PaintConfig) -> None:

@@ -27,7 +27,7 @@ from src.feedforward.export import export_onnx
 from src.feedforward.weights import load_network
 from src.paint import record as records
 from src.paint.camera import Show, camera_frames
-from src.paint.config import PaintConfig, check, kind_of, style_name
+from src.paint.config import RESULT_OPTIONS, PaintConfig, check, kind_of, style_name
 from src.paint.painter import Painter
 from src.paint.record import PaintRecord
 from src.training.loop import find_device
@@ -40,7 +40,7 @@ CLIP = "clip.mp4"
 def paint(config: PaintConfig, folder: Path) -> str:
     """Stylise the content and write results and `paint.json` into `folder`; return the status.
 
-    In a folder of images, those that are finished are left as they are.
+    In a folder of images, those that were finished with the same network and options are left as they are.
 
     Raises:
         InputError: an option or a file cannot be used.
@@ -57,15 +57,19 @@ def paint(config: PaintConfig, folder: Path) -> str:
     kind = kind_of(config)
     if kind in ("clip", "camera"):
         clips.check_installed()
+    source = _source(config, kind)
+    if kind != "camera":
+        _check_folder(source, folder)
     with Interrupts() as interrupts, sole_writer(folder), cpu_threads(config.trainer.threads):
         device = find_device(config.trainer)
         painter = Painter(loaded, shares, device, config.edge, config.color, config.tile)
-        record = _open_record(config, folder, painter)
+        record = _open_record(config, kind, folder, painter)
         record.device = device_name(device)
+        record.write(folder)
         job = {"image": _image, "folder": _folder, "clip": _clip, "camera": _camera}[kind]
         begun = time.monotonic()
         try:
-            job(config, folder, painter, record, interrupts)
+            job(config, source, folder, painter, record, interrupts)
             record.status = "finished"
         except Interrupted:
             record.status = "interrupted"
@@ -79,22 +83,46 @@ def paint(config: PaintConfig, folder: Path) -> str:
     return record.status
 
 
-def _open_record(config: PaintConfig, folder: Path, painter: Painter) -> PaintRecord:
-    """Return the record of the folder, without results of another network."""
+def _source(config: PaintConfig, kind: str) -> Path:
+    """Return the file, folder or device that is stylised."""
+    if kind == "image":
+        return find_picture("content", config.content, config.mirror).path
+    return expanded(config.content.path or "")
+
+
+def _check_folder(source: Path, folder: Path) -> None:
+    """Check that no result can replace an original.
+
+    Raises:
+        InputError: the results would be written to the content's own folder.
+    """
+    own = {source.resolve()} if source.is_dir() else {source.resolve().parent, source.parent.resolve()}
+    if folder.resolve() in own:
+        raise InputError(
+            f"the results would be written to {folder}, the content's own folder; choose another one with "
+            "hydra.run.dir=DIR"
+        )
+
+
+def _open_record(config: PaintConfig, kind: str, folder: Path, painter: Painter) -> PaintRecord:
+    """Return the record of the folder, without pictures of another network or of other options."""
     record = records.read(folder) or PaintRecord(config={})
-    digest = sha256_of(painter.loaded.path)
-    if record.weights_sha256 != digest:
+    plain, digest = dataclasses.asdict(config), sha256_of(painter.loaded.path)
+    shares = dict(zip(painter.loaded.styles, painter.shares[0].tolist(), strict=True))
+    same = record.weights_sha256 == digest and record.shares == shares
+    same = same and all(record.config.get(name) == plain[name] for name in RESULT_OPTIONS)
+    if not same and kind != "camera":  # a recording stays as it is whatever the next one is made with
         record.results = {}
-    record.config, record.weights_sha256 = dataclasses.asdict(config), digest
+    record.config, record.weights_sha256, record.shares = plain, digest, shares
     record.status, record.error = "running", None
-    record.shares = dict(zip(painter.loaded.styles, painter.shares[0].tolist(), strict=True))
     return record
 
 
-def _image(config: PaintConfig, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts) -> None:
-    found = find_picture("content", config.content, config.mirror)
+def _image(
+    config: PaintConfig, source: Path, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts
+) -> None:
     path = folder / f"image.{SUFFIXES[config.format]}"
-    _write(found.path, path, config, painter, record)
+    _write(source, path, config, painter, record)
     result = record.results[path.name]
     log.info("%s: %d x %d px in %.2f s", path, result["width"], result["height"], result["seconds"])
 
@@ -111,8 +139,10 @@ def _write(source: Path, target: Path, config: PaintConfig, painter: Painter, re
     }  # fmt: skip
 
 
-def _folder(config: PaintConfig, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts) -> None:
-    source, suffix = expanded(config.content.path or ""), SUFFIXES[config.format]
+def _folder(
+    config: PaintConfig, source: Path, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts
+) -> None:
+    suffix = SUFFIXES[config.format]
     paths = sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
     if not paths:
         raise InputError(f"content.path: {source} holds no pictures ({' '.join(PICTURE_SUFFIXES)})")
@@ -137,15 +167,19 @@ def _folder(config: PaintConfig, folder: Path, painter: Painter, record: PaintRe
     log.info("%s: %d pictures%s", folder, len(paths) - left_out, f", {left_out} left out" if left_out else "")
 
 
-def _clip(config: PaintConfig, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts) -> None:
-    source = clips.open_clip(config.content.path or "")
-    total = min(config.frames or math.inf, source.frames) if source.frames else config.frames
-    frames = iter(tqdm(clips.read_frames(source), unit="frame", total=total, disable=None, leave=False))
-    sound = source.path if source.audio else None
-    _encode(config, folder / CLIP, painter, record, interrupts, frames, source.rate, sound)
+def _clip(
+    config: PaintConfig, source: Path, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts
+) -> None:
+    clip = clips.open_clip(source)
+    total = min(config.frames or math.inf, clip.frames) if clip.frames else config.frames
+    frames = iter(tqdm(clips.read_frames(clip), unit="frame", total=total, disable=None, leave=False))
+    sound = source if clip.audio else None
+    _encode(config, folder / CLIP, painter, record, interrupts, frames, clip.rate, sound)
 
 
-def _camera(config: PaintConfig, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts) -> None:
+def _camera(
+    config: PaintConfig, source: Path, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts
+) -> None:
     path = _unused(folder / CLIP)
     with Show(config.serve) as show, camera_frames(config.content.path or "", interrupts.requested) as (rate, frames):
         log.info("Ctrl-C ends the recording")

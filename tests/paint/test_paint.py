@@ -129,6 +129,47 @@ def test_a_folder_continues_where_it_was_stopped(
     assert read(tmp_path / "out").results.keys() == set(names)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"style": Picture(name="swell")},
+        {"shares": [1.0, 1.0]},
+        {"edge": 24},
+        {"color": "content"},
+        {"tile": 256},
+        {"format": "tiff"},
+        {"weights": "other"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_other_options_make_all_pictures_of_a_folder_anew(
+    network: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    source = write_photographs(tmp_path / "in", 1, (300, 260))
+    paint(_config(network, source), tmp_path / "out")
+    if "weights" in change:
+        change = {"weights": str(write_network(tmp_path / "other.safetensors", ["dots", "swell"], seed=9))}
+    config = dataclasses.replace(_config(network, source), **change)  # type: ignore[arg-type]
+    paint(config, tmp_path / "out")
+    paint(config, tmp_path / "alone")
+    name = "0.tiff" if "format" in change else "0.png"
+    assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+    assert read(tmp_path / "out").results.keys() == {name}
+
+
+def test_results_are_refused_in_the_folder_of_the_originals(network: Path, tmp_path: Path) -> None:
+    source = write_photographs(tmp_path / "in", 1)
+    shutil.copy(source / "0.png", source / "image.png")
+    write_sounding(source / "clip.mp4", moving(2, 64, 48))
+    (tmp_path / "link").symlink_to(source)
+    before = {path.name: path.read_bytes() for path in source.iterdir()}
+    for content in (source, source / "image.png", source / "clip.mp4"):
+        for folder in (source, tmp_path / "link"):
+            with pytest.raises(InputError, match=r"the content's own folder; choose another one with hydra\.run\.dir="):
+                paint(_config(network, content), folder)
+    assert {path.name: path.read_bytes() for path in source.iterdir()} == before
+
+
 def test_a_clip_keeps_rate_sound_and_number_of_frames(network: Path, tmp_path: Path) -> None:
     pytest.importorskip("av")
     from src.data.clips import open_clip, read_frames
@@ -224,9 +265,13 @@ class _Unplugged:
 
 @pytest.mark.parametrize("frames", [0, 3])
 def test_what_was_recorded_before_a_camera_was_unplugged_is_kept(
-    network: Path, tmp_path: Path, test_pattern: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    network: Path,
+    tmp_path: Path,
+    test_pattern: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     frames: int,
-) -> None:  # fmt: skip
+) -> None:
     from src.data.clips import open_clip, read_frames
     from src.paint import camera
 
