@@ -1,6 +1,7 @@
 """Files of feed-forward networks: weights in float16 and what they are, by safetensors."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,12 +40,13 @@ class LoadedNetwork:
         """
         count = len(self.styles)
         if weights:
-            if len(weights) != count or min(weights) < 0 or not sum(weights) > 0:
+            total = sum(weights)
+            if len(weights) != count or not (all(0 <= each < math.inf for each in weights) and 0 < total < math.inf):
                 raise InputError(
-                    f"{self.path.name} needs a share of 0 or more for each of its styles "
+                    f"{self.path.name} needs a finite share of 0 or more for each of its styles "
                     f"{', '.join(self.styles)}, not {weights}"
                 )
-            return torch.tensor([weights]) / sum(weights)
+            return torch.tensor([[each / total for each in weights]])
         if style is not None and style not in self.styles:
             raise InputError(f"{self.path.name} has no style {style}; one of: {', '.join(self.styles)}")
         place = 0 if style is None else self.styles.index(style)

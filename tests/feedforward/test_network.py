@@ -1,5 +1,6 @@
 """The feed-forward network: layout, conditional normalisation, tiles, files, ONNX."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -96,11 +97,13 @@ def test_a_file_keeps_weights_size_and_styles(tmp_path: Path) -> None:
     assert all(torch.equal(value, expected[key].half().float()) for key, value in loaded.network.state_dict().items())
     assert loaded.shares("a b").tolist() == [[0, 1]] and loaded.shares().tolist() == [[1, 0]]
     assert loaded.shares(None, [1.0, 3.0]).tolist() == [[0.25, 0.75]]
+    assert loaded.shares(None, [1e300, 3e300]).tolist() == [[0.25, 0.75]], "beyond float32"
 
 
 def test_what_is_no_network_is_refused_in_one_line(tmp_path: Path) -> None:
     loaded = load_network(write_network(tmp_path / "net.safetensors", ["dots", "swell"]))
-    for arguments in (("candy",), (None, [1.0]), (None, [0.0, 0.0]), (None, [2.0, -1.0])):
+    shares = ([1.0], [0.0, 0.0], [2.0, -1.0], [math.inf, 1.0], [1.0, math.nan], [1e308, 1e308])
+    for arguments in (("candy",), *((None, each) for each in shares)):
         with pytest.raises(InputError, match="dots, swell"):
             loaded.shares(*arguments)
     with pytest.raises(InputError, match="is no network"):
