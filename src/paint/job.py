@@ -19,9 +19,10 @@ from src.common.files import expanded, sole_writer
 from src.common.platform import cpu_threads, device_name
 from src.common.signals import Interrupts
 from src.config.schema import SUFFIXES
+from src.config.validation import LONGEST_SIDE
 from src.data import clips
 from src.data.folders import SUFFIXES as PICTURE_SUFFIXES
-from src.data.images import read_pixels, to_tensor, write_image
+from src.data.images import Pixels, read_pixels, to_tensor, write_image
 from src.data.sources import find_picture, sha256_of
 from src.feedforward.export import export_onnx
 from src.feedforward.weights import load_network
@@ -70,6 +71,8 @@ def paint(config: PaintConfig, folder: Path) -> str:
         begun = time.monotonic()
         try:
             job(config, source, folder, painter, record, interrupts)
+            if interrupts.received is not None and kind != "camera":  # whose recordings end by a signal
+                raise Interrupted(interrupts.received, "the same command")
             record.status = "finished"
         except Interrupted:
             record.status = "interrupted"
@@ -122,46 +125,59 @@ def _image(
     config: PaintConfig, source: Path, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts
 ) -> None:
     path = folder / f"image.{SUFFIXES[config.format]}"
-    _write(source, path, config, painter, record)
+    _write(_read(source, config, painter), path, sha256_of(source), painter, record)
     result = record.results[path.name]
     log.info("%s: %d x %d px in %.2f s", path, result["width"], result["height"], result["seconds"])
 
 
-def _write(source: Path, target: Path, config: PaintConfig, painter: Painter, record: PaintRecord) -> None:
-    """Stylise an image file, and note the result."""
-    pixels, before = read_pixels(source, config.max_megapixels, opaque=config.format == "jpeg"), painter.seconds
+def _read(source: Path, config: PaintConfig, painter: Painter) -> Pixels:
+    """Read an image file.
+
+    Raises:
+        InputError: it cannot be read, or is larger than pictures of the format can be.
+    """
+    pixels = read_pixels(source, config.max_megapixels, opaque=config.format == "jpeg")
+    longest = LONGEST_SIDE.get(config.format, math.inf)
+    if max(painter.size(pixels.size)) > longest:
+        raise InputError(
+            f"{source} is too large: format={config.format} has at most {longest} px a side; tiff has more"
+        )
+    return pixels
+
+
+def _write(pixels: Pixels, target: Path, digest: str, painter: Painter, record: PaintRecord) -> None:
+    """Stylise an image, write it and note the result."""
+    before = painter.seconds
     result = painter.paint(pixels)
     write_image(target, result[0])
     height, width = result.shape[2:]
     seconds = painter.seconds - before
-    record.results[target.name] = {
-        "content_sha256": sha256_of(source), "width": width, "height": height, "seconds": seconds
-    }  # fmt: skip
+    record.results[target.name] = {"content_sha256": digest, "width": width, "height": height, "seconds": seconds}
 
 
 def _folder(
     config: PaintConfig, source: Path, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts
 ) -> None:
-    suffix = SUFFIXES[config.format]
     paths = sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
     if not paths:
         raise InputError(f"content.path: {source} holds no pictures ({' '.join(PICTURE_SUFFIXES)})")
     stems = [path.stem for path in paths]
     left_out = 0
     for path in tqdm(paths, unit="picture", disable=None, leave=False):
-        name = f"{path.stem if stems.count(path.stem) == 1 else path.name}.{suffix}"
-        known = record.results.get(name)
-        if known and (folder / name).is_file() and known.get("content_sha256") == sha256_of(path):
-            continue
+        if interrupts.received is not None:
+            raise Interrupted(interrupts.received, "the same command")
+        target = folder / f"{path.stem if stems.count(path.stem) == 1 else path.name}.{SUFFIXES[config.format]}"
         try:
-            _write(path, folder / name, config, painter, record)
-        except InputError as error:
+            digest = sha256_of(path)
+            if target.is_file() and record.results.get(target.name, {}).get("content_sha256") == digest:
+                continue
+            pixels = _read(path, config, painter)
+        except (InputError, OSError) as error:
             log.warning("left out: %s", error)
             left_out += 1
             continue
+        _write(pixels, target, digest, painter, record)
         record.write(folder)
-        if interrupts.received is not None:
-            raise Interrupted(interrupts.received, "the same command")
     if left_out == len(paths):
         raise InputError(f"content.path: no picture of {source} can be read")
     log.info("%s: %d pictures%s", folder, len(paths) - left_out, f", {left_out} left out" if left_out else "")

@@ -1,10 +1,13 @@
 """`paint.json`: what a network stylised, and how fast."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from src.common.errors import InputError
 from src.tracking.command_record import CommandRecord, read_record
+from src.tracking.record import parse
 
 
 @dataclass(kw_only=True)
@@ -29,10 +32,14 @@ def read(folder: Path) -> PaintRecord | None:
     """Return the record of a folder, None if it has none.
 
     Raises:
-        InputError: the file is not such a record.
+        InputError: the file is not such a record; the message says what to do.
     """
-    return read_record(folder, PaintRecord, "stylised pictures", _valid)
+    try:
+        return read_record(folder, PaintRecord, "stylised pictures", _valid)
+    except InputError as error:
+        raise InputError(f"{error}; delete the file to make everything in its folder anew") from None
 
 
 def _valid(record: PaintRecord) -> bool:
-    return all(isinstance(result, dict) for result in record.results.values())
+    parse(PaintRecord, dataclasses.asdict(record))  # raises where a field has another type
+    return True

@@ -127,7 +127,7 @@ class RunRecord:
         Raises:
             ValueError: a value has another type than its option.
         """
-        return _parse(RunConfig, self.config, "config")
+        return parse(RunConfig, self.config, "config")
 
     def checksum(self, kind: str) -> str | None:
         """Return the sha256 of an image file by the option that names it; None if it has not been read."""
@@ -217,8 +217,8 @@ def read(folder: Path) -> RunRecord | None:
             raise InputError(f"{path} has schema {data['schema']}; this version reads {SCHEMA}")
         for capture in data.get("captures", []):
             capture["losses"] = {name: loss for name, loss in capture["losses"].items() if loss is not None}
-        record: RunRecord = _parse(RunRecord, data, "")
-        _parse(RunConfig, record.config, "config")
+        record: RunRecord = parse(RunRecord, data)
+        parse(RunConfig, record.config, "config")
         return record
     except RecursionError:
         raise InputError(f"{path} is not a run record: it is nested too deep") from None
@@ -240,7 +240,7 @@ def _types_of(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def _parse(kind: Any, value: Any, name: str) -> Any:
+def parse(kind: Any, value: Any, name: str = "") -> Any:
     """Return a JSON value as a field's type: a dataclass, list, dict, scalar, or one of them or None.
 
     Keys that a dataclass does not know are dropped.
@@ -252,15 +252,15 @@ def _parse(kind: Any, value: Any, name: str) -> Any:
     if kind is Any:
         return value
     if isinstance(kind, UnionType):
-        return None if value is None else _parse(inner[0], value, name)
+        return None if value is None else parse(inner[0], value, name)
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
         types = _types_of(kind)  # type: ignore[arg-type]
-        known = {key: _parse(types[key], value[key], f"{name}.{key}".lstrip(".")) for key in value if key in types}
+        known = {key: parse(types[key], value[key], f"{name}.{key}".lstrip(".")) for key in value if key in types}
         return kind(**known)  # type: ignore[operator]
     if get_origin(kind) is list and isinstance(value, list):
-        return [_parse(inner[0], each, f"{name}[{at}]") for at, each in enumerate(value)]
+        return [parse(inner[0], each, f"{name}[{at}]") for at, each in enumerate(value)]
     if get_origin(kind) is dict and isinstance(value, dict):
-        return {key: _parse(inner[1], each, f"{name}.{key}") for key, each in value.items()}
+        return {key: parse(inner[1], each, f"{name}.{key}") for key, each in value.items()}
     if kind is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
         return float(value)
     if kind in (str, bool, int) and type(value) is kind and not _unusable(value):

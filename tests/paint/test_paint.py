@@ -21,9 +21,11 @@ import torch.nn.functional as F
 from PIL import Image
 
 from src.common.errors import InputError, Interrupted
-from src.common.signals import Interrupts
+from src.common.files import write_error
 from src.config.schema import Picture, RunConfig, Trainer
+from src.data import images
 from src.data.images import read_image, read_pixels
+from src.data.sources import sha256_of
 from src.feedforward.weights import load_network
 from src.paint.camera import Show, camera_frames
 from src.paint.config import PaintConfig, check, job_folder, kind_of
@@ -47,10 +49,16 @@ def _config(network: Path, content: object, **more: object) -> PaintConfig:
     )  # type: ignore[arg-type]
 
 
-def _signal_after(looks: int) -> property:
-    """Return an attribute that stands for SIGINT from the look after so many on, not counting that of the start."""
-    calls = itertools.count(-1)
-    return property(lambda _: 2 if next(calls) >= looks else None, lambda *_: None)
+def _signal_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send SIGINT to this process while the network is at its frame of this number, counted from 1."""
+    painted, calls = Painter.__call__, itertools.count(1)
+
+    def paint_one(self: Painter, content: torch.Tensor) -> torch.Tensor:
+        if next(calls) == call:
+            signal.raise_signal(signal.SIGINT)
+        return painted(self, content)
+
+    monkeypatch.setattr(Painter, "__call__", paint_one)
 
 
 def _pixels(path: Path) -> np.ndarray:
@@ -109,7 +117,7 @@ def test_a_folder_continues_where_it_was_stopped(
     (source / "notes.txt").write_text("no picture")
     config = _config(network, source)
     with monkeypatch.context() as patch:
-        patch.setattr(Interrupts, "received", _signal_after(1), raising=False)
+        _signal_at(2, patch)
         with pytest.raises(Interrupted):
             paint(config, tmp_path / "out")
     done = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
@@ -157,6 +165,95 @@ def test_other_options_make_all_pictures_of_a_folder_anew(
     assert read(tmp_path / "out").results.keys() == {name}
 
 
+def test_only_pictures_that_cannot_be_read_are_left_out(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, full = write_photographs(tmp_path / "in", 3, (48, 32)), OSError(errno.ENOSPC, "No space left on device")
+    atomic = images.write_atomically
+
+    def write(path: Path, data: bytes) -> None:
+        if path.name == "1.png":
+            raise write_error(path, full)
+        atomic(path, data)
+
+    monkeypatch.setattr(images, "write_atomically", write)
+    with pytest.raises(InputError, match=r"cannot write .*1\.png: No space left on device"):
+        paint(_config(network, source), tmp_path / "out")
+    record = read(tmp_path / "out")
+    assert record.status == "failed" and record.results.keys() == {"0.png"}
+
+
+def test_a_picture_larger_than_its_format_is_left_out(
+    network: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = write_photographs(tmp_path / "in", 1, (48, 32))
+    Image.new("RGB", (16400, 8)).save(source / "wide.png")
+    assert paint(_config(network, source, format="webp"), tmp_path / "out") == "finished"
+    assert "wide.png is too large: format=webp has at most 16383 px a side" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["image", "folder", "clip"])
+def test_a_signal_after_the_last_step_interrupts(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    content = write_photographs(tmp_path / "in", 1, (48, 32))
+    if kind == "image":
+        content /= "0.png"
+    elif kind == "clip":
+        pytest.importorskip("av")
+        content = write_sounding(tmp_path / "in.mp4", moving(2, 64, 48))
+    with monkeypatch.context() as patch:
+        _signal_at(2 if kind == "clip" else 1, patch)
+        with pytest.raises(Interrupted):
+            paint(_config(network, content), tmp_path / "out")
+    name = {"image": "image.png", "folder": "0.png", "clip": "clip.mp4"}[kind]
+    record = read(tmp_path / "out")
+    assert record.status == "interrupted" and record.results.keys() == {name} and (tmp_path / "out" / name).is_file()
+
+
+def test_a_signal_while_finished_pictures_are_skipped_interrupts(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_photographs(tmp_path / "in", 3, (48, 32))
+    paint(_config(network, source), tmp_path / "out")
+
+    def digest(path: Path) -> str:
+        looks.append(path)
+        if path.name == "1.png":
+            signal.raise_signal(signal.SIGINT)
+        return sha256_of(path)
+
+    looks: list[Path] = []
+    monkeypatch.setattr("src.paint.job.sha256_of", digest)
+    with pytest.raises(Interrupted):
+        paint(_config(network, source), tmp_path / "out")
+    assert [path.name for path in looks if path.suffix == ".png"] == ["0.png", "1.png"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"results": [1]}, "results is"),
+        ({"results": {"0.png": 3}}, r"results\.0\.png is 3"),
+        ({"seconds": "long"}, "seconds is"),
+        ({"shares": {"dots": "x"}}, r"shares\.dots is"),
+        ({"config": 3}, "wrong type"),
+        (None, "Expecting value"),
+    ],
+)
+def test_a_damaged_record_is_one_line(
+    network: Path, tmp_path: Path, damage: dict[str, object] | None, message: str
+) -> None:
+    photo, file = write_photographs(tmp_path / "in", 1, (48, 32)) / "0.png", tmp_path / "out/paint.json"
+    paint(_config(network, photo), tmp_path / "out")
+    data = json.loads(file.read_text())
+    file.write_text("" if damage is None else json.dumps(data | damage))
+    before = file.read_bytes()
+    with pytest.raises(InputError, match=rf"paint\.json is not a record of .*{message}.*; delete the file to make"):
+        paint(_config(network, photo), tmp_path / "out")
+    assert file.read_bytes() == before
+
+
 def test_results_are_refused_in_the_folder_of_the_originals(network: Path, tmp_path: Path) -> None:
     source = write_photographs(tmp_path / "in", 1)
     shutil.copy(source / "0.png", source / "image.png")
@@ -197,7 +294,7 @@ def test_an_interrupted_clip_leaves_nothing_half_written(
 ) -> None:
     pytest.importorskip("av")
     source = write_sounding(tmp_path / "in.mp4", moving(5, 64, 48))
-    monkeypatch.setattr(Interrupts, "received", _signal_after(2), raising=False)
+    _signal_at(2, monkeypatch)
     with pytest.raises(Interrupted):
         paint(_config(network, source), tmp_path / "out")
     assert not list((tmp_path / "out").glob("*clip*"))
@@ -216,18 +313,6 @@ def test_a_camera_gives_its_newest_frame(test_pattern: None) -> None:
     assert rate == 25 and [frame.image.size for frame in taken] == [(96, 64)] * 4
     times = [frame.time for frame in taken]
     assert times[0] == 0 and times == sorted(set(times))
-
-
-def _signal_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send SIGINT to this process while the network is at its frame of this number, counted from 1."""
-    painted, calls = Painter.__call__, itertools.count(1)
-
-    def paint_one(self: Painter, content: torch.Tensor) -> torch.Tensor:
-        if next(calls) == call:
-            signal.raise_signal(signal.SIGINT)
-        return painted(self, content)
-
-    monkeypatch.setattr(Painter, "__call__", paint_one)
 
 
 def test_a_camera_is_recorded_until_a_signal_and_never_over_a_recording(
