@@ -307,6 +307,16 @@ def interpolated(values: "Tensor", size: tuple[int, int]) -> "Tensor":
     return F.interpolate(values, (height, width), mode="bicubic", align_corners=False)
 
 
+def tensor_image(image: "Tensor") -> Image.Image:
+    """Return a tensor (3 or 4, H, W), clipped to [0, 1], as an image of 8 bits, RGB or RGBA."""
+    return Image.fromarray(_integers(image, 8).astype(np.uint8))
+
+
+def _integers(image: "Tensor", depth: int) -> np.ndarray:
+    """Return a tensor (C, H, W), clipped to [0, 1], as whole numbers (H, W, C) from 0 to 2**depth - 1."""
+    return image.detach().clamp(0, 1).mul(2**depth - 1).round().permute(1, 2, 0).cpu().numpy()
+
+
 def write_image(path: Path, image: "Tensor", depth: int = 8) -> None:
     """Write an image atomically, in the format of its suffix (`SUFFIXES` of the schema), tagged as sRGB.
 
@@ -316,13 +326,11 @@ def write_image(path: Path, image: "Tensor", depth: int = 8) -> None:
         depth: bits of a channel, 8 or 16 (PNG and TIFF).
     """
     kind = {suffix: kind for kind, suffix in SUFFIXES.items()}[path.suffix[1:]].upper()
-    values = image.detach().clamp(0, 1).mul(2**depth - 1).round().permute(1, 2, 0).cpu().numpy()
     if depth == 16:
-        data = deep.encode(values.astype(np.uint16), kind)
+        data = deep.encode(_integers(image, depth).astype(np.uint16), kind)
     else:
         buffer = io.BytesIO()
-        picture = Image.fromarray(values.astype(np.uint8))
-        picture.save(buffer, kind, icc_profile=srgb_profile(), **ENCODING.get(kind, {}))
+        tensor_image(image).save(buffer, kind, icc_profile=srgb_profile(), **ENCODING.get(kind, {}))
         data = buffer.getvalue()
     write_atomically(path, data)
 

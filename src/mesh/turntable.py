@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from src.common.files import write_atomically
+from src.data.images import tensor_image
 from src.data.views import Views
 from src.mesh.cameras import around, circle, fitting_focal
 from src.transfer.views import Sheet
@@ -45,9 +46,8 @@ def frames(
     found: list[list[Image.Image]] = [[] for _ in canvases]
     for camera in cameras:
         shown = Sheet(dataclasses.replace(turned, cameras=camera[None]), size, images.device, images.dtype)
-        pictures = shown.picture(images).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).numpy()
-        for each, picture in zip(found, pictures, strict=True):
-            each.append(Image.fromarray(picture))
+        for each, picture in zip(found, shown.picture(images), strict=True):
+            each.append(tensor_image(picture))
     return found
 
 

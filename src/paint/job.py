@@ -9,9 +9,7 @@ from fractions import Fraction
 from itertools import chain, count, islice, tee
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
 from src.common.errors import InputError, Interrupted
@@ -22,7 +20,7 @@ from src.config.schema import SUFFIXES
 from src.config.validation import LONGEST_SIDE
 from src.data import clips
 from src.data.folders import SUFFIXES as PICTURE_SUFFIXES
-from src.data.images import Pixels, read_pixels, to_tensor, write_image
+from src.data.images import Pixels, read_pixels, tensor_image, to_tensor, write_image
 from src.data.sources import find_picture, sha256_of
 from src.feedforward.export import export_onnx
 from src.feedforward.weights import load_network
@@ -236,7 +234,7 @@ def _encode(
         for frame in chain([first], frames):
             if interrupts.received is not None and show is None:
                 raise Interrupted(interrupts.received, "the same command")
-            result = _to_image(painter(to_tensor(frame.image, (width, height))))
+            result = tensor_image(painter(to_tensor(frame.image, (width, height)))[0])
             if show is not None:
                 show(result)
             yield result, frame.time - first.time
@@ -246,7 +244,3 @@ def _encode(
     record.results[path.name] = {"width": width, "height": height, "seconds": painter.seconds, "frames": made}
     rate_of_network = made / max(painter.seconds, 1e-9)
     log.info("%s: %d frames of %dx%d px, %.1f a second by the network", path, made, width, height, rate_of_network)
-
-
-def _to_image(result: Tensor) -> Image.Image:
-    return Image.fromarray(result[0].mul(255).round().byte().permute(1, 2, 0).numpy().astype(np.uint8))

@@ -21,6 +21,7 @@ from src.data.images import (
     read_image,
     read_pixels,
     smallest_edge,
+    tensor_image,
     to_tensor,
     working_size,
     write_image,
@@ -272,5 +273,9 @@ def test_resize_is_pillows_bilinear_and_png_round_trips(tmp_path: Path) -> None:
     np.testing.assert_array_equal(tensor[0].permute(1, 2, 0).numpy(), expected)
     write_image(tmp_path / "a.png", tensor[0])
     torch.testing.assert_close(to_tensor(read_image(tmp_path / "a.png"), (16, 12)), tensor)
+    assert np.array_equal(np.asarray(tensor_image(tensor[0])), np.asarray(read_image(tmp_path / "a.png")))
+    values = torch.tensor([-0.1, 0.4 / 255, 0.6 / 255, 254.4 / 255, 1.5]).expand(4, 2, 5)
+    shown = tensor_image(values.requires_grad_())
+    assert shown.mode == "RGBA" and np.asarray(shown)[1, :, 3].tolist() == [0, 0, 1, 254, 255]
     write_image(tmp_path / "b.png", torch.full((3, 9, 9), 2.0))
     assert np.asarray(read_image(tmp_path / "b.png")).min() == 255

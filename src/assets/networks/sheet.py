@@ -3,11 +3,9 @@
 import sys
 from pathlib import Path
 
-from PIL import Image
-
 from src.app.choices import known
 from src.common.files import write_atomically
-from src.data.images import read_pixels
+from src.data.images import read_pixels, tensor_image
 from src.feedforward.weights import load_network
 from src.paint.painter import Painter
 from src.report.sheet import Cell, Row, lay_out
@@ -25,8 +23,7 @@ def main() -> None:
         cells: list[Cell | None] = [Cell(pixels.to_image(), name, [])]
         for style in loaded.styles:
             result = Painter(loaded, loaded.shares(style), edge=EDGE).paint(pixels)[0, :3]
-            image = Image.fromarray(result.mul(255).round().byte().permute(1, 2, 0).numpy())
-            cells.append(Cell(image, style, []))
+            cells.append(Cell(tensor_image(result), style, []))
         rows.append(Row([], cells))
     write_atomically(Path(sys.argv[1]), lay_out(["", *loaded.styles], rows))
 
