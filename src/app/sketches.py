@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NETWORK = Path(__file__).resolve().parent.parent / "assets" / "networks" / "own.onnx"
 EDGE = 512  # px, of a quick picture at most
-STRIDE = 4  # height and width of the network's input are multiples of it
+STRIDE, SMALLEST = 4, 8  # px; height and width of the network's input are multiples of STRIDE from SMALLEST on
 
 
 class Sketches:
@@ -67,7 +67,8 @@ class Sketches:
         size = working_size(image.size, min(edge, EDGE), "keep")
         values = np.asarray(image.resize(size, Image.Resampling.BILINEAR), np.float32).transpose(2, 0, 1)[None] / 255
         width, height = size
-        padded = np.pad(values, ((0, 0), (0, 0), (0, -height % STRIDE), (0, -width % STRIDE)), mode="edge")
+        rows, columns = (max(-side % STRIDE, SMALLEST - side) for side in (height, width))
+        padded = np.pad(values, ((0, 0), (0, 0), (0, rows), (0, columns)), mode="edge")
         with self._lock:
             (result,) = session.run(None, {"image": padded, "shares": weights / weights.sum()})
         pixels = (result[0, :, :height, :width].transpose(1, 2, 0) * 255).round().astype(np.uint8)

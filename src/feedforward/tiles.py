@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.data.images import working_size
-from src.feedforward.network import STRIDE, StyleNetwork
+from src.feedforward.network import SMALLEST, STRIDE, StyleNetwork
 
 TILE = 1024  # side of a tile without its margin, px
 
@@ -41,9 +41,9 @@ def stylise(network: StyleNetwork, image: Tensor, shares: Tensor, tile: int = TI
 
 
 def padded_to_stride(image: Tensor) -> Tensor:
-    """Return an image (B, C, H, W), its last rows and columns repeated up to multiples of STRIDE."""
-    height, width = image.shape[2:]
-    return F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
+    """Return an image (B, C, H, W), its last rows and columns repeated up to multiples of STRIDE, SMALLEST at least."""
+    rows, columns = (max(-side % STRIDE, SMALLEST - side) for side in image.shape[2:])
+    return F.pad(image, (0, columns, 0, rows), mode="replicate")
 
 
 def resize_antialiased(image: Tensor, edge: int) -> Tensor:

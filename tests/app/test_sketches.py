@@ -39,6 +39,12 @@ def test_a_quick_picture_is_that_of_the_network() -> None:
     )  # JPEG of fine strokes; other shares differ by 20
 
 
+def test_a_narrow_picture_is_sketched(tmp_path: Path) -> None:
+    Image.new("RGB", (1600, 8), (200, 90, 30)).save(tmp_path / "narrow.png")
+    data = Sketches().make(tmp_path / "narrow.png", {"swell": 1.0}, 160)
+    assert data is not None and Image.open(io.BytesIO(data)).size == (160, 1)
+
+
 def test_there_is_none_for_other_styles_or_without_a_network(tmp_path: Path) -> None:
     path = known("content")["cat"]
     assert Sketches().make(path, {"swell": 0.5, "candy": 0.5}, 96) is None

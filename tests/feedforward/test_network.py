@@ -84,9 +84,18 @@ def test_tiles_equal_the_whole_picture_with_the_same_statistics() -> None:
 
 
 def test_padding_repeats_the_border_up_to_the_stride() -> None:
-    image = _image(5, 8)
-    padded = padded_to_stride(image)
-    assert padded.shape == (1, 3, 8, 8) and torch.equal(padded[:, :, 5:], image[:, :, 4:].expand(1, 3, 3, 8))
+    for height, padded_height in ((1, 8), (5, 8), (9, 12)):
+        image = _image(height, 8)
+        padded = padded_to_stride(image)
+        assert padded.shape == (1, 3, padded_height, 8) and torch.equal(padded[:, :, :height], image)
+        assert torch.equal(padded[:, :, height:], image[:, :, -1:].expand(1, 3, padded_height - height, 8))
+
+
+@pytest.mark.parametrize(("height", "width", "tile"), [(1, 1, 64), (3, 40, 64), (4, 4, 64), (2, 3000, 64)])
+def test_pictures_of_a_few_pixels_a_side_are_stylised(height: int, width: int, tile: int) -> None:
+    image, shares = _image(height, width), torch.ones(1, 1)
+    result = stylise(random_network(1), image, shares, tile)
+    assert result.shape == image.shape and result.isfinite().all() and (result.std() > 0.01 or width < 4)
 
 
 def test_a_file_keeps_weights_size_and_styles(tmp_path: Path) -> None:
