@@ -4,7 +4,8 @@ import itertools
 import logging
 import os
 import signal
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,6 +54,22 @@ def read_pictures(paths: list[Path], edge: int) -> list[Tensor]:
         size = (max(2, round(image.width * scale)), max(2, round(image.height * scale)))
         found.append((to_tensor(image, size) * 255).round().byte())
     return _enough(found)
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """Return a name for the results of each file, distinct also where upper and lower case count as one.
+
+    The name is the stem of the file; its whole name where that could be another's (`a.jpg` and `a.png`); and numbered
+    where files of several folders have one name.
+    """
+    stems = Counter(path.stem.casefold() for path in paths) + Counter({path.name.casefold() for path in paths})
+    names: dict[str, str] = {}
+    for path in paths:
+        name = path.stem if stems[path.stem.casefold()] == 1 else path.name
+        numbered = (f"{name}-{number}" for number in itertools.count(2))
+        free = next(each for each in itertools.chain([name], numbered) if each.casefold() not in names)
+        names[free.casefold()] = free
+    return list(names.values())
 
 
 def _enough(pictures: list) -> list:

@@ -13,6 +13,7 @@ from src.common.files import write_atomically
 from src.common.signals import Interrupts
 from src.config.schedule import stages
 from src.config.schema import Picture, RunConfig, result_file
+from src.data.folders import distinct_names
 from src.data.images import SMALLEST_SIDE, Pixels, read_pixels, write_image
 from src.distill.config import DistillConfig, objective_run, style_names, style_pictures
 from src.encoders.base import Encoder
@@ -63,29 +64,29 @@ def evaluate(
         Interrupted: SIGINT or SIGTERM; finished pictures are kept.
     """
     loaded, rows, shown = load_network(weights), [], []
-    for path in photographs:
+    for path, called in zip(photographs, distinct_names(photographs), strict=True):
         try:
             pixels, size = _read(path, config)
         except InputError as error:
             log.warning("%s left out: %s", path, error)
             continue
         content = pixels.color(size)
-        cells: list[Cell | None] = [Cell(pixels.to_image(), path.stem, [])]
+        cells: list[Cell | None] = [Cell(pixels.to_image(), called, [])]
         for name, picture, style in zip(style_names(config), style_pictures(config), styles, strict=True):
             interrupts.check(resume_hint)
             options = objective_run(config, picture)
             inputs = Inputs.of(content.to(encoder.mean), style.to(encoder.mean))
             objective = build_objective(options, encoder, inputs)
-            file = folder / FOLDER / f"{path.stem}-{name}.png"
+            file = folder / FOLDER / f"{called}-{name}.png"
             write_image(file, stylise(loaded.network, content, loaded.shares(name))[0])
             made = [file]
             if config.compare:
-                made.append(_optimised(options, path, config, folder / FOLDER / f"{path.stem}-{name}"))
+                made.append(_optimised(options, path, config, folder / FOLDER / f"{called}-{name}"))
             losses = [_total(objective, each, content) for each in made]
             by_run = losses[1] if config.compare else None
-            rows.append({"photograph": path.stem, "style": name, "network": losses[0], "run": by_run})
+            rows.append({"photograph": called, "style": name, "network": losses[0], "run": by_run})
             told = f", of a run {by_run:.3f}" if by_run else ""
-            log.info("%s in the style of %s: loss %.3f%s", path.stem, name, losses[0], told)
+            log.info("%s in the style of %s: loss %.3f%s", called, name, losses[0], told)
             cells += [
                 Cell(read_pixels(each).to_image(), what, [f"{what}: {loss:.2f}"])
                 for each, loss, what in zip(made, losses, (name, f"{config.compare} steps"), strict=False)

@@ -20,6 +20,7 @@ from src.config.schema import SUFFIXES
 from src.config.validation import LONGEST_SIDE
 from src.data import clips
 from src.data.folders import SUFFIXES as PICTURE_SUFFIXES
+from src.data.folders import distinct_names
 from src.data.images import Pixels, read_pixels, tensor_image, to_tensor, write_image
 from src.data.sources import find_picture, sha256_of
 from src.feedforward.export import export_onnx
@@ -159,12 +160,13 @@ def _folder(
     paths = sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
     if not paths:
         raise InputError(f"content.path: {source} holds no pictures ({' '.join(PICTURE_SUFFIXES)})")
-    stems = [path.stem for path in paths]
     left_out = 0
-    for path in tqdm(paths, unit="picture", disable=None, leave=False):
+    for path, name in tqdm(
+        list(zip(paths, distinct_names(paths), strict=True)), unit="picture", disable=None, leave=False
+    ):
         if interrupts.received is not None:
             raise Interrupted(interrupts.received, "the same command")
-        target = folder / f"{path.stem if stems.count(path.stem) == 1 else path.name}.{SUFFIXES[config.format]}"
+        target = folder / f"{name}.{SUFFIXES[config.format]}"
         try:
             digest = sha256_of(path)
             if target.is_file() and record.results.get(target.name, {}).get("content_sha256") == digest:

@@ -165,6 +165,15 @@ def test_other_options_make_all_pictures_of_a_folder_anew(
     assert read(tmp_path / "out").results.keys() == {name}
 
 
+def test_each_picture_of_a_folder_has_a_result_of_its_own(network: Path, tmp_path: Path) -> None:
+    source = write_photographs(tmp_path / "in", 3, (48, 32))
+    for number, name in enumerate(("a.jpg", "a.png", "a.jpg.png")):
+        (source / f"{number}.png").rename(source / name)
+    paint(_config(network, source), tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").glob("*.png")}
+    assert names == {"a.jpg.png", "a.png.png", "a.jpg.png.png"} == read(tmp_path / "out").results.keys()
+
+
 def test_only_pictures_that_cannot_be_read_are_left_out(
     network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
