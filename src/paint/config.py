@@ -10,7 +10,7 @@ from pathlib import Path
 from src.common.errors import InputError
 from src.common.files import expanded
 from src.config.options import option
-from src.config.schema import SUFFIXES, Picture, Trainer, picture_name
+from src.config.schema import SUFFIXES, Device, Picture, picture_name
 from src.config.validation import CHOICES, LARGEST, LONGEST_SIDE, check_choices, check_ranges, check_trainer
 
 CAMERA = "camera"
@@ -35,7 +35,7 @@ class PaintConfig:
     frames: int | None = option(None, "frames of a clip or a camera at most; null: all, of a camera until Ctrl-C")
     serve: int | None = option(None, "camera: port of this machine at which a browser shows the result; null: none")
     export: str | None = option(None, "write the network to this file as ONNX, and stylise nothing")
-    trainer: Trainer = option(Trainer, "device")
+    trainer: Device = option(Device, "device")
     max_megapixels: float = option(100.0, "largest image accepted")
     mirror: str | None = option(None, "folder to take known images from instead of downloading them")
 

@@ -22,7 +22,8 @@ from PIL import Image
 
 from src.common.errors import InputError, Interrupted
 from src.common.files import write_error
-from src.config.schema import Picture, RunConfig, Trainer
+from src.config.options import option_names
+from src.config.schema import Device, Picture, RunConfig
 from src.data import images
 from src.data.images import read_image, read_pixels
 from src.data.sources import sha256_of
@@ -45,7 +46,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _config(network: Path, content: object, **more: object) -> PaintConfig:
     return PaintConfig(
-        weights=str(network), content=Picture(path=str(content)), trainer=Trainer(accelerator="cpu", threads=1), **more
+        weights=str(network), content=Picture(path=str(content)), trainer=Device(accelerator="cpu", threads=1), **more
     )  # type: ignore[arg-type]
 
 
@@ -463,7 +464,7 @@ def test_a_run_starts_from_a_network(network: Path, tmp_path: Path, small: Calla
         ({"frames": 0}, "frames must be positive"),
         ({"serve": 8000}, "serve= shows a camera's picture"),
         ({"edge": 20000, "format": "webp"}, "format=webp has at most 16383 px a side"),
-        ({"trainer": Trainer(accelerator="x")}, r"trainer\.accelerator=x is unknown"),
+        ({"trainer": Device(accelerator="x")}, r"trainer\.accelerator=x is unknown"),
     ],
 )
 def test_bad_options_are_refused(change: dict[str, object], message: str) -> None:
@@ -494,6 +495,14 @@ def test_the_command(command_here: Callable[..., str], network: Path, tmp_path: 
     record = read(tmp_path / "out")
     assert "image.png" in said and record is not None and record.shares == {"dots": 0, "swell": 1}
     assert "edge=null" in command_here("src.paint.__main__", "--help")
+
+
+def test_options_of_the_device_are_those_that_have_an_effect() -> None:
+    assert [name for name in option_names(PaintConfig) if name.startswith("trainer")] == [
+        "trainer",
+        "trainer.accelerator",
+        "trainer.threads",
+    ]
 
 
 def test_an_empty_folder_is_refused(network: Path, tmp_path: Path) -> None:
