@@ -148,7 +148,6 @@ class Show:
                 self._server = ThreadingHTTPServer(("127.0.0.1", self.port), self._handler())
             except OSError as error:
                 raise InputError(f"serve={self.port}: {error.strerror}; choose another port") from None
-            self._server.daemon_threads = True
             threading.Thread(target=self._server.serve_forever, name="show", daemon=True).start()
             log.info("open http://127.0.0.1:%d/ in a browser", self.port)
         return self

@@ -63,7 +63,7 @@ def paint(config: PaintConfig, folder: Path) -> str:
     with Interrupts() as interrupts, sole_writer(folder), cpu_threads(config.trainer.threads):
         device = find_device(config.trainer)
         painter = Painter(loaded, shares, device, config.edge, config.color, config.tile)
-        record = _open_record(config, kind, folder, painter)
+        record = _open_record(config, folder, painter)
         record.device = device_name(device)
         record.write(folder)
         job = {"image": _image, "folder": _folder, "clip": _clip, "camera": _camera}[kind]
@@ -98,23 +98,24 @@ def _check_folder(source: Path, folder: Path) -> None:
     Raises:
         InputError: the results would be written to the content's own folder.
     """
-    own = {source.resolve()} if source.is_dir() else {source.resolve().parent, source.parent.resolve()}
-    if folder.resolve() in own:
+    files = list(source.iterdir()) if source.is_dir() else [source]
+    own = {each for file in files for each in (file.parent, file.resolve().parent)}  # links are read too
+    if folder.is_dir() and any(folder.samefile(each) for each in own if each.is_dir()):
         raise InputError(
             f"the results would be written to {folder}, the content's own folder; choose another one with "
             "hydra.run.dir=DIR"
         )
 
 
-def _open_record(config: PaintConfig, kind: str, folder: Path, painter: Painter) -> PaintRecord:
+def _open_record(config: PaintConfig, folder: Path, painter: Painter) -> PaintRecord:
     """Return the record of the folder, without pictures of another network or of other options."""
     record = records.read(folder) or PaintRecord(config={})
     plain, digest = dataclasses.asdict(config), sha256_of(painter.loaded.path)
     shares = dict(zip(painter.loaded.styles, painter.shares[0].tolist(), strict=True))
     same = record.weights_sha256 == digest and record.shares == shares
     same = same and all(record.config.get(name) == plain[name] for name in RESULT_OPTIONS)
-    if not same and kind != "camera":  # a recording stays as it is whatever the next one is made with
-        record.results = {}
+    if not same:  # a recording stays as it is whatever the next one is made with
+        record.results = {name: result for name, result in record.results.items() if "camera" in result}
     record.config, record.weights_sha256, record.shares = plain, digest, shares
     record.status, record.error = "running", None
     return record
@@ -186,6 +187,8 @@ def _folder(
 def _clip(
     config: PaintConfig, source: Path, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts
 ) -> None:
+    if "camera" in record.results.get(CLIP, {}):
+        raise InputError(f"{folder / CLIP} is the recording of a camera; choose another folder with hydra.run.dir=DIR")
     clip = clips.open_clip(source)
     total = min(config.frames or math.inf, clip.frames) if clip.frames else config.frames
     frames = iter(tqdm(clips.read_frames(clip), unit="frame", total=total, disable=None, leave=False))
@@ -200,6 +203,7 @@ def _camera(
     with Show(config.serve) as show, camera_frames(config.content.path or "", interrupts.requested) as (rate, frames):
         log.info("Ctrl-C ends the recording")
         _encode(config, path, painter, record, interrupts, frames, rate, None, show)
+    record.results[path.name]["camera"] = config.content.path
 
 
 def _unused(path: Path) -> Path:

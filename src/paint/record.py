@@ -18,7 +18,7 @@ class PaintRecord(CommandRecord):
         weights_sha256: checksum of the network's file.
         shares: of each style, by name.
         results: by file name, what was stylised: `content_sha256` of an image, `width`, `height`, px, `seconds` that
-            the network took, and `frames` of a clip.
+            the network took, `frames` of a clip, and `camera` of a recording.
     """
 
     file: ClassVar[str] = "paint.json"

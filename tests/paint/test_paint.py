@@ -269,8 +269,10 @@ def test_results_are_refused_in_the_folder_of_the_originals(network: Path, tmp_p
     shutil.copy(source / "0.png", source / "image.png")
     write_sounding(source / "clip.mp4", moving(2, 64, 48))
     (tmp_path / "link").symlink_to(source)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/image.png").symlink_to(source / "image.png")
     before = {path.name: path.read_bytes() for path in source.iterdir()}
-    for content in (source, source / "image.png", source / "clip.mp4"):
+    for content in (source, source / "image.png", source / "clip.mp4", tmp_path / "links"):
         for folder in (source, tmp_path / "link"):
             with pytest.raises(InputError, match=r"the content's own folder; choose another one with hydra\.run\.dir="):
                 paint(_config(network, content), folder)
@@ -342,6 +344,11 @@ def test_a_camera_is_recorded_until_a_signal_and_never_over_a_recording(
     results = read(tmp_path / "out").results
     assert {name: each["frames"] for name, each in results.items()} == {"clip.mp4": 3, "clip-2.mp4": 1, "clip-3.mp4": 2}
     assert sorted(results) == sorted(path.name for path in (tmp_path / "out").glob("clip*"))
+    source = write_sounding(tmp_path / "in.mp4", moving(2, 64, 48))
+    with pytest.raises(InputError, match=r"clip\.mp4 is the recording of a camera; choose another folder"):
+        paint(_config(network, source), tmp_path / "out")
+    assert (tmp_path / "out/clip.mp4").read_bytes() == before
+    assert read(tmp_path / "out").results.keys() == results.keys()
 
 
 class _Unplugged:
