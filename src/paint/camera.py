@@ -59,9 +59,8 @@ def camera_frames(
     with container:
         stream = container.streams.video[0]
         rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
-        with closing(
-            _newest(container, stream, rate, stop_requested)
-        ) as frames:  # ends the reader before the container closes
+        # the reader ends before the container closes
+        with closing(_newest(container, stream, rate, stop_requested)) as frames:
             yield rate, frames
 
 

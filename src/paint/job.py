@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from src.common.errors import InputError, Interrupted
+from src.common.errors import InputError
 from src.common.files import expanded, sole_writer
 from src.common.platform import cpu_threads, device_name
 from src.common.signals import Interrupts
@@ -30,11 +30,13 @@ from src.paint.camera import Show, camera_frames
 from src.paint.config import RESULT_OPTIONS, PaintConfig, check, kind_of, style_name
 from src.paint.painter import Painter
 from src.paint.record import PaintRecord
+from src.tracking.command_record import recorded
 from src.training.loop import find_device
 
 log = logging.getLogger(__name__)
 
 CLIP = "clip.mp4"
+AGAIN = "the same command"
 
 
 def paint(config: PaintConfig, folder: Path) -> str:
@@ -65,23 +67,15 @@ def paint(config: PaintConfig, folder: Path) -> str:
         painter = Painter(loaded, shares, device, config.edge, config.color, config.tile)
         record = _open_record(config, folder, painter)
         record.device = device_name(device)
-        record.write(folder)
         job = {"image": _image, "folder": _folder, "clip": _clip, "camera": _camera}[kind]
-        begun = time.monotonic()
-        try:
-            job(config, source, folder, painter, record, interrupts)
-            if interrupts.received is not None and kind != "camera":  # whose recordings end by a signal
-                raise Interrupted(interrupts.received, "the same command")
-            record.status = "finished"
-        except Interrupted:
-            record.status = "interrupted"
-            raise
-        except BaseException as error:
-            record.status, record.error = "failed", str(error) or type(error).__name__
-            raise
-        finally:
-            record.seconds += time.monotonic() - begun
-            record.write(folder)
+        with recorded(record, folder):
+            begun = time.monotonic()
+            try:
+                job(config, source, folder, painter, record, interrupts)
+            finally:
+                record.seconds += time.monotonic() - begun
+            if kind != "camera":  # whose recordings end by a signal
+                interrupts.check(AGAIN)
     return record.status
 
 
@@ -117,7 +111,6 @@ def _open_record(config: PaintConfig, folder: Path, painter: Painter) -> PaintRe
     if not same:  # a recording stays as it is whatever the next one is made with
         record.results = {name: result for name, result in record.results.items() if "camera" in result}
     record.config, record.weights_sha256, record.shares = plain, digest, shares
-    record.status, record.error = "running", None
     return record
 
 
@@ -165,8 +158,7 @@ def _folder(
     for path, name in tqdm(
         list(zip(paths, distinct_names(paths), strict=True)), unit="picture", disable=None, leave=False
     ):
-        if interrupts.received is not None:
-            raise Interrupted(interrupts.received, "the same command")
+        interrupts.check(AGAIN)
         target = folder / f"{name}.{SUFFIXES[config.format]}"
         try:
             digest = sha256_of(path)
@@ -229,8 +221,7 @@ def _encode(
     """
     frames = islice(frames, config.frames)
     first = next(frames, None)
-    if interrupts.received is not None:
-        raise Interrupted(interrupts.received, "the same command")
+    interrupts.check(AGAIN)
     if first is None:
         raise InputError("there is no frame to stylise")
     # H.264 with colours at half the size needs even sides
@@ -238,8 +229,8 @@ def _encode(
 
     def results() -> Iterator[tuple[Image.Image, Fraction]]:
         for frame in chain([first], frames):
-            if interrupts.received is not None and show is None:
-                raise Interrupted(interrupts.received, "the same command")
+            if show is None:
+                interrupts.check(AGAIN)
             result = tensor_image(painter(to_tensor(frame.image, (width, height)))[0])
             if show is not None:
                 show(result)
