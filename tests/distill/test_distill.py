@@ -193,6 +193,13 @@ def _evaluated(config: DistillConfig, paths: list[Path], folder: Path, interrupt
     return [row["photograph"] for row in rows]
 
 
+def test_held_out_photographs_of_one_name_have_pictures_of_their_own(photographs: Path, tmp_path: Path) -> None:
+    other = (write_photographs(tmp_path / "other", 2) / "1.png").rename(tmp_path / "other/0.png")
+    names = _evaluated(_config(photographs), [photographs / "0.png", other], tmp_path, Interrupts())
+    first, second = ((tmp_path / f"held_out/{name}-dots.png").read_bytes() for name in names)
+    assert first != second
+
+
 def test_held_out_photographs_that_cannot_be_used_are_left_out(
     photographs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
