@@ -11,16 +11,11 @@ MARGIN = 0.04  # least distance of the model from the border of a view, over the
 UP = np.array([0.0, 1.0, 0.0])  # in glTF, and in most OBJ files
 
 
-def lattice(count: int, turn: float = 0.0) -> Floats:
-    """Return directions that are spread evenly over the sphere, (count, 3): a Fibonacci lattice.
-
-    Args:
-        count: of directions.
-        turn: rotation about the vertical axis, radians.
-    """
+def lattice(count: int) -> Floats:
+    """Return directions that are spread evenly over the sphere, (count, 3): a Fibonacci lattice."""
     number = np.arange(count)
     height = 1 - (2 * number + 1) / count
-    angle = GOLDEN_ANGLE * number + turn
+    angle = GOLDEN_ANGLE * number
     radius = np.sqrt(1 - height**2)
     return np.stack([radius * np.sin(angle), height, radius * np.cos(angle)], 1)
 

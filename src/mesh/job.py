@@ -134,10 +134,8 @@ def prepare_views(model: Model, config: MeshConfig) -> Views:
     return views
 
 
-def model_views(
-    model: Model, count: int, field_of_view: float, side: float, steepest: float, samples: int = 1, turn: float = 0.0
-) -> Views:
-    """Return a model under cameras that are spread evenly around it.
+def model_views(model: Model, count: int, field_of_view: float, side: float, steepest: float) -> Views:
+    """Return a model under cameras that are spread evenly around it, with one ray per pixel.
 
     Args:
         model: the surface.
@@ -145,11 +143,9 @@ def model_views(
         field_of_view: degrees.
         side: of a view over the long side of the canvas.
         steepest: as of `Views`, degrees.
-        samples: as of `Views`.
-        turn: rotation of the cameras about the vertical axis, radians.
     """
     points = model.corners.reshape(-1, 3)
-    cameras = around(points, lattice(count, turn), field_of_view)
+    cameras = around(points, lattice(count), field_of_view)
     return Views(
         corners=model.corners,
         uv=model.uv,
@@ -159,7 +155,7 @@ def model_views(
         focal=np.array(fitting_focal(points, cameras)),
         side=np.array(side),
         sheet=np.array(near_square(count)),
-        samples=np.array(samples),
+        samples=np.array(1),
         steepest=np.array(float(steepest)),
     )
 
