@@ -48,7 +48,7 @@ $(VENV)/.ready: requirements.lock
 path: # let the environment's Python find this checkout from any folder
 	@pwd > "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/neural-style-lightning.pth"
 
-demo: setup ## stylise one picture in about a minute, without network, account or GPU
+demo: setup ## stylise one picture in about a minute, without account or GPU
 	@$(RUN) src.train experiment=demo $(ARGS)
 
 train: setup ## start one run: make train ARGS="content=cat style=dots steps=300"

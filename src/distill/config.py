@@ -71,7 +71,7 @@ class DistillConfig:
     seed: int = option(0, "seed of the initial weights and the crops")
     log_every: int = option(20, "steps between logged points")
     checkpoint_every: int = option(200, "steps between checkpoints")
-    max_megapixels: float = option(100.0, "largest style image accepted")
+    max_megapixels: float = option(100.0, "largest style image or held-out photograph accepted")
     mirror: str | None = option(None, "folder to take known images and weights from instead of downloading them")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from src.common.errors import InputError
+from src.common.errors import InputError, Interrupted
 from src.common.files import sole_writer
 from src.common.platform import cpu_threads, device_name, resolved_precision
 from src.common.signals import Interrupts
@@ -42,6 +42,7 @@ from src.transfer.terms.base import Inputs
 log = logging.getLogger(__name__)
 
 WEIGHTS = "network.safetensors"
+AGAIN = "the same command"
 
 
 def distill(config: DistillConfig, folder: Path) -> DistillRecord:
@@ -57,8 +58,11 @@ def distill(config: DistillConfig, folder: Path) -> DistillRecord:
     """
     check(config)
     with Interrupts() as interrupts, sole_writer(folder), cpu_threads(config.trainer.threads):
-        record = _distill(config, folder, interrupts)
-    interrupts.check(record.command)
+        try:
+            record = _distill(config, folder, interrupts)
+        except Interrupted as stop:  # of a comparison run, which has a command of its own
+            raise Interrupted(stop.signal_number, AGAIN) from None
+    interrupts.check(AGAIN)
     return record
 
 
@@ -95,9 +99,7 @@ def _distill(config: DistillConfig, folder: Path, interrupts: Interrupts) -> Dis
         if not trained:
             train(module, partial(batches_from, photographs), folder, record, loggers, interrupts)
             write_weights(folder / WEIGHTS, network.state_dict(), record, metadata(network, record.styles))
-        record.held_out = evaluate(
-            config, folder / WEIGHTS, held_out, styles, encoder, folder, interrupts, record.command
-        )
+        record.held_out = evaluate(config, folder / WEIGHTS, held_out, styles, encoder, folder, interrupts, AGAIN)
     return record
 
 

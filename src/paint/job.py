@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import math
+import os
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -74,7 +75,7 @@ def paint(config: PaintConfig, folder: Path) -> str:
                 job(config, source, folder, painter, record, interrupts)
             finally:
                 record.seconds += time.monotonic() - begun
-            if kind != "camera":  # whose recordings end by a signal
+            if kind != "camera":  # a signal is the normal end of a recording
                 interrupts.check(AGAIN)
     return record.status
 
@@ -92,8 +93,10 @@ def _check_folder(source: Path, folder: Path) -> None:
     Raises:
         InputError: the results would be written to the content's own folder.
     """
-    files = list(source.iterdir()) if source.is_dir() else [source]
-    own = {each for file in files for each in (file.parent, file.resolve().parent)}  # links are read too
+    inside = source.is_dir()
+    files = [path for path in source.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES] if inside else [source]
+    own = {source if inside else source.parent}
+    own |= {Path(os.path.realpath(file)).parent for file in files}  # a link's target may be an original
     if folder.is_dir() and any(folder.samefile(each) for each in own if each.is_dir()):
         raise InputError(
             f"the results would be written to {folder}, the content's own folder; choose another one with "
@@ -108,7 +111,7 @@ def _open_record(config: PaintConfig, folder: Path, painter: Painter) -> PaintRe
     shares = dict(zip(painter.loaded.styles, painter.shares[0].tolist(), strict=True))
     same = record.weights_sha256 == digest and record.shares == shares
     same = same and all(record.config.get(name) == plain[name] for name in RESULT_OPTIONS)
-    if not same:  # a recording stays as it is whatever the next one is made with
+    if not same:  # recordings cannot be made again
         record.results = {name: result for name, result in record.results.items() if "camera" in result}
     record.config, record.weights_sha256, record.shares = plain, digest, shares
     return record
@@ -195,7 +198,6 @@ def _camera(
     with Show(config.serve) as show, camera_frames(config.content.path or "", interrupts.requested) as (rate, frames):
         log.info("Ctrl-C ends the recording")
         _encode(config, path, painter, record, interrupts, frames, rate, None, show)
-    record.results[path.name]["camera"] = config.content.path
 
 
 def _unused(path: Path) -> Path:
@@ -217,7 +219,7 @@ def _encode(
 ) -> None:
     """Stylise frames one by one as they are read, and write them as a clip.
 
-    A signal ends the recording of a camera, whose frames are kept, and interrupts all else.
+    A signal ends the recording of a camera, which is kept; any other job is interrupted.
     """
     frames = islice(frames, config.frames)
     first = next(frames, None)
@@ -239,5 +241,8 @@ def _encode(
     images, times = tee(results())
     made = clips.write_clip(path, (image for image, _ in images), (time for _, time in times), rate, sound, first.time)
     record.results[path.name] = {"width": width, "height": height, "seconds": painter.seconds, "frames": made}
+    if show is not None:
+        record.results[path.name]["camera"] = config.content.path
+        record.write(path.parent)
     rate_of_network = made / max(painter.seconds, 1e-9)
     log.info("%s: %d frames of %dx%d px, %.1f a second by the network", path, made, width, height, rate_of_network)

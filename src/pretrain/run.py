@@ -23,7 +23,7 @@ from src.pretrain.teacher import VGGTeacher, build_teacher
 from src.tracking.command_record import tracked
 from src.training.checkpoints import CHECKPOINT
 from src.training.loop import find_device
-from src.training.networks import check_pictures, open_record, train, write_weights
+from src.training.networks import check_pictures, holds_result, open_record, train, write_weights
 from src.training.setup import check_same
 
 log = logging.getLogger(__name__)
@@ -47,13 +47,13 @@ def pretrain(config: PretrainConfig, folder: Path) -> PretrainRecord:
     check(config)
     with Interrupts() as interrupts, sole_writer(folder), cpu_threads(config.trainer.threads):
         record = _pretrain(config, folder, interrupts)
-    interrupts.check(record.command)
+    interrupts.check("the same command")
     return record
 
 
 def _pretrain(config: PretrainConfig, folder: Path, interrupts: Interrupts) -> PretrainRecord:
     record = open_record(config, folder, records.read, PretrainRecord, NON_IDENTITY_FIELDS, WEIGHTS)
-    if record.status == "finished":
+    if record.status == "finished" and holds_result(folder / WEIGHTS, record):
         log.info("already finished: %s", folder)
         return record
     record.config = dataclasses.asdict(config)

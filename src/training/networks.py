@@ -130,9 +130,9 @@ def open_record(
 
 
 def check_pictures(record: TrainingRecord, paths: Iterable[Path], images: str) -> None:
-    """Record the checksum of the pictures of a training: of their names and bytes.
+    """Refuse pictures that have changed since the training began, and record their checksum (names and bytes).
 
-    Hashing takes a small part of the time of decoding.
+    Hashing is cheap compared with decoding.
 
     Args:
         record: of the training; holds the checksum from its beginning where it resumes.
@@ -146,7 +146,7 @@ def check_pictures(record: TrainingRecord, paths: Iterable[Path], images: str) -
     for path in paths:
         try:
             told = sha256_of(path)
-        except OSError as error:  # it will be left out
+        except OSError as error:  # skipped when pictures are read
             told = error.strerror or "unreadable"
         digest.update(f"{path.relative_to(folder)}\0{told}\n".encode(errors="surrogateescape"))
     if record.pictures_sha256 not in (None, digest.hexdigest()):
@@ -196,7 +196,7 @@ def train(
     finally:
         progress.close()
     if module.global_step < options.steps:
-        interrupts.check(record.command)
+        interrupts.check("the same command")
 
 
 def write_weights(
@@ -292,7 +292,7 @@ class _Watch(Callback):
             self.record.write(self.folder)
 
     def _check_finite(self, module: NetworkModule) -> None:
-        """Keep the checkpoint before, from which the training can go on, where the loss or a weight is not finite."""
+        """Raise before a non-finite loss or weight is saved, so that the previous checkpoint is kept."""
         for what, values in (("loss", module.latest), ("network", module.state_dict())):
             if _not_finite(values):
                 raise NonFiniteLoss(
