@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NETWORK = Path(__file__).resolve().parent.parent / "assets" / "networks" / "own.onnx"
 EDGE = 512  # px, of a quick picture at most
-STRIDE, SMALLEST = 4, 8  # px; height and width of the network's input are multiples of STRIDE from SMALLEST on
+STRIDE, SMALLEST = 4, 8  # px; height and width of the network's input are multiples of STRIDE, at least SMALLEST
 
 
 class Sketches:

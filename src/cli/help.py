@@ -89,8 +89,8 @@ python -m src.train makes it. The result, clip.mp4, keeps frame rate, rotation a
   python -m src.video content.path=frames video.rate=30 style=painting.jpg video.frames=100
   python -m src.video -m content.path=clip.mp4 style=dots,swell
 
-The same command resumes a clip that was stopped. hydra.run.dir=DIR chooses another folder. Needs the extra video, which
-make setup installs.
+The same command resumes a clip that was stopped. hydra.run.dir=DIR chooses another folder.
+Needs the extra video, which make setup installs.
 
 Options (OPTION=VALUE), in addition to those of python -m src.train --help
 
@@ -165,7 +165,7 @@ def show(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered, at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit does not fail
     except OSError as error:
         sys.exit(f"error: cannot write the help: {error.strerror}")
 

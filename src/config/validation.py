@@ -139,7 +139,7 @@ def _check_styles(config: RunConfig) -> None:
 
 
 def check_logger(config: Any) -> None:
-    """Check the options `logger` of a configuration: the tracker, and what it is told of a run.
+    """Check the `logger` options: tracker, mode, tags and project.
 
     Raises:
         InputError: an unknown tracker or mode, or a tag or project that W&B does not take.

@@ -57,10 +57,10 @@ def read_pictures(paths: list[Path], edge: int) -> list[Tensor]:
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
-    """Return a name for the results of each file, distinct also where upper and lower case count as one.
+    """Return one result name per file, unique regardless of case.
 
-    The name is the stem of the file; its whole name where that could be another's (`a.jpg` and `a.png`); and numbered
-    where files of several folders have one name.
+    The name is the file's stem; its full name where the stem is ambiguous (`a.jpg` and `a.png`); with a number appended
+    where several folders hold a file of that name.
     """
     stems = Counter(path.stem.casefold() for path in paths) + Counter({path.name.casefold() for path in paths})
     names: dict[str, str] = {}

@@ -54,7 +54,7 @@ class DistillConfig:
     images: str | None = option(None, "folder of photographs to train on (required)")
     network: str = option("small", "small (71,000 weights) | half (425,000) | johnson (1.7 million)")
     start: str | None = option(
-        None, "network to start from, as weights of src.paint: one of the same size and number of styles"
+        None, "network to start from: a name or file, as src.paint weights=; of the same size and number of styles"
     )
     steps: int = option(4000, "optimiser steps")
     batch_size: int = option(4, "crops per batch")

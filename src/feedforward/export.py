@@ -34,7 +34,7 @@ def check_installed() -> None:
 def export_onnx(loaded: "LoadedNetwork", path: Path) -> None:
     """Write a network as ONNX, whole or not at all.
 
-    Its inputs are `image`, (1, 3, H, W) in [0, 1] with H and W multiples of 4 from 8 on, and `shares`, (1, S), the
+    Its inputs are `image`, (1, 3, H, W) in [0, 1] with H and W multiples of 4, at least 8, and `shares`, (1, S), the
     share of each style; its output is `result`, (1, 3, H, W). The names of the styles are in the metadata, as JSON
     under `styles`.
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 STRIDE = 4  # height and width of an input are multiples of it
-SMALLEST = 2 * STRIDE  # px, height and width of an input at least: reflection needs two rows at quarter resolution
+SMALLEST = 2 * STRIDE  # px, smallest height and width: reflection padding needs two rows at quarter resolution
 EPSILON = 1e-5
 
 
@@ -130,7 +130,7 @@ class StyleNetwork(nn.Module):
         """Return stylised images (B, 3, H, W) in [0, 1].
 
         Args:
-            images: (B, 3, H, W) in [0, 1], H and W multiples of STRIDE from SMALLEST on.
+            images: (B, 3, H, W) in [0, 1], H and W multiples of STRIDE, at least SMALLEST.
             shares: (B, S), the share of each style, of sum 1.
         """
         values = F.relu(self.first(2 * images - 1, shares))

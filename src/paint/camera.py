@@ -27,7 +27,7 @@ DEVICES = {
     "win32": ("dshow", "video=Integrated Camera"),
 }
 BOUNDARY = "frame"
-PATIENCE = 10.0  # s without a picture after which a camera has stopped
+PATIENCE = 10.0  # s without a picture before a camera counts as stopped
 PAGE = b"<!doctype html><title>camera</title><style>body{margin:0;background:#111;display:grid;place-items:center;\
 height:100vh}img{max-width:100%;max-height:100vh}</style><img src=stream alt='stylised camera picture'>"
 
@@ -92,7 +92,7 @@ def _newest(
                 arrived.notify()
 
     def wait() -> None:
-        """Wait for a frame, the end of the camera or a signal; the handler of a signal cannot notify."""
+        """Wait for a frame, the end of the camera or a signal, by polling: a signal handler must not take the lock."""
         until = monotonic() + PATIENCE
         with arrived:
             while not (newest or ended.is_set() or stop_requested()) and monotonic() < until:

@@ -58,7 +58,7 @@ def recorded(record: CommandRecord, folder: Path) -> Iterator[ExitStack]:
     """Record that a command runs and, at the end of the block, how it ended: finished, interrupted or failed.
 
     Yields:
-        Receives callbacks for after the record is written, also where that fails.
+        An `ExitStack`; its callbacks run after the record is written, even if writing fails.
     """
     record.status, record.error, record.ended = "running", None, None
     record.write(folder)
@@ -85,7 +85,7 @@ def tracked(options: Logger, folder: Path, record: CommandRecord, tag: str) -> I
         options: the configuration group `logger`.
         folder: of the command.
         record: of the command.
-        tag: of the run in the tracker, beside `logger.tags`.
+        tag: of the run in the tracker, in addition to `logger.tags`.
     """
     with recorded(record, folder) as afterwards:
         loggers = open_loggers(options, folder, record, record.config, tag)
