@@ -91,11 +91,11 @@ def test_a_point_of_the_space_is_a_run(config: SearchConfig) -> None:
     ], "loss.alpha is fixed: only its ratio to loss.beta matters"  # fmt: skip
     point = space.default_point(config)
     given = space.options(config, point)
-    assert given.pop("layers.weights") == pytest.approx([0.05, 0.05, 0.3, 0.5, 0.1])
-    assert given == {"loss.beta": 5.0, "optimizer.lr": 0.02}, "the first trial is the run as given"
+    assert given.pop("layers.weights") == pytest.approx([1 / 11.5, 1 / 11.5, 6 / 11.5, 3 / 11.5, 0.5 / 11.5])
+    assert given == {"loss.beta": 10.0, "optimizer.lr": 0.02}, "the first trial is the run as given"
     point |= {"loss.beta": 3.5, "layers.weights/relu1_1": 19.0}
     found = space.trial_run(config, space.options(config, point), "mine", 7)
-    assert found.layers.weights == pytest.approx([0.5, 0.05 / 1.9, 0.3 / 1.9, 0.5 / 1.9, 0.1 / 1.9]), (
+    assert found.layers.weights == pytest.approx([19 / 29.5, 1 / 29.5, 6 / 29.5, 3 / 29.5, 0.5 / 29.5]), (
         "the sum of the weights stays"
     )
     assert (found.loss.beta, found.loss.alpha, found.study, found.trial) == (3.5, 1.0, "mine", 7)
@@ -115,7 +115,7 @@ def test_trials_are_counted_and_the_front_is_written(
     with caplog.at_level("INFO"):
         points = study.search(config, tmp_path)
     assert caplog.messages[-1] == f"report: python -m src.report {tmp_path}"
-    assert painter.betas[0] == 5.0 and len(set(painter.betas)) == 4
+    assert painter.betas[0] == config.loss.beta == 10 and len(set(painter.betas)) == 4
     assert [folder.name for _, folder in painter.runs] == [f"trial-{number:04d}" for number in range(4)]
     assert [point.options["loss.beta"] for point in points] == sorted(painter.betas, reverse=True)
     with (tmp_path / FRONT).open(newline="") as file:
@@ -156,7 +156,7 @@ def test_failed_trials_count_and_do_not_stop_the_study(config: SearchConfig, pai
         study.search(config, tmp_path / "third")
     assert len(painter.runs) == 1
     study.search(config, tmp_path / "third")
-    assert len(painter.runs) == 5 and painter.betas[:2] == [5.0, 5.0]
+    assert len(painter.runs) == 5 and painter.betas[:2] == [10.0, 10.0]
 
 
 def test_an_interrupted_trial_is_continued_and_does_not_count(

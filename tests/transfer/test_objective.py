@@ -109,7 +109,7 @@ def test_terms_of_weight_zero_are_computed_for_reports_alone(small: Callable) ->
     assert "loss/content" not in prepared.objective(image).metrics()[0]
     full = prepared.objective(image, full=True).metrics()[0]
     assert full["loss/content"] > 0
-    assert full["loss/total"] == pytest.approx(5 * full["loss/style"], rel=1e-6)
+    assert full["loss/total"] == pytest.approx(10 * full["loss/style"], rel=1e-6)
 
 
 def test_a_batch_of_two_equals_two_singles(small: Callable) -> None:
@@ -172,7 +172,7 @@ def test_style_layers_are_averaged_or_summed_as_the_loss_form_says(small: Callab
 
 def test_style_weights_by_block_sum_to_one(small: Callable) -> None:
     weights = style_weights(small("loss=moments", "layers=e"))
-    assert list(weights.values()) == pytest.approx([0.05, 0.05, 0.3, 0.5, 0.1])
+    assert list(weights.values()) == pytest.approx([1 / 11.5, 1 / 11.5, 6 / 11.5, 3 / 11.5, 0.5 / 11.5])
     assert style_weights(small("loss=moments", "layers=a")) == {"relu1_1": 1.0}
     several = style_weights(small("loss.block_weights=[1,3]", "layers.style=[relu1_2,relu2_1,relu2_2,relu3_1]"))
     assert several == {"relu1_2": 0.1, **dict.fromkeys(("relu2_1", "relu2_2", "relu3_1"), pytest.approx(0.3))}

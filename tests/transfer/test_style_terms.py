@@ -225,6 +225,6 @@ def test_a_style_term_is_one_class_and_one_line_of_the_registry(
     for number, record in enumerate(records):
         assert isinstance(record, RunRecord)
         losses = record.captures[-1].losses
-        expected = losses["content"] + 5 * (losses["power"] + losses["gram"])
+        expected = losses["content"] + 10 * (losses["power"] + losses["gram"])
         assert losses["total"] == pytest.approx(expected, rel=1e-5) and losses["total"] < (record.initial_loss or 0)
         assert {"loss/power", "loss/power/relu1_1"} <= set(metric_rows(tmp_path / str(number))[-1])
