@@ -54,10 +54,7 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
             key = key.lstrip("+")
             if key not in names and not key.startswith("loss.substitute."):
                 raise InputError(unknown_option(key, schema))
-        if key.split(".")[:2] == ["loss", "substitute"]:  # a dict, whose keys Hydra's schema does not know
-            result.append(f"++{key}={value}")
-        else:
-            result += _resolved(key, value, mirror)
+        result += _resolved(key, value, mirror)
     # flags last: Hydra's parser does not take overrides on both sides of a flag
     result += [argument for argument in arguments if argument not in overrides]
     _check_text(result)
@@ -87,6 +84,8 @@ def _overrides(arguments: Sequence[str]) -> list[str]:
 
 def _resolved(key: str, value: str, mirror: str | None) -> list[str]:
     """Return the overrides that stand for one: of image files their paths, of a glob what it matches."""
+    if key.split(".")[:2] == ["loss", "substitute"]:  # a dict, whose keys Hydra's schema does not know
+        return [f"++{key}={value}"]
     if key in IMAGES and value not in group_names(key) and (paths := _image_files(key, value)):
         return [f"{key}=file", f"{key}.path={','.join(paths)}"]
     if key in (*FILES, *MASKS):

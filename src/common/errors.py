@@ -3,6 +3,9 @@
 All survive pickling (their arguments are their state), so that launchers with worker processes can return them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 LONGEST_LINE = 1000
 
 
@@ -16,6 +19,9 @@ class InUse(InputError):
 
 class NonFiniteLoss(Exception):
     """The loss became NaN or infinite; the last finite image was kept."""
+
+
+SAME_COMMAND = "the same command"  # resumes what its folder holds
 
 
 class Interrupted(BaseException):
@@ -37,6 +43,15 @@ class Interrupted(BaseException):
     def exit_status(self) -> int:
         """128 plus the signal number, as shells report it: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + self.signal_number
+
+
+@contextmanager
+def resumed_by(resume_hint: str) -> Iterator[None]:
+    """Give an `Interrupted` of the block the hint of a larger command, which the block is a part of."""
+    try:
+        yield
+    except Interrupted as stop:
+        raise Interrupted(stop.signal_number, resume_hint) from None
 
 
 class SweepFailed(Exception):

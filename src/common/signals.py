@@ -7,7 +7,7 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Self
 
-from src.common.errors import Interrupted
+from src.common.errors import SAME_COMMAND, Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAID = b"\nstopping after this step and saving the run; press Ctrl-C again to abort\n"
@@ -46,7 +46,7 @@ class Interrupts:
         """Return whether a signal was received."""
         return self.received is not None
 
-    def check(self, resume_hint: str) -> None:
+    def check(self, resume_hint: str = SAME_COMMAND) -> None:
         """Raise `Interrupted` if a signal was received.
 
         Args:

@@ -14,16 +14,15 @@ from src.common.signals import Interrupts
 from src.config.schedule import stages
 from src.config.schema import Picture, RunConfig, result_file
 from src.data.folders import distinct_names
-from src.data.images import SMALLEST_SIDE, Pixels, read_pixels, write_image
+from src.data.images import Pixels, read_pixels, write_image
 from src.distill.config import DistillConfig, objective_run, style_names, style_pictures
 from src.encoders.base import Encoder
-from src.encoders.registry import encoder_spec, smallest_side
 from src.feedforward.tiles import stylise
 from src.feedforward.weights import load_network
 from src.report.sheet import Cell, Row, lay_out
 from src.run import run
-from src.training.setup import check_size
-from src.transfer.objective import build_objective, used_taps
+from src.training.setup import check_size, least_side
+from src.transfer.objective import build_objective
 from src.transfer.terms.base import Inputs
 
 log = logging.getLogger(__name__)
@@ -40,7 +39,6 @@ def evaluate(
     encoder: Encoder,
     folder: Path,
     interrupts: Interrupts,
-    resume_hint: str,
 ) -> list[dict[str, Any]]:
     """Stylise held-out photographs with a network, and return its total losses beside those of runs.
 
@@ -55,7 +53,6 @@ def evaluate(
         encoder: measures.
         folder: of the training.
         interrupts: asked before every picture.
-        resume_hint: the command that resumes the evaluation.
 
     Returns:
         Rows of {photograph, style, network, run}; `run` is None without comparison.
@@ -73,7 +70,7 @@ def evaluate(
         content = pixels.color(size)
         cells: list[Cell | None] = [Cell(pixels.to_image(), called, [])]
         for name, picture, style in zip(style_names(config), style_pictures(config), styles, strict=True):
-            interrupts.check(resume_hint)
+            interrupts.check()
             options = objective_run(config, picture)
             inputs = Inputs.of(content.to(encoder.mean), style.to(encoder.mean))
             objective = build_objective(options, encoder, inputs)
@@ -106,12 +103,10 @@ def _read(path: Path, config: DistillConfig) -> tuple[Pixels, tuple[int, int]]:
         InputError: it cannot be read, or is too large, or too narrow for the layers in use.
     """
     options = objective_run(config, config.style)
-    compared = dataclasses.replace(options, steps=config.compare)
-    needed = max(smallest_side(encoder_spec(options.backbone.name), used_taps(options)), SMALLEST_SIDE)
-    pixels = read_pixels(path, config.max_megapixels, opaque=True)
-    for stage in stages(compared) if config.compare else ():
-        check_size("content", pixels, compared, stage.edge, needed)
-    return pixels, check_size("content", pixels, options, config.edge, needed)
+    pixels, needed = read_pixels(path, config.max_megapixels, opaque=True), least_side(options)
+    compared = stages(dataclasses.replace(options, steps=config.compare)) if config.compare else []
+    edges = [stage.edge for stage in compared] or [config.edge]  # the last stage has the full size
+    return pixels, [check_size("content", pixels, options, edge, needed) for edge in edges][-1]
 
 
 def _total(objective: Any, path: Path, like: Tensor) -> float:

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from src.common.errors import InputError, Interrupted
+from src.common.errors import SAME_COMMAND, InputError, resumed_by
 from src.common.files import sole_writer
 from src.common.platform import cpu_threads, device_name, resolved_precision
 from src.common.signals import Interrupts
 from src.data.folders import batches_from, find_pictures
-from src.data.images import SMALLEST_SIDE, read_pixels
+from src.data.images import read_pixels
 from src.data.sources import find_picture
 from src.distill import record as records
 from src.distill.config import (
@@ -29,20 +29,18 @@ from src.distill.module import DistillModule
 from src.distill.photographs import Photographs
 from src.distill.record import DistillRecord
 from src.encoders.base import Encoder
-from src.encoders.registry import encoder_spec, smallest_side
 from src.feedforward.network import StyleNetwork
 from src.feedforward.weights import load_network, metadata
 from src.tracking.command_record import tracked
 from src.training.loop import find_device
 from src.training.networks import check_pictures, holds_result, open_record, train, write_weights
-from src.training.setup import check_same, check_size, load_encoder
+from src.training.setup import check_same, check_size, least_side, load_encoder
 from src.transfer.objective import build_objective, used_taps
 from src.transfer.terms.base import Inputs
 
 log = logging.getLogger(__name__)
 
 WEIGHTS = "network.safetensors"
-AGAIN = "the same command"
 
 
 def distill(config: DistillConfig, folder: Path) -> DistillRecord:
@@ -57,12 +55,11 @@ def distill(config: DistillConfig, folder: Path) -> DistillRecord:
         Interrupted: SIGINT or SIGTERM; the checkpoint is written, and finished results are kept.
     """
     check(config)
-    with Interrupts() as interrupts, sole_writer(folder), cpu_threads(config.trainer.threads):
-        try:
-            record = _distill(config, folder, interrupts)
-        except Interrupted as stop:  # of a comparison run, which has a command of its own
-            raise Interrupted(stop.signal_number, AGAIN) from None
-    interrupts.check(AGAIN)
+    threads = cpu_threads(config.trainer.threads)
+    # a comparison run would be resumed by a command of its own
+    with Interrupts() as interrupts, sole_writer(folder), threads, resumed_by(SAME_COMMAND):
+        record = _distill(config, folder, interrupts)
+    interrupts.check()
     return record
 
 
@@ -99,7 +96,7 @@ def _distill(config: DistillConfig, folder: Path, interrupts: Interrupts) -> Dis
         if not trained:
             train(module, partial(batches_from, photographs), folder, record, loggers, interrupts)
             write_weights(folder / WEIGHTS, network.state_dict(), record, metadata(network, record.styles))
-        record.held_out = evaluate(config, folder / WEIGHTS, held_out, styles, encoder, folder, interrupts, AGAIN)
+        record.held_out = evaluate(config, folder / WEIGHTS, held_out, styles, encoder, folder, interrupts)
     return record
 
 
@@ -133,8 +130,8 @@ def _read_styles(config: DistillConfig, record: DistillRecord) -> list[Tensor]:
     for picture in style_pictures(config):
         file = find_picture("style", picture, config.mirror)
         image, run = read_pixels(file.path, config.max_megapixels, opaque=True), objective_run(config, picture)
-        needed = max(smallest_side(encoder_spec(run.backbone.name), used_taps(run)), SMALLEST_SIDE)
-        found.append(image.color(check_size("style", image, run, config.edge, needed, config.style_scale)))
+        size = check_size("style", image, run, config.edge, least_side(run), config.style_scale)
+        found.append(image.color(size))
         digests.append(file.sha256)
     for picture, before, now in zip(style_pictures(config), record.style_sha256, digests, strict=False):
         check_same(f"style image {picture.path or picture.name}", before, now)

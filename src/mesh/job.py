@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from src.common.errors import InputError, Interrupted
+from src.common.errors import InputError, resumed_by
 from src.common.files import write_atomically
 from src.config.schema import result_file
 from src.data.images import read_image, working_size
@@ -56,14 +56,12 @@ def paint(config: MeshConfig, folder: Path) -> RunRecord:
     model = read_model(path)
     _keep_texture(folder / TEXTURE, model.canvas(), path)
     _keep_views(folder / VIEWS, prepare_views(model, config))
-    try:
+    with resumed_by("give the same command again"):
         record = run(
             run_of(config, folder / TEXTURE, folder / VIEWS),
             folder,
             outputs=lambda folder: write_outputs(model, config, folder),
         )
-    except Interrupted as stop:
-        raise Interrupted(stop.signal_number, "give the same command again") from None
     if not (folder / MODEL).exists():  # python -m src.train finished the run
         write_outputs(model, config, folder)
     elif config.mesh.frames and turntable.length(folder / TURNTABLE) != config.mesh.frames:

@@ -37,7 +37,6 @@ from src.training.loop import find_device
 log = logging.getLogger(__name__)
 
 CLIP = "clip.mp4"
-AGAIN = "the same command"
 
 
 def paint(config: PaintConfig, folder: Path) -> str:
@@ -76,7 +75,7 @@ def paint(config: PaintConfig, folder: Path) -> str:
             finally:
                 record.seconds += time.monotonic() - begun
             if kind != "camera":  # a signal is the normal end of a recording
-                interrupts.check(AGAIN)
+                interrupts.check()
     return record.status
 
 
@@ -161,7 +160,7 @@ def _folder(
     for path, name in tqdm(
         list(zip(paths, distinct_names(paths), strict=True)), unit="picture", disable=None, leave=False
     ):
-        interrupts.check(AGAIN)
+        interrupts.check()
         target = folder / f"{name}.{SUFFIXES[config.format]}"
         try:
             digest = sha256_of(path)
@@ -223,7 +222,7 @@ def _encode(
     """
     frames = islice(frames, config.frames)
     first = next(frames, None)
-    interrupts.check(AGAIN)
+    interrupts.check()
     if first is None:
         raise InputError("there is no frame to stylise")
     # H.264 with colours at half the size needs even sides
@@ -232,7 +231,7 @@ def _encode(
     def results() -> Iterator[tuple[Image.Image, Fraction]]:
         for frame in chain([first], frames):
             if show is None:
-                interrupts.check(AGAIN)
+                interrupts.check()
             result = tensor_image(painter(to_tensor(frame.image, (width, height)))[0])
             if show is not None:
                 show(result)
@@ -240,9 +239,8 @@ def _encode(
 
     images, times = tee(results())
     made = clips.write_clip(path, (image for image, _ in images), (time for _, time in times), rate, sound, first.time)
-    record.results[path.name] = {"width": width, "height": height, "seconds": painter.seconds, "frames": made}
-    if show is not None:
-        record.results[path.name]["camera"] = config.content.path
-        record.write(path.parent)
+    result = {"width": width, "height": height, "seconds": painter.seconds, "frames": made}
+    record.results[path.name] = result if show is None else {**result, "camera": config.content.path}
+    record.write(path.parent)  # at once, so that no later command takes a recording for a clip of its own
     rate_of_network = made / max(painter.seconds, 1e-9)
     log.info("%s: %d frames of %dx%d px, %.1f a second by the network", path, made, width, height, rate_of_network)

@@ -47,7 +47,7 @@ def pretrain(config: PretrainConfig, folder: Path) -> PretrainRecord:
     check(config)
     with Interrupts() as interrupts, sole_writer(folder), cpu_threads(config.trainer.threads):
         record = _pretrain(config, folder, interrupts)
-    interrupts.check("the same command")
+    interrupts.check()
     return record
 
 

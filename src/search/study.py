@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from src.common.errors import InputError, Interrupted, SweepFailed, first_line
+from src.common.errors import SAME_COMMAND, InputError, Interrupted, SweepFailed, first_line
 from src.common.files import sole_writer, write_atomically, write_error
 from src.run import run
 from src.search import space
@@ -159,7 +159,7 @@ def _run_trial(study: "Study", config: SearchConfig, folder: Path) -> None:
             return
         _requeue(study, trial, trial.user_attrs.get(KILLS, 0))
         if isinstance(error, Interrupted):
-            raise Interrupted(error.signal_number, "the same command") from None
+            raise Interrupted(error.signal_number, SAME_COMMAND) from None
         raise
     study.tell(trial, values)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
-from src.common.errors import Interrupted, NonFiniteLoss
+from src.common.errors import NonFiniteLoss
 from src.common.files import write_atomically
 from src.common.signals import Interrupts
 from src.config.schema import PREVIEW, result_file
@@ -166,8 +166,8 @@ def finish(run: PreparedRun, interrupts: Interrupts) -> None:
                 f"the loss was not finite at step {pair.non_finite_at}; the picture of step {record.step} is kept. "
                 f"Try a smaller optimizer.lr or precision=32"
             )
-        if interrupts.received is not None and not pair.reached and record.step < config.steps:
-            raise Interrupted(interrupts.received, context.resume_command)
+        if not pair.reached and record.step < config.steps:
+            interrupts.check(context.resume_command)
         record.stopped = "loss reached" if pair.reached else "all steps taken"
         record.warning = warning(record.initial_loss, record.captures[-1].losses[names.TOTAL_TERM], pair.jumped)
         if record.warning:

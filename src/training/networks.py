@@ -196,7 +196,7 @@ def train(
     finally:
         progress.close()
     if module.global_step < options.steps:
-        interrupts.check("the same command")
+        interrupts.check()
 
 
 def write_weights(
@@ -284,10 +284,13 @@ class _Watch(Callback):
         if self.interrupts.requested():
             trainer.should_stop = True
         last = trainer.should_stop or module.global_step >= options.steps
-        if (last or batches % options.log_every == 0) and module.global_step > self.logged:
-            self._log(module)
-        if last or batches % options.checkpoint_every == 0:
+        logs = (last or batches % options.log_every == 0) and module.global_step > self.logged
+        saves = last or batches % options.checkpoint_every == 0
+        if logs or saves:
             self._check_finite(module)
+        if logs:
+            self._log(module)
+        if saves:
             trainer.save_checkpoint(self.folder / CHECKPOINT, weights_only=False)
             self.record.write(self.folder)
 
@@ -300,7 +303,6 @@ class _Watch(Callback):
                 )
 
     def _log(self, module: NetworkModule) -> None:
-        self._check_finite(module)
         record, step = self.record, module.global_step
         values = {key: float(value) for key, value in module.latest.items()}
         record.values, record.step, record.batches = values, step, int(module.batches)

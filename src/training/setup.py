@@ -111,7 +111,7 @@ class PreparedRun:
         self.network = load_network(self._checked("init")) if config.init.name == "network" else None
         self.sheet: Sheet | None = None
         taps = used_taps(config)
-        self.needed = max(smallest_side(encoder_spec(config.backbone.name), taps), SMALLEST_SIDE)
+        self.needed = least_side(config)
         record.width, record.height = self._size("content", config.edge)
         for stage in stages(config):
             self._check_halvings(stage.edge)
@@ -397,6 +397,11 @@ def check_same(what: str, before: str | None, now: str) -> None:
     """Raise an `InputError` where a file's checksum differs from the one the run began with."""
     if before and before != now:
         raise InputError(f"{what} has changed since this run began (sha256 {now[:12]}, was {before[:12]})")
+
+
+def least_side(config: RunConfig) -> int:
+    """Return how long each side of an image has to be for the layers in use and the measures of a result, px."""
+    return max(smallest_side(encoder_spec(config.backbone.name), used_taps(config)), SMALLEST_SIDE)
 
 
 def check_size(

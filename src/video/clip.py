@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 from PIL import Image
 
-from src.common.errors import InputError, Interrupted
+from src.common.errors import SAME_COMMAND, InputError, resumed_by
 from src.common.files import sole_writer
 from src.config.schema import Picture, RunConfig, plain, result_file
 from src.data.clips import Clip, check_installed, open_clip, read_frames, write_clip
@@ -85,9 +85,8 @@ def _one_command(record: ClipRecord) -> Iterator[None]:
     """Add the wall time of the block to the record; the command of the clip resumes a frame that is interrupted."""
     before, begun = record.seconds, time.monotonic()
     try:
-        yield
-    except Interrupted as stop:
-        raise Interrupted(stop.signal_number, "the same command") from None
+        with resumed_by(SAME_COMMAND):
+            yield
     finally:
         record.seconds = before + time.monotonic() - begun
 

@@ -189,7 +189,7 @@ def _evaluated(config: DistillConfig, paths: list[Path], folder: Path, interrupt
     """Evaluate a random network on photographs; return the names of those that are in the result."""
     weights, run = write_network(folder / WEIGHTS, ["dots"]), objective_run(config, config.style)
     encoder, _ = encoder_spec("embedded").build(run.backbone, used_taps(run), None)
-    rows = evaluate(config, weights, paths, [torch.rand(1, 3, 64, 80)], encoder, folder, interrupts, "the command")
+    rows = evaluate(config, weights, paths, [torch.rand(1, 3, 64, 80)], encoder, folder, interrupts)
     return [row["photograph"] for row in rows]
 
 
