@@ -46,13 +46,15 @@ def identity(config: RunConfig) -> dict[str, Any]:
         "masks": [_mask(mask) for mask in config.blend.masks],
     }
     # Options that came later are left out where they are not used, so that earlier runs keep their folder names.
-    references, views = spec.pop("reference"), spec["canvas"].pop("views")
+    references = spec.pop("reference")
+    views, turns = spec["canvas"].pop("views"), spec["canvas"].pop("turns")
     if config.reference.images:
         spec["reference"] = {name: [_absolute(path) for path in paths] for name, paths in references.items()}
     else:
         del spec["loss"]["reference"]
     if views:
         spec["canvas"]["views"] = _absolute(views)
+        spec["canvas"] |= {"turns": turns} if turns > 1 else {}
     scales = style_scales(config)
     spec["style_scale"] = scales[0] if len(scales) == 1 else scales
     return spec

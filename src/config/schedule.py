@@ -1,5 +1,6 @@
 """The stages of a run and the steps at which its loop pauses."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,17 +15,21 @@ SMALLEST_EDGE = 64
 
 @dataclass(frozen=True)
 class Stage:
-    """The part of a run at one size.
+    """The part of a run at one size, and through one set of cameras (`canvas.turns`).
 
     Attributes:
         edge: long side of the image, px.
         first: the step it starts at.
         last: the step it ends at, where the next stage starts.
+        turn: number of the set of cameras, from 0.
+        earlier: steps at the same size before it, through other cameras.
     """
 
     edge: int
     first: int
     last: int
+    turn: int = 0
+    earlier: int = 0
 
 
 def stages(config: RunConfig) -> list[Stage]:
@@ -51,7 +56,18 @@ def stages(config: RunConfig) -> list[Stage]:
         last = config.steps if number == len(edges) else last
         found.append(Stage(edge, first, last))
         first = last
-    return found
+    return found[:-1] + _turns(found[-1], config.canvas.turns)
+
+
+def _turns(stage: Stage, count: int) -> list[Stage]:
+    """Return a stage once for each set of cameras, with equal shares of its steps: no more sets than steps."""
+    steps = stage.last - stage.first
+    count = min(count, steps)
+    bounds = [stage.first + round(steps * number / count) for number in range(count + 1)]
+    return [
+        Stage(stage.edge, first, last, turn, first - stage.first)
+        for turn, (first, last) in enumerate(itertools.pairwise(bounds))
+    ]
 
 
 def halvings(config: RunConfig, edge: int) -> int:
@@ -65,7 +81,7 @@ def halvings(config: RunConfig, edge: int) -> int:
 
 def last_share(config: RunConfig, steps: int) -> float | None:
     """Return the `schedule.last` with which a run of more steps gives the smaller sizes as many as now."""
-    smaller = len(stages(config)) - 1
+    smaller = len({stage.edge for stage in stages(config)}) - 1
     if steps <= config.steps or not smaller:
         return config.schedule.last
     last = 1 / (smaller + 1) if config.schedule.last is None else config.schedule.last

@@ -200,6 +200,7 @@ class Canvas:
     views: str | None = option(
         None, "the content is a texture, seen through the cameras of this file, which python -m src.mesh writes"
     )
+    turns: int = option(1, "views: sets of cameras in the file, each seen for an equal part of the steps at full size")
 
 
 @dataclass

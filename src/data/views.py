@@ -26,10 +26,11 @@ class Views:
             beyond them it repeats.
         cell: (F,), the number of the texture.
         grid: (2,), rows and columns of cells on the canvas.
-        cameras: (K, 3, 4), from (x, y, z, 1) to x to the right, y down, z ahead of the camera.
+        cameras: (T K, 3, 4), from (x, y, z, 1) to x to the right, y down, z ahead of the camera; K in each of T turns.
         focal: (), focal length over the side of a view.
         side: (), side of a view over the long side of the canvas.
-        sheet: (2,), rows and columns in which the K views are laid out.
+        sheet: (2,), rows and columns in which the K views of a turn are laid out.
+        turns: (), T: sets of cameras that a run sees the surface through, one after the other.
         samples: (), rays per pixel along either axis.
         steepest: (), largest angle between a counted surface's normal and the ray to the camera, degrees.
     """
@@ -42,8 +43,15 @@ class Views:
     focal: Floats
     side: Floats
     sheet: NDArray[np.int64]
+    turns: NDArray[np.int64]
     samples: NDArray[np.int64]
     steepest: Floats
+
+    def turn(self, number: int) -> "Views":
+        """Return the surface under the cameras of one turn, counted from 0."""
+        count = len(self.cameras) // int(self.turns)
+        cameras = self.cameras[number * count : (number + 1) * count]
+        return dataclasses.replace(self, cameras=cameras, turns=np.array(1))
 
     def write(self, path: Path) -> None:
         """Write the file; equal views make equal files."""
@@ -74,11 +82,14 @@ def read_views(path: Path) -> Views:
         arrays = load(path.read_bytes())
         faces, count = len(arrays["corners"]), len(arrays["cameras"])
         shapes = {"corners": (faces, 3, 3), "uv": (faces, 3, 2), "cell": (faces,), "cameras": (count, 3, 4)}
-        shapes |= {"grid": (2,), "sheet": (2,)} | dict.fromkeys(("focal", "side", "samples", "steepest"), ())
+        shapes |= {"grid": (2,), "sheet": (2,)} | dict.fromkeys(("focal", "side", "turns", "samples", "steepest"), ())
         for name in NAMES:
             if arrays[name].shape != shapes[name]:
                 raise ValueError(f"{name} has the shape {arrays[name].shape}")
-        if not count or arrays["sheet"].prod() < count:
+        turns = int(arrays["turns"])
+        if turns < 1 or not count or count % turns:
+            raise ValueError(f"{count} cameras in {turns} turns")
+        if arrays["sheet"].prod() * turns < count:
             raise ValueError("there is no room for all views")
         return Views(**{name: arrays[name] for name in NAMES})
     except OSError as error:

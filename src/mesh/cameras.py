@@ -3,11 +3,13 @@
 import math
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from src.data.views import Floats
 
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 MARGIN = 0.04  # least distance of the model from the border of a view, over the side of the view
+TURNS_SEED = 1
 UP = np.array([0.0, 1.0, 0.0])  # in glTF, and in most OBJ files
 
 
@@ -18,6 +20,12 @@ def lattice(count: int) -> Floats:
     angle = GOLDEN_ANGLE * number
     radius = np.sqrt(1 - height**2)
     return np.stack([radius * np.sin(angle), height, radius * np.cos(angle)], 1)
+
+
+def turned(directions: Floats, count: int) -> Floats:
+    """Return directions (K, 3) as they are and turned at random, `count` times in all, (count, K, 3)."""
+    turns = [np.eye(3), *Rotation.random(count - 1, random_state=TURNS_SEED).as_matrix()]
+    return np.stack([directions @ turn.T for turn in turns])
 
 
 def circle(count: int, elevation: float) -> Floats:

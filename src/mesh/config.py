@@ -14,7 +14,7 @@ from src.config.validation import check_ranges, validate
 from src.data.sources import sha256_of
 
 SUFFIXES = (".glb", ".gltf", ".obj")
-MOST_VIEWS = 256
+MOST_VIEWS, MOST_TURNS = 256, 64
 SMALLEST_VIEW, LARGEST_VIEW = 16, 4096  # px
 LEAST_SAMPLES, MOST_SAMPLES = 2, 4  # rays per pixel along an axis, where mesh.samples=null
 WIDEST, NARROWEST = 120.0, 1.0  # field of view, degrees
@@ -26,6 +26,7 @@ class Mesh:
 
     path: str | None = option(None, "3D model with UV coordinates: .glb, .gltf or .obj (required)")
     views: int = option(16, "number of cameras, spread evenly over a sphere around the model")
+    turns: int = option(8, "sets of cameras at full size, each turned at random, one after the other")
     size: int = option(192, "side of a view at full size, px; edge is the long side of the texture")
     fov: float = option(35.0, "field of view of the cameras, degrees")
     steepest: float = option(60.0, "surfaces seen at a steeper angle to their normal do not count, degrees")
@@ -62,7 +63,7 @@ def run_of(config: MeshConfig, texture: Path | None = None, views: Path | None =
     return dataclasses.replace(
         run,
         content=dataclasses.replace(config.content, name=Path(config.mesh.path or "").stem, path=_text(texture)),
-        canvas=dataclasses.replace(config.canvas, views=_text(views)),
+        canvas=dataclasses.replace(config.canvas, views=_text(views), turns=config.mesh.turns),
         style_scale=scales if len(scales) > 1 else scales[0],
     )
 
@@ -115,13 +116,17 @@ def check(config: MeshConfig) -> None:
         raise InputError("the content is the texture of the model: give mesh.path=FILE and no content=")
     if config.canvas.views is not None:
         raise InputError("canvas.views is the file that this command writes: give mesh.path=FILE instead")
+    if config.canvas.turns != 1:
+        raise InputError(f"give mesh.turns={config.canvas.turns} instead of canvas.turns")
     if config.resume is not None:
         raise InputError("resume= is not for models: repeat the same command to continue it")
-    check_ranges(config, ("mesh.views", "mesh.fov"), ("mesh.frames", "mesh.held_out", "mesh.steepest"))
+    check_ranges(config, ("mesh.views", "mesh.turns", "mesh.fov"), ("mesh.frames", "mesh.held_out", "mesh.steepest"))
     if not SMALLEST_VIEW <= mesh.size <= LARGEST_VIEW:
         raise InputError(f"mesh.size must be in {SMALLEST_VIEW}..{LARGEST_VIEW} px, not {mesh.size}")
     if mesh.views > MOST_VIEWS:
         raise InputError(f"mesh.views must be in 1..{MOST_VIEWS}, not {mesh.views}")
+    if mesh.turns > MOST_TURNS:
+        raise InputError(f"mesh.turns must be in 1..{MOST_TURNS}, not {mesh.turns}")
     if mesh.held_out > mesh.views:
         raise InputError(f"mesh.held_out={mesh.held_out} must not be above mesh.views={mesh.views}")
     if not NARROWEST <= mesh.fov <= WIDEST:

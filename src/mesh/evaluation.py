@@ -22,15 +22,15 @@ from src.training.context import RunContext
 from src.training.loop import find_device
 from src.training.setup import PreparedRun, Shared
 
-SETS = 3  # of other cameras
+SETS, SEED = 6, 0  # of other cameras
 
 
 def compare_views(config: MeshConfig, folder: Path, texture: Path, views_file: Path) -> dict[str, Any]:
     """Compare the style loss that a finished model has from its own cameras and from others.
 
     Statistics of few views vary more, so their loss is higher even where all of them were painted. Therefore both sides
-    have the same number of views, `mesh.held_out`: the run's own cameras in groups that are spread evenly, and three
-    sets of evenly spread cameras, each turned at random. A value is the mean over the groups.
+    have the same number of views, `mesh.held_out`: the run's own cameras, those of each turn in groups that are spread
+    evenly, and six sets of evenly spread cameras, each turned at random. A value is the mean over the groups.
 
     Args:
         config: of the model.
@@ -44,14 +44,15 @@ def compare_views(config: MeshConfig, folder: Path, texture: Path, views_file: P
     """
     views = read_views(views_file)
     count = config.mesh.held_out
-    stride = len(views.cameras) // count
+    own = [views.turn(number).cameras for number in range(int(views.turns))]
+    stride = len(own[0]) // count
     points = views.corners.reshape(-1, 3)
-    turns = Rotation.random(SETS, random_state=0).as_matrix()
+    turns = Rotation.random(SETS, random_state=SEED).as_matrix()
     groups = {
-        "own": [views.cameras[first::stride][:count] for first in range(stride)],
+        "own": [cameras[first::stride][:count] for cameras in own for first in range(stride)],
         "others": [around(points, lattice(count) @ turn.T, config.mesh.fov) for turn in turns],
     }
-    sheet = np.array(near_square(count))
+    views = dataclasses.replace(views, sheet=np.array(near_square(count)), turns=np.array(1))
     result: dict[str, Any] = {"views": count}
     shared: Shared | None = None
     pictures = {"": folder / result_file(config), "_original": texture}
@@ -61,7 +62,7 @@ def compare_views(config: MeshConfig, folder: Path, texture: Path, views_file: P
         for name, sets in groups.items():
             losses = []
             for cameras in sets:
-                dataclasses.replace(views, cameras=cameras, sheet=sheet).write(file)
+                dataclasses.replace(views, cameras=cameras).write(file)
                 found, shared = _style_losses(run_of(config, texture, file), images, Path(other) / "run", shared)
                 losses.append(found)
             means = np.mean(losses, 0).tolist()
@@ -80,7 +81,8 @@ def _style_losses(
         folder: of the run, which is not made.
         shared: of the run before, if any.
     """
-    run = dataclasses.replace(run, init=Init(), schedule=Schedule("single", sizes=1, last=None))
+    canvas = dataclasses.replace(run.canvas, turns=1)
+    run = dataclasses.replace(run, init=Init(), schedule=Schedule("single", sizes=1, last=None), canvas=canvas)
     context = RunContext(run, folder)
     context.check()
     prepared = PreparedRun(context, find_device(run.trainer), shared)

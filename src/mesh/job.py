@@ -17,9 +17,9 @@ from src.common.errors import InputError, resumed_by
 from src.common.files import write_atomically
 from src.config.schema import result_file
 from src.data.images import read_image, working_size
-from src.data.views import Views, near_square, read_views
+from src.data.views import Floats, Views, near_square, read_views
 from src.mesh import turntable
-from src.mesh.cameras import around, fitting_focal, lattice
+from src.mesh.cameras import around, fitting_focal, lattice, turned
 from src.mesh.config import LEAST_SAMPLES, MOST_SAMPLES, MeshConfig, check, model_path, run_of
 from src.mesh.coverage import coverage, texels_per_pixel
 from src.mesh.evaluation import compare_views
@@ -90,8 +90,8 @@ def _keep_views(path: Path, views: Views) -> None:
         views.write(Path(other) / VIEWS)
         if (Path(other) / VIEWS).read_bytes() != path.read_bytes():
             raise InputError(
-                f"the run in {path.parent} began with other views or another shape (mesh.views, size, fov, steepest, "
-                "samples, or the model's file); choose another folder with hydra.sweep.dir=DIR"
+                f"the run in {path.parent} began with other views or another shape (mesh.views, turns, size, fov, "
+                "steepest, samples, or the model's file); choose another folder with hydra.sweep.dir=DIR"
             )
 
 
@@ -113,15 +113,18 @@ def prepare_views(model: Model, config: MeshConfig) -> Views:
     """Return a model under its cameras; log how much of the texture they show."""
     mesh, canvas = config.mesh, model.canvas()
     width, height = working_size(canvas.size, config.edge, config.fit)  # type: ignore[arg-type]
-    views = model_views(model, mesh.views, mesh.fov, mesh.size / max(width, height), mesh.steepest)
-    texels = texels_per_pixel(views, (height, width))
+    directions = turned(lattice(mesh.views), mesh.turns)
+    views = model_views(model, directions, mesh.fov, mesh.size / max(width, height), mesh.steepest)
+    first = views.turn(0)
+    texels = texels_per_pixel(first, (height, width))
     samples = mesh.samples or min(MOST_SAMPLES, max(LEAST_SAMPLES, math.ceil(texels)))
-    views = dataclasses.replace(views, samples=np.array(samples))
-    found = coverage(views, Sheet(views, (height, width), torch.device("cpu"), torch.float32))
+    views, first = (dataclasses.replace(each, samples=np.array(samples)) for each in (views, first))
+    found = coverage(first, Sheet(first, (height, width), torch.device("cpu"), torch.float32))
     log.info(
-        "%d triangles, %d views of %d px: %.0f%% of the texture is in use, the views show %.0f%% of that, "
-        "%.1f texels along a pixel, %d x %d rays a pixel",
-        len(model.corners), mesh.views, mesh.size, 100 * found.in_use, 100 * found.shown, texels, samples, samples,
+        "%d triangles, %d views of %d px in %d turns: %.0f%% of the texture is in use, the views of a turn show %.0f%% "
+        "of that, %.1f texels along a pixel, %d x %d rays a pixel",
+        len(model.corners), mesh.views, mesh.size, mesh.turns, 100 * found.in_use, 100 * found.shown, texels,
+        samples, samples,
     )  # fmt: skip
     if found.shown < ENOUGH_SHOWN:
         log.info("what no view shows is filled from its surroundings; more of it is painted with a larger mesh.views")
@@ -132,18 +135,18 @@ def prepare_views(model: Model, config: MeshConfig) -> Views:
     return views
 
 
-def model_views(model: Model, count: int, field_of_view: float, side: float, steepest: float) -> Views:
-    """Return a model under cameras that are spread evenly around it, with one ray per pixel.
+def model_views(model: Model, directions: Floats, field_of_view: float, side: float, steepest: float) -> Views:
+    """Return a model under cameras around it, with one ray per pixel.
 
     Args:
         model: the surface.
-        count: number of cameras.
+        directions: (T, K, 3), to the K cameras of each of T turns.
         field_of_view: degrees.
         side: of a view over the long side of the canvas.
         steepest: as of `Views`, degrees.
     """
     points = model.corners.reshape(-1, 3)
-    cameras = around(points, lattice(count), field_of_view)
+    cameras = around(points, directions.reshape(-1, 3), field_of_view)
     return Views(
         corners=model.corners,
         uv=model.uv,
@@ -152,7 +155,8 @@ def model_views(model: Model, count: int, field_of_view: float, side: float, ste
         cameras=cameras,
         focal=np.array(fitting_focal(points, cameras)),
         side=np.array(side),
-        sheet=np.array(near_square(count)),
+        sheet=np.array(near_square(directions.shape[1])),
+        turns=np.array(len(directions)),
         samples=np.array(1),
         steepest=np.array(float(steepest)),
     )

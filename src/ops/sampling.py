@@ -1,10 +1,14 @@
 """Sample an image at scattered places by a sparse matrix of weights."""
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 class Sampling:
@@ -15,35 +19,39 @@ class Sampling:
 
     Args:
         pixels: (P, T), numbers of the pixels (row x width + column) that a sample consists of.
-        weights: (P, T), of these pixels; of a dtype and device that images have.
+        weights: (P, T), of these pixels; of the dtype that images have.
         count: of the pixels of an image.
+        device: of the images; None is the CPU.
 
     Attributes:
         shares: (count,), the sum of the weights of each pixel over all samples.
     """
 
-    def __init__(self, pixels: Tensor, weights: Tensor, count: int) -> None:
-        samples = torch.arange(len(pixels), device=pixels.device)[:, None].expand_as(pixels)
-        used = weights != 0
-        index = torch.stack([samples[used], pixels[used]])
-        entries = torch.sparse_coo_tensor(index, weights[used], (len(pixels), count), check_invariants=False).coalesce()
-        self.matrix = _compressed(entries)
-        self.transposed = _compressed(entries.t().coalesce())
-        self.shares = weights.new_zeros(count).index_add_(0, pixels[used], weights[used])
+    def __init__(self, pixels: Tensor, weights: Tensor, count: int, device: torch.device | None = None) -> None:
+        from scipy.sparse import csr_array
+
+        samples, taps = pixels.shape
+        starts = np.arange(0, pixels.numel() + 1, taps)
+        matrix = csr_array((weights.flatten().numpy(), pixels.flatten().numpy(), starts), (samples, count), copy=True)
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
+        self.matrix, self.transposed = (_tensor(each, device) for each in (matrix, matrix.T.tocsr()))
+        self.shares = torch.from_numpy(matrix.sum(0)).to(device)
 
     def __call__(self, image: Tensor) -> Tensor:
         """Return the samples of images, (B, C, H, W) to (B, C, P); differentiable."""
         return _Product.apply(image.flatten(2), self.matrix, self.transposed)
 
 
-def _compressed(entries: Tensor) -> Tensor:
-    """Return a coalesced matrix by rows, with indices of 32 bits, which the library of a CPU takes as they are."""
+def _tensor(matrix: "csr_array", device: torch.device | None) -> Tensor:
+    """Return a matrix as a tensor, with indices of 32 bits, which the library of a CPU takes as they are."""
+    rows, columns = (
+        torch.from_numpy(each).to(device=device, dtype=torch.int32) for each in (matrix.indptr, matrix.indices)
+    )
+    values = torch.from_numpy(matrix.data).to(device)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        rows = entries.to_sparse_csr()
-        return torch.sparse_csr_tensor(
-            rows.crow_indices().int(), rows.col_indices().int(), rows.values(), rows.shape, check_invariants=False
-        )
+        return torch.sparse_csr_tensor(rows, columns, values, matrix.shape, check_invariants=False)
 
 
 class _Product(torch.autograd.Function):

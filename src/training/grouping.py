@@ -73,7 +73,7 @@ def obstacle(config: RunConfig) -> str:
         return LINE_SEARCH
     if masks(config):
         return MASKS
-    return MOMENTS if config.schedule.carry else ""
+    return MOMENTS if config.schedule.carry or config.canvas.turns > 1 else ""
 
 
 def common(config: RunConfig) -> dict[str, object]:

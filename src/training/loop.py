@@ -112,6 +112,7 @@ def fit(
             for run in _active(runs):
                 with run.context.guard():
                     starts[run] = run.enter(stage, pictures.get(run.pair), fresh=not resuming)
+                    run.announce_memory(stage)
             first.shared.targets.clear()
             members = _active(list(starts))
             if not members:
@@ -135,7 +136,7 @@ def fit(
                     step_down=partial(_step_down, members),
                 ),
             )
-            if before is not None and config.schedule.carry:
+            if before is not None and config.optimizer.name == "adam" and (config.schedule.carry or stage.turn):
                 module.carry_moments(before)
             pauses = Pauses(module, {run.pair: run for run in members}, interrupts)
             for run in members:

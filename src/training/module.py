@@ -89,7 +89,8 @@ class StyleTransferModule(LightningModule):
         self.stop_requested, self.step_down = stop_requested, step_down
         self._cached: CachedEvaluation[list[Losses]] = CachedEvaluation(image.parameters())
         self._moments: dict[str, Any] | None = None
-        self._begun = stage.first
+        # Moments are kept while cameras turn; L-BFGS starts anew with each objective.
+        self._begun = stage.first - (stage.earlier if options.name == "adam" else 0)
         self._paused = 0.0
         self._evaluations = 0
         self._ended: set[Pair] = set()

@@ -35,7 +35,7 @@ from src.data.images import (
 )
 from src.data.masks import Mask, matched, read_mask
 from src.data.sources import VIEWS, pictures_of
-from src.data.views import read_views
+from src.data.views import Views, read_views
 from src.encoders.base import Encoder
 from src.encoders.registry import encoder_spec, smallest_side
 from src.feedforward.tiles import stylise
@@ -107,9 +107,10 @@ class PreparedRun:
         given = masks(config)
         self.masks = {option: self._read_mask(option, mask) for option, mask in given.items()}
         self.images = {kind: self._read(kind) for kind in pictures_of(config) if kind not in given}
-        self.views = read_views(self._checked(VIEWS)) if config.canvas.views else None
+        self.views = self._read_views() if config.canvas.views else None
         self.network = load_network(self._checked("init")) if config.init.name == "network" else None
         self.sheet: Sheet | None = None
+        self._turn = 0  # whose cameras the sheet has
         taps = used_taps(config)
         self.needed = least_side(config)
         record.width, record.height = self._size("content", config.edge)
@@ -144,6 +145,12 @@ class PreparedRun:
     def _read_mask(self, option: str, mask: str) -> Mask:
         limit = self.context.config.max_megapixels
         return Mask.whole(mask) if is_label(mask) else read_mask(option, self._checked(option), limit)
+
+    def _read_views(self) -> Views:
+        views, turns = read_views(self._checked(VIEWS)), self.context.config.canvas.turns
+        if turns > views.turns:
+            raise InputError(f"canvas.turns={turns}: {self.context.config.canvas.views} has {views.turns} of them")
+        return views
 
     def _mask(self, kind: str) -> Mask:
         """Return the mask of an image, all of it white where it has none."""
@@ -209,6 +216,12 @@ class PreparedRun:
         else:
             log.info("backbone: %s with weights %s", config.backbone.name, config.backbone.weights)
 
+    def announce_memory(self, stage: Stage) -> None:
+        """Log the memory of a stage that has been entered; small sizes that keep all activations need no line."""
+        full = stage.edge == self.context.config.edge
+        if not stage.turn and (full or self.budget.checkpointing.blocks):
+            self.budget.announce()
+
     def load_inputs(self, edge: int) -> Inputs:
         """Return content and style images at an edge, on the device, and what counts of them."""
         size, config = self._size("content", edge), self.context.config
@@ -268,8 +281,6 @@ class PreparedRun:
         estimate = MemoryEstimate(config, self.encoder, size, style_pixels, self.dtype.itemsize, regions)
         noted = record.memory.get(str(stage.edge))
         self.budget = MemoryBudget(estimate, config.trainer.memory, self.device, noted)
-        if stage.last == config.steps or self.budget.checkpointing.blocks:
-            self.budget.announce()  # small sizes that keep all activations need no line
         self._edge = stage.edge
         return retry_smaller(partial(self._enter, stage, before, fresh), self.budget.step_down, self.device)
 
@@ -279,11 +290,10 @@ class PreparedRun:
         self.originals = self.load_inputs(stage.edge)
         self.inputs = colored(self.originals, color)
         size = (self.inputs.content.shape[2], self.inputs.content.shape[3])
-        if self.views is not None and (self.sheet is None or self.sheet.canvas != size):
-            self.sheet = Sheet(self.views, size, self.device, self.dtype)
+        self._turn_to(stage.turn, size)
         files = context.files
         styles = [(files[kind].sha256, weight, size) for kind, weight, size in self._style_sizes(stage.edge)]
-        content = tuple(files[kind].sha256 for kind in ("content", VIEWS) if kind in files)
+        content = (*(files[kind].sha256 for kind in ("content", VIEWS) if kind in files), stage.turn)
         # With color=match the style is another image for each content.
         identities = {"content": content, "style": (*styles, content if color == "match" else None)}
         self.pair.objective = build_scales(
@@ -295,6 +305,19 @@ class PreparedRun:
             identities,
         )
         return self._start(before, fresh)
+
+    def _turn_to(self, turn: int, size: tuple[int, int]) -> None:
+        """Show a canvas of this height and width through the cameras of a turn; those of earlier turns count as seen.
+
+        A resumed process makes the sheets of the earlier turns anew.
+        """
+        if self.views is None:
+            return
+        before = self.sheet if self.sheet is not None and self.sheet.canvas == size else None
+        for number in range(self._turn + 1 if before else 0, turn + 1):
+            self.sheet, self._turn = Sheet(self.views.turn(number), size, self.device, self.dtype), number
+            self.sheet.seen += before.seen if before else 0
+            before = self.sheet
 
     def finished(self, picture: Tensor) -> Tensor:
         """Return a result (1, 3, H, W) of the present stage as it is saved: in the colours that `color=` says, with the

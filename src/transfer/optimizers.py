@@ -83,6 +83,9 @@ def resize_moments(optimizer: Optimizer, before: dict[str, Any]) -> None:
     for index, moments in before["state"].items():
         parameter = optimizer.param_groups[0]["params"][index]
         size, smaller = parameter.shape[2:], moments["exp_avg"].shape[2:]
+        if size == smaller:
+            state["state"][index] = moments
+            continue
         share = smaller.numel() / size.numel()
         first = F.interpolate(moments["exp_avg"], size, mode="bicubic", align_corners=False)
         # Bilinear, because bicubic interpolation of squares can fall below zero.

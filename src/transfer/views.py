@@ -26,7 +26,7 @@ class Sheet:
     neither background counts, nor a surface that is seen at a steep angle.
 
     Args:
-        views: surface and cameras.
+        views: surface and cameras, of one turn.
         size: height and width of the canvas, px.
         device, dtype: of the images.
 
@@ -44,9 +44,10 @@ class Sheet:
         found = [_view(views, camera, side, size) for camera in views.cameras]
         pixels, weights, coverage, counted = (_laid_out(each, views.sheet) for each in zip(*found, strict=True))
         self.sampling = Sampling(
-            torch.from_numpy(pixels).flatten(0, 1).to(device),
-            torch.from_numpy(weights).flatten(0, 1).to(device, dtype),
+            torch.from_numpy(pixels).flatten(0, 1),
+            torch.from_numpy(weights).flatten(0, 1).to(dtype),
             math.prod(size),
+            device,
         )
         self.coverage, self.mask = (
             torch.from_numpy(each)[None, None].to(device, dtype) for each in (coverage, counted)
@@ -130,7 +131,7 @@ def _weld(views: Views, size: tuple[int, int], device: torch.device, dtype: torc
     share = torch.from_numpy(found.share)[chosen, None]
     pixels[target] = torch.cat([numbers[1][0][chosen], numbers[2][0][chosen]], 1)
     weights[target] = torch.cat([(1 - share) * numbers[1][1][chosen], share * numbers[2][1][chosen]], 1)
-    return Sampling(pixels.to(device), weights.to(device, dtype), count)
+    return Sampling(pixels, weights.to(dtype), count, device)
 
 
 def _in_use(

@@ -42,9 +42,14 @@ def test_the_timetable_pauses_where_something_is_due() -> None:
             ["edge=256", "steps=60", "schedule=pyramid", "schedule.sizes=3", "schedule.last=0.5", "schedule.first=0.8"],
             [(128, 0, 24), (181, 24, 30), (256, 30, 60)],
         ),
+        (
+            ["edge=256", "steps=10", "schedule=pyramid", "schedule.sizes=2", "canvas.turns=3"],
+            [(181, 0, 5), (256, 5, 7, 0, 0), (256, 7, 8, 1, 2), (256, 8, 10, 2, 3)],
+        ),
+        (["edge=356", "steps=2", "canvas.turns=3"], [(356, 0, 1, 0, 0), (356, 1, 2, 1, 1)]),
     ],
 )
 def test_stages_grow_to_the_edge_and_share_the_steps(
-    overrides: list[str], expected: list[tuple[int, int, int]], small: Callable
+    overrides: list[str], expected: list[tuple[int, ...]], small: Callable
 ) -> None:
     assert stages(small(*overrides)) == [Stage(*each) for each in expected]

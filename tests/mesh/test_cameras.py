@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from src.mesh.cameras import MARGIN, around, circle, fitting_focal, lattice
+from src.mesh.cameras import MARGIN, around, circle, fitting_focal, lattice, turned
 
 POINTS = np.random.default_rng(0).normal(size=(50, 3)) * (1.0, 2.0, 0.5) + (3.0, -1.0, 2.0)
 
@@ -18,6 +18,15 @@ def test_directions_are_spread_evenly(count: int) -> None:
         # a cap of area 4 pi / count has this radius; nearest neighbours are at 1.4 to 2 of it
         cap = math.acos(1 - 2 / count)
         assert angles.min(1).min() > 1.3 * cap and angles.min(1).max() < 2 * cap
+
+
+def test_turned_directions_keep_their_angles() -> None:
+    directions = lattice(5)
+    found = turned(directions, 3)
+    np.testing.assert_array_equal(found[0], directions)
+    np.testing.assert_allclose(found @ found.swapaxes(1, 2), np.stack([directions @ directions.T] * 3), atol=1e-12)
+    assert np.abs(found[1] - found[0]).max() > 0.1 and np.abs(found[2] - found[1]).max() > 0.1
+    np.testing.assert_array_equal(turned(directions, 5)[:3], found)
 
 
 def test_cameras_look_at_the_middle_upright_and_see_everything() -> None:

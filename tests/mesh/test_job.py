@@ -11,19 +11,23 @@ from PIL import Image
 
 from src.common.errors import InputError
 from src.config.composition import register
+from src.config.schedule import stages
 from src.config.schema import CONF, RunConfig, typed
 from src.data.images import read_image
 from src.mesh import turntable
+from src.mesh.cameras import lattice, turned
 from src.mesh.config import MeshConfig, check, job_name, run_of
-from src.mesh.job import paint
+from src.mesh.job import model_views, paint
 from src.mesh.models import read_model
 from src.run import run
 from src.tracking import record as records
 from src.training.checkpoints import CHECKPOINT
+from src.transfer.views import Sheet
 from tests.conftest import SMALL
 from tests.support import wandb_files
 from tests.support.models import plane_views, texture, write_torus
 from tests.support.pictures import write_smooth_picture
+from tests.support.prepare import prepare_run
 from tests.support.processes import started, wait_for
 
 pytest.importorskip("trimesh", reason="trimesh is not installed (the extra mesh)")
@@ -91,8 +95,13 @@ def test_the_same_command_leaves_a_finished_model(torus: Path, tmp_path: Path) -
 def test_a_killed_job_goes_on_to_the_same_end(torus: Path, tmp_path: Path) -> None:
     options = ("steps=40", "checkpoint_every=2", "canvas.space=laplacian", "schedule.sizes=1", f"mesh.path={torus}")
     folder = tmp_path / "killed"
+
+    def turned_twice() -> bool:
+        checkpoint = folder / CHECKPOINT
+        return checkpoint.exists() and torch.load(checkpoint, weights_only=True)["step"] >= 12
+
     with started(*VIEWED, *options, f"hydra.run.dir={folder}", module="src.mesh") as process:
-        wait_for((folder / CHECKPOINT).exists, process)
+        wait_for(turned_twice, process)
         process.kill()
         process.join()
     assert json.loads((folder / "record.json").read_text())["status"] == "running"
@@ -142,6 +151,9 @@ def test_the_model_reaches_wandb(torus: Path, tmp_path: Path, wandb_settings: No
         ("resume=last", "repeat the same command"),
         ("mesh.views=0", "mesh.views must be positive"),
         ("mesh.views=1000", "mesh.views must be in 1..256"),
+        ("mesh.turns=0", "mesh.turns must be positive"),
+        ("mesh.turns=65", "mesh.turns must be in 1..64"),
+        ("canvas.turns=2", "give mesh.turns=2 instead"),
         ("mesh.size=15", "mesh.size must be in 16..4096"),
         ("mesh.fov=180", "mesh.fov is an angle of 1 to 120"),
         ("mesh.steepest=0", "mesh.steepest is an angle"),
@@ -206,7 +218,7 @@ def test_views_that_were_not_trained_have_the_style_too(torus: Path, tmp_path: P
 
 
 def test_other_views_are_compared_with_the_runs_own(torus: Path, tmp_path: Path) -> None:
-    options = (f"mesh.path={torus}", "edge=128", "steps=20", "mesh.views=4", "mesh.frames=0")
+    options = (f"mesh.path={torus}", "edge=128", "steps=20", "mesh.views=4", "mesh.frames=0", "mesh.turns=1")
     config = _config(*options, "mesh.held_out=4")
     record = paint(config, tmp_path / "run")
     found = json.loads((tmp_path / "run" / "held_out.json").read_text())
@@ -222,3 +234,31 @@ def test_other_views_are_compared_with_the_runs_own(torus: Path, tmp_path: Path)
     paint(fewer, tmp_path / "run")
     again = json.loads((tmp_path / "run" / "held_out.json").read_text())
     assert again["views"] == 2 and again["own"] != found["own"]
+    five = _config(*options, "mesh.turns=5", "mesh.held_out=4")
+    assert job_name(five) != job_name(config)
+    paint(five, tmp_path / "turned")
+    more = json.loads((tmp_path / "turned" / "held_out.json").read_text())
+    assert (
+        more["others"] < 0.9 * found["others"] and more["others"] / more["own"] < 0.8 * found["others"] / found["own"]
+    )
+
+
+def test_what_an_earlier_turn_showed_counts_as_seen(small: Callable, torus: Path, tmp_path: Path) -> None:
+    model, file = read_model(torus), tmp_path / "views"
+    views = model_views(model, turned(lattice(1), 3), 35.0, 0.8, 60.0)
+    views.write(file)
+    model.canvas().save(tmp_path / "texture.png")
+    config = small(f"canvas.views={file}", "canvas.turns=3", f"content.path={tmp_path}/texture.png", "content=file")
+    sheets = [Sheet(views.turn(turn), (32, 48), torch.device("cpu"), torch.float32) for turn in range(3)]
+    expected = sum(sheet.seen for sheet in sheets)
+    assert (expected > 0).sum() > 1.2 * (sheets[2].seen > 0).sum()
+    whole, resumed = prepare_run(config), prepare_run(config)
+    for stage in stages(config):
+        whole.enter(stage, None, fresh=True)
+    resumed.enter(stages(config)[-1], None, fresh=False)
+    for run_at_its_end in (whole, resumed):
+        assert run_at_its_end.sheet is not None
+        torch.testing.assert_close(run_at_its_end.sheet.seen, expected)
+        torch.testing.assert_close(run_at_its_end.sheet.mask, sheets[2].mask)
+    with pytest.raises(InputError, match=r"canvas.turns=4: .*views has 3 of them"):
+        prepare_run(dataclasses.replace(config, canvas=dataclasses.replace(config.canvas, turns=4)))

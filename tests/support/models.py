@@ -41,6 +41,7 @@ def surface_views(
     found = {
         "cell": np.zeros(len(corners), np.int64),
         "grid": np.array([1, 1]),
+        "turns": np.array(1),
         "sheet": np.array([-(-len(cameras) // columns), columns]),
         "steepest": np.array(60.0),
     }

@@ -57,6 +57,10 @@ def test_resized_moments_are_those_of_the_larger_size() -> None:
     resize_moments(carried, small.state_dict())
     for name in ("exp_avg", "exp_avg_sq", "step"):
         torch.testing.assert_close(carried.state[image][name], expected.state[whole][name])
+    same, image = moments(12, 0)
+    resize_moments(same, expected.state_dict())
+    for name, value in expected.state[whole].items():
+        assert torch.equal(same.state[image][name], value)
 
 
 @pytest.mark.parametrize("name", ["adam", "lbfgs"])
