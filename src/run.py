@@ -130,8 +130,8 @@ def run_batch(
                 for context in waiting:
                     context.close(error)
                 raise
-    if interrupts.received is not None and not any(isinstance(each.error, Interrupted) for each in contexts):
-        raise Interrupted(interrupts.received, contexts[0].resume_command)
+    if not any(isinstance(each.error, Interrupted) for each in contexts):
+        interrupts.check(contexts[0].resume_command)
     return [context.error or context.record for context in contexts]
 
 

@@ -23,16 +23,26 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 Batch = TypeVar("Batch")
 
 
-def find_pictures(images: str | Path) -> list[Path]:
+def find_pictures(images: str | Path, results: Path | None = None) -> list[Path]:
     """Return the picture files of a folder and its subfolders, sorted; pipes and broken links are skipped.
 
+    Args:
+        images: the folder.
+        results: a folder that may lie inside it, whose pictures do not count.
+
     Raises:
-        InputError: there is no such folder, or it has fewer than two pictures.
+        InputError: there is no such folder, it has fewer than two pictures, or it is the folder of results itself.
     """
     folder = Path(os.path.expanduser(images))  # noqa: PTH111  Path.expanduser raises for an unknown user
     if not os.path.isdir(folder):  # noqa: PTH112  Path.is_dir raises for a name that is too long
         raise InputError(f"images={folder}: no such folder")
-    return _enough(sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()))
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if results is not None and results.resolve().is_relative_to(folder.resolve()):
+        inside = results.resolve().relative_to(folder.resolve())
+        if inside == Path():
+            raise InputError(f"images={images} is the folder of the results; choose another one with hydra.run.dir=DIR")
+        found = [path for path in found if not path.is_relative_to(folder / inside)]
+    return _enough(found)
 
 
 def read_pictures(paths: list[Path], edge: int) -> list[Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.common.errors import InputError
+from src.common.errors import InputError, NonFiniteLoss
 from src.common.files import write_atomically
 from src.common.signals import Interrupts
 from src.config.schedule import stages
@@ -55,12 +55,14 @@ def evaluate(
         interrupts: asked before every picture.
 
     Returns:
-        Rows of {photograph, style, network, run}; `run` is None without comparison.
+        Rows of {photograph, style, network, run}; `run` is None without comparison, or where its loss became NaN or
+        infinite.
 
     Raises:
         Interrupted: SIGINT or SIGTERM; finished pictures are kept.
     """
     loaded, rows, shown = load_network(weights), [], []
+    compared = [f"{config.compare} steps"] if config.compare else []
     for path, called in zip(photographs, distinct_names(photographs), strict=True):
         try:
             pixels, size = _read(path, config)
@@ -78,19 +80,20 @@ def evaluate(
             write_image(file, stylise(loaded.network, content, loaded.shares(name))[0])
             made = [file]
             if config.compare:
-                made.append(_optimised(options, path, config, folder / FOLDER / f"{called}-{name}"))
+                made += _optimised(options, path, config, folder / FOLDER / f"{called}-{name}")
             losses = [_total(objective, each, content) for each in made]
-            by_run = losses[1] if config.compare else None
+            by_run = losses[1] if len(made) > 1 else None
             rows.append({"photograph": called, "style": name, "network": losses[0], "run": by_run})
             told = f", of a run {by_run:.3f}" if by_run else ""
             log.info("%s in the style of %s: loss %.3f%s", called, name, losses[0], told)
             cells += [
                 Cell(read_pixels(each).to_image(), what, [f"{what}: {loss:.2f}"])
-                for each, loss, what in zip(made, losses, (name, f"{config.compare} steps"), strict=False)
+                for each, loss, what in zip(made, losses, (name, *compared), strict=False)
             ]
+            if compared and by_run is None:
+                cells.append(None)
         shown.append(Row([], cells))
     if shown:
-        compared = [f"{config.compare} steps"] if config.compare else []
         heads = [head for name in style_names(config) for head in (name, *compared)]
         write_atomically(folder / SHEET, lay_out(["", *heads], shown))
     return rows
@@ -115,8 +118,12 @@ def _total(objective: Any, path: Path, like: Tensor) -> float:
         return float(objective(image.to(objective.encoder.mean)).total)
 
 
-def _optimised(options: RunConfig, photograph: Path, config: DistillConfig, folder: Path) -> Path:
-    """Return the picture of a run with the objective of the training and default settings otherwise."""
+def _optimised(options: RunConfig, photograph: Path, config: DistillConfig, folder: Path) -> list[Path]:
+    """Return the picture of a run with the objective of the training and default settings otherwise.
+
+    Returns:
+        One file; none, with a warning, if the loss became NaN or infinite.
+    """
     steps = dataclasses.replace(
         options,
         content=Picture(path=str(photograph)),
@@ -124,5 +131,9 @@ def _optimised(options: RunConfig, photograph: Path, config: DistillConfig, fold
         captures=[1.0],
         logger=dataclasses.replace(options.logger, name="none"),
     )
-    run(steps, folder, progress=False)
-    return folder / result_file(steps)
+    try:
+        run(steps, folder, progress=False)
+    except NonFiniteLoss as error:
+        log.warning("%s left out of the comparison: %s", folder, error)
+        return []
+    return [folder / result_file(steps)]

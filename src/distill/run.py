@@ -73,7 +73,7 @@ def _distill(config: DistillConfig, folder: Path, interrupts: Interrupts) -> Dis
     device = find_device(config.trainer)
     record.device, record.threads = device_name(device), torch.get_num_threads()
     images = config.images or ""
-    paths = find_pictures(images)
+    paths = find_pictures(images, results=folder)
     if len(paths) - config.held_out < 2:
         raise InputError(f"held_out={config.held_out} leaves fewer than two of {len(paths)} photographs to train on")
     log.info("reading %d photographs", len(paths))

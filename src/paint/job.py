@@ -74,8 +74,8 @@ def paint(config: PaintConfig, folder: Path) -> str:
                 job(config, source, folder, painter, record, interrupts)
             finally:
                 record.seconds += time.monotonic() - begun
-            if kind != "camera":  # a signal is the normal end of a recording
-                interrupts.check()
+        if kind != "camera":  # a signal is the normal end of a recording
+            interrupts.check()
     return record.status
 
 

@@ -59,7 +59,7 @@ def _pretrain(config: PretrainConfig, folder: Path, interrupts: Interrupts) -> P
     record.config = dataclasses.asdict(config)
     record.device, record.threads = device_name(find_device(config.trainer)), torch.get_num_threads()
     images = config.images or ""
-    paths = find_pictures(images)
+    paths = find_pictures(images, results=folder)
     log.info("reading %d pictures", len(paths))
     check_pictures(record, paths, images)
     crops = Crops(paths, config)

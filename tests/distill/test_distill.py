@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from PIL import Image
 from src.common.errors import InputError, Interrupted, NonFiniteLoss
 from src.common.signals import Interrupts
 from src.config.composition import compose
-from src.config.schema import Logger, Loss, Picture, Trainer, known_picture
+from src.config.schema import Logger, Loss, Picture, RunConfig, Trainer, known_picture
 from src.data.folders import find_pictures
 from src.data.images import read_image
 from src.data.sources import sha256_of
@@ -27,6 +28,7 @@ from src.distill.run import WEIGHTS, distill
 from src.encoders.registry import encoder_spec
 from src.feedforward.network import StyleNetwork
 from src.feedforward.weights import load_network
+from src.run import run
 from src.training.checkpoints import CHECKPOINT
 from src.transfer.objective import build_objective, used_taps
 from src.transfer.terms.base import Inputs
@@ -223,6 +225,33 @@ def test_held_out_photographs_that_cannot_be_used_are_left_out(
     Image.new("RGB", (300, 28)).save(odd / "narrow.png")
     assert _evaluated(dataclasses.replace(large, compare=0), [odd / "narrow.png"], tmp_path, Interrupts()) == ["narrow"]
     assert _evaluated(large, [odd / "narrow.png"], tmp_path, Interrupts()) == []
+
+
+def test_a_comparison_run_that_diverges_is_left_out(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def diverging(options: RunConfig, folder: Path, progress: bool) -> None:
+        if folder.name.startswith("1-"):
+            raise NonFiniteLoss("the loss is not finite at step 1")
+        run(options, folder, progress=progress)
+
+    monkeypatch.setattr("src.distill.evaluation.run", diverging)
+    record = distill(_config(photographs, steps=1, held_out=2, compare=1), tmp_path / "run")
+    assert {row["photograph"]: row["run"] is None for row in record.held_out} == {"1": True, "4": False}
+    assert "left out of the comparison: the loss is not finite at step 1" in caplog.text
+
+
+def test_results_inside_the_folder_of_photographs_are_not_trained_on(photographs: Path, tmp_path: Path) -> None:
+    shutil.copytree(photographs, tmp_path / "images")
+    config = _config(tmp_path / "images", steps=1, held_out=1)
+    record = distill(config, tmp_path / "images" / "run")
+    assert (tmp_path / "images/run/held_out.jpg").exists()
+    assert distill(config, tmp_path / "images" / "run").ended == record.ended  # finished
+    resumed = distill(dataclasses.replace(config, compare=1), tmp_path / "images" / "run")  # reads the folder again
+    assert resumed.pictures_sha256 == record.pictures_sha256 and resumed.held_out[0]["run"] is not None
+    with pytest.raises(InputError, match=r"images=.* is the folder of the results; choose another one"):
+        distill(config, tmp_path / "images")
+    assert not (tmp_path / "images" / FILE).exists()
 
 
 def test_a_signal_after_the_last_step_ends_the_command(

@@ -203,7 +203,7 @@ def test_a_picture_larger_than_its_format_is_left_out(
 
 
 @pytest.mark.parametrize("kind", ["image", "folder", "clip"])
-def test_a_signal_after_the_last_step_interrupts(
+def test_a_signal_after_the_last_step_ends_the_command(
     network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     content = write_photographs(tmp_path / "in", 1, (48, 32))
@@ -218,7 +218,7 @@ def test_a_signal_after_the_last_step_interrupts(
             paint(_config(network, content), tmp_path / "out")
     name = {"image": "image.png", "folder": "0.png", "clip": "clip.mp4"}[kind]
     record = read(tmp_path / "out")
-    assert record.status == "interrupted" and record.results.keys() == {name} and (tmp_path / "out" / name).is_file()
+    assert record.status == "finished" and record.results.keys() == {name} and (tmp_path / "out" / name).is_file()
 
 
 def test_a_signal_while_finished_pictures_are_skipped_interrupts(
