@@ -130,7 +130,7 @@ def run_batch(
                 for context in waiting:
                     context.close(error)
                 raise
-    if not any(isinstance(each.error, Interrupted) for each in contexts):
+    if contexts and not any(isinstance(each.error, Interrupted) for each in contexts):
         interrupts.check(contexts[0].resume_command)
     return [context.error or context.record for context in contexts]
 

@@ -60,7 +60,7 @@ def stages(config: RunConfig) -> list[Stage]:
 
 
 def _turns(stage: Stage, count: int) -> list[Stage]:
-    """Return a stage once for each set of cameras, with equal shares of its steps: no more sets than steps."""
+    """Split a stage into one per camera set, with nearly equal shares of its steps and at least one step each."""
     steps = stage.last - stage.first
     count = min(count, steps)
     bounds = [stage.first + round(steps * number / count) for number in range(count + 1)]
@@ -81,7 +81,7 @@ def halvings(config: RunConfig, edge: int) -> int:
 
 def last_share(config: RunConfig, steps: int) -> float | None:
     """Return the `schedule.last` with which a run of more steps gives the smaller sizes as many as now."""
-    smaller = len({stage.edge for stage in stages(config)}) - 1
+    smaller = sum(not stage.turn for stage in stages(config)) - 1
     if steps <= config.steps or not smaller:
         return config.schedule.last
     last = 1 / (smaller + 1) if config.schedule.last is None else config.schedule.last

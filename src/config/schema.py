@@ -200,7 +200,9 @@ class Canvas:
     views: str | None = option(
         None, "the content is a texture, seen through the cameras of this file, which python -m src.mesh writes"
     )
-    turns: int = option(1, "views: sets of cameras in the file, each seen for an equal part of the steps at full size")
+    turns: int = option(
+        1, "views: camera sets of the file to use, one after another, for equal shares of the steps at full size"
+    )
 
 
 @dataclass
@@ -261,7 +263,9 @@ class RunConfig:
     captures: list[Any] = option(
         [0.33, 0.67, 1.0], "when pictures are saved: fractions of the steps (0.33) or step numbers (100)"
     )
-    stop_at_loss: float | None = option(None, "stop when the total loss is at or below this")
+    stop_at_loss: float | None = option(
+        None, "stop when the total loss at full size is at or below this; with canvas.turns, in the last turn"
+    )
     edge: int = option(356, "long side of the result, px")
     color: str = option(
         "style",

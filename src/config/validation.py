@@ -33,12 +33,13 @@ LOGGER_CHOICES: dict[str, tuple[str, ...]] = {
     "logger.mode": ("auto", "online", "offline"),
 }
 POSITIVE: tuple[str, ...] = ("steps", "edge", "log_every", "checkpoint_every", "max_megapixels", "schedule.sizes")
-POSITIVE += ("loss.rematch", "optimizer.lr", "optimizer.history")
+POSITIVE += ("loss.rematch", "optimizer.lr", "optimizer.history", "canvas.turns")
 NOT_NEGATIVE: tuple[str, ...] = ("loss.alpha", "loss.beta", "loss.palette", "loss.tv", "loss.jump", "optimizer.rise")
 NOT_NEGATIVE += ("loss.reference", "score.bound", "score.penalty", "seed", "backbone.seed")
 NOT_NEGATIVE += ("preview_every",)
 # Forms of the loss that depend on the scale of the activations.
 ABSOLUTE = ("equations", "published", "mean_squares", "gram_mean_std")
+MOST_TURNS = 64
 # Values beyond these are mistakes that would take for ever or overflow.
 LARGEST = {
     "steps": 10_000_000,
@@ -46,6 +47,7 @@ LARGEST = {
     "optimizer.lr": 1000,
     "optimizer.history": 10_000,
     "schedule.sizes": 100,
+    "canvas.turns": MOST_TURNS,
     "seed": 2**32 - 1,
     "backbone.seed": 2**32 - 1,
 }
@@ -72,6 +74,8 @@ def validate(config: RunConfig) -> None:
             f"backbone.swag=released changes nothing with loss={config.loss.name}, which is relative to the energy of "
             f"content and style; use loss={' or '.join(ABSOLUTE)}"
         )
+    if config.canvas.turns > 1 and not config.canvas.views:
+        raise InputError(f"canvas.turns={config.canvas.turns} needs canvas.views=FILE")
     if config.guides != "simple" and not masks(config):
         raise InputError(f"guides={config.guides} needs content.mask=FILE or style.mask=FILE")
     if 0 < config.loss.jump < 1:

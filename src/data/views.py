@@ -30,7 +30,7 @@ class Views:
         focal: (), focal length over the side of a view.
         side: (), side of a view over the long side of the canvas.
         sheet: (2,), rows and columns in which the K views of a turn are laid out.
-        turns: (), T: sets of cameras that a run sees the surface through, one after the other.
+        turns: (), T: number of camera sets, used one after another.
         samples: (), rays per pixel along either axis.
         steepest: (), largest angle between a counted surface's normal and the ray to the camera, degrees.
     """
@@ -80,6 +80,7 @@ def read_views(path: Path) -> Views:
 
     try:
         arrays = load(path.read_bytes())
+        arrays.setdefault("turns", np.array(1))  # files of earlier versions
         faces, count = len(arrays["corners"]), len(arrays["cameras"])
         shapes = {"corners": (faces, 3, 3), "uv": (faces, 3, 2), "cell": (faces,), "cameras": (count, 3, 4)}
         shapes |= {"grid": (2,), "sheet": (2,)} | dict.fromkeys(("focal", "side", "turns", "samples", "steepest"), ())

@@ -10,11 +10,11 @@ from src.common.files import expanded
 from src.config.identity import identity, named
 from src.config.options import option
 from src.config.schema import Picture, RunConfig, style_scales
-from src.config.validation import check_ranges, validate
+from src.config.validation import MOST_TURNS, check_ranges, validate
 from src.data.sources import sha256_of
 
 SUFFIXES = (".glb", ".gltf", ".obj")
-MOST_VIEWS, MOST_TURNS = 256, 64
+MOST_VIEWS = 256
 SMALLEST_VIEW, LARGEST_VIEW = 16, 4096  # px
 LEAST_SAMPLES, MOST_SAMPLES = 2, 4  # rays per pixel along an axis, where mesh.samples=null
 WIDEST, NARROWEST = 120.0, 1.0  # field of view, degrees
@@ -26,7 +26,7 @@ class Mesh:
 
     path: str | None = option(None, "3D model with UV coordinates: .glb, .gltf or .obj (required)")
     views: int = option(16, "number of cameras, spread evenly over a sphere around the model")
-    turns: int = option(8, "sets of cameras at full size, each turned at random, one after the other")
+    turns: int = option(8, "camera sets, used one after another at full size; all but the first are rotated at random")
     size: int = option(192, "side of a view at full size, px; edge is the long side of the texture")
     fov: float = option(35.0, "field of view of the cameras, degrees")
     steepest: float = option(60.0, "surfaces seen at a steeper angle to their normal do not count, degrees")
@@ -63,7 +63,7 @@ def run_of(config: MeshConfig, texture: Path | None = None, views: Path | None =
     return dataclasses.replace(
         run,
         content=dataclasses.replace(config.content, name=Path(config.mesh.path or "").stem, path=_text(texture)),
-        canvas=dataclasses.replace(config.canvas, views=_text(views), turns=config.mesh.turns),
+        canvas=dataclasses.replace(config.canvas, views=_text(views), turns=config.mesh.turns if views else 1),
         style_scale=scales if len(scales) > 1 else scales[0],
     )
 
@@ -127,6 +127,8 @@ def check(config: MeshConfig) -> None:
         raise InputError(f"mesh.views must be in 1..{MOST_VIEWS}, not {mesh.views}")
     if mesh.turns > MOST_TURNS:
         raise InputError(f"mesh.turns must be in 1..{MOST_TURNS}, not {mesh.turns}")
+    if mesh.turns > 1 and config.schedule.average:
+        raise InputError("schedule.average is of the images of one camera set: give mesh.turns=1 as well")
     if mesh.held_out > mesh.views:
         raise InputError(f"mesh.held_out={mesh.held_out} must not be above mesh.views={mesh.views}")
     if not NARROWEST <= mesh.fov <= WIDEST:

@@ -44,7 +44,8 @@ def compare_views(config: MeshConfig, folder: Path, texture: Path, views_file: P
     """
     views = read_views(views_file)
     count = config.mesh.held_out
-    own = [views.turn(number).cameras for number in range(int(views.turns))]
+    last = stages(run_of(config, texture, views_file))[-1]  # of few steps, not all turns are used
+    own = [views.turn(number).cameras for number in range(last.turn + 1)]
     stride = len(own[0]) // count
     points = views.corners.reshape(-1, 3)
     turns = Rotation.random(SETS, random_state=SEED).as_matrix()
@@ -93,4 +94,5 @@ def _style_losses(
             prepared.pair.objective(prepared.shown(image.color(size).to(content)), full=True).terms["style"].total
             for image in images
         ]
+    prepared.shared.targets.clear()  # each has views of its own
     return [float(loss) for loss in losses], prepared.shared

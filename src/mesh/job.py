@@ -121,10 +121,10 @@ def prepare_views(model: Model, config: MeshConfig) -> Views:
     views, first = (dataclasses.replace(each, samples=np.array(samples)) for each in (views, first))
     found = coverage(first, Sheet(first, (height, width), torch.device("cpu"), torch.float32))
     log.info(
-        "%d triangles, %d views of %d px in %d turns: %.0f%% of the texture is in use, the views of a turn show %.0f%% "
-        "of that, %.1f texels along a pixel, %d x %d rays a pixel",
-        len(model.corners), mesh.views, mesh.size, mesh.turns, 100 * found.in_use, 100 * found.shown, texels,
-        samples, samples,
+        "%d triangles, %d x %d views of %d px: %.0f%% of the texture is in use, the first %d views show %.0f%% of "
+        "that, %.1f texels along a pixel, %d x %d rays a pixel",
+        len(model.corners), mesh.turns, mesh.views, mesh.size, 100 * found.in_use, mesh.views, 100 * found.shown,
+        texels, samples, samples,
     )  # fmt: skip
     if found.shown < ENOUGH_SHOWN:
         log.info("what no view shows is filled from its surroundings; more of it is painted with a larger mesh.views")

@@ -42,7 +42,6 @@ def frames(
         focal=np.array(fitting_focal(points, cameras)),
         side=np.array(side / max(size)),
         sheet=np.array([1, 1]),
-        turns=np.array(1),
     )
     found: list[list[Image.Image]] = [[] for _ in canvases]
     for camera in cameras:

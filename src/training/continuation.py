@@ -82,6 +82,11 @@ def _check(folder: Path, record: RunRecord, config: RunConfig) -> int:
     step = checkpoint["step"]
     if config.steps <= step:
         raise InputError(f"steps={config.steps}: the run is at step {step} already; steps counts from its beginning")
+    if config.canvas.turns > 1:
+        raise InputError(
+            f"canvas.turns={config.canvas.turns}: with steps={config.steps} each camera set would have taken other "
+            f"steps; to start from the picture, give {picture}"
+        )
     if [(each.edge, each.first) for each in stages(old)] != [(each.edge, each.first) for each in stages(config)]:
         raise InputError(
             f"schedule=pyramid: with steps={config.steps} the smaller sizes would have taken other steps; to start "

@@ -19,6 +19,7 @@ OWN_LAYERS = ("name", "weights")
 LINE_SEARCH = "optimizer=lbfgs searches along a line of its own for each pair"
 MASKS = "runs with masks are evaluated one by one"
 MOMENTS = "schedule.carry resizes the optimiser's moments of a single pair"
+TURNS = "runs whose cameras turn are evaluated one by one"
 
 
 @dataclass
@@ -73,7 +74,9 @@ def obstacle(config: RunConfig) -> str:
         return LINE_SEARCH
     if masks(config):
         return MASKS
-    return MOMENTS if config.schedule.carry or config.canvas.turns > 1 else ""
+    if config.canvas.turns > 1:
+        return TURNS
+    return MOMENTS if config.schedule.carry else ""
 
 
 def common(config: RunConfig) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """The loop: Lightning's Trainer over the stages of a batch of runs, from the beginning or from checkpoints."""
 
+import gc
 import itertools
 import logging
 import warnings
@@ -108,7 +109,7 @@ def fit(
                 continue
             resuming = module is None and resume_step > 0
             starts: dict[PreparedRun, Tensor] = {}
-            pictures = _pictures(module)
+            pictures = _pictures(module, warm=stage.turn > 0)
             for run in _active(runs):
                 with run.context.guard():
                     starts[run] = run.enter(stage, pictures.get(run.pair), fresh=not resuming)
@@ -138,6 +139,9 @@ def fit(
             )
             if before is not None and config.optimizer.name == "adam" and (config.schedule.carry or stage.turn):
                 module.carry_moments(before)
+            before = None
+            if stage.turn:
+                gc.collect()  # Lightning's modules hold on to their trainers in cycles
             pauses = Pauses(module, {run.pair: run for run in members}, interrupts)
             for run in members:
                 run.context.record.write(run.context.folder)
@@ -206,14 +210,20 @@ def _active(runs: Sequence[PreparedRun]) -> list[PreparedRun]:
     return [run for run in runs if not run.context.ended]
 
 
-def _pictures(module: StyleTransferModule | None) -> dict[Any, Tensor]:
-    """Return the result of a stage by pair, (1, 3, H, W) each."""
+def _pictures(module: StyleTransferModule | None, warm: bool) -> dict[Any, Tensor]:
+    """Return the result of a stage by pair, (1, 3, H, W) each.
+
+    Args:
+        module: of the stage; None: there is none yet.
+        warm: the next stage has the same size, so its first evaluations count in the throughput.
+    """
     if module is None:
         return {}
     pictures = module.image.picture()
     for pair in module.active.values():
         pair.counters.seconds = pair.seconds
-        pair.counters.throughput.warmed = 0
+        if not warm or module.compiler:
+            pair.counters.throughput.warmed = 0
     return {pair: pictures[sample : sample + 1] for sample, pair in module.active.items()}
 
 

@@ -89,7 +89,7 @@ class StyleTransferModule(LightningModule):
         self.stop_requested, self.step_down = stop_requested, step_down
         self._cached: CachedEvaluation[list[Losses]] = CachedEvaluation(image.parameters())
         self._moments: dict[str, Any] | None = None
-        # Moments are kept while cameras turn; L-BFGS starts anew with each objective.
+        # Adam keeps its moments when cameras change, and needs no second warm-up; L-BFGS starts anew.
         self._begun = stage.first - (stage.earlier if options.name == "adam" else 0)
         self._paused = 0.0
         self._evaluations = 0

@@ -149,7 +149,9 @@ class PreparedRun:
     def _read_views(self) -> Views:
         views, turns = read_views(self._checked(VIEWS)), self.context.config.canvas.turns
         if turns > views.turns:
-            raise InputError(f"canvas.turns={turns}: {self.context.config.canvas.views} has {views.turns} of them")
+            raise InputError(
+                f"canvas.turns={turns}, but {self.context.config.canvas.views} has only {views.turns} camera sets"
+            )
         return views
 
     def _mask(self, kind: str) -> Mask:
@@ -219,7 +221,8 @@ class PreparedRun:
     def announce_memory(self, stage: Stage) -> None:
         """Log the memory of a stage that has been entered; small sizes that keep all activations need no line."""
         full = stage.edge == self.context.config.edge
-        if not stage.turn and (full or self.budget.checkpointing.blocks):
+        begins = not stage.turn or stage.first <= self.resume_step  # at this size, or in this process
+        if begins and (full or self.budget.checkpointing.blocks):
             self.budget.announce()
 
     def load_inputs(self, edge: int) -> Inputs:
@@ -293,7 +296,7 @@ class PreparedRun:
         self._turn_to(stage.turn, size)
         files = context.files
         styles = [(files[kind].sha256, weight, size) for kind, weight, size in self._style_sizes(stage.edge)]
-        content = (*(files[kind].sha256 for kind in ("content", VIEWS) if kind in files), stage.turn)
+        content = tuple(files[kind].sha256 for kind in ("content", VIEWS) if kind in files)
         # With color=match the style is another image for each content.
         identities = {"content": content, "style": (*styles, content if color == "match" else None)}
         self.pair.objective = build_scales(
@@ -304,12 +307,12 @@ class PreparedRun:
             self.shared.targets,
             identities,
         )
-        return self._start(before, fresh)
+        return before if stage.turn and before is not None else self._start(before, fresh)
 
     def _turn_to(self, turn: int, size: tuple[int, int]) -> None:
-        """Show a canvas of this height and width through the cameras of a turn; those of earlier turns count as seen.
+        """Switch to the cameras of a turn for a canvas of this height and width.
 
-        A resumed process makes the sheets of the earlier turns anew.
+        Texels that earlier turns showed still count as seen; a resumed process makes their sheets anew.
         """
         if self.views is None:
             return

@@ -44,7 +44,7 @@ def set_learning_rate(
 ) -> None:
     """Set the learning rate of a step.
 
-    Adam's rate rises over the first steps of a stage and falls linearly to zero at the end of the run: its first steps
+    Adam's rate rises over the first steps at a size and falls linearly to zero at the end of the run: its first steps
     are full-sized whatever the gradient, and overshoot while the moments are unknown.
 
     L-BFGS knows no curvature at its first step. torch scales that step to a sum of 1 over all pixels, which changes
@@ -56,7 +56,8 @@ def set_learning_rate(
         groups: the optimiser's parameter groups.
         step: steps of the run taken so far.
         steps: steps of the whole run.
-        begun: the step at which the optimiser's state begins: that of the stage, or L-BFGS's last restart.
+        begun: the step at which the optimiser's state begins: for Adam the first at this size, for L-BFGS that of the
+            stage or of its last restart.
     """
     if options.name != "adam":
         for group in groups:
@@ -70,13 +71,15 @@ def set_learning_rate(
 
 
 def resize_moments(optimizer: Optimizer, before: dict[str, Any]) -> None:
-    """Start Adam with the moments of another size, enlarged, as crowsonkb's style-transfer-pytorch does.
+    """Start Adam with the moments of the stage before, enlarged to the new size.
+
+    This is what crowsonkb's style-transfer-pytorch does.
 
     A loss is a mean over positions: the gradient of one pixel falls as the number of pixels grows.
 
     Args:
         optimizer: Adam that has not stepped, over parameters (B, C, H, W).
-        before: state dict of the one at the other size. A parameter that it lacks starts with fresh moments: small
+        before: state dict of the one of the stage before. A parameter that it lacks starts with fresh moments: small
             images of `canvas.space=laplacian` have fewer levels.
     """
     state = optimizer.state_dict()

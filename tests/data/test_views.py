@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from src.common.errors import InputError
 from src.data.views import NAMES, read_views
@@ -16,6 +17,13 @@ def test_views_are_read_as_they_were_written(tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(read, name), getattr(views, name), strict=True)
     read.write(tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_views_of_earlier_versions_have_one_turn(tmp_path: Path) -> None:
+    views = plane_views()
+    arrays = {name: np.asarray(getattr(views, name), order="C") for name in NAMES if name != "turns"}
+    (tmp_path / "views").write_bytes(save(arrays))
+    assert read_views(tmp_path / "views").turns == 1
 
 
 def test_a_turn_has_its_share_of_the_cameras() -> None:

@@ -11,17 +11,20 @@ from PIL import Image
 
 from src.common.errors import InputError
 from src.config.composition import register
+from src.config.identity import identity
 from src.config.schedule import stages
 from src.config.schema import CONF, RunConfig, typed
+from src.config.validation import validate
 from src.data.images import read_image
 from src.mesh import turntable
 from src.mesh.cameras import lattice, turned
 from src.mesh.config import MeshConfig, check, job_name, run_of
 from src.mesh.job import model_views, paint
 from src.mesh.models import read_model
-from src.run import run
+from src.run import resume, run
 from src.tracking import record as records
 from src.training.checkpoints import CHECKPOINT
+from src.training.grouping import obstacle
 from src.transfer.views import Sheet
 from tests.conftest import SMALL
 from tests.support import wandb_files
@@ -154,6 +157,7 @@ def test_the_model_reaches_wandb(torus: Path, tmp_path: Path, wandb_settings: No
         ("mesh.turns=0", "mesh.turns must be positive"),
         ("mesh.turns=65", "mesh.turns must be in 1..64"),
         ("canvas.turns=2", "give mesh.turns=2 instead"),
+        ("schedule.average=0.9", "give mesh.turns=1 as well"),
         ("mesh.size=15", "mesh.size must be in 16..4096"),
         ("mesh.fov=180", "mesh.fov is an angle of 1 to 120"),
         ("mesh.steepest=0", "mesh.steepest is an angle"),
@@ -243,6 +247,58 @@ def test_other_views_are_compared_with_the_runs_own(torus: Path, tmp_path: Path)
     )
 
 
+def _twice(tmp_path: Path) -> Path:
+    """Write the views of a square through one camera, in two turns; return the file."""
+    views = plane_views()
+    cameras = np.concatenate([views.cameras, views.cameras])
+    dataclasses.replace(views, cameras=cameras, turns=np.array(2)).write(tmp_path / "views")
+    return tmp_path / "views"
+
+
+@pytest.mark.parametrize("schedule", ["single", "pyramid"])
+def test_turning_to_the_same_cameras_changes_nothing(schedule: str, small: Callable, tmp_path: Path) -> None:
+    """Adam's moments, learning rate and step count go on from turn to turn."""
+    write_smooth_picture(tmp_path / "a.png", 48, 48)
+    options = (f"content.path={tmp_path}/a.png", "content=file", f"canvas.views={_twice(tmp_path)}", "steps=9")
+    options += ("loss=moments", "canvas.space=pixel", "optimizer.rise=3", f"schedule={schedule}", "edge=80")
+    for turns in (1, 2):
+        run(small(*options, f"canvas.turns={turns}"), tmp_path / str(turns))
+    once, twice = (torch.load(tmp_path / turns / CHECKPOINT, weights_only=True) for turns in "12")
+    for name, value in once["state_dict"].items():
+        torch.testing.assert_close(twice["state_dict"][name], value, rtol=0, atol=1e-6)
+
+
+def test_turns_are_part_of_a_run_with_views_only(small: Callable, tmp_path: Path) -> None:
+    viewed = (f"canvas.views={_twice(tmp_path)}", "canvas.turns=2")
+    config = small(*viewed)
+    validate(config)
+    assert identity(config) != identity(small(viewed[0]))
+    assert obstacle(config) == "runs whose cameras turn are evaluated one by one" and not obstacle(small(viewed[0]))
+    refused = {
+        ("canvas.turns=2",): "canvas.turns=2 needs canvas.views=FILE",
+        (*viewed[:1], "canvas.turns=0"): "positive",
+    }
+    for options, message in refused.items():
+        with pytest.raises(InputError, match=message):
+            validate(small(*options))
+
+
+def test_a_run_whose_cameras_turn_cannot_be_lengthened(small: Callable, tmp_path: Path) -> None:
+    write_smooth_picture(tmp_path / "a.png", 48, 48)
+    options = (f"content.path={tmp_path}/a.png", "content=file", f"canvas.views={_twice(tmp_path)}", "canvas.turns=2")
+    run(small(*options, "steps=2"), tmp_path / "run")
+    with pytest.raises(InputError, match=r"canvas\.turns=2: with steps=4 each camera set would have taken other steps"):
+        resume(tmp_path / "run", {"steps": 4})
+
+
+def test_line_search_starts_anew_at_each_turn(small: Callable, tmp_path: Path) -> None:
+    write_smooth_picture(tmp_path / "a.png", 48, 48)
+    options = (f"content.path={tmp_path}/a.png", "content=file", f"canvas.views={_twice(tmp_path)}", "canvas.turns=2")
+    record = run(small(*options, "optimizer=lbfgs", "steps=4", "captures=[0,2,4]"), tmp_path / "run")
+    first, between, last = (capture.losses["total"] for capture in record.captures)
+    assert last < between < first
+
+
 def test_what_an_earlier_turn_showed_counts_as_seen(small: Callable, torus: Path, tmp_path: Path) -> None:
     model, file = read_model(torus), tmp_path / "views"
     views = model_views(model, turned(lattice(1), 3), 35.0, 0.8, 60.0)
@@ -260,5 +316,5 @@ def test_what_an_earlier_turn_showed_counts_as_seen(small: Callable, torus: Path
         assert run_at_its_end.sheet is not None
         torch.testing.assert_close(run_at_its_end.sheet.seen, expected)
         torch.testing.assert_close(run_at_its_end.sheet.mask, sheets[2].mask)
-    with pytest.raises(InputError, match=r"canvas.turns=4: .*views has 3 of them"):
+    with pytest.raises(InputError, match=r"canvas.turns=4, but .*views has only 3 camera sets"):
         prepare_run(dataclasses.replace(config, canvas=dataclasses.replace(config.canvas, turns=4)))

@@ -28,7 +28,7 @@ def test_adams_learning_rate_rises_and_falls_to_zero_at_the_end() -> None:
         rates.append(groups[0]["lr"])
     assert rates == pytest.approx([0.05] + [0.1] * 6 + [0.075, 0.05, 0.025])
     set_learning_rate(Optimizer(lr=0.11, rise=10, decay=0.0), groups, 52, 100, 50)
-    assert groups[0]["lr"] == pytest.approx(0.03), "it rises in every stage"
+    assert groups[0]["lr"] == pytest.approx(0.03), "it rises at every size"
 
 
 def test_the_first_step_of_lbfgs_changes_values_by_a_hundredth_on_average() -> None:
