@@ -104,14 +104,14 @@ def run_batch(
         jobs: options and folder of each run, which differ as `training.grouping` permits; no folder twice.
         at_once: pairs evaluated together; None is all on a GPU and one on a CPU.
         progress: as for `run`.
-        kept: by an earlier batch whose network, precision and device are the same; receives what this one leaves.
+        kept: encoder of an earlier batch with the same network, precision and device; updated in place.
         outputs: as for `run`.
 
     Returns:
         For each job its record, or the exception that ended it.
 
     Raises:
-        Interrupted: a signal came when no step was left to stop at; all jobs have ended, and nothing should follow.
+        Interrupted: a signal came after the last step. All jobs have ended; the caller must not start another.
     """
     from src.training.context import RunContext
 
@@ -195,7 +195,7 @@ def resumed(folder: Path, replacements: Mapping[str, Any] | None = None) -> tupl
         raise InputError(f"resume={folder}: there is no run in that folder")
     merged = plain(before)
     for key, value in (replacements or {}).items():
-        merged[key] = {**merged[key], **value} if isinstance(value, dict) else value
+        merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
     after = typed(merged)
     if after.schedule == before.schedule:  # a pyramid takes the further steps at full size
         after.schedule.last = last_share(before, after.steps)

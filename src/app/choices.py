@@ -57,7 +57,7 @@ def overrides(form: Mapping[str, Any], upload: Callable[[str], Path]) -> list[st
     found = _picture("content", form.get("content"), upload) + _picture("style", form.get("style"), upload)
     others = form.get("others") or []
     if not isinstance(others, list) or not all(isinstance(each, dict) for each in others):
-        raise InputError("others: a list of further styles is needed")
+        raise InputError("others must be a list of further styles")
     if len(others) >= MOST_STYLES:
         raise InputError(f"the page mixes at most {MOST_STYLES} styles; the command line takes more")
     if others:

@@ -14,7 +14,7 @@ from typing import Any
 from src.app.addresses import Addresses, version_of
 from src.app.jobs import Job
 from src.common.errors import InputError
-from src.common.files import is_locked
+from src.common.files import expanded, is_locked
 from src.common.tables import plain_text
 from src.config.schedule import stages
 from src.config.schema import PREVIEW, Picture, RunConfig, blended, picture_name, result_file
@@ -222,7 +222,7 @@ def _modified(path: Path) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _found(kind: str, source: tuple[str | None, ...], mirror: str | None) -> Path | None:
+def _found(kind: str, source: tuple[str | None, ...], mirror: str | None, version: int) -> Path | None:
     path, package, url, sha256 = source
     picture = Picture(path=path, package=package, url=url, sha256=sha256)
     try:
@@ -234,7 +234,8 @@ def _found(kind: str, source: tuple[str | None, ...], mirror: str | None) -> Pat
 def _source(kind: str, picture: Picture, sha256: str | None, mirror: str | None) -> Path | None:
     """Return the file of a run's picture; None where it is gone or another one by now."""
     used = replace(picture, sha256=sha256 or picture.sha256)
-    return _found(kind, (used.path, used.package, used.url, used.sha256), mirror)
+    version = _modified(expanded(used.path)) if used.path else 0
+    return _found(kind, (used.path, used.package, used.url, used.sha256), mirror, version)
 
 
 def _content(record: RunRecord) -> Path | None:

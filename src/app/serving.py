@@ -60,7 +60,7 @@ HEADERS = {
 
 
 class Guard:
-    """Answer only requests that a page of this server, or a program on a machine that may ask, has made.
+    """Refuse requests from pages of other sites and from other machines.
 
     A request must name the server by an IP address, by localhost, or by this machine's name: a page of another site
     whose name has been made to lead here (DNS rebinding) is refused. One that changes something must come from the

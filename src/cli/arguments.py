@@ -18,14 +18,12 @@ from src.common.errors import InputError
 from src.common.files import expanded
 from src.config.options import option_names, unknown_option
 from src.config.schema import group_names, known_picture
-from src.data.sources import find_picture
+from src.data.sources import PICTURE_SUFFIXES, find_picture
 
 IMAGES = ("content", "style")
 FILES = tuple(f"{kind}.path" for kind in (*IMAGES, "init"))
 MASKS = tuple(f"{kind}.mask" for kind in IMAGES)
 OTHERS = ("mesh.path", "canvas.views")  # files that are no images
-SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".bmp")
-SUFFIXES += (".gif", ".ppm", ".pgm", ".jp2", ".tga")
 
 
 def prepared(arguments: Sequence[str], schema: type) -> list[str]:
@@ -54,6 +52,10 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
             key = key.lstrip("+")
             if key not in names and not key.startswith("loss.substitute."):
                 raise InputError(unknown_option(key, schema))
+        free = key in getattr(schema, "free_names", ()) and "(" not in value
+        if free and not set(value.split(",")) <= {*group_names(key), "null"} and not _exists(value):
+            result.append(f"{key}.name={value}")
+            continue
         result += _resolved(key, value, mirror)
     # flags last: Hydra's parser does not take overrides on both sides of a flag
     result += [argument for argument in arguments if argument not in overrides]
@@ -117,7 +119,9 @@ def _image_files(kind: str, value: str) -> list[str]:
     files = [part for part in parts if part and part not in named and _exists(part)]
     if named and files:
         raise InputError(f"{kind}={value} mixes files with names; sweep them one after the other")
-    missing = [part for part in parts if part not in files and ("/" in part or Path(part).suffix.lower() in SUFFIXES)]
+    missing = [
+        part for part in parts if part not in files and ("/" in part or Path(part).suffix.lower() in PICTURE_SUFFIXES)
+    ]
     if missing:
         raise InputError(f"{kind}={missing[0]}: no such file; {kind}=NAME takes one of: {', '.join(group_names(kind))}")
     if len(files) < len(parts):
@@ -139,9 +143,9 @@ def _folder(folder: str) -> list[str]:
 def _matching(source: str, pattern: str) -> list[str]:
     """Return the quoted paths of the image files that match a pattern."""
     found = map(Path, sorted(glob.glob(str(expanded(pattern)), recursive=True)))  # noqa: PTH207 may be absolute
-    paths = [path for path in found if path.suffix.lower() in SUFFIXES and path.is_file()]
+    paths = [path for path in found if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()]
     if not paths:
-        raise InputError(f"{source}: {pattern} matches no image file ({' '.join(SUFFIXES)})")
+        raise InputError(f"{source}: {pattern} matches no image file ({' '.join(PICTURE_SUFFIXES)})")
     return [_quoted(str(path)) for path in paths]
 
 

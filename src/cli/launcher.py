@@ -17,7 +17,7 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from src.cli.errors import explain
-from src.common.errors import InputError, Interrupted, InUse, SweepFailed, first_line
+from src.common.errors import InputError, Interrupted, InUse, SweepFailed, first_line, resumed_by
 from src.config.composition import run_options
 from src.config.schema import RunConfig, typed
 from src.tracking import record as records
@@ -27,7 +27,7 @@ from src.training.logs import CURRENT_RUN, separate_logs
 
 log = logging.getLogger(__name__)
 
-SKIPPED = 1.0  # s; a job that took less had been finished before; like a failed one it says nothing of other jobs
+SKIPPED = 1.0  # s; a faster job was finished before: like a failed one, it does not count in the time left
 ELSEWHERE = "at work in another process"
 
 
@@ -85,13 +85,13 @@ class SweepLauncher(Launcher):
             log.info("[%s/%d] %s%s", ranges(turn), count, described, time_left(pace, count - len(returns)))
             started = time.monotonic()
             try:
-                returns |= zip(turn, self.run_jobs([jobs[index] for index in turn]), strict=True)
+                with resumed_by(f"repeat the command with hydra.sweep.dir={folder}"):
+                    returns |= zip(turn, self.run_jobs([jobs[index] for index in turn]), strict=True)
             except BaseException:
                 self.configure_log()
                 log.warning("interrupted in job %s of %d: %s", ranges(turn), count, described)
                 if left := [f"\n  {names[index]}" for later in turns[position + 1 :] for index in later]:
                     log.warning("not run:%s", "".join(left))
-                log.warning("to resume, give the same command with hydra.sweep.dir=%s", folder)
                 raise
             self.configure_log()
             took = time.monotonic() - started
@@ -156,7 +156,7 @@ class SweepLauncher(Launcher):
         with separate_logs([folder for _, folder in given]):
             results = run_batch(given, self.at_once)
         if stop := next((each for each in results if isinstance(each, Interrupted)), None):
-            raise Interrupted(stop.signal_number, "give the same command with the same hydra.sweep.dir")
+            raise stop
         for each, result in zip(taken, results, strict=True):
             each.status = JobStatus.COMPLETED if isinstance(result, RunRecord) else JobStatus.FAILED
             each.return_value = result.status if isinstance(result, RunRecord) else result

@@ -21,7 +21,8 @@ class NonFiniteLoss(Exception):
     """The loss became NaN or infinite; the last finite image was kept."""
 
 
-SAME_COMMAND = "the same command"  # resumes what its folder holds
+SAME_COMMAND = "run the same command again"  # how to resume what a folder holds
+OTHER_FOLDER = "choose another folder with hydra.run.dir=DIR, or hydra.sweep.dir=DIR with -m"
 
 
 class Interrupted(BaseException):

@@ -120,8 +120,8 @@ def _umask() -> int:
 def is_locked(folder: Path) -> bool:
     """Return whether a process works in a run folder."""
     try:
-        with (folder / LOCK).open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with (folder / LOCK).open("rb") as file:  # shared, so that several may ask at once
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:  # no lock file, or a file system without locks

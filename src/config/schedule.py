@@ -51,12 +51,17 @@ def stages(config: RunConfig) -> list[Stage]:
     found, first = [], 0
     for number, edge in enumerate(reversed(edges), 1):
         # Every stage, and each of those that follow, has at least one step.
-        done = round(config.steps * share * number + config.steps * (smallest - share))
+        done = _rounded(config.steps * share * number + config.steps * (smallest - share))
         last = min(max(number, done), config.steps - len(edges) + number)
         last = config.steps if number == len(edges) else last
         found.append(Stage(edge, first, last))
         first = last
     return found[:-1] + _turns(found[-1], config.canvas.turns)
+
+
+def _rounded(steps: float) -> int:
+    """Round half up; a continued run reaches the same halves by other, inexact arithmetic."""
+    return math.floor(steps + 0.5 + 1e-6)
 
 
 def _turns(stage: Stage, count: int) -> list[Stage]:

@@ -47,8 +47,8 @@ class Picture:
     sha256: str | None = option(None, "checksum of the file, verified when given")
     mask: str | None = option(
         None,
-        "mask, an image file: each of its grey values or colours is a region, which takes the region of that value of "
-        "the styles; or the one value of a whole style, as 0 or #ff0000; null: 255, white",
+        "mask, an image file: each grey value or colour is a region, painted from the styles' regions of that value; "
+        "or one value for the whole image, such as 0 or #ff0000; null: 255, white",
     )
     title: str | None = option(None, "what it shows")
     artist: str | None = option(None, "who painted or photographed it")
@@ -62,7 +62,7 @@ class Blend:
 
     styles: list[str] = option([], "further styles: names of style=NAME, or files, as [dots,my.jpg]")
     weights: list[float] = option(
-        [], "their shares, of which style has what is left of 1; one more number: style's first; []: equal shares"
+        [], "shares of blend.styles, the rest of 1 for style; or one more number, style's first; []: equal shares"
     )
     masks: list[str] = option([], "their masks, as style.mask; []: all white")
 
@@ -180,7 +180,9 @@ class Schedule:
     sizes: int = option(4, "number of sizes; none has a long side below 64 px")
     factor: float = option(2**0.5, "each size is this many times the one before")
     last: float | None = option(0.5, "fraction of the steps at full size; the other sizes share the rest equally")
-    first: float | None = option(None, "fraction of that rest for the smallest size; null: as much as for the others")
+    first: float | None = option(
+        None, "the smallest size's fraction of the steps below full size; null: an equal share"
+    )
     smallest: int = option(500, "simultaneous: halve the image while its long side does not fall below this, px")
     carry: bool = option(False, "adam: start each size with the resized moments of the size before")
     average: float = option(0.0, "adam: decay of a running average of the image, which becomes the result; 0: none")
@@ -220,7 +222,7 @@ class Logger:
 class Device:
     """Device and CPU threads."""
 
-    accelerator: str = option("auto", "auto | cpu | gpu | mps")
+    accelerator: str = option("auto", "auto | cpu | gpu | cuda | mps")
     threads: int | None = option(None, "CPU threads; default: SLURM_CPUS_PER_TASK, else torch's choice")
 
 

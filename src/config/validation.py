@@ -238,7 +238,7 @@ def check_ranges(
             raise InputError(f"{name} must be zero or positive, not {_value(config, name)}")
     for name, bound in (largest or {}).items():
         if _value(config, name) > bound:
-            raise InputError(f"{name} must be in 0..{bound}, not {_value(config, name)}")
+            raise InputError(f"{name} must be at most {bound}, not {_value(config, name)}")
 
 
 def check_choices(config: Any, choices: Mapping[str, Collection[Any]]) -> None:

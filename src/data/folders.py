@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from src.common.errors import InputError
+from src.common.errors import OTHER_FOLDER, InputError
 from src.data.images import read_image, to_tensor
+from src.data.sources import PICTURE_SUFFIXES
 
 log = logging.getLogger(__name__)
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 Batch = TypeVar("Batch")
 
@@ -36,11 +35,11 @@ def find_pictures(images: str | Path, results: Path | None = None) -> list[Path]
     folder = Path(os.path.expanduser(images))  # noqa: PTH111  Path.expanduser raises for an unknown user
     if not os.path.isdir(folder):  # noqa: PTH112  Path.is_dir raises for a name that is too long
         raise InputError(f"images={folder}: no such folder")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
     if results is not None and results.resolve().is_relative_to(folder.resolve()):
         inside = results.resolve().relative_to(folder.resolve())
         if inside == Path():
-            raise InputError(f"images={images} is the folder of the results; choose another one with hydra.run.dir=DIR")
+            raise InputError(f"images={images} is the folder of the results; {OTHER_FOLDER}")
         found = [path for path in found if not path.is_relative_to(folder / inside)]
     return _enough(found)
 

@@ -1,7 +1,7 @@
 """Read masks: images whose values or colours are the labels of regions.
 
-A label is a grey value, "255", or another colour, "#ff0000". A mask that is given as a label is of that value all over,
-and so is a picture without a mask, which is white.
+A label is a grey value, "255", or another colour, "#ff0000". A label in place of a file stands for a mask filled with
+it; a picture without a mask counts as white.
 """
 
 from collections.abc import Mapping, Sequence

@@ -22,6 +22,8 @@ from src.data.networks import network_path
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 20.0
+PICTURE_SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff")
+PICTURE_SUFFIXES += (".bmp", ".gif", ".ppm", ".pgm", ".jp2", ".tga")
 VIEWS = "canvas.views"  # the option that names a file of views
 _FAILED: dict[str, str] = {}  # address -> error: tried once in a process, not once in each job of a sweep
 

@@ -26,7 +26,7 @@ class Views:
             beyond them it repeats.
         cell: (F,), the number of the texture.
         grid: (2,), rows and columns of cells on the canvas.
-        cameras: (T K, 3, 4), from (x, y, z, 1) to x to the right, y down, z ahead of the camera; K in each of T turns.
+        cameras: (T K, 3, 4), world-to-camera matrices [R | t], x right, y down, z forward; K in each of T turns.
         focal: (), focal length over the side of a view.
         side: (), side of a view over the long side of the canvas.
         sheet: (2,), rows and columns in which the K views of a turn are laid out.

@@ -63,7 +63,9 @@ class DistillConfig:
     lr: float = option(0.002, "peak learning rate of Adam")
     warmup: float = option(0.02, "fraction of the steps in which the learning rate rises")
     clip: float = option(5.0, "largest norm of the gradient")
-    consistency: float = option(0.0, "weight of the squared difference that noise in a crop makes in the result")
+    consistency: float = option(
+        0.0, "weight of the squared difference between the results for a crop and for a noisy copy of it"
+    )
     noise: float = option(0.03, "standard deviation of that noise, images in [0, 1]")
     held_out: int = option(10, "photographs that are not trained on, for measuring the result")
     compare: int = option(0, "optimiser steps of runs on the held-out photographs to compare the result with; 0: none")
@@ -120,7 +122,8 @@ def check(config: DistillConfig) -> None:
         raise InputError(f"size must be a multiple of 4 of at least {SMALLEST_CROP} px, not {config.size}")
     if config.size > config.edge:
         raise InputError(
-            f"size={config.size} must not be above edge={config.edge}: crops are cut from pictures of that"
+            f"size={config.size} must not be above edge={config.edge}: crops are cut from "
+            "photographs whose short side is at most that"
         )
     check_style_names("styles", config.styles)
     if any(picture.mask for picture in style_pictures(config)):

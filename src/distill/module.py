@@ -39,7 +39,7 @@ class DistillModule(NetworkModule):
         super().__init__(options)
         self.reduced = reduced
         self.network = network.to(memory_format=torch.channels_last)
-        self.__dict__["objectives"] = objectives
+        self.objectives = objectives
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam."""

@@ -29,13 +29,15 @@ class Mesh:
     turns: int = option(8, "camera sets, used one after another at full size; all but the first are rotated at random")
     size: int = option(192, "side of a view at full size, px; edge is the long side of the texture")
     fov: float = option(35.0, "field of view of the cameras, degrees")
-    steepest: float = option(60.0, "surfaces seen at a steeper angle to their normal do not count, degrees")
+    steepest: float = option(
+        60.0, "ignore surfaces whose normal is further than this from the direction to the camera, degrees"
+    )
     samples: int | None = option(
         None, "rays per pixel along either axis, 1 to 4; null: as many as a pixel covers texels, at least 2"
     )
     frames: int = option(36, "frames of the turntable; 0: none")
     held_out: int = option(
-        0, "compare the style loss from so many other cameras with that from the run's own; 0: do not"
+        0, "held-out cameras to measure the style loss from, beside as many of the run's own; 0: none"
     )
 
 

@@ -25,7 +25,7 @@ class Coverage:
 
 
 def texels_per_pixel(views: Views, size: tuple[int, int]) -> float:
-    """Return how many texels lie along the side of a pixel: of three quarters of the visible surface at most as many.
+    """Return the number of texels along the side of a pixel: the 75th percentile over the visible surface.
 
     Args:
         views: surface and cameras.

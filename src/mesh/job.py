@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from src.common.errors import InputError, resumed_by
+from src.common.errors import SAME_COMMAND, InputError, resumed_by
 from src.common.files import write_atomically
 from src.config.schema import result_file
 from src.data.images import read_image, working_size
@@ -56,7 +56,7 @@ def paint(config: MeshConfig, folder: Path) -> RunRecord:
     model = read_model(path)
     _keep_texture(folder / TEXTURE, model.canvas(), path)
     _keep_views(folder / VIEWS, prepare_views(model, config))
-    with resumed_by("give the same command again"):
+    with resumed_by(SAME_COMMAND):
         record = run(
             run_of(config, folder / TEXTURE, folder / VIEWS),
             folder,
@@ -131,7 +131,7 @@ def prepare_views(model: Model, config: MeshConfig) -> Views:
     if texels < ENOUGH_TEXELS:
         log.info("a texel is larger than a pixel: a larger edge, or a smaller mesh.size, gives a sharper texture")
     if texels > MOST_TEXELS:
-        log.info("texels are finer than the views show: a smaller edge, or a larger mesh.size, fits other views better")
+        log.info("the texture is finer than views resolve: a smaller edge, or a larger mesh.size, suits other views")
     return views
 
 

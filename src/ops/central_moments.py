@@ -61,7 +61,7 @@ def _shifted(moments: Tensor, shift: Tensor) -> Tensor:
 
 
 def moment_discrepancy(moments: Tensor, target: Tensor) -> Tensor:
-    """Compute the discrepancy of moments (B, 5, N) relative to that of features of zero, (B,): 1 for those."""
+    """Compute the discrepancy of moments (B, 5, N) relative to that of all-zero features, (B,)."""
     blank = torch.zeros_like(target)
     blank[:, 0] = BLANK
     return _sum_of_norms(moments - target) / _sum_of_norms(blank - target).clamp_min(EPSILON)

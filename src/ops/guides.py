@@ -50,7 +50,7 @@ def guide(shares: Tensor, least: float = 1.0) -> Tensor | None:
 
 
 def largest(shares: Tensor) -> Tensor:
-    """Return which positions belong to a region when each does or does not: half as much as the most, or more."""
+    """Return a boolean mask of the positions whose share is at least half the largest."""
     return shares >= shares.amax() / 2
 
 

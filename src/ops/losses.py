@@ -91,7 +91,7 @@ def style_mean_std(image: FeatureStatistics, target: FeatureStatistics) -> Tenso
     The statistics of adaptive instance normalisation (Huang and Belongie 2017, eq. 13). Both variances are raised by
     `LEAST_VARIANCE` of the target's mean square of a channel, so that the gradient is finite for constant features.
     """
-    square = target.gram.diagonal(dim1=1, dim2=2).mean(1, keepdim=True) / torch.as_tensor(target.positions).view(-1, 1)
+    square = (target.gram / target.positions).diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
     least = (LEAST_VARIANCE * square).clamp_min(EPSILON)
     mine, theirs = ((each.covariance.diagonal(dim1=1, dim2=2).clamp_min(0) + least).sqrt() for each in (image, target))
     deviation = energy(mine - theirs) / energy(theirs)

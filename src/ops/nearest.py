@@ -14,7 +14,7 @@ from src.ops.kernels import products
 
 # Size of a block of products on a CPU: 4 MiB of float32, which stays in the cache.
 ROWS, COLUMNS = 512, 2048
-# Part of the rows that a further round of a limited search has to serve: all rounds cost at most 32 first ones.
+# Stop when a round serves less than this part of the rows: all rounds cost at most 32 times the first.
 LEAST_SERVED = 1 / 32
 # On a GPU a block has these rows and all columns.
 ROWS_ON_GPU = 1024

@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from src.common.errors import InputError
 from src.common.files import expanded
@@ -22,7 +23,13 @@ RESULT_OPTIONS = ("edge", "color", "tile", "format")  # what, beside network and
 
 @dataclass
 class PaintConfig:
-    """What to stylise, by which network."""
+    """What to stylise, by which network.
+
+    Attributes:
+        free_names: groups whose value may be a name for which conf/ has no file, such as the style of a user's network.
+    """
+
+    free_names: ClassVar[tuple[str, ...]] = ("style",)
 
     weights: str = option("own", "network: the name of one that comes with the program, or a file of src.distill")
     content: Picture = option(Picture, "image, folder of images, clip, or camera")
@@ -33,7 +40,7 @@ class PaintConfig:
     tile: int = option(1024, "side of the tiles that larger pictures are computed in, px")
     format: str = option("png", "file format of pictures: png | jpeg | tiff | webp (lossless)")
     frames: int | None = option(None, "frames of a clip or a camera at most; null: all, of a camera until Ctrl-C")
-    serve: int | None = option(None, "camera: port of this machine at which a browser shows the result; null: none")
+    serve: int | None = option(None, "camera: local port at which a browser shows the live result; null: none")
     export: str | None = option(None, "write the network to this file as ONNX, and stylise nothing")
     trainer: Device = option(Device, "device")
     max_megapixels: float = option(100.0, "largest image accepted")

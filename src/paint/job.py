@@ -13,17 +13,16 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from src.common.errors import InputError
+from src.common.errors import OTHER_FOLDER, InputError
 from src.common.files import expanded, sole_writer
 from src.common.platform import cpu_threads, device_name
 from src.common.signals import Interrupts
 from src.config.schema import SUFFIXES
 from src.config.validation import LONGEST_SIDE
 from src.data import clips
-from src.data.folders import SUFFIXES as PICTURE_SUFFIXES
 from src.data.folders import distinct_names
 from src.data.images import Pixels, read_pixels, tensor_image, to_tensor, write_image
-from src.data.sources import find_picture, sha256_of
+from src.data.sources import PICTURE_SUFFIXES, find_picture, sha256_of
 from src.feedforward.export import export_onnx
 from src.feedforward.weights import load_network
 from src.paint import record as records
@@ -86,6 +85,18 @@ def _source(config: PaintConfig, kind: str) -> Path:
     return expanded(config.content.path or "")
 
 
+def _pictures(folder: Path) -> list[Path]:
+    """Return the paths in a folder that have a picture's suffix, sorted.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    except OSError as error:
+        raise InputError(f"content.path: cannot read {folder}: {error.strerror}") from None
+
+
 def _check_folder(source: Path, folder: Path) -> None:
     """Check that no result can replace an original.
 
@@ -93,14 +104,11 @@ def _check_folder(source: Path, folder: Path) -> None:
         InputError: the results would be written to the content's own folder.
     """
     inside = source.is_dir()
-    files = [path for path in source.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES] if inside else [source]
+    files = _pictures(source) if inside else [source]
     own = {source if inside else source.parent}
     own |= {Path(os.path.realpath(file)).parent for file in files}  # a link's target may be an original
     if folder.is_dir() and any(folder.samefile(each) for each in own if each.is_dir()):
-        raise InputError(
-            f"the results would be written to {folder}, the content's own folder; choose another one with "
-            "hydra.run.dir=DIR"
-        )
+        raise InputError(f"the results would be written to {folder}, the content's own folder; {OTHER_FOLDER}")
 
 
 def _open_record(config: PaintConfig, folder: Path, painter: Painter) -> PaintRecord:
@@ -153,7 +161,7 @@ def _write(pixels: Pixels, target: Path, digest: str, painter: Painter, record: 
 def _folder(
     config: PaintConfig, source: Path, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts
 ) -> None:
-    paths = sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+    paths = [path for path in _pictures(source) if path.is_file()]
     if not paths:
         raise InputError(f"content.path: {source} holds no pictures ({' '.join(PICTURE_SUFFIXES)})")
     left_out = 0
@@ -182,7 +190,7 @@ def _clip(
     config: PaintConfig, source: Path, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts
 ) -> None:
     if "camera" in record.results.get(CLIP, {}):
-        raise InputError(f"{folder / CLIP} is the recording of a camera; choose another folder with hydra.run.dir=DIR")
+        raise InputError(f"{folder / CLIP} is the recording of a camera; {OTHER_FOLDER}")
     clip = clips.open_clip(source)
     total = min(config.frames or math.inf, clip.frames) if clip.frames else config.frames
     frames = iter(tqdm(clips.read_frames(clip), unit="frame", total=total, disable=None, leave=False))

@@ -29,9 +29,9 @@ LOSSES_NOTE = (
 )
 STYLES_NOTE = "Patch and Gram distances compare only within a style: each style has its own scale."
 FINDINGS_NOTE = (
-    "Each value is averaged over the same pairs and values of the other options: those with which every value has "
-    f"finished. Means within {TIE:.0%} of each other count as equal. In brackets: in how many pairs that value has the "
-    "highest or lowest mean. The Gram distances in the table of means may rank differently."
+    "Means compare like with like: a combination of pair and other options counts if its run has finished for every "
+    f"value. Means within {TIE:.0%} of each other count as equal. In brackets: the number of pairs for which this also "
+    "holds. The Gram distances in the table of means may rank differently."
 )
 GLOSSARY = {
     "layers": "The layers that the style loss compares; relu2_1 is the first of block 2, after its ReLU.",
@@ -43,7 +43,7 @@ GLOSSARY = {
     "patch distance": "How far the 7 x 7 patches of the last image are from those of the style image, in standard "
     "deviations of the style's values (0: alike).",
     "Gram distance": "How far the Gram matrices of the last image are from those of the style image (0: equal).",
-    "judge": "The network that Gram distances are measured with, the same for all runs; none of them optimised it.",
+    "judge": "The network that Gram distances are measured with: one for all runs, which none was optimised through.",
     "loss decay": "The total loss at the start, divided by the one at the end.",
     "it/s": "Evaluations of loss and gradient per second; those of a batch are of all its pairs together.",
 }

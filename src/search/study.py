@@ -137,7 +137,8 @@ def _run_trial(study: "Study", config: SearchConfig, folder: Path) -> None:
     from optuna.trial import TrialState
 
     # one seed per trial: a continued study proposes the same trials as an uninterrupted one
-    study.sampler = TPESampler(seed=(config.seed * 1_000_003 + len(study.trials)) % 2**32)
+    begun = len({_number(trial) for trial in study.trials})
+    study.sampler = TPESampler(seed=(config.seed * 1_000_003 + begun) % 2**32)
     trial = study.ask()
     point = {name: trial.suggest_float(name, *bounds, log=True) for name, bounds in space.ranges(config).items()}
     number, found = _number(trial), space.options(config, point)

@@ -93,7 +93,7 @@ class WorkerLauncher(SweepLauncher):
                 self.finish()
         except BaseException:
             self.stop()
-            log.warning("to go on, give the same command with hydra.sweep.dir=%s", folder)
+            log.warning("to resume, repeat the command with hydra.sweep.dir=%s", folder)
             raise
         status = Status.of(self.queue, names)
         log.info("%d of %d jobs finished in %s", status.done, status.jobs, duration(time.monotonic() - begun))
@@ -221,7 +221,7 @@ class ProcessLauncher(WorkerLauncher):
             worker.tend()
         if all(worker.ended for worker in self._workers) and self.left():
             raise SweepFailed(
-                f"all workers were ended; the same command goes on, with hydra.sweep.dir={self.queue.sweep}"
+                f"all workers have exited; to resume, repeat the command with hydra.sweep.dir={self.queue.sweep}"
             )
 
     def finish(self) -> None:

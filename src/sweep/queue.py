@@ -1,4 +1,4 @@
-"""The queue of a sweep: small files in `queue/` of the sweep folder, which workers on any machine claim jobs by.
+"""The queue of a sweep: small files in `queue/` of the sweep folder, by which workers on any machine claim jobs.
 
     queue/jobs-DIGEST.json      a list of jobs, written once by the command that started the sweep
     queue/workers/NAME          the lease of a worker, touched every few seconds while it lives

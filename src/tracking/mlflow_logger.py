@@ -43,8 +43,11 @@ class RunMLFlowLogger(MLFlowLogger):
         self.finalize(STATUS.get(record.status, "FAILED"))
 
     def _set_tags(self, values: dict[str, Any]) -> None:
-        for key, value in values.items():
-            self.experiment.set_tag(self.run_id, key, value)
+        """Set tags in one request."""
+        from mlflow.entities import RunTag
+
+        tags = [RunTag(key, str(value)) for key, value in values.items() if value is not None]
+        self.experiment.log_batch(self.run_id, tags=tags)
 
 
 def open_logger(

@@ -10,9 +10,6 @@ TOTAL_TERM = "total"  # its key among the losses of a capture, which have no pre
 TOTAL = f"loss/{TOTAL_TERM}"
 CONTENT = "loss/content"
 STYLE = "loss/style"
-PATCHES = "loss/patches"
-PALETTE = "loss/palette"
-TV = "loss/tv"
 
 SSIM = "ssim"  # to the content image
 EVALUATIONS = "evaluations"

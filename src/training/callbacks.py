@@ -10,7 +10,7 @@ from src.common.errors import NonFiniteLoss
 from src.common.files import write_atomically
 from src.common.signals import Interrupts
 from src.config.schema import PREVIEW, result_file
-from src.data.images import resize
+from src.data.images import resize, write_image
 from src.evaluation import quality
 from src.evaluation.ssim import ssim, ssim_published
 from src.tracking import names
@@ -31,7 +31,7 @@ class Pauses(Callback):
     Args:
         module: of the batch.
         runs: by pair.
-        interrupts: why the loop stopped.
+        interrupts: records SIGINT and SIGTERM.
     """
 
     def __init__(self, module: StyleTransferModule, runs: Mapping[Pair, PreparedRun], interrupts: Interrupts) -> None:
@@ -90,7 +90,9 @@ class Pauses(Callback):
         for sample in samples:
             pair = self.module.pairs[sample]
             run = self.runs[pair]
-            if pair.error is None and not run.context.ended:
+            # Without a finite image in this stage or process, the last picture stays.
+            lost = pair.non_finite_at is not None and pair.last_finite is None and self.module.step > 0
+            if pair.error is None and not lost and not run.context.ended:
                 with run.context.guard():
                     capture(self.module, sample, run)
 
@@ -107,9 +109,9 @@ class Pauses(Callback):
 def capture(module: StyleTransferModule, sample: int, run: PreparedRun) -> None:
     """Write the picture of a sample, its losses and its SSIM; judge the last picture of a run.
 
-    The losses are those of the image that is optimised; SSIM and what judges it are of the picture that is saved.
-    A sample whose loss is not finite is captured as it last was with a finite one. `captures/` holds pictures at the
-    size of their stage; the result always has the size of the result.
+    Losses are measured on the image that is optimised, SSIM and the quality metrics on the picture that is saved. If
+    the loss is not finite, the last image with a finite one is captured. `captures/` holds pictures at the size of
+    their stage; the result always has its final size.
     """
     pair, record, folder = module.pairs[sample], run.context.record, run.context.folder
     values = module.measure(sample)
@@ -121,7 +123,10 @@ def capture(module: StyleTransferModule, sample: int, run: PreparedRun) -> None:
     step = pair.image_step(module.step)
     result = folder / result_file(run.context.config)
     path = folder / "captures" / f"step_{step:06d}{result.suffix}"
-    run.write(path, picture if run.sheet is None else run.sheet.picture(picture))
+    if run.sheet is None:
+        run.write(path, picture)
+    else:  # the content's alpha is that of the texture, not of its views
+        write_image(path, run.sheet.picture(picture)[0], run.context.config.depth)
     final = (record.width or picture.shape[3], record.height or picture.shape[2])
     if run.sheet is None and final == (picture.shape[3], picture.shape[2]):
         write_atomically(result, path.read_bytes())
@@ -162,9 +167,10 @@ def finish(run: PreparedRun, interrupts: Interrupts) -> None:
         if pair.error is not None:
             raise pair.error
         if pair.non_finite_at is not None:
+            kept = f"the picture of step {record.step} is kept" if record.captures else "no picture was captured"
             raise NonFiniteLoss(
-                f"the loss was not finite at step {pair.non_finite_at}; the picture of step {record.step} is kept. "
-                f"Try a smaller optimizer.lr or precision=32"
+                f"the loss was not finite at step {pair.non_finite_at}; {kept}. "
+                "Try a smaller optimizer.lr or precision=32"
             )
         if not pair.reached and record.step < config.steps:
             interrupts.check(context.resume_command)

@@ -103,9 +103,11 @@ class RunContext:
             InputError: the folder is in use, or cannot be written to.
         """
         self._resources.enter_context(sole_writer(self.folder))
-        self._opened = True
         if _progress(records.read(self.folder)) != self._seen:
-            raise InputError(f"another process has worked in {self.folder} meanwhile; start this command again")
+            raise InputError(
+                f"another process changed {self.folder} while this run was being set up; run the command again"
+            )
+        self._opened = True
         record = self.record
         record.config = plain(self.config)
         record.status, record.error, record.ended = "running", None, None
@@ -118,18 +120,18 @@ class RunContext:
         self.loggers = open_loggers(self.config.logger, self.folder, record, record.config, tag)
 
     def close(self, error: BaseException | None = None) -> None:
-        """Write how the run ended and release its folder. Called again, it only keeps the error."""
-        self.error = error
+        """Write how the run ended and release its folder. If it has ended already, this does nothing."""
         if self.ended:
             return
-        self.ended = True
-        status, told = _status(error)
+        self.error, self.ended = error, True
+        status, message = _status(error)
         if error is not None:
-            log_to_file(f"{status}: {told}")
+            log_to_file(f"{status}: {message}")
         if not self._opened:
+            self._resources.close()
             return
         record = self.record
-        record.status, record.error = status, told
+        record.status, record.error = status, message
         if error is not None and not isinstance(error, InputError | NonFiniteLoss | Interrupted | KeyboardInterrupt):
             log.error("the run failed", exc_info=error)
         record.ended = provenance.timestamp()

@@ -1,4 +1,4 @@
-"""Which jobs of a sweep form a batch: those that differ only in what each sample of a batch has for itself."""
+"""Which jobs of a sweep form a batch: jobs that differ only in options of single samples."""
 
 import json
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ OWN = ("content", "style", "blend", "seed", "stop_at_loss", "logger", "resume")
 OWN_LOSS = ("alpha", "beta")
 OWN_LAYERS = ("name", "weights")
 # What a batch cannot do.
-LINE_SEARCH = "optimizer=lbfgs searches along a line of its own for each pair"
+LINE_SEARCH = "optimizer=lbfgs cannot be batched: each pair needs its own line search"
 MASKS = "runs with masks are evaluated one by one"
-MOMENTS = "schedule.carry resizes the optimiser's moments of a single pair"
+MOMENTS = "schedule.carry cannot be batched: moments are resized for one pair only"
 TURNS = "runs whose cameras turn are evaluated one by one"
 
 

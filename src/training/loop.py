@@ -23,7 +23,7 @@ from src.data.sources import VIEWS
 from src.training import checkpoints
 from src.training.callbacks import Pauses, finish
 from src.training.checkpoints import CHECKPOINT, PairCheckpoints
-from src.training.memory import out_of_memory
+from src.training.memory import out_of_memory, retry_smaller
 from src.training.module import StyleTransferModule
 from src.training.progress import Progress
 from src.training.setup import PreparedRun
@@ -120,7 +120,9 @@ def fit(
                 break
             begun = torch.cat([starts[run] for run in members])
             image = build_image_model(config, begun, first.encoder, members[0].sheet).to(device)
-            compiling = _decide_to_compile(members, image.render().detach())
+            start = image.render().detach()
+            step_down = partial(_step_down, members)
+            compiling = retry_smaller(partial(_decide_to_compile, members, start), step_down, device)
             before, module = (
                 module,
                 StyleTransferModule(
@@ -134,7 +136,7 @@ def fit(
                     at_once=None if compiling else min(len(members), at_once or default_at_once(device, len(members))),
                     compiler=compiled if compiling else None,
                     stop_requested=interrupts.requested,
-                    step_down=partial(_step_down, members),
+                    step_down=step_down,
                 ),
             )
             if before is not None and config.optimizer.name == "adam" and (config.schedule.carry or stage.turn):
@@ -144,7 +146,8 @@ def fit(
                 gc.collect()  # Lightning's modules hold on to their trainers in cycles
             pauses = Pauses(module, {run.pair: run for run in members}, interrupts)
             for run in members:
-                run.context.record.write(run.context.folder)
+                with run.context.guard():
+                    run.context.record.write(run.context.folder)
             trainer = build_trainer(
                 config.trainer,
                 max_steps=stage.last - stage.first,
@@ -201,7 +204,7 @@ def _begin(run: PreparedRun, timetable: Timetable, batch: int) -> None:
     run.pair.loggers = context.loggers
     run.pair.logged_step = context.loggers.last_step
     if begins and run.resume_step >= 0:
-        log.info("continues %s", context.record.continued_from)
+        log.info("this run continues %s", context.record.continued_from)
     if run.resume_step >= 0:
         log.info("resuming at step %d of %d in %s", run.resume_step, timetable.steps, context.folder)
 

@@ -200,7 +200,7 @@ class MemoryBudget:
         return self.held + self.estimate.peak(self.checkpointing, self._on_cpu)
 
     def noted(self) -> dict[str, Any]:
-        """Return what the record keeps."""
+        """Return the strategy and the estimate as `record.memory` keeps them."""
         return {
             "strategy": self.checkpointing.strategy,
             "blocks": self.checkpointing.blocks,
@@ -248,12 +248,14 @@ class MemoryBudget:
         if not less:
             history = "a smaller optimizer.history, " if self.estimate.config.optimizer.name == "lbfgs" else ""
             raise InputError(
-                f"out of memory even with {before.describe()}: use a smaller edge, fewer layers, {history}or a machine "
-                f"with more memory"
+                f"out of memory even with trainer.memory={before.describe()}: use a smaller edge, fewer layers, "
+                f"{history}or a machine with more memory"
             ) from error
         self.checkpointing = next((each for each in less if takes(each) < WORTHWHILE * takes(before)), less[-1])
         self.stepped_down.append(before.describe())
-        log.warning("out of memory with %s; continuing with %s", before.describe(), self.checkpointing.describe())
+        log.warning(
+            "out of memory with trainer.memory=%s; continuing with %s", before.describe(), self.checkpointing.describe()
+        )
         return True
 
 

@@ -96,17 +96,19 @@ class StyleTransferModule(LightningModule):
         self._ended: set[Pair] = set()
         self._resumed_step: int | None = None
         self.restored = False
+        for pair in self.pairs:  # images of the stage before have another size
+            pair.last_finite = pair.before = None
         self._join_objectives()
 
     # Outside of module registration: neither the encoder nor the targets are parameters.
     objectives: list[Objective]
-    evaluates: list[Evaluate]
+    evaluates: Sequence[Evaluate]
 
     def _join_objectives(self) -> None:
         chunks = [self.pairs[first : first + self.at_once] for first in range(0, len(self.pairs), self.at_once)]
         joined = [chunk[0].objective.join([pair.objective for pair in chunk]) for chunk in chunks]
-        self.__dict__["objectives"] = joined
-        self.__dict__["evaluates"] = [self.compiler(each) for each in joined] if self.compiler else joined
+        self.objectives = joined
+        self.evaluates = [self.compiler(each) for each in joined] if self.compiler else joined
 
     @property
     def step(self) -> int:
@@ -165,7 +167,7 @@ class StyleTransferModule(LightningModule):
 
     def _search_due(self, step: int) -> bool:
         # The search at the start of a stage is made by its first evaluation.
-        return step % self.rematch == 0 and step > self.stage.first and any(self.search_state(0))
+        return step % self.rematch == 0 and step > self.stage.first and bool(self.objectives[0].search_state())
 
     def _search_again(self, step: int) -> None:
         """Search anew at the next evaluation: the loss becomes another function of the image."""
@@ -205,9 +207,9 @@ class StyleTransferModule(LightningModule):
     def _halve_jumps(self, losses: list[Losses]) -> list[Losses]:
         """Halve the last update of samples whose loss it made more than `jump` times higher; return the new losses.
 
-        Adam's updates have full size however small the gradient. Where channels of a deep layer are silent in the
-        content and strong in the style, the loss of their covariance, of fourth degree in the activations, rises
-        steeply behind a nearly flat slope. With several steps between two looks (on a GPU), all of them are one update.
+        Adam's step size does not depend on the gradient's magnitude. Where channels of a deep layer are inactive in the
+        content and strong in the style, the loss of their covariance is quartic in the activations: nearly flat, then
+        very steep. On a GPU, all updates since the loss was last read are halved together.
         """
         if self.options.name != "adam" or self.step == self.stage.first:
             return losses
@@ -220,7 +222,7 @@ class StyleTransferModule(LightningModule):
                     pair.jumped = pair.jumped or (self.step, pair.before[0], totals[sample])
                     continue
                 here = self.image.sample_state(sample)
-                halved = {name: (value + here[name]) / 2 for name, value in pair.before[1].items()}
+                halved = {name: (value.to(here[name]) + here[name]) / 2 for name, value in pair.before[1].items()}
                 self.image.load_sample_state(sample, halved)
                 pair.counters.evaluations += 1
                 changed = True

@@ -18,7 +18,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from src.common.errors import InputError, NonFiniteLoss
+from src.common.errors import OTHER_FOLDER, InputError, NonFiniteLoss
 from src.common.files import atomic_file, expanded, write_atomically
 from src.common.signals import Interrupts
 from src.config.schema import Device, Logger
@@ -113,19 +113,13 @@ def open_record(
     record = read(folder)
     if record is None:
         if foreign := [name for name in (CHECKPOINT, weights) if (folder / name).exists()]:
-            raise InputError(
-                f"{folder} holds {' and '.join(foreign)} of another training; choose another folder with "
-                "hydra.run.dir=DIR"
-            )
+            raise InputError(f"{folder} holds {' and '.join(foreign)} of another training; {OTHER_FOLDER}")
         return new(config=plain)
     # An option that is newer than the record had its default.
     recorded = {**dataclasses.asdict(type(config)()), **record.config}
     differing = sorted(key for key in plain if key not in not_identity and plain[key] != recorded[key])
     if differing:
-        raise InputError(
-            f"{folder} holds another training (it differs in {', '.join(differing)}); choose another folder with "
-            "hydra.run.dir=DIR"
-        )
+        raise InputError(f"{folder} holds another training (it differs in {', '.join(differing)}); {OTHER_FOLDER}")
     return record
 
 
@@ -151,8 +145,8 @@ def check_pictures(record: TrainingRecord, paths: Iterable[Path], images: str) -
         digest.update(f"{path.relative_to(folder)}\0{told}\n".encode(errors="surrogateescape"))
     if record.pictures_sha256 not in (None, digest.hexdigest()):
         raise InputError(
-            f"the pictures in images={images} are not those that this training began with; put them back, or choose "
-            "another folder with hydra.run.dir=DIR"
+            f"the pictures in images={images} are not those that this training began with; put them back, or "
+            f"{OTHER_FOLDER}"
         )
     record.pictures_sha256 = digest.hexdigest()
 

@@ -54,9 +54,9 @@ class Pair:
         reached: the loss to stop at is reached.
         non_finite_at: the step at which the loss was not finite.
         last_finite: step and parameters of the last image whose loss was finite.
-        before: Adam's last look at the loss, and the parameters there: updates that make it jump are halved. Not
-            `last_finite`: a capture sets that to the present image, whose update has not been judged yet.
-        jumped: step, and loss before and after it, of the first jump that was not.
+        before: loss and parameters when Adam's loss was last read; an update that makes it jump is pulled back towards
+            them. Not `last_finite`: a capture sets that to the present image, whose update has not been judged yet.
+        jumped: step, and loss before and after it, of the first jump that was not halved; None if there was none.
         error: what failed for this pair alone, such as a full disk under its log.
     """
 

@@ -52,7 +52,7 @@ class Sheet:
         self.coverage, self.mask = (
             torch.from_numpy(each)[None, None].to(device, dtype) for each in (coverage, counted)
         )
-        self.seen = self.sampling.shares.view(1, 1, *size)
+        self.seen = self.sampling.shares.view(1, 1, *size).clone()
         self.weld = _weld(views, size, device, dtype)
 
     def __call__(self, image: Tensor) -> Tensor:

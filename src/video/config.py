@@ -27,13 +27,13 @@ class Video:
     first: int = option(0, "number of the first frame to use")
     frames: int | None = option(None, "frames to use at most; null: all")
     rate: float | None = option(None, "frames per second of a folder of frames; null: 25")
-    steps: int = option(40, "optimiser steps of a frame that starts from its warped predecessor; steps= is of others")
-    linked: bool = option(True, "start from the warped predecessor and stay near it; false: each frame by itself")
-    offsets: list[int] = option(
-        [1, 2, 4], "how far back the frames lie that a frame stays near; nearer ones come first"
+    steps: int = option(
+        40, "optimiser steps of a frame that starts from its warped predecessor; steps= applies to all other frames"
     )
+    linked: bool = option(True, "start from the warped predecessor and stay near it; false: each frame by itself")
+    offsets: list[int] = option([1, 2, 4], "distances to the earlier frames that a frame is kept close to, ascending")
     passes: int = option(1, "passes over the clip, back and forth")
-    blend: float = option(0.5, "share of the warped neighbour in the start of a frame of a further pass")
+    blend: float = option(0.5, "from the second pass on: share of the warped neighbour in a frame's start")
     flow: str = option("dis", "optical flow: dis (OpenCV) | raft (torchvision's network; downloads 20 MB of weights)")
     cut: float = option(
         0.4, "a scene begins where less than this share of a frame is found in the frame before; 0: never"
@@ -90,7 +90,7 @@ def check(config: VideoConfig) -> None:
     if config.resume is not None:
         raise InputError("a clip takes no resume=; repeat the same command to continue it")
     if config.reference.images:
-        raise InputError("reference.images are the frames before, which python -m src.video sets itself")
+        raise InputError("leave reference.images out: python -m src.video sets it to the previous frames")
     if config.format == "jpeg":
         raise InputError("format=jpeg would lose detail from frame to frame; use png, tiff or webp")
     if config.color == "content" and video.linked:

@@ -57,7 +57,7 @@ def _fails(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest
         (["content=nophoto.jpg"], "content=nophoto.jpg: no such file; content=NAME takes one of: anna_hathaway"),
         (["mirror=~nouser"], "~nouser: there is no such user"),
         (["layers.content=relu7_1"], "embedded has no layer 'relu7_1'"),
-        (["steps=99999999999999999999"], "steps must be in 0..10000000"),
+        (["steps=99999999999999999999"], "steps must be at most 10000000"),
         (["loss.alpha=0", "loss.beta=0"], "there is nothing to optimise"),
         (["style=dots,swell"], "style has several values (dots,swell): write -m to sweep them"),
         (["-m", "seed=range(5,5)"], "seed=range(5,5) sweeps nothing"),

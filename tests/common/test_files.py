@@ -1,12 +1,24 @@
 """Paths and caches that cannot be used."""
 
+import fcntl
 import logging
 from pathlib import Path
 
 import pytest
 
 from src.common.errors import InputError, first_line, shortened
-from src.common.files import cache_folder, expanded
+from src.common.files import LOCK, cache_folder, expanded, is_locked, sole_writer
+
+
+def test_several_may_ask_at_once_whether_a_folder_is_in_use(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path)
+    with sole_writer(tmp_path):
+        assert is_locked(tmp_path)
+    with (tmp_path / LOCK).open("rb") as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        assert not is_locked(tmp_path)
+    (tmp_path / LOCK).chmod(0o444)
+    assert not is_locked(tmp_path)
 
 
 def test_home_folders() -> None:

@@ -249,7 +249,7 @@ def test_results_inside_the_folder_of_photographs_are_not_trained_on(photographs
     assert distill(config, tmp_path / "images" / "run").ended == record.ended  # finished
     resumed = distill(dataclasses.replace(config, compare=1), tmp_path / "images" / "run")  # reads the folder again
     assert resumed.pictures_sha256 == record.pictures_sha256 and resumed.held_out[0]["run"] is not None
-    with pytest.raises(InputError, match=r"images=.* is the folder of the results; choose another one"):
+    with pytest.raises(InputError, match=r"images=.* is the folder of the results; choose another folder"):
         distill(config, tmp_path / "images")
     assert not (tmp_path / "images" / FILE).exists()
 

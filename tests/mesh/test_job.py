@@ -291,6 +291,18 @@ def test_a_run_whose_cameras_turn_cannot_be_lengthened(small: Callable, tmp_path
         resume(tmp_path / "run", {"steps": 4})
 
 
+def test_captures_of_views_do_not_have_the_alpha_of_the_texture(small: Callable, tmp_path: Path) -> None:
+    picture = np.full((48, 48, 4), 200, np.uint8)
+    picture[:, 24:, 3] = 0
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    plane_views().write(tmp_path / "views")
+    options = (f"content.path={tmp_path}/a.png", "content=file", f"canvas.views={tmp_path}/views", "steps=1")
+    record = run(small(*options), tmp_path / "run")
+    for name, mode in ((record.captures[-1].file, "RGB"), ("image.png", "RGBA")):
+        with Image.open(tmp_path / "run" / name) as picture_file:
+            assert picture_file.mode == mode
+
+
 def test_line_search_starts_anew_at_each_turn(small: Callable, tmp_path: Path) -> None:
     write_smooth_picture(tmp_path / "a.png", 48, 48)
     options = (f"content.path={tmp_path}/a.png", "content=file", f"canvas.views={_twice(tmp_path)}", "canvas.turns=2")

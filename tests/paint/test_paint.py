@@ -18,18 +18,21 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hydra import compose, initialize_config_dir
 from PIL import Image
 
+from src.cli.arguments import prepared
 from src.common.errors import InputError, Interrupted
 from src.common.files import write_error
+from src.config.composition import register
 from src.config.options import option_names
-from src.config.schema import Device, Picture, RunConfig
+from src.config.schema import CONF, Device, Picture, RunConfig, typed
 from src.data import images
 from src.data.images import read_image, read_pixels
 from src.data.sources import sha256_of
 from src.feedforward.weights import load_network
 from src.paint.camera import Show, camera_frames
-from src.paint.config import PaintConfig, check, job_folder, kind_of
+from src.paint.config import PaintConfig, check, job_folder, kind_of, style_name
 from src.paint.job import paint
 from src.paint.painter import Painter
 from src.paint.record import read
@@ -274,7 +277,9 @@ def test_results_are_refused_in_the_folder_of_the_originals(network: Path, tmp_p
     before = {path.name: path.read_bytes() for path in source.iterdir()}
     for content in (source, source / "image.png", source / "clip.mp4", tmp_path / "links"):
         for folder in (source, tmp_path / "link"):
-            with pytest.raises(InputError, match=r"the content's own folder; choose another one with hydra\.run\.dir="):
+            with pytest.raises(
+                InputError, match=r"the content's own folder; choose another folder with hydra\.run\.dir="
+            ):
                 paint(_config(network, content), folder)
     assert {path.name: path.read_bytes() for path in source.iterdir()} == before
 
@@ -502,6 +507,15 @@ def test_the_command(command_here: Callable[..., str], network: Path, tmp_path: 
     record = read(tmp_path / "out")
     assert "image.png" in said and record is not None and record.shares == {"dots": 0, "swell": 1}
     assert "edge=null" in command_here("src.paint.__main__", "--help")
+
+
+def test_a_style_that_was_trained_from_a_file_is_chosen_by_name(tmp_path: Path) -> None:
+    assert prepared(["style=mine"], PaintConfig) == ["style.name=mine"]
+    assert prepared(["style=swell"], PaintConfig) == ["style=swell"]
+    register("paint", PaintConfig)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = typed(compose("paint", overrides=["style.name=mine"]), PaintConfig)
+    assert style_name(config) == "mine"
 
 
 def test_options_of_the_device_are_those_that_have_an_effect() -> None:

@@ -141,6 +141,18 @@ def test_a_continued_study_proposes_the_same_trials_as_an_uninterrupted_one(
     assert painter.betas == whole
 
 
+def test_an_interruption_does_not_change_the_trials_that_follow(
+    config: SearchConfig, painter: Painter, tmp_path: Path
+) -> None:
+    config.trials = 13
+    study.search(config, tmp_path / "whole")
+    whole, painter.runs, painter.errors = painter.betas, [], {3: KeyboardInterrupt()}
+    with pytest.raises(KeyboardInterrupt):
+        study.search(config, tmp_path / "stopped")
+    study.search(config, tmp_path / "stopped")
+    assert painter.betas == [*whole[:4], *whole[3:]]
+
+
 def test_failed_trials_count_and_do_not_stop_the_study(config: SearchConfig, painter: Painter, tmp_path: Path) -> None:
     painter.errors = {1: NonFiniteLoss("the loss was not finite"), 2: InputError("the disk is full")}
     config.trials = 4
@@ -166,7 +178,7 @@ def test_an_interrupted_trial_is_continued_and_does_not_count(
     painter.errors = {1: Interrupted(signal.SIGINT, "resume=..."), 2: KeyboardInterrupt()}
     with pytest.raises(Interrupted) as caught:
         study.search(config, tmp_path)
-    assert caught.value.resume_hint == "the same command" and caught.value.exit_status == 130
+    assert caught.value.resume_hint == "run the same command again" and caught.value.exit_status == 130
     with pytest.raises(KeyboardInterrupt):
         study.search(config, tmp_path)
     study.search(config, tmp_path)
@@ -276,7 +288,7 @@ def test_a_killed_and_interrupted_study_is_continued_by_the_same_command(
         done = process.finish()
     assert done.returncode == 130, done
     output = done.stdout + done.stderr
-    assert "interrupted; to resume: the same command" in output and "Traceback" not in output
+    assert "interrupted; to resume: run the same command again" in output and "Traceback" not in output
     assert _states(folder) == ["FAIL", "FAIL", "WAITING"], "neither trial counts"
 
     output = command_here("src.search.__main__", *arguments)

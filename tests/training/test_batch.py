@@ -152,6 +152,20 @@ def _explode(monkeypatch: pytest.MonkeyPatch, sample: int) -> None:
     monkeypatch.setattr(StyleTransferModule, "_forward_backward", exploding)
 
 
+def test_a_loss_that_is_not_finite_after_a_change_of_size_keeps_the_last_picture(
+    small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The image is first judged by the next stage, which has another size."""
+    base = ("edge=96", "schedule=pyramid", "schedule.sizes=2", "steps=6", "captures=[1,6]")
+    _explode(monkeypatch, sample=0)  # in the last step of the first stage
+    with pytest.raises(NonFiniteLoss, match="not finite at step 3; the picture of step 1 is kept"):
+        run(small(*base), tmp_path / "run")
+    picture = (tmp_path / "run/image.png").read_bytes()
+    with pytest.raises(NonFiniteLoss):  # goes on from the checkpoint at the end of the stage
+        run(small(*base), tmp_path / "run")
+    assert (tmp_path / "run/image.png").read_bytes() == picture
+
+
 @pytest.mark.parametrize("at_once", [1, 8])
 def test_those_that_end_leave_the_others_as_they_would_be_alone(
     at_once: int, small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

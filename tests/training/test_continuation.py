@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,16 @@ def test_the_smaller_sizes_keep_their_steps(last: float | None) -> None:
     after = compose(["edge=356", "steps=200", f"schedule.last={last_share(before, 200)!r}"])
     assert [(each.edge, each.first) for each in stages(after)] == [(each.edge, each.first) for each in stages(before)]
     assert last_share(before, 150) == last_share(before, 100) == last
+
+
+def test_odd_numbers_of_steps_can_be_continued(small: Callable) -> None:
+    config = small("edge=356", "schedule=pyramid")
+    for steps in range(20, 200):
+        before = replace(config, steps=steps)
+        for more in (steps + 1, 2 * steps, 500, 1000):
+            schedule = replace(config.schedule, last=last_share(before, more))
+            after = stages(replace(config, steps=more, schedule=schedule))
+            assert [each.first for each in after] == [each.first for each in stages(before)], (steps, more)
 
 
 def test_a_pyramid_whose_sizes_would_change_is_refused(small: Callable, tmp_path: Path) -> None:

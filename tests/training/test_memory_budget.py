@@ -101,7 +101,7 @@ def test_every_step_down_needs_less_memory(free: Callable, large: MemoryEstimate
     free(100)
     budget = MemoryBudget(large, "auto", CPU)
     needs = [large.evaluation(budget.checkpointing)]
-    with pytest.raises(InputError, match="out of memory even with tiled"):
+    with pytest.raises(InputError, match=r"out of memory even with trainer\.memory=tiled"):
         while budget.step_down(MemoryError()):
             needs.append(large.evaluation(budget.checkpointing))
     assert budget.checkpointing.banded and len(needs) > 2 and needs[-1] < 0.5 * needs[0]
@@ -210,7 +210,7 @@ def test_a_run_that_runs_out_of_memory_continues_with_less(
         record = run(small("init=content"), tmp_path / "scarce")
     assert record.status == "finished"
     assert [line for line in caplog.messages if line.startswith("out of memory")] == [
-        f"out of memory with {WHOLE}; continuing with {Checkpointing(1).describe()}"
+        f"out of memory with trainer.memory={WHOLE}; continuing with {Checkpointing(1).describe()}"
     ]
     written = records.read(tmp_path / "scarce")
     assert written

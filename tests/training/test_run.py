@@ -13,7 +13,8 @@ from src.common.files import atomic_file, sole_writer, write_atomically
 from src.config.schema import Trainer
 from src.run import resume, run
 from src.tracking import record as records
-from src.training.context import new_record
+from src.training import loop
+from src.training.context import RunContext, new_record
 from src.training.loop import build_trainer
 
 FIELDS = """
@@ -118,6 +119,41 @@ def test_bad_input_leaves_nothing_that_looks_like_a_run(
 def test_two_processes_do_not_share_a_folder(small: Callable, tmp_path: Path) -> None:
     with sole_writer(tmp_path), pytest.raises(InputError, match="another process is at work"):
         run(small(), tmp_path)
+
+
+def test_a_run_that_another_process_finished_meanwhile_keeps_its_record(small: Callable, tmp_path: Path) -> None:
+    late = RunContext(small(), tmp_path)
+    late.check()
+    finished = run(small(), tmp_path)
+    with late.guard():
+        late.open()
+    assert (
+        isinstance(late.error, InputError)
+        and "changed" in str(late.error)
+        and "run the command again" in str(late.error)
+    )
+    assert records.read(tmp_path) == finished
+    with sole_writer(tmp_path):
+        pass
+
+
+def test_an_error_of_the_batch_does_not_change_runs_that_have_ended(
+    small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = loop.fit
+
+    def fails_afterwards(*arguments: object) -> None:
+        end(*arguments)
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(loop, "fit", fails_afterwards)
+    assert run(small(), tmp_path).status == "finished"
+
+
+def test_resuming_with_an_unknown_option_is_an_error_of_one_line(small: Callable, tmp_path: Path) -> None:
+    run(small("steps=1"), tmp_path)
+    with pytest.raises(InputError, match="loger"):
+        resume(tmp_path, {"loger": {"name": "csv"}})
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

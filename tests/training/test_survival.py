@@ -130,6 +130,7 @@ def test_ctrl_c_in_a_sweep_lists_the_rest_and_the_same_command_goes_on(command_h
         done = process.finish()
     assert done.returncode == 128 + signal.SIGINT, done
     assert "[2/3]" in done.stdout
+    assert done.stderr.splitlines()[-1] == f"interrupted; to resume: repeat the command with hydra.sweep.dir={tmp_path}"
     rest = (done.stdout + done.stderr).partition("not run:")[2]
     assert "style=tesserae" in rest and "style=dots" not in rest
     statuses = {picture_name(record.options.style): record.status for _, record in records.scan(tmp_path)}

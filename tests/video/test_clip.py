@@ -171,7 +171,7 @@ def test_ctrl_c_keeps_the_frames(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         done = process.finish()
     assert done.returncode == 130, done
-    assert "interrupted; to resume: the same command" in done.stderr and "Traceback" not in done.stderr
+    assert "interrupted; to resume: run the same command again" in done.stderr and "Traceback" not in done.stderr
     assert clip_record.read(tmp_path / "out").status == "interrupted"
     assert records.read(tmp_path / "out/frames/00001").status == "interrupted"
 
@@ -181,7 +181,7 @@ def test_a_signal_while_a_frame_is_finished_stops_the_clip_after_it(tmp_path: Pa
     config, folder = compose_clip(*TINY, f"content.path={source}", "logger=csv"), tmp_path / "out"
     with signalled_at_the_end(signal.SIGINT), pytest.raises(Interrupted) as stop:
         stylise(config, folder)
-    assert stop.value.signal_number == signal.SIGINT and stop.value.resume_hint == "the same command"
+    assert stop.value.signal_number == signal.SIGINT and stop.value.resume_hint == "run the same command again"
     assert clip_record.read(folder).status == "interrupted" and not (folder / "frames/00001").exists()
     before = (folder / "frames/00000/image.png").stat().st_mtime_ns
     record = stylise(config, folder)

@@ -22,7 +22,7 @@ IMAGE_MODELS: dict[str, type[ImageModel]] = {
     "brightness": BrightnessImage,  # of color=luminance, whatever canvas.space
 }
 
-# Starts whose fine colours are not meant to stay: the coarse colour changes of `split` could not remove them.
+# Starts with fine colours of another image, which the coarse colour changes of `split` cannot remove.
 FOREIGN_STARTS = ("noise", "style", "file")
 
 

@@ -21,7 +21,7 @@ class StyleImage:
     Attributes:
         image: (1, 3, H', W') in [0, 1], at a size of its own.
         weight: its share of the mixture; the shares of a run's styles sum to 1.
-        mask: (1, 1, H', W') in [0, 1], what counts of it; None: all of it.
+        mask: (1, 1, H', W') in [0, 1], the weight of each pixel; None: 1.
         regions: (1, R, H', W') in [0, 1], the share of each pixel in each of the regions; None without any.
     """
 

@@ -65,7 +65,7 @@ class LayerTerm(Term):
         """Return the target of a mixture of style images at one tap; the shares sum to 1."""
 
     def set_target(self, encoder: Encoder, inputs: Inputs, checkpointing: Checkpointing) -> None:
-        """Keep what is measured of the style images at every tap; not where no style has a position that counts."""
+        """Keep what is measured of the style images at every tap, without taps where all styles are masked out."""
         parts: dict[str, list[tuple[Any, float]]] = {tap: [] for tap in self.taps}
         with torch.no_grad():
             for style in inputs.styles:
