@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from src.config import validation
 from src.config.schema import Backbone, RunConfig
-from src.config.schema import Canvas as CanvasOptions
 from src.data.images import read_image
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
@@ -177,7 +176,7 @@ class GrayImage(ImageModel):
         self.gray = nn.Parameter(torch.zeros_like(start[:, :1]))
 
     @classmethod
-    def build(cls, start: Tensor, encoder: Encoder, options: CanvasOptions, clamp: bool, decay: float) -> "GrayImage":
+    def build(cls, start: Tensor, encoder: Encoder, clamp: bool, decay: float) -> "GrayImage":
         """Return the model of images."""
         return cls(start, clamp, decay)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.common.errors import InputError
+from src.common.packages import require
 from src.common.tables import plain_text
 
 PORT = 8700
@@ -25,10 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(arguments)
     try:
-        try:
-            from src.app.serving import serve  # slow: it imports the web server
-        except ImportError as error:
-            raise InputError(f"the page needs {error.name}, which is not installed: pip install '.[app]'") from None
+        require("the page", "app", {name: name for name in ("starlette", "uvicorn", "onnxruntime")})
+        from src.app.serving import serve  # slow: it imports the web server
+
         serve(args.folder, args.host, args.port, args.open)
     except InputError as error:
         print(f"error: {plain_text(error)}", file=sys.stderr)

@@ -176,11 +176,6 @@ def help_text() -> str:
     return HELP.format(steps=config.steps, edge=config.edge, groups=_groups(), options=_option_lines(RunConfig))
 
 
-def pretrain_help(schema: type) -> str:
-    """Return the help of `python -m src.pretrain`."""
-    return PRETRAIN_HELP.format(options=_option_lines(schema))
-
-
 def options_help(text: str, schema: type, names: Collection[str] | None = None) -> str:
     """Return a help text, such as `SEARCH_HELP`, with the options that begin with one of the names; None: all."""
     return text.format(options=_option_lines(schema, names), networks=", ".join(shipped()))

@@ -340,6 +340,11 @@ def wrong_type(text: str) -> str:
     return "null is not possible here" if "not Optional" in text or "'None'" in text else text.splitlines()[0]
 
 
+def run_part(config: RunConfig) -> RunConfig:
+    """Return the run that a command with more options is about: its options alone."""
+    return RunConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(RunConfig)})
+
+
 def plain(config: RunConfig) -> dict[str, Any]:
     """Return the configuration as plain dicts and lists, ready for JSON."""
     return dataclasses.asdict(config)

@@ -4,7 +4,6 @@ PyAV is the extra `video`. Its wheel holds FFmpeg with x264, which is under the 
 """
 
 import hashlib
-import importlib.util
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from PIL import Image
 
 from src.common.errors import InputError, first_line
 from src.common.files import check_write, expanded
+from src.common.packages import require
 from src.data.images import read_image
 from src.data.sources import sha256_of
 
@@ -71,10 +71,7 @@ def check_installed() -> None:
         InputError: one is missing; the message says how to install them.
     """
     needed = {"av": "av", "cv2": "opencv-python-headless", "imagecodecs": "imagecodecs", "tifffile": "tifffile"}
-    if missing := [package for module, package in needed.items() if importlib.util.find_spec(module) is None]:
-        raise InputError(
-            f"video needs packages that are not installed: pip install {' '.join(missing)} (the extra video)"
-        )
+    require("video", "video", needed)
 
 
 def check_clip(path: Path) -> None:

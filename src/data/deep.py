@@ -3,7 +3,6 @@
 Pillow reads them too, but gives colours 8 bits.
 """
 
-import importlib.util
 import io
 import zlib
 from pathlib import Path
@@ -11,26 +10,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from src.common.errors import InputError
 from src.data.profiles import is_srgb, opened, srgb_profile
 
-MISSING = "16 bits need packages that are not installed: pip install imagecodecs tifffile (the extra files)"
+PACKAGES = {"imagecodecs": "imagecodecs", "tifffile": "tifffile"}
 ASSOCIATED, UNASSOCIATED = 1, 2  # TIFF: alpha that colours are multiplied by already, and other alpha
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2  # TIFF: photometric interpretation
 # EXIF orientation -> the axes to flip, after swapping them for orientations from 5.
 FLIPS = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}
 SIDEWAYS = (5, 6, 7, 8)
-
-
-def installed() -> bool:
-    """Return whether the packages for 16 bits are installed."""
-    return all(importlib.util.find_spec(name) is not None for name in ("imagecodecs", "tifffile"))
-
-
-def check_installed() -> None:
-    """Raise an `InputError` that says what to install where the packages for 16 bits are missing."""
-    if not installed():
-        raise InputError(f"depth=16: {MISSING}")
 
 
 def read(path: Path, image: Image.Image, orientation: int) -> tuple[np.ndarray, bool] | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from src.common.errors import OTHER_FOLDER, InputError
+from src.common.files import expanded
 from src.data.images import read_image, to_tensor
 from src.data.sources import PICTURE_SUFFIXES
 
@@ -32,7 +33,7 @@ def find_pictures(images: str | Path, results: Path | None = None) -> list[Path]
     Raises:
         InputError: there is no such folder, it has fewer than two pictures, or it is the folder of results itself.
     """
-    folder = Path(os.path.expanduser(images))  # noqa: PTH111  Path.expanduser raises for an unknown user
+    folder = expanded(images)
     if not os.path.isdir(folder):  # noqa: PTH112  Path.is_dir raises for a name that is too long
         raise InputError(f"images={folder}: no such folder")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from src.common.errors import InputError
 from src.common.files import expanded, write_atomically
+from src.common.packages import missing
 from src.config.schema import SUFFIXES
 from src.data import deep
 from src.data.deep import SIDEWAYS
@@ -207,8 +208,8 @@ def read_pixels(path: Path | str, max_megapixels: float = 100.0, opaque: bool = 
             lost.append(f"the first of {image.n_frames} frames is used")  # type: ignore[attr-defined]
         found: tuple[np.ndarray, bool] | None = None
         if ";16" in str(getattr(image, "tile", "")) and image.mode not in ("I", "I;16", "I;16B", "I;16L", "F"):
-            if not deep.installed():
-                lost.append(f"values are reduced to 8 bits; {deep.MISSING}")
+            if names := missing(deep.PACKAGES):
+                lost.append(f"values are reduced to 8 bits; for 16: pip install {' '.join(names)} (the extra files)")
             else:
                 found = deep.read(expanded(path), image, image.getexif().get(ORIENTATION, 1))
                 lost += [] if found else ["values are reduced to 8 bits"]

@@ -43,11 +43,6 @@ class VGG(Encoder):
         self.requires_grad_(False)
         self.winograd: dict[str, winograd.Convolution] = {}
 
-    def compute_in(self, dtype: torch.dtype) -> None:
-        """Run the convolutions in another precision, which the taps then have too."""
-        self.convolutions.to(dtype)
-        self.compute_dtype = dtype
-
     def use_kernels(self) -> bool:
         """Use the Winograd kernel for every convolution it supports: on a CPU in float32."""
         for name, convolution in self.convolutions.items():

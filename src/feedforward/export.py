@@ -1,6 +1,5 @@
 """Export feed-forward networks as ONNX, and run them without PyTorch."""
 
-import importlib.util
 import io
 import json
 import logging
@@ -8,27 +7,15 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.common.errors import InputError
 from src.common.files import write_atomically
+from src.common.packages import require
 
 if TYPE_CHECKING:
     from src.feedforward.weights import LoadedNetwork
 
 STYLES = "styles"  # key of the model's metadata
 LARGEST = 16384  # px, of a side
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-
-
-def check_installed() -> None:
-    """Check that the packages for ONNX are there.
-
-    Raises:
-        InputError: one is missing; the message says how to install them.
-    """
-    if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
-        raise InputError(
-            f"ONNX needs packages that are not installed: pip install {' '.join(missing)} (the extra onnx)"
-        )
+PACKAGES = {"onnx": "onnx", "onnxscript": "onnxscript", "onnxruntime": "onnxruntime"}
 
 
 def export_onnx(loaded: "LoadedNetwork", path: Path) -> None:
@@ -41,7 +28,7 @@ def export_onnx(loaded: "LoadedNetwork", path: Path) -> None:
     Raises:
         InputError: a package is missing, or the file cannot be written.
     """
-    check_installed()
+    require("export", "onnx", PACKAGES)
     import onnx
     import torch
 

@@ -9,7 +9,7 @@ from src.common.errors import InputError
 from src.common.files import expanded
 from src.config.identity import identity, named
 from src.config.options import option
-from src.config.schema import Picture, RunConfig, style_scales
+from src.config.schema import Picture, RunConfig, run_part, style_scales
 from src.config.validation import MOST_TURNS, check_ranges, validate
 from src.data.sources import sha256_of
 
@@ -49,7 +49,6 @@ class MeshConfig(RunConfig):
 
 
 MESH_OPTIONS = ("mesh",)
-RUN_OPTIONS = tuple(field.name for field in dataclasses.fields(RunConfig))
 
 
 def run_of(config: MeshConfig, texture: Path | None = None, views: Path | None = None) -> RunConfig:
@@ -60,7 +59,7 @@ def run_of(config: MeshConfig, texture: Path | None = None, views: Path | None =
         texture: canvas of the model, a file; None where it does not matter.
         views: file of its cameras; None where it does not matter.
     """
-    run = RunConfig(**{name: getattr(config, name) for name in RUN_OPTIONS})
+    run = run_part(config)
     scales = [scale * config.mesh.size / config.edge for scale in style_scales(config)]
     return dataclasses.replace(
         run,

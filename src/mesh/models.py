@@ -1,6 +1,5 @@
 """Read 3D models with their textures, put the textures on one canvas, and write a model with another canvas."""
 
-import importlib.util
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.common.errors import InputError, first_line
+from src.common.packages import require
 from src.data.views import Floats, near_square
 
 if TYPE_CHECKING:
@@ -89,16 +89,6 @@ class Model:
         return bytes(painted.export(file_type="glb"))
 
 
-def check_installed() -> None:
-    """Check that trimesh is installed.
-
-    Raises:
-        InputError: it is not.
-    """
-    if importlib.util.find_spec("trimesh") is None:
-        raise InputError("3D models need the package trimesh, which is not installed: pip install '.[mesh]'")
-
-
 def read_model(path: Path) -> Model:
     """Read a model file (.glb, .gltf or .obj) with its textures.
 
@@ -108,7 +98,7 @@ def read_model(path: Path) -> Model:
     Raises:
         InputError: the file cannot be read, or holds nothing that has a texture.
     """
-    check_installed()
+    require("a 3D model", "mesh", {"trimesh": "trimesh"})
     import trimesh
 
     trimesh.util.log.setLevel(logging.ERROR + 1)  # what is wrong is told below, in one line

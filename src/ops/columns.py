@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from src.ops.gram import at_least_float32, weighted_mean
-from src.ops.guides import largest
+from src.ops.guides import hard_region
 from src.ops.nearest import argmax_products, limited_argmax_products
 
 # Most style columns to search; a larger style is sampled on a coarser grid, which bounds the cost.
@@ -43,7 +43,7 @@ class StyleColumns:
         self.shortest = (SHORTEST * square.sqrt()).clamp_min(SMALLEST).view(1)
         columns = unit_columns(centred, self.shortest)[0]
         if weight is not None:
-            columns = columns[:, largest(weight)[0, 0]].unsqueeze(1)  # a single row
+            columns = columns[:, hard_region(weight)[0, 0]].unsqueeze(1)  # a single row
         stride = 1
         while math.prod(max(1, side // stride) for side in columns.shape[1:]) > MAX_COLUMNS:
             stride += 1

@@ -49,7 +49,7 @@ def guide(shares: Tensor, least: float = 1.0) -> Tensor | None:
     return None if total < least else shares * (shares.numel() / total.clamp_min(1e-12))
 
 
-def largest(shares: Tensor) -> Tensor:
+def hard_region(shares: Tensor) -> Tensor:
     """Return a boolean mask of the positions whose share is at least half the largest."""
     return shares >= shares.amax() / 2
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.ops.gram import EPSILON, weighted_mean
-from src.ops.guides import largest
+from src.ops.guides import hard_region
 from src.ops.nearest import argmax_products
 
 PATCH_SIZE = 3
@@ -51,7 +51,7 @@ class StylePatches:
             stride += 1
         patches = F.unfold(features, PATCH_SIZE, stride=stride)[0].T.contiguous()
         if weight is not None:
-            patches = patches[largest(F.avg_pool2d(weight, PATCH_SIZE, stride)).flatten()]
+            patches = patches[hard_region(F.avg_pool2d(weight, PATCH_SIZE, stride)).flatten()]
         # cosine similarity, because Euclidean distance would prefer style patches of low contrast
         self.directions = F.normalize(patches - patches.mean(0), dim=1).to(dtype)
         patches = patches.view(len(patches), -1, PATCH_SIZE, PATCH_SIZE)

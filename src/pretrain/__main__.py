@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.cli.command import run_command
-from src.cli.help import pretrain_help
+from src.cli.help import PRETRAIN_HELP, options_help
 from src.pretrain.config import PretrainConfig
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def train(options: "DictConfig", folder: Path) -> str:
 
 def main() -> None:
     """Run the command."""
-    run_command("pretrain", PretrainConfig, train, lambda: pretrain_help(PretrainConfig))
+    run_command("pretrain", PretrainConfig, train, lambda: options_help(PRETRAIN_HELP, PretrainConfig))
 
 
 if __name__ == "__main__":

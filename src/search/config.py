@@ -8,7 +8,7 @@ from typing import Any
 from src.common.errors import InputError
 from src.config.identity import identity, named
 from src.config.options import option
-from src.config.schema import RunConfig
+from src.config.schema import RunConfig, run_part
 from src.config.validation import check_ranges, validate
 
 
@@ -32,13 +32,12 @@ class SearchConfig(RunConfig):
     study: str | None = option(None, "name of the study and of its folder; default: CONTENT-STYLE-LAYERS-DIGEST")
 
 
-RUN_OPTIONS = tuple(field.name for field in dataclasses.fields(RunConfig))
 SEARCH_OPTIONS = ("trials", "space", "study")
 
 
 def base_run(config: SearchConfig) -> RunConfig:
     """Return the run that a study starts from."""
-    return RunConfig(**{name: getattr(config, name) for name in RUN_OPTIONS})
+    return run_part(config)
 
 
 def specification(config: SearchConfig) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from src.common.errors import SAME_COMMAND, InputError, Interrupted, SweepFailed, first_line
 from src.common.files import sole_writer, write_atomically, write_error
+from src.common.packages import require
 from src.run import run
 from src.search import space
 from src.search.config import SearchConfig, check, specification
@@ -62,12 +63,11 @@ def search(config: SearchConfig, folder: Path) -> list[Point]:
 
 @contextmanager
 def _storage(path: Path) -> Iterator["RDBStorage"]:
-    try:
-        import optuna
-        from sqlalchemy import URL
-        from sqlalchemy.exc import SQLAlchemyError
-    except ModuleNotFoundError as error:
-        raise InputError(f"a search needs {error.name}, which is not installed: pip install 'optuna>=4'") from None
+    require("a search", "search", {"optuna": "'optuna>=4.2'"})
+    import optuna
+    from sqlalchemy import URL
+    from sqlalchemy.exc import SQLAlchemyError
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         storage = optuna.storages.RDBStorage(URL.create("sqlite", database=str(path)).render_as_string())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from src.common.errors import InputError, SweepFailed, first_line
+from src.common.packages import require
 from src.sweep.launchers import WorkerLauncher
 from src.sweep.process import WorkerProcess, python_path, supervise
 from src.sweep.queue import Queue
@@ -46,10 +47,9 @@ class RayLauncher(WorkerLauncher):
     def start(self, jobs: int) -> None:
         """Start the actors."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        try:
-            import ray
-        except ModuleNotFoundError:
-            raise InputError("hydra/launcher=ray needs ray: pip install 'ray>=2.50,<3' (extra ray)") from None
+        require("hydra/launcher=ray", "ray", {"ray": "'ray>=2.50,<3'"})
+        import ray
+
         try:
             environment = {"env_vars": python_path()}
             ray.init(self.address, runtime_env=environment, log_to_driver=False, ignore_reinit_error=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from src.common.errors import InputError, SweepFailed
+from src.common.packages import require
 from src.sweep.launchers import WorkerLauncher
 from src.sweep.process import WorkerProcess, supervise
 from src.sweep.queue import Queue
@@ -90,10 +91,9 @@ class SlurmLauncher(WorkerLauncher):
 
     def start(self, jobs: int) -> None:
         """Submit the array, unless that of an earlier command is still there."""
-        try:
-            import submitit
-        except ModuleNotFoundError:
-            raise InputError("hydra/launcher=slurm needs submitit: pip install 'submitit<1.6' (extra slurm)") from None
+        require("hydra/launcher=slurm", "slurm", {"submitit": "'submitit>=1.5,<1.6'"})
+        import submitit
+
         if shutil.which("sbatch") is None:
             raise InputError("hydra/launcher=slurm: there is no sbatch on this machine; run it on a login node")
         if active := self._active():

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from src.common.errors import InputError, first_line
+from src.common.errors import first_line
+from src.common.packages import require
 from src.config import schema
 from src.tracking.deadline import within
 from src.tracking.names import CAPTURE
@@ -122,12 +123,7 @@ def check_installed(name: str) -> None:
     Raises:
         InputError: one is missing; the message says how to install it.
     """
-    needed = OPTIONAL.get(name, {})
-    missing = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        raise InputError(
-            f"logger={name} needs packages that are not installed: pip install {' '.join(missing)} (the extra {name})"
-        )
+    require(f"logger={name}", name, OPTIONAL.get(name, {}))
 
 
 def open_loggers(options: schema.Logger, folder: Path, record: Tracked, config: dict[str, Any], tag: str) -> RunLoggers:

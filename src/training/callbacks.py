@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
+from torch import Tensor
 
 from src.common.errors import NonFiniteLoss
 from src.common.files import write_atomically
@@ -103,7 +105,7 @@ class Pauses(Callback):
             run = self.runs[pair]
             if not pair.stopped and not run.context.ended:
                 with run.context.guard():
-                    run.write_preview(run.finished(pictures[sample : sample + 1]))
+                    run.write_preview(run.as_saved(pictures[sample : sample + 1]))
 
 
 def capture(module: StyleTransferModule, sample: int, run: PreparedRun) -> None:
@@ -117,22 +119,11 @@ def capture(module: StyleTransferModule, sample: int, run: PreparedRun) -> None:
     values = module.measure(sample)
     if not module.keep_if_finite(sample, values[names.TOTAL]):
         values = module.measure(sample)
-    picture, original = run.finished(module.image.picture()[sample : sample + 1]), run.originals
+    picture, original = run.as_saved(module.image.picture()[sample : sample + 1]), run.originals
     shown, content = run.shown(picture), run.shown(original.content)
     values[names.SSIM] = ssim(shown, content)
-    step = pair.image_step(module.step)
-    result = folder / result_file(run.context.config)
-    path = folder / "captures" / f"step_{step:06d}{result.suffix}"
-    if run.sheet is None:
-        run.write(path, picture)
-    else:  # the content's alpha is that of the texture, not of its views
-        write_image(path, run.sheet.picture(picture)[0], run.context.config.depth)
-    final = (record.width or picture.shape[3], record.height or picture.shape[2])
-    if run.sheet is None and final == (picture.shape[3], picture.shape[2]):
-        write_atomically(result, path.read_bytes())
-    else:
-        run.write(result, resize(picture.float(), final))
-    counters = pair.counters
+    step, counters = pair.image_step(module.step), pair.counters
+    path = _write_pictures(run, picture, step)
     if counters.initial_loss is None:
         counters.initial_loss = values[names.TOTAL]
     record.step, record.evaluations, record.initial_loss = step, counters.evaluations, counters.initial_loss
@@ -156,6 +147,27 @@ def capture(module: StyleTransferModule, sample: int, run: PreparedRun) -> None:
         pair.log_point(values, module.step, record.peak_mib or 0.0, picture=path)
 
 
+def _write_pictures(run: PreparedRun, picture: Tensor, step: int) -> Path:
+    """Write a picture (1, 3, H, W) as the capture of a step, at the size of its stage, and as the result, at its size.
+
+    Of a texture, the capture shows the views. Returns the path of the capture.
+    """
+    folder, config, record = run.context.folder, run.context.config, run.context.record
+    result = folder / result_file(config)
+    path = folder / "captures" / f"step_{step:06d}{result.suffix}"
+    size = picture.shape[3], picture.shape[2]
+    final = record.width or size[0], record.height or size[1]
+    if run.sheet is not None:  # the content's alpha is that of the texture, not of its views
+        write_image(path, run.sheet.picture(picture)[0], config.depth)
+    else:
+        run.write(path, picture)
+        if final == size:
+            write_atomically(result, path.read_bytes())
+            return path
+    run.write(result, resize(picture.float(), final))
+    return path
+
+
 def finish(run: PreparedRun, interrupts: Interrupts) -> None:
     """Close a run whose loop has ended: finished, or with the error that says why not."""
     context, pair = run.context, run.pair
@@ -175,7 +187,7 @@ def finish(run: PreparedRun, interrupts: Interrupts) -> None:
         if not pair.reached and record.step < config.steps:
             interrupts.check(context.resume_command)
         record.stopped = "loss reached" if pair.reached else "all steps taken"
-        record.warning = warning(record.initial_loss, record.captures[-1].losses[names.TOTAL_TERM], pair.jumped)
+        record.warning = loss_warning(record.initial_loss, record.captures[-1].losses[names.TOTAL_TERM], pair.jumped)
         if record.warning:
             log.warning("%s", record.warning)
         if context.outputs:
@@ -184,7 +196,7 @@ def finish(run: PreparedRun, interrupts: Interrupts) -> None:
         context.close()
 
 
-def warning(first: float | None, last: float, jump: tuple[int, float, float] | None) -> str | None:
+def loss_warning(first: float | None, last: float, jump: tuple[int, float, float] | None) -> str | None:
     """Return a line on a loss that ended above its start or jumped on the way (step, before, after); else None."""
     told = [f"ended above its start ({first:.4g} -> {last:.4g})"] if first is not None and last > first else []
     told += [f"jumped from {jump[1]:.4g} to {jump[2]:.4g} at step {jump[0]}"] if jump else []

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from src.common.errors import InputError, Interrupted, NonFiniteLoss
 from src.common.files import expanded, sole_writer, write_atomically
+from src.common.packages import require
 from src.config.identity import identity
 from src.config.schema import RunConfig, plain, result_file
 from src.config.validation import WEIGHTS
@@ -68,7 +69,7 @@ class RunContext:
         """
         check_options(self.config)
         if self.config.depth == 16:
-            deep.check_installed()
+            require("depth=16", "files", deep.PACKAGES)
         self._claim()
         if self.record.status == "finished":
             self._check_unchanged()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from src.common.errors import InputError
 from src.common.signals import Interrupts
-from src.config.schedule import Timetable, capture_steps, stages
+from src.config.schedule import Stage, Timetable, capture_steps, stages
 from src.config.schema import Device, RunConfig
 from src.data.sources import VIEWS
 from src.training import checkpoints
@@ -119,29 +119,10 @@ def fit(
             if not members:
                 break
             begun = torch.cat([starts[run] for run in members])
-            image = build_image_model(config, begun, first.encoder, members[0].sheet).to(device)
-            start = image.render().detach()
-            step_down = partial(_step_down, members)
-            compiling = retry_smaller(partial(_decide_to_compile, members, start), step_down, device)
-            before, module = (
-                module,
-                StyleTransferModule(
-                    image,
-                    [run.pair for run in members],
-                    config.optimizer,
-                    timetable,
-                    stage,
-                    rematch=config.loss.rematch,
-                    jump=config.loss.jump,
-                    at_once=None if compiling else min(len(members), at_once or default_at_once(device, len(members))),
-                    compiler=compiled if compiling else None,
-                    stop_requested=interrupts.requested,
-                    step_down=step_down,
-                ),
-            )
-            if before is not None and config.optimizer.name == "adam" and (config.schedule.carry or stage.turn):
-                module.carry_moments(before)
-            before = None
+            following = _build_module(members, begun, stage, timetable, at_once, interrupts)
+            if module is not None and config.optimizer.name == "adam" and (config.schedule.carry or stage.turn):
+                following.carry_moments(module)
+            module = following
             if stage.turn:
                 gc.collect()  # Lightning's modules hold on to their trainers in cycles
             pauses = Pauses(module, {run.pair: run for run in members}, interrupts)
@@ -173,6 +154,44 @@ def fit(
             finish(run, interrupts)
     finally:
         progress.close()
+
+
+def _build_module(
+    runs: Sequence[PreparedRun],
+    start: Tensor,
+    stage: Stage,
+    timetable: Timetable,
+    at_once: int | None,
+    interrupts: Interrupts,
+) -> StyleTransferModule:
+    """Return the module of a stage.
+
+    Args:
+        runs: that have entered the stage.
+        start: (B, 3, H, W), their starting images.
+        stage: the next one.
+        timetable: of the runs.
+        at_once: as for `fit`.
+        interrupts: as for `fit`.
+    """
+    first = runs[0]
+    config, device, step_down = first.context.config, first.device, partial(_step_down, runs)
+    image = build_image_model(config, start, first.encoder, first.sheet).to(device)
+    rendered = image.render().detach()
+    compiling = retry_smaller(partial(_decide_to_compile, runs, rendered), step_down, device)
+    return StyleTransferModule(
+        image,
+        [run.pair for run in runs],
+        config.optimizer,
+        timetable,
+        stage,
+        rematch=config.loss.rematch,
+        jump=config.loss.jump,
+        at_once=None if compiling else min(len(runs), at_once or default_at_once(device, len(runs))),
+        compiler=compiled if compiling else None,
+        stop_requested=interrupts.requested,
+        step_down=step_down,
+    )
 
 
 def default_at_once(device: torch.device, pairs: int) -> int:

@@ -199,7 +199,7 @@ class MemoryBudget:
         """Return the expected peak, bytes: of the process on a CPU, of allocated memory on a GPU."""
         return self.held + self.estimate.peak(self.checkpointing, self._on_cpu)
 
-    def noted(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """Return the strategy and the estimate as `record.memory` keeps them."""
         return {
             "strategy": self.checkpointing.strategy,

@@ -115,7 +115,7 @@ class PreparedRun:
         self.needed = least_side(config)
         record.width, record.height = self._size("content", config.edge)
         for stage in stages(config):
-            self._check_halvings(stage.edge)
+            self._check_room(stage.edge)
         self.regions = self._matched_regions()
         self.shared = shared or load_encoder(config, taps, record.precision, device)
         if config.backbone.weights != "random":  # random ones may differ in the last bits between machines
@@ -179,7 +179,7 @@ class PreparedRun:
         width, height = self._size("content", edge)
         return (width, height) if self.views is None else sheet_size(self.views, (height, width))[::-1]
 
-    def _check_halvings(self, edge: int) -> None:
+    def _check_room(self, edge: int) -> None:
         """Check that the layers in use have room in the views, and at every size of `schedule=simultaneous`."""
         options, seen = self.context.config.schedule, self._seen_size(edge)
         if min(seen) < self.needed:
@@ -289,7 +289,7 @@ class PreparedRun:
 
     def _enter(self, stage: Stage, before: Tensor | None, fresh: bool) -> Tensor:
         context, color = self.context, self.context.config.color
-        context.record.memory[str(stage.edge)] = self.budget.noted()
+        context.record.memory[str(stage.edge)] = self.budget.summary()
         self.originals = self.load_inputs(stage.edge)
         self.inputs = colored(self.originals, color)
         size = (self.inputs.content.shape[2], self.inputs.content.shape[3])
@@ -322,13 +322,13 @@ class PreparedRun:
             self.sheet.seen += before.seen if before else 0
             before = self.sheet
 
-    def finished(self, picture: Tensor) -> Tensor:
+    def as_saved(self, picture: Tensor) -> Tensor:
         """Return a result (1, 3, H, W) of the present stage as it is saved: in the colours that `color=` says, with the
         content's pixels where they are kept.
         """
         put = {"luminance": with_luma_of, "content": with_lightness_of}.get(self.context.config.color)
         done = self.originals.kept_in(put(self.originals.content, picture) if put else picture)
-        return done if self.sheet is None else self.sheet.finished(done)
+        return done if self.sheet is None else self.sheet.as_saved(done)
 
     def shown(self, picture: Tensor) -> Tensor:
         """Return what the objective sees of a picture (1, 3, H, W) of the present stage."""
@@ -356,7 +356,7 @@ class PreparedRun:
         if not self.budget.step_down(error):
             return False
         self.pair.objective.checkpointing = self.budget.checkpointing
-        self.context.record.memory[str(self._edge)] = self.budget.noted()
+        self.context.record.memory[str(self._edge)] = self.budget.summary()
         return True
 
     def _start(self, before: Tensor | None, fresh: bool) -> Tensor:

@@ -75,7 +75,7 @@ class Sheet:
         """Return the views of images (B, 3, h, w) on a plain background, (B, 3, H, W)."""
         return torch.lerp(torch.full_like(self.coverage, BACKGROUND), self(image), self.coverage)
 
-    def finished(self, image: Tensor) -> Tensor:
+    def as_saved(self, image: Tensor) -> Tensor:
         """Return images (B, 3, h, w) with what no view shows filled from its surroundings, and with welded seams."""
         shown = (self.seen > 0).to(image)
         filled = fill_transparent(image, shown.expand(len(image), -1, -1, -1))

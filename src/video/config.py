@@ -10,7 +10,7 @@ from src.common.errors import InputError
 from src.common.files import expanded
 from src.config.identity import identity, named
 from src.config.options import option
-from src.config.schema import Picture, RunConfig, typed
+from src.config.schema import Picture, RunConfig, run_part, typed
 from src.config.validation import WEIGHTS, check_choices, check_ranges
 from src.data.clips import check_clip, clip_sha256
 from src.data.sources import find_picture, pictures_of, sha256_of
@@ -47,13 +47,12 @@ class VideoConfig(RunConfig):
     video: Video = option(Video, "frames")
 
 
-RUN_OPTIONS = tuple(field.name for field in dataclasses.fields(RunConfig))
 VIDEO_OPTIONS = ("video",)
 
 
 def frame_run(config: VideoConfig) -> RunConfig:
     """Return the run of a frame by itself, with the clip as its content."""
-    return RunConfig(**{name: getattr(config, name) for name in RUN_OPTIONS})
+    return run_part(config)
 
 
 def specification(config: VideoConfig) -> dict[str, Any]:

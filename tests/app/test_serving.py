@@ -210,4 +210,6 @@ def test_a_missing_extra_is_named(
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.delitem(sys.modules, "src.app.serving")
     assert main(["--no-open", "--folder", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "error: the page needs uvicorn, which is not installed: pip install '.[app]'\n"
+    assert capsys.readouterr().err == (
+        "error: the page needs packages that are not installed: pip install uvicorn (the extra app)\n"
+    )

@@ -1,6 +1,7 @@
 """Clips are read and written with their frames, times, rotation and sound."""
 
 import os
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -159,8 +160,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    find = clips.importlib.util.find_spec
-    monkeypatch.setattr(clips.importlib.util, "find_spec", lambda name: None if name == "cv2" else find(name))
+    monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(InputError, match=r"pip install opencv-python-headless \(the extra video\)"):
         clips.check_installed()
 

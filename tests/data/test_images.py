@@ -3,8 +3,10 @@
 import io
 import logging
 import os
+import sys
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ from src.data.images import (
     working_size,
     write_image,
 )
+from src.training.context import RunContext
 
 RED = (200, 30, 40)
 
@@ -223,10 +226,11 @@ def test_what_is_lost_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture
 
 
 def test_16_bit_colour_without_its_packages_is_logged(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    small: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A PNG of 16 bits a channel, of which Pillow reads 8."""
-    monkeypatch.setattr(deep, "installed", lambda: False)
+    for name in deep.PACKAGES:
+        monkeypatch.setitem(sys.modules, name, None)
     rows = b"".join(b"\0" + bytes(range(96)) for _ in range(16))
     chunks = [(b"IHDR", (16).to_bytes(4, "big") * 2 + bytes([16, 2, 0, 0, 0])), (b"IDAT", zlib.compress(rows))]
     data = b"\x89PNG\r\n\x1a\n"
@@ -235,9 +239,10 @@ def test_16_bit_colour_without_its_packages_is_logged(
     (tmp_path / "a.png").write_bytes(data)
     with caplog.at_level(logging.INFO):
         assert read_pixels(tmp_path / "a.png").size == (16, 16)
-    assert caplog.messages == [f"{tmp_path}/a.png: values are reduced to 8 bits; {deep.MISSING}"]
-    with pytest.raises(InputError, match=r"depth=16: .* pip install imagecodecs tifffile"):
-        deep.check_installed()
+    hint = "for 16: pip install imagecodecs tifffile (the extra files)"
+    assert caplog.messages == [f"{tmp_path}/a.png: values are reduced to 8 bits; {hint}"]
+    with pytest.raises(InputError, match=r"depth=16 needs .* pip install imagecodecs tifffile"):
+        RunContext(small("depth=16", "format=png"), tmp_path / "run").check()
 
 
 def test_sizes_and_previews(tmp_path: Path) -> None:

@@ -106,11 +106,11 @@ def test_every_step_down_needs_less_memory(free: Callable, large: MemoryEstimate
             needs.append(large.evaluation(budget.checkpointing))
     assert budget.checkpointing.banded and len(needs) > 2 and needs[-1] < 0.5 * needs[0]
     assert needs == sorted(needs, reverse=True)
-    assert budget.noted()["stepped_down"][0] == WHOLE
-    again = MemoryBudget(large, "auto", CPU, budget.noted())
+    assert budget.summary()["stepped_down"][0] == WHOLE
+    again = MemoryBudget(large, "auto", CPU, budget.summary())
     assert again.checkpointing == budget.checkpointing, "a resumed run keeps its strategy"
     assert again.stepped_down == budget.stepped_down
-    assert MemoryBudget(large, "whole", CPU, budget.noted()).checkpointing == KEEP_ALL, "unless another is asked for"
+    assert MemoryBudget(large, "whole", CPU, budget.summary()).checkpointing == KEEP_ALL, "unless another is asked for"
 
 
 def test_out_of_memory_errors_are_recognised() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from src.common.errors import InputError
 from src.config.schedule import Stage, Timetable
-from src.config.schema import Backbone, Canvas
+from src.config.schema import Backbone
 from src.config.validation import validate
 from src.encoders.base import Encoder
 from src.encoders.registry import encoder_spec
@@ -38,7 +38,7 @@ def encoder() -> Encoder:
 
 
 def _model(space: str, start: torch.Tensor, encoder: Encoder, clamp: bool = True) -> ImageModel:
-    return IMAGE_MODELS[space].build(start, encoder, Canvas(space=space), clamp, 0.0)
+    return IMAGE_MODELS[space].build(start, encoder, clamp, 0.0)
 
 
 def _split(start: torch.Tensor) -> SplitImage:

@@ -140,10 +140,10 @@ def test_what_no_view_shows_is_filled_and_the_rest_kept() -> None:
     sheet = Sheet(_torus_views(count=1), (16, 20), CPU, WIDE)
     image = torch.rand(2, 3, 16, 20, dtype=WIDE)
     sheet.weld = None
-    filled, seen = sheet.finished(image), (sheet.seen > 0).expand_as(image)
+    filled, seen = sheet.as_saved(image), (sheet.seen > 0).expand_as(image)
     assert torch.equal(filled[seen], image[seen]) and not torch.equal(filled[~seen], image[~seen])
     even = torch.where(seen, 0.25, image)
-    torch.testing.assert_close(sheet.finished(even), torch.full_like(image, 0.25))
+    torch.testing.assert_close(sheet.as_saved(even), torch.full_like(image, 0.25))
 
 
 def test_masks_are_seen_as_the_content_is() -> None:

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from src.config.schema import Canvas
 from src.encoders.base import Encoder
 from src.ops.ema import Average
 
@@ -38,8 +37,8 @@ class ImageModel(nn.Module, ABC):
         self.average = Average(decay, start) if decay > 0 else None
 
     @classmethod
-    def build(cls, start: Tensor, encoder: Encoder, options: Canvas, clamp: bool, decay: float) -> "ImageModel":
-        """Return the model of images (B, 3, H, W) in [0, 1]; overridden where it depends on encoder or options."""
+    def build(cls, start: Tensor, encoder: Encoder, clamp: bool, decay: float) -> "ImageModel":
+        """Return the model of images (B, 3, H, W) in [0, 1]; overridden where it depends on the encoder."""
         return cls(start, clamp, decay)
 
     @abstractmethod

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from src.config.schema import Canvas
 from src.encoders.base import Encoder
 from src.transfer.image_models.base import ImageModel
 
@@ -26,12 +25,9 @@ class PixelImage(ImageModel):
         self.values = nn.Parameter((start.detach() - mean) / std)
 
     @classmethod
-    def build(cls, start: Tensor, encoder: Encoder, options: Canvas, clamp: bool, decay: float) -> "PixelImage":
-        """Return the model for `canvas.space=pixel` or `normalized`."""
-        mean, std = encoder.mean, encoder.std
-        if options.space == "pixel":
-            mean, std = torch.zeros_like(mean), torch.ones_like(std)
-        return cls(start, clamp, decay, mean, std)
+    def build(cls, start: Tensor, encoder: Encoder, clamp: bool, decay: float) -> "PixelImage":
+        """Return the model for `canvas.space=pixel`."""
+        return cls(start, clamp, decay, torch.zeros_like(encoder.mean), torch.ones_like(encoder.std))
 
     def render(self) -> Tensor:
         """Return the images in sRGB."""
@@ -42,3 +38,12 @@ class PixelImage(ImageModel):
         """Clamp to the range of [0, 1] in the parameter's space."""
         low, high = -self.mean / self.std, (1 - self.mean) / self.std
         self.values.copy_(torch.minimum(torch.maximum(self.values, low), high))
+
+
+class NormalizedImage(PixelImage):
+    """One parameter (B, 3, H, W), in the encoder's input statistics."""
+
+    @classmethod
+    def build(cls, start: Tensor, encoder: Encoder, clamp: bool, decay: float) -> "NormalizedImage":
+        """Return the model for `canvas.space=normalized`."""
+        return cls(start, clamp, decay, encoder.mean, encoder.std)

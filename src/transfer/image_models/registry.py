@@ -8,14 +8,14 @@ from src.transfer.image_models.base import ImageModel
 from src.transfer.image_models.brightness import BrightnessImage
 from src.transfer.image_models.fourier import FourierImage
 from src.transfer.image_models.laplacian import LaplacianImage
-from src.transfer.image_models.pixels import PixelImage
+from src.transfer.image_models.pixels import NormalizedImage, PixelImage
 from src.transfer.image_models.split import SplitImage
 from src.transfer.image_models.viewed import ViewedImage
 from src.transfer.views import Sheet
 
 IMAGE_MODELS: dict[str, type[ImageModel]] = {
     "pixel": PixelImage,
-    "normalized": PixelImage,
+    "normalized": NormalizedImage,
     "split": SplitImage,
     "laplacian": LaplacianImage,
     "fourier": FourierImage,
@@ -36,11 +36,7 @@ def image_space(config: RunConfig) -> str:
 
 def build_image_model(config: RunConfig, start: Tensor, encoder: Encoder, sheet: Sheet | None = None) -> ImageModel:
     """Return the model of a batch of images (B, 3, H, W) in [0, 1], on their device; with a sheet, of their views."""
-    options = config.canvas
     # L-BFGS must evaluate the image that its own step produced: clamping would move it.
-    clamp = options.clamp and config.optimizer.name != "lbfgs"
-    space = image_space(config)
-    if space != options.space:
-        options = type(options)(space=space, clamp=options.clamp)
-    model = IMAGE_MODELS[space].build(start, encoder, options, clamp, config.schedule.average)
+    clamp = config.canvas.clamp and config.optimizer.name != "lbfgs"
+    model = IMAGE_MODELS[image_space(config)].build(start, encoder, clamp, config.schedule.average)
     return model if sheet is None else ViewedImage(model, sheet)
