@@ -94,7 +94,7 @@ pictures: setup ## make the pictures of the README and docs anew, in about ten m
 	@$(RUN) src.train -m content=rocket style=swell 'blend.styles=[brushwork]' 'blend.weights=[0.25],[0.5],[0.75]' edge=256 steps=100 logger=none hydra.sweep.dir=$(PICTURES)/blends
 	@$(RUN) src.train -m $(MASKED) style=brushwork keep_unmasked=true hydra.sweep.dir=$(PICTURES)/masks
 	@$(RUN) src.train -m $(MASKED) style=swell 'blend.styles=[brushwork]' 'blend.masks=[255]' hydra.sweep.dir=$(PICTURES)/masks
-	@$(RUN) src.mesh mesh.path=src/assets/models/vase.glb style=brushwork mesh.views=9 mesh.size=112 edge=256 steps=80 'captures=[1.0]' logger=none hydra.run.dir=$(PICTURES)/mesh
+	@$(RUN) src.mesh mesh.path=src/assets/models/vase.glb style=brushwork 'captures=[1.0]' logger=none hydra.run.dir=$(PICTURES)/mesh
 	@cp $(PICTURES)/mesh/turntable.jpg src/assets/mesh.jpg
 	@$(RUN) src.assets.networks.sheet src/assets/one_pass.jpg
 	@for made in demo/figure2:demo grid/grid:grid layers/sweep:layers textures/sweep:textures colors/sweep:colors networks/sweep:networks blends/sweep:blends masks/figure2:masks; do \

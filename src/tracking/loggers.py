@@ -1,8 +1,8 @@
 """Open the loggers of a run, send them its rows, close them.
 
 `logger=NAME` writes `metrics.csv` and, unless NAME is csv, also logs to a tracker: `open_logger` in
-`src/tracking/NAME_logger.py`. A tracker is a Lightning `Logger` with two more methods, `begin` and `close`; its
-`log_metrics` takes numbers and PIL images.
+`src/tracking/NAME_logger.py`. A tracker is a Lightning `Logger` with two more methods, `begin` and `close`, and
+`log_files` where it takes files; its `log_metrics` takes numbers and PIL images.
 """
 
 import importlib.util
