@@ -60,7 +60,7 @@ def stages(config: RunConfig) -> list[Stage]:
 
 
 def _rounded(steps: float) -> int:
-    """Round half up; a continued run reaches the same halves by other, inexact arithmetic."""
+    """Round half up, with a tolerance: the `schedule.last` of a continued run gives halves up to float rounding."""
     return math.floor(steps + 0.5 + 1e-6)
 
 

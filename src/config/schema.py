@@ -341,7 +341,7 @@ def wrong_type(text: str) -> str:
 
 
 def run_part(config: RunConfig) -> RunConfig:
-    """Return the run that a command with more options is about: its options alone."""
+    """Return the options of a run out of a command's larger configuration."""
     return RunConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(RunConfig)})
 
 

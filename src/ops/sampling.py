@@ -44,7 +44,7 @@ class Sampling:
 
 
 def _tensor(matrix: "csr_array", device: torch.device | None) -> Tensor:
-    """Return a matrix as a tensor, with indices of 32 bits, which the library of a CPU takes as they are."""
+    """Return a SciPy matrix as a sparse CSR tensor with int32 indices, which CPU kernels use without conversion."""
     rows, columns = (
         torch.from_numpy(each).to(device=device, dtype=torch.int32) for each in (matrix.indptr, matrix.indices)
     )

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 ROOT = CONF.parent
 MODULE = ("src.sweep", "worker")
 ENDED_BY_SIGNAL = (128 + signal.SIGINT, 128 + signal.SIGTERM)
-# The sweep is given up after so many deaths in a row without a claim: the cause is not a job.
+# Give up the sweep after this many worker deaths in a row without a claim: the cause is not a job.
 MAX_ERRORS, MAX_KILLS = 3, 20
 
 

@@ -1,4 +1,4 @@
-"""Which jobs of a sweep form a batch: jobs that differ only in options of single samples."""
+"""Which jobs of a sweep form a batch: jobs that differ only in options that each sample has for itself."""
 
 import json
 from collections.abc import Sequence
