@@ -25,7 +25,7 @@ def test_the_timetable_pauses_where_something_is_due() -> None:
             ["edge=356", "steps=300", "schedule=pyramid", "schedule.sizes=3", "schedule.last=null"],
             [(178, 0, 100), (252, 100, 200), (356, 200, 300)],
         ),
-        (["edge=100", "steps=9", "schedule=pyramid", "schedule.last=null"], [(71, 0, 4), (100, 4, 9)]),
+        (["edge=100", "steps=9", "schedule=pyramid", "schedule.last=null"], [(71, 0, 5), (100, 5, 9)]),
         (["edge=64", "steps=9", "schedule=pyramid"], [(64, 0, 9)]),
         (["edge=356", "steps=2", "schedule=pyramid"], [(252, 0, 1), (356, 1, 2)]),
         (["edge=356", "steps=10"], [(356, 0, 10)]),

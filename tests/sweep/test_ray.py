@@ -56,4 +56,7 @@ def test_without_its_package_a_launcher_says_what_to_install(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(SystemExit, match="2"):
         command_here("src.train", "-m", *SMALL, f"hydra/launcher={launcher}", f"hydra.sweep.dir={tmp_path}")
-    assert f"error: hydra/launcher={launcher} needs {package}: pip install '{package}" in capsys.readouterr().err
+    assert (
+        f"error: hydra/launcher={launcher} needs packages that are not installed: pip install '{package}"
+        in capsys.readouterr().err
+    )

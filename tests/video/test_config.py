@@ -52,7 +52,7 @@ def test_what_differs_from_a_recorded_clip_is_named(clip: Path) -> None:
     [
         (["content.path=null"], "content.path=CLIP is missing"),
         (["resume=last"], "takes no resume="),
-        (["reference.images=[a.png]"], "sets itself"),
+        (["reference.images=[a.png]"], "leave reference.images out"),
         (["format=jpeg"], "use png, tiff or webp"),
         (["color=content"], "use color=luminance or match"),
         (["video.steps=0"], "video.steps must be positive"),
