@@ -14,14 +14,13 @@ class Score:
     measures. With fewer or shallower layers, or larger weights on layers that are easy to match, it falls although the
     picture stays the same.
 
-    The defaults were measured on coffee and cat in the style of brushwork at 128 and 256 px, with content at relu5_1
-    and the other options at the defaults of that time (2 CPU cores, 2026-11-26). With layer set e, d was 0.116 to 0.149
-    with loss.beta=1 and 0.091 to 0.107 with loss.beta=5, so the bound separates the two. With sets a, c and e SSIM fell
-    by 1.2 to 4.0 per unit of d from the first to the second; a penalty below that would reward pictures with less
-    style. Other styles need other bounds.
+    The defaults were measured on coffee and cat in the style of brushwork at 128 and 256 px, the other options at their
+    defaults (2 CPU cores, 2026-11-28). With layer set e, d was 0.158 to 0.241 with loss.beta=2 and 0.106 to 0.129 with
+    loss.beta=10, so the bound separates the two. With sets a, c and e SSIM fell by 1.0 to 2.5 per unit of d from the
+    first to the second; a penalty below that would reward pictures with less style. Other styles need other bounds.
     """
 
-    bound: float = option(0.11, "patch distance to the style up to which the score is SSIM alone")
+    bound: float = option(0.14, "patch distance to the style up to which the score is SSIM alone")
     penalty: float = option(5.0, "SSIM subtracted per unit of patch distance beyond the bound")
 
     def of(self, ssim: float, distance: float) -> float:
