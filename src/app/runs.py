@@ -222,7 +222,7 @@ def _modified(path: Path) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _found(kind: str, source: tuple[str | None, ...], mirror: str | None, version: int) -> Path | None:
+def _found(kind: str, source: tuple[str | None, ...], mirror: str | None, version: str | None) -> Path | None:
     path, package, url, sha256 = source
     picture = Picture(path=path, package=package, url=url, sha256=sha256)
     try:
@@ -234,7 +234,10 @@ def _found(kind: str, source: tuple[str | None, ...], mirror: str | None, versio
 def _source(kind: str, picture: Picture, sha256: str | None, mirror: str | None) -> Path | None:
     """Return the file of a run's picture; None where it is gone or another one by now."""
     used = replace(picture, sha256=sha256 or picture.sha256)
-    version = _modified(expanded(used.path)) if used.path else 0
+    try:
+        version = version_of(expanded(used.path)) if used.path else None
+    except InputError:  # ~user, who is gone
+        return None
     return _found(kind, (used.path, used.package, used.url, used.sha256), mirror, version)
 
 

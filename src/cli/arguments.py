@@ -52,11 +52,8 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
             key = key.lstrip("+")
             if key not in names and not key.startswith("loss.substitute."):
                 raise InputError(unknown_option(key, schema))
-        free = key in getattr(schema, "free_names", ()) and "(" not in value
-        if free and not set(value.split(",")) <= {*group_names(key), "null"} and not _exists(value):
-            result.append(f"{key}.name={value}")
-            continue
-        result += _resolved(key, value, mirror)
+        free = key in getattr(schema, "free_names", ()) and _is_free_name(key, value)
+        result += [f"{key}.name={value}"] if free else _resolved(key, value, mirror)
     # flags last: Hydra's parser does not take overrides on both sides of a flag
     result += [argument for argument in arguments if argument not in overrides]
     _check_text(result)
@@ -82,6 +79,11 @@ def _overrides(arguments: Sequence[str]) -> list[str]:
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
     return parser.parse_intermixed_args(list(arguments)).overrides
+
+
+def _is_free_name(group: str, value: str) -> bool:
+    """Return whether a value, or a sweep over values, is neither a file of conf/GROUP, an image, nor a function."""
+    return not ("(" in value or set(value.split(",")) <= {*group_names(group), "null"} or _exists(value))
 
 
 def _resolved(key: str, value: str, mirror: str | None) -> list[str]:

@@ -37,11 +37,12 @@ def find_pictures(images: str | Path, results: Path | None = None) -> list[Path]
     if not os.path.isdir(folder):  # noqa: PTH112  Path.is_dir raises for a name that is too long
         raise InputError(f"images={folder}: no such folder")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
-    if results is not None and results.resolve().is_relative_to(folder.resolve()):
-        inside = results.resolve().relative_to(folder.resolve())
-        if inside == Path():
+    if results is not None:
+        root, inside = folder.resolve(), results.resolve()
+        if inside == root:
             raise InputError(f"images={images} is the folder of the results; {OTHER_FOLDER}")
-        found = [path for path in found if not path.is_relative_to(folder / inside)]
+        if inside.is_relative_to(root):
+            found = [path for path in found if not path.is_relative_to(folder / inside.relative_to(root))]
     return _enough(found)
 
 

@@ -115,10 +115,10 @@ def prepare_views(model: Model, config: MeshConfig) -> Views:
     width, height = working_size(canvas.size, config.edge, config.fit)  # type: ignore[arg-type]
     directions = turned(lattice(mesh.views), mesh.turns)
     views = model_views(model, directions, mesh.fov, mesh.size / max(width, height), mesh.steepest)
-    first = views.turn(0)
-    texels = texels_per_pixel(first, (height, width))
+    texels = texels_per_pixel(views.turn(0), (height, width))
     samples = mesh.samples or min(MOST_SAMPLES, max(LEAST_SAMPLES, math.ceil(texels)))
-    views, first = (dataclasses.replace(each, samples=np.array(samples)) for each in (views, first))
+    views = dataclasses.replace(views, samples=np.array(samples))
+    first = views.turn(0)
     found = coverage(first, Sheet(first, (height, width), torch.device("cpu"), torch.float32))
     log.info(
         "%d triangles, %d x %d views of %d px: %.0f%% of the texture is in use, the first %d views show %.0f%% of "

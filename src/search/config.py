@@ -35,14 +35,9 @@ class SearchConfig(RunConfig):
 SEARCH_OPTIONS = ("trials", "space", "study")
 
 
-def base_run(config: SearchConfig) -> RunConfig:
-    """Return the run that a study starts from."""
-    return run_part(config)
-
-
 def specification(config: SearchConfig) -> dict[str, Any]:
     """Return what identifies a study: its run and its ranges, but not the number of trials."""
-    return {**identity(base_run(config)), "space": dataclasses.asdict(config.space)}
+    return {**identity(run_part(config)), "space": dataclasses.asdict(config.space)}
 
 
 def study_name(config: SearchConfig) -> str:
@@ -67,4 +62,4 @@ def check(config: SearchConfig) -> None:
     for name, bounds in ranges.items():
         if len(bounds) != 2 or not 0 < bounds[0] < bounds[1] < math.inf:
             raise InputError(f"space.{name} takes a lowest and a highest value above 0, as in [0.1,10], not {bounds}")
-    validate(base_run(config))
+    validate(run_part(config))

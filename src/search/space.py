@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
-from src.config.schema import RunConfig
-from src.search.config import SearchConfig, base_run
+from src.config.schema import RunConfig, run_part
+from src.search.config import SearchConfig
 
 # Options searched directly, by the name of their range. loss.alpha is fixed: with Adam and without total variation,
 # only its ratio to loss.beta matters.
@@ -49,7 +49,7 @@ def trial_run(config: SearchConfig, found: dict[str, Any], study: str, trial: in
     for option, value in found.items():
         group, _, field = option.partition(".")
         groups[group] = dataclasses.replace(groups.get(group, getattr(config, group)), **{field: value})
-    return dataclasses.replace(base_run(config), **groups, study=study, trial=trial)
+    return dataclasses.replace(run_part(config), **groups, study=study, trial=trial)
 
 
 def _factor(tap: str) -> str:

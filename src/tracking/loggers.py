@@ -5,7 +5,7 @@
 `log_files` where it takes files; its `log_metrics` takes numbers and PIL images.
 """
 
-import importlib.util
+import importlib
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -15,7 +15,7 @@ from PIL import Image
 
 from src.common.errors import SAME_COMMAND, InputError, resumed_by
 from src.common.files import sole_writer
-from src.config.schema import Picture, RunConfig, plain, result_file
+from src.config.schema import Picture, RunConfig, plain, result_file, run_part
 from src.data.clips import Clip, check_installed, open_clip, read_frames, write_clip
 from src.data.images import SMALLEST_SIDE, read_image, read_pixels, working_size, write_image
 from src.run import Kept, run_batch
@@ -27,7 +27,7 @@ from src.tracking.loggers import RunLoggers
 from src.training.checkpoints import CHECKPOINT
 from src.training.loop import find_device
 from src.training.progress import Progress
-from src.video.config import VideoConfig, check, checksums, content_of, differing, frame_run
+from src.video.config import VideoConfig, check, checksums, content_of, differing
 from src.video.links import INPUTS, Link, Start, flicker, link, result
 from src.video.motion import flow_estimator
 
@@ -134,7 +134,7 @@ class Frames:
     def __init__(self, config: VideoConfig, folder: Path, record: ClipRecord, loggers: RunLoggers) -> None:
         self.config, self.folder, self.record, self.loggers = config, folder, record, loggers
         self.base = dataclasses.replace(
-            frame_run(config), edge=max(record.width or 0, record.height or 0), captures=[1.0],
+            run_part(config), edge=max(record.width or 0, record.height or 0), captures=[1.0],
             logger=dataclasses.replace(config.logger, name="none"),
         )  # fmt: skip
         self.kept = Kept()

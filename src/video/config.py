@@ -50,14 +50,9 @@ class VideoConfig(RunConfig):
 VIDEO_OPTIONS = ("video",)
 
 
-def frame_run(config: VideoConfig) -> RunConfig:
-    """Return the run of a frame by itself, with the clip as its content."""
-    return run_part(config)
-
-
 def specification(config: VideoConfig) -> dict[str, Any]:
     """Return what identifies a clip: the run and how frames are linked."""
-    return {**identity(frame_run(config)), "video": dataclasses.asdict(config.video)}
+    return {**identity(run_part(config)), "video": dataclasses.asdict(config.video)}
 
 
 def differing(config: VideoConfig, recorded: dict[str, Any]) -> list[str]:
@@ -82,7 +77,7 @@ def check(config: VideoConfig) -> None:
     Raises:
         InputError: names the bad value and what would be right.
     """
-    run, video = frame_run(config), config.video
+    run, video = run_part(config), config.video
     if not config.content.path:
         raise InputError("content.path=CLIP is missing: a video file or a folder of frames")
     check_clip(expanded(config.content.path))
@@ -128,7 +123,7 @@ def checksums(config: VideoConfig, local: bool = False) -> dict[str, tuple[Path,
     """
     source = expanded(config.content.path or "")
     found = {"content": (source, clip_sha256(source))}
-    for kind, picture in pictures_of(frame_run(config)).items():
+    for kind, picture in pictures_of(run_part(config)).items():
         if kind != "content" and (picture.path or not local):
             file = find_picture(kind, picture, config.mirror)
             found[kind] = file.path, file.sha256

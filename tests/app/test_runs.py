@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from src.app import runs
 from src.app.addresses import Addresses
 from src.app.jobs import Job
 from src.app.runs import MOST_POINTS, Runs, seconds_left
 from src.common.files import sole_writer
-from src.config.schema import RunConfig
+from src.config.schema import Picture, RunConfig
+from src.data.sources import sha256_of
 from tests.report.runs import write_image, write_run
 
 SECONDS, STEP = "seconds", "step"
@@ -89,3 +91,15 @@ def test_addresses_change_with_the_picture_and_cannot_be_guessed(tmp_path: Path)
     token = addresses.of(path, 100, "mine").split("/")[2]  # type: ignore[union-attr]
     assert addresses.find(token, "mine") and not addresses.find(token, "other") and not addresses.find(token, None)
     assert addresses.of(tmp_path / "none.png") is None and addresses.find("0" * 32, None) is None
+
+
+def test_a_picture_is_looked_up_again_when_its_file_changes(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.png")
+    picture, digest = Picture(path=str(path)), sha256_of(path)
+    assert runs._source("style", picture, digest, None) == path
+    write_image(path, color="blue", size=(65, 48))
+    assert runs._source("style", picture, digest, None) is None, "another picture by now"
+    path.unlink()
+    assert runs._source("style", picture, digest, None) is None
+    assert sha256_of(write_image(path)) == digest and runs._source("style", picture, digest, None) == path
+    assert runs._source("style", Picture(path="~no_such_user_here/a.png"), digest, None) is None

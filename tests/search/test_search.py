@@ -12,9 +12,9 @@ import pytest
 from src.common.errors import InputError, Interrupted, NonFiniteLoss, SweepFailed
 from src.config.composition import compose
 from src.config.identity import identity
-from src.config.schema import RunConfig, typed
+from src.config.schema import RunConfig, run_part, typed
 from src.search import space, study
-from src.search.config import SearchConfig, Space, base_run, check, study_name
+from src.search.config import SearchConfig, Space, check, study_name
 from src.search.front import FRONT, Point, front_csv, front_table
 from src.tracking import names as keys
 from src.tracking import record as records
@@ -80,8 +80,8 @@ def _states(folder: Path) -> list[str]:
 
 def test_a_search_starts_from_the_run_of_the_same_options() -> None:
     overrides = ["content=cat", "style=dots", "layers=c", "edge=96"]
-    assert base_run(compose_search(*overrides)) == compose(overrides)
-    assert identity(base_run(compose_search("experiment=demo"))) == identity(compose(["experiment=demo"]))
+    assert run_part(compose_search(*overrides)) == compose(overrides)
+    assert identity(run_part(compose_search("experiment=demo"))) == identity(compose(["experiment=demo"]))
 
 
 def test_a_point_of_the_space_is_a_run(config: SearchConfig) -> None:

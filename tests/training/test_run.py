@@ -127,11 +127,8 @@ def test_a_run_that_another_process_finished_meanwhile_keeps_its_record(small: C
     finished = run(small(), tmp_path)
     with late.guard():
         late.open()
-    assert (
-        isinstance(late.error, InputError)
-        and "changed" in str(late.error)
-        and "run the command again" in str(late.error)
-    )
+    assert isinstance(late.error, InputError)
+    assert "changed" in str(late.error) and "run the command again" in str(late.error)
     assert records.read(tmp_path) == finished
     with sole_writer(tmp_path):
         pass

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from src.common.errors import InputError, Interrupted
+from src.config.schema import run_part
 from src.data.images import read_image
 from src.encoders.weights import EMBEDDED
 from src.run import run
@@ -30,7 +31,7 @@ pytest.importorskip("av")
 pytest.importorskip("cv2")
 from src.data.clips import open_clip, read_frames
 from src.video.clip import Frames, stylise
-from src.video.config import content_of, frame_run
+from src.video.config import content_of
 
 
 def _frame(folder: Path, number: int) -> np.ndarray:
@@ -58,7 +59,7 @@ def test_a_clip_with_sound_and_a_cut(tmp_path: Path) -> None:
     assert {each.options.seed for each in runs} == {0}
     assert ["reference" in each.captures[-1].losses for each in runs] == [False, True, True, False, True]
 
-    alone = frame_run(config)
+    alone = run_part(config)
     alone.content = content_of(config, str(tmp_path / "out/content/clip-00003.png"))
     alone.edge, alone.captures, alone.logger.name = 64, [1.0], "none"
     run(alone, tmp_path / "alone")

@@ -8,8 +8,8 @@ import pytest
 from src.common.errors import InputError
 from src.config.composition import compose
 from src.config.identity import identity
-from src.config.schema import typed
-from src.video.config import VideoConfig, clip_folder, differing, frame_run
+from src.config.schema import run_part, typed
+from src.video.config import VideoConfig, clip_folder, differing
 from tests.support import ROOT
 from tests.video.clips import compose_clip
 
@@ -23,7 +23,7 @@ def clip(tmp_path: Path) -> Path:
 
 def test_a_clip_begins_with_the_run_of_the_same_options(clip: Path) -> None:
     overrides = ["style=dots", "edge=96", "loss.beta=3"]
-    mine = frame_run(compose_clip(f"content.path={clip}", *overrides))
+    mine = run_part(compose_clip(f"content.path={clip}", *overrides))
     theirs = compose([f"content.path={clip}", "content=file", *overrides])
     assert identity(mine) == identity(theirs)
 
