@@ -14,11 +14,12 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob(f"*{SUFFIX}"))
 
 
-def network_path(weights: str) -> Path:
+def network_path(weights: str, option: str = "weights") -> Path:
     """Return the file of a network.
 
     Args:
         weights: name of a network that comes with the program, or a path.
+        option: that gave it, for the message.
 
     Raises:
         InputError: there is none.
@@ -27,5 +28,7 @@ def network_path(weights: str) -> Path:
         return SHIPPED / f"{weights}{SUFFIX}"
     path = expanded(weights)
     if not path.is_file():
-        raise InputError(f"{weights} is no network: a file that src.distill wrote, or one of: {', '.join(shipped())}")
+        raise InputError(
+            f"{option}={weights} is no network: give a file that src.distill wrote, or one of: {', '.join(shipped())}"
+        )
     return path

@@ -77,7 +77,7 @@ def inputs_of(config: RunConfig) -> dict[str, Picture]:
     """
     others = {VIEWS: Picture(path=config.canvas.views)} if config.canvas.views else {}
     if config.init.name == "network":
-        others["init"] = Picture(path=str(network_path(config.init.path or "")))
+        others["init"] = Picture(path=str(network_path(config.init.path or "", "init.path")))
     return pictures_of(config) | others
 
 

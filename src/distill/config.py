@@ -132,6 +132,6 @@ def check(config: DistillConfig) -> None:
     if len(set(names)) < len(names):
         raise InputError(f"the styles of a network need different names, not {', '.join(names)}")
     if config.start is not None:
-        network_path(config.start)
+        network_path(config.start, "start")
     for picture in style_pictures(config):
         check_options(objective_run(config, picture))

@@ -38,9 +38,4 @@ def read(folder: Path) -> DistillRecord | None:
     Raises:
         InputError: the file is not a record of the training of a network.
     """
-    return read_record(
-        folder,
-        DistillRecord,
-        "the training of a network",
-        lambda record: isinstance(record.seconds, int | float) and isinstance(record.held_out, list),
-    )
+    return read_record(folder, DistillRecord, "the training of a network")

@@ -1,13 +1,11 @@
 """`paint.json`: what a network stylised, and how fast."""
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from src.common.errors import InputError
 from src.tracking.command_record import CommandRecord, read_record
-from src.tracking.record import parse
 
 
 @dataclass(kw_only=True)
@@ -35,11 +33,6 @@ def read(folder: Path) -> PaintRecord | None:
         InputError: the file is not such a record; the message says what to do.
     """
     try:
-        return read_record(folder, PaintRecord, "stylised pictures", _valid)
+        return read_record(folder, PaintRecord, "stylised pictures")
     except InputError as error:
         raise InputError(f"{error}; delete the file to make everything in its folder anew") from None
-
-
-def _valid(record: PaintRecord) -> bool:
-    parse(PaintRecord, dataclasses.asdict(record))  # raises where a field has another type
-    return True

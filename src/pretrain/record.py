@@ -31,4 +31,4 @@ def read(folder: Path) -> PretrainRecord | None:
     Raises:
         InputError: the file is not a record of a pretraining.
     """
-    return read_record(folder, PretrainRecord, "a pretraining", lambda record: isinstance(record.seconds, int | float))
+    return read_record(folder, PretrainRecord, "a pretraining")

@@ -40,6 +40,11 @@ class ClipRecord(CommandRecord):
     cuts: list[int] = field(default_factory=list)
     frames: dict[str, dict[str, float]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raise a ValueError where a time is not a fraction."""
+        for time in (self.rate, self.begin, *self.times):
+            Fraction(time)
+
     @property
     def count(self) -> int:
         """Return the number of frames, 0 until all are decoded."""
@@ -95,9 +100,4 @@ def read(folder: Path) -> ClipRecord | None:
     Raises:
         InputError: the file is not a record of a clip.
     """
-
-    def valid(record: ClipRecord) -> bool:
-        _ = [Fraction(time) for time in (record.rate, record.begin, *record.times)]
-        return isinstance(record.frames, dict)
-
-    return read_record(folder, ClipRecord, "a clip", valid)
+    return read_record(folder, ClipRecord, "a clip")

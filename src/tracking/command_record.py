@@ -1,8 +1,7 @@
 """What the records of commands that are no single run have in common: clips and trainings of networks."""
 
 import dataclasses
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from src.common.errors import InputError, Interrupted
 from src.config.schema import Logger
 from src.tracking import provenance
 from src.tracking.loggers import RunLoggers, open_loggers
-from src.tracking.record import write_json
+from src.tracking.record import parse, read_json, write_json
 
 Record = TypeVar("Record", bound="CommandRecord")
 
@@ -93,25 +92,19 @@ def tracked(options: Logger, folder: Path, record: CommandRecord, tag: str) -> I
         yield loggers
 
 
-def read_record(folder: Path, schema: type[Record], kind: str, valid: Callable[[Record], bool]) -> Record | None:
-    """Return the record of a folder, None if it has none.
+def read_record(folder: Path, schema: type[Record], kind: str) -> Record | None:
+    """Return the record of a folder, None if it has none. Every field is checked against its type.
 
     Args:
         folder: of the command.
         schema: class of the record.
         kind: what it is a record of, for the error.
-        valid: returns whether fields have the right types; a ValueError or TypeError in it counts as False.
 
     Raises:
         InputError: the file is not such a record.
     """
     path = folder / schema.file
     try:
-        record = schema(**json.loads(path.read_text()))
-        if not isinstance(record.config, dict) or not valid(record):
-            raise TypeError("a field has the wrong type")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        return parse(schema, read_json(path)) if path.exists() else None
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path} is not a record of {kind}: {error}") from None
-    return record

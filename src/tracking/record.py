@@ -208,11 +208,7 @@ def read(folder: Path) -> RunRecord | None:
     try:
         if not path.exists():
             return None
-        if not path.is_file():  # a FIFO would block
-            raise ValueError("it is not a regular file")
-        data = json.loads(path.read_text())
-        if _depth(data) > DEEPEST:
-            raise RecursionError
+        data = read_json(path)
         if data["schema"] != SCHEMA:
             raise InputError(f"{path} has schema {data['schema']}; this version reads {SCHEMA}")
         for capture in data.get("captures", []):
@@ -220,10 +216,25 @@ def read(folder: Path) -> RunRecord | None:
         record: RunRecord = parse(RunRecord, data)
         parse(RunConfig, record.config, "config")
         return record
-    except RecursionError:
-        raise InputError(f"{path} is not a run record: it is nested too deep") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path} is not a run record: {_reason(error)}") from None
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file of a record holds.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or does not hold JSON of the depth of a record.
+    """
+    if not path.is_file():  # a FIFO would block
+        raise ValueError("it is not a regular file")
+    try:
+        data = json.loads(path.read_text())
+        if _depth(data) <= DEEPEST:
+            return data
+    except RecursionError:
+        pass
+    raise ValueError("it is nested too deep")
 
 
 def _reason(error: Exception) -> str:
@@ -265,7 +276,7 @@ def parse(kind: Any, value: Any, name: str = "") -> Any:
         return float(value)
     if kind in (str, bool, int) and type(value) is kind and not _unusable(value):
         return value
-    raise ValueError(f"{name} is {repr(value)[:60]}, not {getattr(kind, '__name__', kind)}")
+    raise ValueError(f"{name or 'it'} is {repr(value)[:60]}, not {getattr(kind, '__name__', kind)}")
 
 
 def _unusable(value: str | bool | int) -> bool:

@@ -322,7 +322,10 @@ def test_names_and_objective_are_those_of_the_styles() -> None:
         ({"size": 400}, "size=400 must not be above edge=356"),
         ({"styles": ["nothing"]}, "styles: nothing is unknown; a file, or one of: brushwork"),
         ({"styles": ["dots"]}, "need different names, not dots, dots"),
-        ({"start": "/nowhere.safetensors"}, "/nowhere.safetensors is no network: a file that src.distill wrote"),
+        (
+            {"start": "/nowhere.safetensors"},
+            "start=/nowhere.safetensors is no network: give a file that src.distill wrote",
+        ),
         ({"style": Picture(name="dots", mask="0")}, "style.mask limits the style of a single run"),
         ({"consistency": -1.0}, "consistency must be zero or positive"),
         ({"loss": Loss(name="nothing")}, "loss=nothing is unknown"),
@@ -343,8 +346,9 @@ def test_too_few_photographs_are_refused(photographs: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_the_command_resumes_after_a_kill_and_is_tracked(
-    command: Callable[..., subprocess.CompletedProcess[str]], photographs: Path, tmp_path: Path
-) -> None:
+    command: Callable[..., subprocess.CompletedProcess[str]], command_here: Callable[..., str],
+    refused_here: Callable[..., str], photographs: Path, tmp_path: Path,
+) -> None:  # fmt: skip
     """Killed by the system, then repeated: one W&B run with every row."""
     arguments = (
         *(f"images={photographs}", f"hydra.run.dir={tmp_path}", "style=dots", "layers=b", "layers.content=relu2_1"),
@@ -364,6 +368,6 @@ def test_the_command_resumes_after_a_kill_and_is_tracked(
     assert len({each.run_id for each in logged}) == 1 and logged[-1].exit_code == 0
     assert {"loss/total", "loss/content", "loss/style", "lr"} <= set(logged[-1].history[-1])
     assert logged[-1].summary["weights_sha256"] == json.loads((tmp_path / FILE).read_text())["weights_sha256"]
-    refused = command("src.distill", f"images={photographs}", "stlye=dots", status=2)
-    assert refused.stderr.startswith("error: there is no option stlye; did you mean style")
-    assert "network=small" in command("src.distill", "--help").stdout
+    refused = refused_here("src.distill.__main__", f"images={photographs}", "stlye=dots")
+    assert refused.startswith("error: there is no option stlye; did you mean style")
+    assert "network=small" in command_here("src.distill.__main__", "--help")

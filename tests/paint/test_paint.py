@@ -250,7 +250,7 @@ def test_a_signal_while_finished_pictures_are_skipped_interrupts(
         ({"results": {"0.png": 3}}, r"results\.0\.png is 3"),
         ({"seconds": "long"}, "seconds is"),
         ({"shares": {"dots": "x"}}, r"shares\.dots is"),
-        ({"config": 3}, "wrong type"),
+        ({"config": 3}, "config is 3"),
         (None, "Expecting value"),
     ],
 )

@@ -43,23 +43,16 @@ def _same_end(folder: Path, reference: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_kill_9_and_resume_end_bit_identical(
-    optimizer: str, small: Callable, command: Callable, tmp_path: Path
-) -> None:
-    overrides = (*LONG, "init=recolored", f"optimizer={optimizer}")
+def test_kill_9_and_resume_end_bit_identical(small: Callable, command: Callable, tmp_path: Path) -> None:
+    overrides = (*LONG, "init=recolored")
     folder = tmp_path / "killed"
     with started(*SMALL, *overrides, f"hydra.run.dir={folder}") as process:
         wait_for((folder / CHECKPOINT).exists, process)
         process.kill()
         process.join()
     assert json.loads((folder / "record.json").read_text())["status"] == "running"
-    if optimizer == "adam":
-        shown = command("src.train", f"resume={folder}").stdout
-        assert "resuming at step" in shown
-        assert not (ROOT / "outputs").exists()
-    else:
-        resume(folder)
+    assert "resuming at step" in command("src.train", f"resume={folder}").stdout
+    assert not (ROOT / "outputs").exists()
     run(small(*overrides), tmp_path / "whole")
     _same_end(folder, tmp_path / "whole")
 
@@ -119,7 +112,7 @@ def test_a_signal_while_a_run_is_finished_stops_the_sweep_after_it(
 
 @pytest.mark.slow
 def test_ctrl_c_in_a_sweep_lists_the_rest_and_the_same_command_goes_on(command_here: Callable, tmp_path: Path) -> None:
-    sweep = (*SMALL, *LONG, "style=dots,swell,tesserae", f"hydra.sweep.dir={tmp_path}")
+    sweep = (*SMALL, *LONG, "steps=40", "captures=[20,40]", "style=dots,swell,tesserae", f"hydra.sweep.dir={tmp_path}")
 
     def second_job_is_at_work() -> bool:
         return any(path.parent.name.startswith("astronaut-swell") for path in tmp_path.glob(f"*/{CHECKPOINT}"))

