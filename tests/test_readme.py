@@ -178,7 +178,7 @@ def test_the_python_example_runs_in_another_folder_and_shows_progress(tmp_path: 
     for name, source in (("a", "swell"), ("b", "dots")):
         shutil.copy(ROOT / f"src/assets/styles/{source}.jpg", tmp_path / f"{name}.jpg")
     environment = {**os.environ, "WANDB_MODE": "disabled", "PYTHONPATH": str(ROOT)}
-    code = code.replace('"steps": 20', '"steps": 2')
+    code = code.replace("steps=20", "steps=2")
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )

@@ -35,6 +35,7 @@ class Job:
         steps: optimiser steps of the run.
         content: file of the content picture, to be shown until there is a record.
         state: waiting | running | failed.
+        before: when the record of the folder was written last before the process began, ns; None without one.
         pid, born: the process, and its start time in the kernel's clock, which tells it from a later one of its pid.
         stopped: whether it was asked to stop.
         error: one line on why it failed.
@@ -47,6 +48,7 @@ class Job:
     steps: int
     content: str | None = None
     state: str = "waiting"
+    before: int | None = None
     pid: int | None = None
     born: str | None = None
     stopped: bool = False
@@ -103,12 +105,12 @@ class Queue:
         """Ask the run of a folder to save and end, or take it out of the queue; return whether there was one."""
         with self._lock:
             for job in list(self._jobs.values()):
-                if job.folder != str(folder):
+                if job.folder != str(folder) or job.stopped:
                     continue
                 if job.state != "running":
                     self._forget([job.number])
                     return True
-                if not job.stopped and self._alive(job):
+                if self._alive(job):
                     job.stopped = True
                     self._keep(job)
                     assert job.pid is not None
@@ -135,7 +137,7 @@ class Queue:
                 self._begin(waiting[0])
 
     def _begin(self, job: Job) -> None:
-        command = [*COMMAND, *job.arguments]
+        command, job.before = [*COMMAND, *job.arguments], _written(job)
         try:
             with self._log_of(job).open("wb") as output:
                 process = subprocess.Popen(
@@ -160,7 +162,8 @@ class Queue:
         except InputError:
             record = None
         # a run that could not go on, such as one whose picture has changed, leaves its record as it was
-        refused = process is not None and process.returncode in (1, 2) and record and record.status != "failed"
+        failed = process is None or process.returncode != 0
+        refused = failed and record and record.status != "finished" and _written(job) == job.before
         if job.stopped or (record and not refused):  # the record says how it ended
             self._forget([job.number])
         else:
@@ -191,6 +194,14 @@ class Queue:
 
 def _failed(job: Job) -> bool:
     return job.state == "failed"
+
+
+def _written(job: Job) -> int | None:
+    """Return when the record of a job's folder was last written, ns; None without one."""
+    try:
+        return (Path(job.folder) / records.FILE).stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _born(pid: int) -> str | None:

@@ -17,7 +17,7 @@ from src.common.errors import InputError
 from src.common.files import expanded, is_locked
 from src.common.tables import plain_text
 from src.config.schedule import stages
-from src.config.schema import PREVIEW, Picture, RunConfig, blended, picture_name, result_file
+from src.config.schema import PREVIEW, SUFFIXES, Picture, RunConfig, blended, picture_name, result_file
 from src.data.sources import find_picture
 from src.tracking import clip_record, names
 from src.tracking import record as records
@@ -60,6 +60,8 @@ class Runs:
             try:
                 found = records.read(folder)
             except InputError:
+                found = None
+            if found and found.options.format not in SUFFIXES:  # of another version
                 found = None
             self._read[folder] = version, found
         return self._read[folder][1]
@@ -111,6 +113,7 @@ class Runs:
             "steps": options.steps,
             "left": seconds_left(options, rows) if status == "running" else None,
             "place": _place(job, jobs),
+            "stoppable": job is not None,
             "stopping": bool(job and job.stopped),
             "picture": self.addresses.of(shown),
             "content": self.addresses.of(content, SHOWN_EDGE) if content else None,
@@ -128,7 +131,8 @@ class Runs:
     def _before_its_record(self, folder: Path, job: Job, jobs: list[Job]) -> dict[str, Any]:
         return {
             "id": self.token(folder), "title": job.title, "status": job.state, "error": job.error, "step": 0,
-            "steps": job.steps, "left": None, "place": _place(job, jobs), "stopping": job.stopped, "picture": None,
+            "steps": job.steps, "left": None, "place": _place(job, jobs), "stoppable": True, "stopping": job.stopped,
+            "picture": None,
             "content": self.addresses.of(Path(job.content), SHOWN_EDGE) if job.content else None,
             "styles": [], "width": None, "height": None, "curve": None, "resumable": False,
             "seconds": 0.0, "facts": [], "folder": str(folder), "file": "",

@@ -31,7 +31,7 @@ from src.app.addresses import TYPES, Addresses, secret_of, version_of
 from src.app.jobs import Queue
 from src.app.runs import Runs, title
 from src.app.sketches import Sketches
-from src.app.uploads import MAX_BYTES, MAX_MEGAPIXELS, TooLarge, Upload, Uploads
+from src.app.uploads import KINDS, MAX_BYTES, MAX_MEGAPIXELS, TooLarge, Upload, Uploads
 from src.common.errors import InputError, InUse
 from src.common.files import sole_writer
 from src.common.tables import plain_text
@@ -237,7 +237,7 @@ class Site:
         )
 
     async def upload(self, request: Request) -> Response:
-        """Take a picture; the header x-name has what the client calls it."""
+        """Take a picture; the header x-name has what the client calls it, x-kind what it is for."""
         session = self.session(request)
         if not session:
             raise InputError("load the page first: it gives the browser a session")
@@ -245,7 +245,7 @@ class Site:
         if int(request.headers.get("content-length") or 0) > MAX_BYTES:
             raise TooLarge(f"{name} is larger than {MAX_BYTES >> 20} MB, the most that this page takes")
         try:
-            found = await self.uploads.receive(session, name, request.stream())
+            found = await self.uploads.receive(session, name, request.stream(), request.headers.get("x-kind", KINDS[0]))
         except ClientDisconnect:
             return PlainTextResponse("", 400)
         return _json(await run_in_threadpool(self._uploaded, session, found))
@@ -255,6 +255,7 @@ class Site:
         return {
             "value": choices.UPLOADED + upload.identifier,
             "name": upload.name,
+            "kind": upload.kind,
             "picture": self.addresses.of(path, THUMB_EDGE, session),
             "large": self.addresses.of(path, MASK_EDGE, session),
         }
@@ -296,7 +297,11 @@ class Site:
 
     def stop(self, request: Request) -> Response:
         """Ask a run to save and end, take it out of the queue, or forget one that failed before it began."""
-        return _json({"stopped": self.queue.stop(self._folder(request))})
+        if not self.queue.stop(self._folder(request)):
+            raise InputError(
+                "this run is not in the queue: it has ended, or was started elsewhere and is stopped there"
+            )
+        return _json({})
 
     def resume(self, request: Request) -> Response:
         """Put the rest of a run into the queue."""
@@ -417,7 +422,7 @@ def serve(folder: Path, host: str, port: int, show: bool) -> None:
         try:
             with sole_writer(folder):
                 site = Site(folder, port, others)
-                shown = "127.0.0.1" if ipaddress.ip_address(found).is_unspecified else found
+                shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(found, found)
                 address = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
                 if others:
                     print(

@@ -19,6 +19,7 @@ MAX_BYTES = 40 * 2**20  # of one file
 MAX_MEGAPIXELS = 50.0
 MAX_TOTAL = 4 * 2**30  # of all uploads together
 DESCRIPTION = "upload.json"
+KINDS = ("content", "style", "mask")
 # The suffix of a file by Pillow's name of its format; others have that name itself.
 SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "JPEG2000": "jp2", "DIB": "bmp", "HEIF": "heic"}
 _IDENTIFIER = re.compile(r"[0-9a-f]{32}")
@@ -37,12 +38,14 @@ class Upload:
         owner: sha256 of the session that sent it.
         name: what the client called it, for display only.
         file: its name on disk.
+        kind: what the client sent it for, one of `KINDS`.
     """
 
     identifier: str
     owner: str
     name: str
     file: str
+    kind: str = "content"
 
 
 class Uploads:
@@ -54,19 +57,25 @@ class Uploads:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        for unfinished in folder.glob("*"):  # a server that was killed left it
+            if _IDENTIFIER.fullmatch(unfinished.name) and not (unfinished / DESCRIPTION).is_file():
+                shutil.rmtree(unfinished, ignore_errors=True)
 
-    async def receive(self, session: str, name: str, body: AsyncIterator[bytes]) -> Upload:
+    async def receive(self, session: str, name: str, body: AsyncIterator[bytes], kind: str = "content") -> Upload:
         """Store a file as it arrives, check it, and return it.
 
         Args:
             session: of the client.
             name: what the client calls the file; no path is made of more than its letters and digits.
             body: its bytes.
+            kind: what it is sent for, one of `KINDS`.
 
         Raises:
             TooLarge: it has more bytes than `MAX_BYTES`, or all uploads would have more than `MAX_TOTAL`.
             InputError: it is no picture that `src.data.images` reads, is damaged, or has too many pixels.
         """
+        if kind not in KINDS:
+            raise InputError(f"a picture is sent as one of {', '.join(KINDS)}, not {kind}")
         identifier = secrets.token_hex(16)
         folder = self.folder / identifier
         room = MAX_TOTAL - await asyncio.to_thread(self._total)
@@ -82,7 +91,7 @@ class Uploads:
                         raise TooLarge(f"there is no room for {name}: delete uploads that no run needs")
                     file.write(chunk)
             suffix = await asyncio.to_thread(_checked, part, name)
-            kept = Upload(identifier, _owner(session), name, f"{_stem(name)}.{suffix}")
+            kept = Upload(identifier, _owner(session), name, f"{_stem(name)}.{suffix}", kind)
             part.rename(folder / kept.file)
             write_atomically(folder / DESCRIPTION, json.dumps(asdict(kept)).encode())
         except BaseException as error:
@@ -124,7 +133,11 @@ class Uploads:
             return None
 
     def _total(self) -> int:
-        return sum(path.stat().st_size for path in self.folder.glob("*/*") if path.is_file())
+        total = 0
+        for path in self.folder.glob("*/*"):
+            with suppress(FileNotFoundError):  # of an upload that has just been refused
+                total += path.stat().st_size
+        return total
 
 
 def _owner(session: str) -> str:

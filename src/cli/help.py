@@ -129,7 +129,7 @@ held_out.jpg, what the network makes of photographs that it was not trained on.
   python -m src.distill images=photos style=dots
   python -m src.distill images=photos style=dots 'styles=[swell,my.jpg]' network=half steps=12000
   python -m src.distill -m images=photos style=dots,swell loss.beta=5,20
-  python -m src.paint weights=multirun/distill/dots-small/network.safetensors content.path=photo.jpg
+  python -m src.paint weights=multirun/distill/dots-small-3fa81c2d/network.safetensors content.path=photo.jpg
 
 The same command resumes a training that was stopped. hydra.run.dir=DIR chooses another folder.
 
@@ -147,7 +147,7 @@ are in a folder below multirun/paint/.
 
   python -m src.paint content=cat
   python -m src.paint content.path=photo.jpg style=swell edge=1024
-  python -m src.paint content.path=photos weights=multirun/distill/dots-small/network.safetensors
+  python -m src.paint content.path=photos weights=multirun/distill/dots-small-3fa81c2d/network.safetensors
   python -m src.paint content.path=clip.mp4 shares=[0.5,0.5,0,0]
   python -m src.paint content.path=camera serve=8800 edge=384
   python -m src.paint export=own.onnx

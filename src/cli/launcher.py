@@ -76,28 +76,28 @@ class SweepLauncher(Launcher):
         log.info("%d jobs in %s", count, folder)
         jobs = [Job(initial_job_idx + index, overrides) for index, overrides in enumerate(job_overrides)]
         returns: dict[int, JobReturn] = {}
-        turns = self._turns(jobs)
+        batches = self._batches(jobs)
         begun = time.monotonic()
         pace: list[float] = []  # s a job
         failed: dict[str, list[str]] = {}  # names of jobs by reason
-        for position, turn in enumerate(turns):
-            described = ", ".join(names[index] for index in turn)
-            log.info("[%s/%d] %s%s", ranges(turn), count, described, time_left(pace, count - len(returns)))
+        for position, batch in enumerate(batches):
+            described = ", ".join(names[index] for index in batch)
+            log.info("[%s/%d] %s%s", ranges(batch), count, described, time_left(pace, count - len(returns)))
             started = time.monotonic()
             try:
                 with resumed_by(f"repeat the command with hydra.sweep.dir={folder}"):
-                    returns |= zip(turn, self.run_jobs([jobs[index] for index in turn]), strict=True)
+                    returns |= zip(batch, self.run_jobs([jobs[index] for index in batch]), strict=True)
             except BaseException:
                 self.configure_log()
-                log.warning("interrupted in job %s of %d: %s", ranges(turn), count, described)
-                if left := [f"\n  {names[index]}" for later in turns[position + 1 :] for index in later]:
+                log.warning("interrupted in job %s of %d: %s", ranges(batch), count, described)
+                if left := [f"\n  {names[index]}" for later in batches[position + 1 :] for index in later]:
                     log.warning("not run:%s", "".join(left))
                 raise
             self.configure_log()
             took = time.monotonic() - started
-            if took > SKIPPED and any(returns[index].status == JobStatus.COMPLETED for index in turn):
-                pace += [took / len(turn)] * len(turn)
-            for index in turn:
+            if took > SKIPPED and any(returns[index].status == JobStatus.COMPLETED for index in batch):
+                pace += [took / len(batch)] * len(batch)
+            for index in batch:
                 if isinstance(returns[index]._return_value, InUse):
                     log.info("[%d/%d] left to another process: %s", index + 1, count, names[index])
                     returns[index].status, returns[index].return_value = JobStatus.COMPLETED, ELSEWHERE
@@ -128,7 +128,7 @@ class SweepLauncher(Launcher):
             config.hydra.job.num = job.number
         return config
 
-    def _turns(self, jobs: Sequence["Job"]) -> list[list[int]]:
+    def _batches(self, jobs: Sequence["Job"]) -> list[list[int]]:
         """Return the indices of the jobs that run together, in the order of their first ones."""
         if self.size == 1:
             return [[index] for index in range(len(jobs))]

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from src.common.errors import InputError
+from src.common.errors import InputError, first_line
 from src.common.files import expanded
 from src.config.identity import EXTENDED_FIELDS, NON_IDENTITY_FIELDS
 from src.config.schema import CONF, group_names
@@ -39,9 +41,11 @@ def resume_request(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]] | No
             )
         if key in GROUPS and value not in group_names(key):
             raise InputError(f"{key}={value} is unknown; one of: {', '.join(group_names(key))}")
-    others: Any = OmegaConf.to_container(
-        OmegaConf.from_dotlist([f"{GROUPS.get(key, key)}={value}" for key, value in values.items()])
-    )
+    given = [f"{GROUPS.get(key, key)}={value}" for key, value in values.items()]
+    try:
+        others: Any = OmegaConf.to_container(OmegaConf.from_dotlist(given))
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise InputError(f"{' '.join(given)} cannot be read: {first_line(error)}") from None
     further = not values.keys().isdisjoint(EXTENDED_FIELDS)
     return records.newest(Path("multirun"), finished=further) if asked == "last" else expanded(asked), others
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from src.config.schema import (
@@ -75,7 +76,11 @@ def run_name(config: RunConfig) -> str:
 
 def named(config: RunConfig, specification: dict[str, Any]) -> str:
     """Return CONTENT-STYLE-LAYERS-DIGEST with the digest of a specification."""
-    digest = hashlib.sha256(json.dumps(specification, sort_keys=True).encode()).hexdigest()[:8]
     words = (picture_name(config.content), picture_name(config.style), config.layers.name)
-    readable = "-".join(re.sub(r"[^\w.]+", "_", word)[:40] for word in words)
-    return f"{readable}-{digest}"
+    return folder_name(words, specification)
+
+
+def folder_name(words: Iterable[str], specification: dict[str, Any]) -> str:
+    """Return words and the digest of a specification, joined by hyphens, as the name of a folder."""
+    digest = hashlib.sha256(json.dumps(specification, sort_keys=True).encode()).hexdigest()[:8]
+    return "-".join([*(re.sub(r"[^\w.]+", "_", word)[:40] for word in words), digest])

@@ -194,9 +194,9 @@ def _read_video(path: Path) -> Iterator[Frame]:
 
 def _upright(image: Image.Image, degrees: int) -> Image.Image:
     """Return an image turned by the rotation of its stream: degrees counter-clockwise, a multiple of 90."""
-    turns = {1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_270}
-    turn = turns.get(round(degrees / 90) % 4)
-    return image if turn is None else image.transpose(turn)
+    transposes = {1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_270}
+    transpose = transposes.get(round(degrees / 90) % 4)
+    return image if transpose is None else image.transpose(transpose)
 
 
 def write_clip(

@@ -4,6 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 
 from src.common.errors import InputError
+from src.common.files import expanded
+from src.config.identity import folder_name
 from src.config.options import option
 from src.config.schema import (
     Backbone,
@@ -103,7 +105,9 @@ def job_folder(config: DistillConfig) -> str:
         InputError: names the bad value and what would be right.
     """
     check(config)
-    return "-".join([*style_names(config), config.network])
+    specification = {key: value for key, value in dataclasses.asdict(config).items() if key not in NON_IDENTITY_FIELDS}
+    specification["images"] = str(expanded(config.images or "").resolve())
+    return folder_name([*style_names(config), config.network], specification)
 
 
 def check(config: DistillConfig) -> None:

@@ -80,7 +80,7 @@ def evaluate(
             write_image(file, stylise(loaded.network, content, loaded.shares(name))[0])
             made = [file]
             if config.compare:
-                made += _optimised(options, path, config, folder / FOLDER / f"{called}-{name}")
+                made += _optimised(options, path, config, folder / FOLDER / f"{called}-{name}-{config.compare}")
             losses = [_total(objective, each, content) for each in made]
             by_run = losses[1] if len(made) > 1 else None
             rows.append({"photograph": called, "style": name, "network": losses[0], "run": by_run})

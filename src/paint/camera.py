@@ -175,10 +175,16 @@ class Show:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 """Answer with the page or the stream."""
+                port = self.server.server_port  # type: ignore[attr-defined]
+                if self.headers["host"] not in (f"127.0.0.1:{port}", f"localhost:{port}"):
+                    self.send_error(421)  # another site whose name was made to lead here
+                    return
                 stream = self.path == "/stream"
                 kind = f"multipart/x-mixed-replace; boundary={BOUNDARY}" if stream else "text/html"
                 self.send_response(200 if stream or self.path == "/" else 404)
                 self.send_header("content-type", kind)
+                self.send_header("cross-origin-resource-policy", "same-origin")  # no other site may show the pictures
+                self.send_header("content-security-policy", "frame-ancestors 'none'")
                 self.end_headers()
                 if self.path == "/":
                     self.wfile.write(PAGE)

@@ -1,15 +1,13 @@
 """Options of `python -m src.paint`."""
 
-import hashlib
-import json
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from src.common.errors import InputError
 from src.common.files import expanded
+from src.config.identity import folder_name
 from src.config.options import option
 from src.config.schema import SUFFIXES, Device, Picture, picture_name
 from src.config.validation import CHOICES, LARGEST, LONGEST_SIDE, check_choices, check_ranges, check_trainer
@@ -80,9 +78,7 @@ def job_folder(config: PaintConfig) -> str:
     """
     check(config)
     words = [picture_name(config.content), Path(config.weights).stem, style_name(config) or ""]
-    readable = "-".join(re.sub(r"[^\w.]+", "_", word)[:40] for word in words if word)
-    digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:8]
-    return f"{readable}-{digest}"
+    return folder_name(filter(None, words), identity(config))
 
 
 def identity(config: PaintConfig) -> dict[str, object]:

@@ -64,7 +64,7 @@ def paint(config: PaintConfig, folder: Path) -> str:
     with Interrupts() as interrupts, sole_writer(folder), cpu_threads(config.trainer.threads):
         device = find_device(config.trainer)
         painter = Painter(loaded, shares, device, config.edge, config.color, config.tile)
-        record = _open_record(config, folder, painter)
+        record = _open_record(config, kind, source, folder, painter)
         record.device = device_name(device)
         job = {"image": _image, "folder": _folder, "clip": _clip, "camera": _camera}[kind]
         with recorded(record, folder):
@@ -97,6 +97,11 @@ def _pictures(folder: Path) -> list[Path]:
         raise InputError(f"content.path: cannot read {folder}: {error.strerror}") from None
 
 
+def _files(folder: Path) -> list[Path]:
+    """Return the picture files of a folder, sorted; InputError as `_pictures`."""
+    return [path for path in _pictures(folder) if path.is_file()]
+
+
 def _check_folder(source: Path, folder: Path) -> None:
     """Check that no result can replace an original.
 
@@ -111,9 +116,17 @@ def _check_folder(source: Path, folder: Path) -> None:
         raise InputError(f"the results would be written to {folder}, the content's own folder; {OTHER_FOLDER}")
 
 
-def _open_record(config: PaintConfig, folder: Path, painter: Painter) -> PaintRecord:
-    """Return the record of the folder, without pictures of another network or of other options."""
-    record = records.read(folder) or PaintRecord(config={})
+def _open_record(config: PaintConfig, kind: str, source: Path, folder: Path, painter: Painter) -> PaintRecord:
+    """Return the record of the folder, without pictures of another network or of other options.
+
+    Raises:
+        InputError: a folder without a record holds files that results would replace.
+    """
+    record = records.read(folder)
+    if record is None:
+        record = PaintRecord(config={})
+        if taken := [name for name in _targets(config, kind, source) if (folder / name).exists()]:
+            raise InputError(f"{folder} holds {taken[0]}, which this command did not make; {OTHER_FOLDER}")
     plain, digest = dataclasses.asdict(config), sha256_of(painter.loaded.path)
     shares = dict(zip(painter.loaded.styles, painter.shares[0].tolist(), strict=True))
     same = record.weights_sha256 == digest and record.shares == shares
@@ -122,6 +135,13 @@ def _open_record(config: PaintConfig, folder: Path, painter: Painter) -> PaintRe
         record.results = {name: result for name, result in record.results.items() if "camera" in result}
     record.config, record.weights_sha256, record.shares = plain, digest, shares
     return record
+
+
+def _targets(config: PaintConfig, kind: str, source: Path) -> list[str]:
+    """Return the names of the files that a job writes, in which it would replace others; a camera's are always new."""
+    if kind == "folder":
+        return [f"{name}.{SUFFIXES[config.format]}" for name in distinct_names(_files(source))]
+    return {"image": [f"image.{SUFFIXES[config.format]}"], "clip": [CLIP], "camera": []}[kind]
 
 
 def _image(
@@ -161,7 +181,7 @@ def _write(pixels: Pixels, target: Path, digest: str, painter: Painter, record: 
 def _folder(
     config: PaintConfig, source: Path, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts
 ) -> None:
-    paths = [path for path in _pictures(source) if path.is_file()]
+    paths = _files(source)
     if not paths:
         raise InputError(f"content.path: {source} holds no pictures ({' '.join(PICTURE_SUFFIXES)})")
     left_out = 0

@@ -45,13 +45,13 @@ def grid(runs: Sequence[Run], images: Thumbnails) -> tuple[bytes, str] | None:
     by_pair = {run.pair: run for run in chosen}
     if len(by_pair) < len(chosen) or any(len(values_of(kind, chosen)) < 2 for kind in PAIR):
         return None
-    first = {name: run for run in reversed(chosen) for name in run.pair}
+    of_content, of_style = ({getattr(run, kind): run for run in reversed(chosen)} for kind in PAIR)
     contents, styles = (values_of(kind, chosen) for kind in PAIR)
-    rows = [Row([], [None, *(_source("style", first[style], images) for style in styles)])]
+    rows = [Row([], [None, *(_source("style", of_style[style], images) for style in styles)])]
     for content in contents:
         found = [by_pair.get((content, style)) for style in styles]
         cells = [_last(run, images, measured=False) if run else None for run in found]
-        rows.append(Row([], [_source("content", first[content], images), *cells]))
+        rows.append(Row([], [_source("content", of_content[content], images), *cells]))
     return lay_out([""] * (1 + len(styles)), rows), f"Contents down, styles across{_which(chosen, runs)}."
 
 

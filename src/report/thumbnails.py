@@ -5,6 +5,7 @@ Nothing is downloaded.
 
 import dataclasses
 import hashlib
+import math
 import os
 import re
 import warnings
@@ -16,7 +17,7 @@ from pathlib import Path
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from src.common.errors import InputError
-from src.common.files import write_error
+from src.common.files import expanded, write_error
 from src.data.profiles import is_srgb
 from src.data.sources import find_picture
 from src.report.options import PAIR
@@ -105,9 +106,9 @@ class Thumbnails:
         key = (kind, repr(picture), str(sha256))
         if key not in self._sources:
             picture = dataclasses.replace(picture, sha256=sha256 or picture.sha256)
-            # the run's mirror may be gone; STYLE_MIRROR may have the file
-            mirror = options.mirror if options.mirror and Path(options.mirror).expanduser().is_dir() else None
             try:
+                # the run's mirror may be gone; STYLE_MIRROR may have the file
+                mirror = options.mirror if options.mirror and expanded(options.mirror).is_dir() else None
                 self._sources[key] = find_picture(kind, picture, mirror, download=False).path
             except (InputError, OSError) as error:
                 self._warn(f"the {kind} image {getattr(run, kind)} is not shown: {error}")
@@ -145,11 +146,11 @@ def read(path: Path, limit: int) -> Image.Image:
             if plain:
                 image.draft("RGB", (limit, limit))  # decodes a large JPEG at a fraction of its size
                 picture = ImageOps.exif_transpose(image).convert("RGB")
-    except UnidentifiedImageError:
+    except (UnidentifiedImageError, Image.DecompressionBombError):
         plain = False
     if not plain:
         from src.data.images import read_image  # other formats, alpha, colour profiles
 
-        picture = read_image(path)
+        picture = read_image(path, math.inf)  # a run has accepted it
     picture.thumbnail((limit, limit))
     return picture

@@ -90,8 +90,7 @@ def _open(storage: "RDBStorage", config: SearchConfig, folder: Path) -> "Study":
     held = study.user_attrs.get(SPECIFICATION)
     if held is None:
         study.set_user_attr(SPECIFICATION, wanted)
-        if (point := space.default_point(config)) is not None:
-            study.enqueue_trial(point)
+        study.enqueue_trial(space.default_point(config))
     elif held != wanted:
         differ = ", ".join(sorted(key for key in wanted.keys() | held.keys() if wanted.get(key) != held.get(key)))
         raise InputError(f"{folder} holds another study (it differs in {differ}); study=NAME starts a new one")

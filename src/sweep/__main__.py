@@ -1,12 +1,13 @@
 """`python -m src.sweep`: work on the queue of a sweep, show its state, free what failed. See --help."""
 
 import argparse
+import math
 import sys
 import time
 from pathlib import Path
 
 from src.cli.errors import plain_errors
-from src.sweep.queue import LEASE, Queue
+from src.sweep.queue import LEASE, SHORTEST_LEASE, Queue
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--size", type=_positive, default=1, help="most jobs in a batch, as for hydra/launcher=batch")
     worker.add_argument("--at-once", type=_positive, help="jobs of a batch that are evaluated together")
     worker.add_argument(
-        "--lease", type=float, default=LEASE, help="seconds without a sign of life until others go on (%(default)s)"
+        "--lease", type=_lease, default=LEASE, help="seconds without a sign of life until others go on (%(default)s)"
     )
     worker.add_argument("--name", help=argparse.SUPPRESS)
     worker.add_argument("--end-with-parent", action="store_true", help=argparse.SUPPRESS)
@@ -45,6 +46,15 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"give a number of jobs, 1 or more, not {text}")
     return int(text)
+
+
+def _lease(text: str) -> float:
+    try:
+        if SHORTEST_LEASE <= (seconds := float(text)) < math.inf:
+            return seconds
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"give a number of seconds, {SHORTEST_LEASE} or more, not {text}")
 
 
 def _work(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import logging
+import math
 import os
 import shlex
 import sys
@@ -23,7 +24,7 @@ from src.cli.launcher import SweepLauncher, by_reason, differences, duration, to
 from src.common.errors import InputError, SweepFailed
 from src.config.schema import RunConfig
 from src.sweep.process import WorkerProcess
-from src.sweep.queue import LEASE, Job, JobList, Queue, key_of
+from src.sweep.queue import LEASE, SHORTEST_LEASE, Job, JobList, Queue, key_of
 from src.sweep.status import Status, seconds_between_looks
 from src.training.grouping import grouped
 
@@ -49,6 +50,8 @@ class WorkerLauncher(SweepLauncher):
         super().__init__(size, at_once)
         if not isinstance(workers, int) or workers < 1:
             raise InputError(f"hydra.launcher.workers is a number of workers, 1 or more, not {workers}")
+        if not isinstance(lease, int | float) or not SHORTEST_LEASE <= lease < math.inf:
+            raise InputError(f"hydra.launcher.lease is a number of seconds, {SHORTEST_LEASE} or more, not {lease}")
         self.workers, self.lease = workers, lease
         self.queue: Queue
         self.keys: tuple[str, ...] = ()
@@ -241,6 +244,11 @@ class ProcessLauncher(WorkerLauncher):
                 worker.kill()
 
 
+def cpu_share(threads: str) -> dict[str, str]:
+    """Return the environment variables that give a worker so many CPU threads, inside a Slurm allocation as well."""
+    return {"OMP_NUM_THREADS": threads, "SLURM_CPUS_PER_TASK": threads}
+
+
 def shares(workers: int) -> list[dict[str, str]]:
     """Return the environment variables that share out the cores and GPUs of this machine to workers."""
     threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
@@ -248,7 +256,7 @@ def shares(workers: int) -> list[dict[str, str]]:
     found = [str(index) for index in range(len(glob.glob("/dev/nvidia[0-9]*")))]  # noqa: PTH207
     gpus = found if visible is None else list(filter(None, visible.split(",")))
     return [
-        {"OMP_NUM_THREADS": threads, **({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {})}
+        {**cpu_share(threads), **({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {})}
         for index in range(workers)
     ]
 

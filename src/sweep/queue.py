@@ -32,6 +32,7 @@ from src.common.files import write_atomically, write_error
 
 QUEUE = "queue"
 MAX_ATTEMPTS = 3  # a job whose workers die may itself be the cause, for example by taking too much memory
+SHORTEST_LEASE = 1.0  # s
 LEASE = 120.0  # s; twice the time for which NFS clients cache attributes by default
 FINISHED, FAILED, RELEASED = "finished", "failed", "released"
 

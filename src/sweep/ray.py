@@ -7,7 +7,7 @@ from typing import Any
 
 from src.common.errors import InputError, SweepFailed, first_line
 from src.common.packages import require
-from src.sweep.launchers import WorkerLauncher
+from src.sweep.launchers import WorkerLauncher, cpu_share
 from src.sweep.process import WorkerProcess, python_path, supervise
 from src.sweep.queue import Queue
 
@@ -63,7 +63,7 @@ class RayLauncher(WorkerLauncher):
             "max_task_retries": -1,
         }
         actor: Any = ray.remote(**given)(RayWorker)
-        options = {**self.worker_options, "environment": {"OMP_NUM_THREADS": str(self.cpus)}}
+        options = {**self.worker_options, "environment": cpu_share(str(self.cpus))}
         actors = [actor.remote(str(self.queue.sweep), options) for _ in range(min(self.workers, jobs))]
         self._tasks = [each.work.remote() for each in actors]
         log.info("%d Ray actors; the output of their workers: %s", len(actors), self.queue.logs)

@@ -145,7 +145,7 @@ class Frames:
     def run(self) -> None:
         """Run all frames that are not finished."""
         count, passes = self.record.count, self.config.video.passes
-        jobs = [(turn, place) for turn in range(passes) for place in range(count)]
+        jobs = [(pass_number, place) for pass_number in range(passes) for place in range(count)]
         done = next((at for at, job in enumerate(jobs) if not self._finished(*job)), len(jobs))
         at, told = done, ""
         progress = Progress(len(jobs), done, lambda: (at, told), unit="frame")
@@ -158,34 +158,34 @@ class Frames:
         finally:
             progress.close()
 
-    def _number(self, turn: int, place: int) -> int:
+    def _number(self, pass_number: int, place: int) -> int:
         """Return the number of the frame at a place of a pass; odd passes go backwards."""
-        return self.record.count - 1 - place if turn % 2 else place
+        return self.record.count - 1 - place if pass_number % 2 else place
 
-    def _path(self, turn: int, number: int) -> Path:
+    def _path(self, pass_number: int, number: int) -> Path:
         """Return the folder of a frame's run: that of the last pass is in `frames`."""
-        last = turn == self.config.video.passes - 1
-        return self.folder / (FRAMES if last else f"pass-{turn + 1}") / frame_name(number)
+        last = pass_number == self.config.video.passes - 1
+        return self.folder / (FRAMES if last else f"pass-{pass_number + 1}") / frame_name(number)
 
     def _content(self, number: int) -> Path:
         return content_file(self.folder, self.record.config, number)
 
-    def _finished(self, turn: int, place: int) -> bool:
-        number = self._number(turn, place)
-        last = turn == self.config.video.passes - 1
+    def _finished(self, pass_number: int, place: int) -> bool:
+        number = self._number(pass_number, place)
+        last = pass_number == self.config.video.passes - 1
         if last and str(number) not in self.record.frames:
             return False
-        folder = self._path(turn, number)
+        folder = self._path(pass_number, number)
         found = records.read(folder)
         return found is not None and found.status == "finished" and not (folder / CHECKPOINT).exists()
 
-    def _run(self, turn: int, place: int) -> str:
+    def _run(self, pass_number: int, place: int) -> str:
         """Run one frame; return a line about it."""
-        number, begun = self._number(turn, place), time.monotonic()
-        folder = self._path(turn, number)
-        neighbours, links = self._neighbours(turn, number)
-        if self.config.video.linked and (neighbours or turn):
-            config = self._linked(turn, number, folder, neighbours, links)
+        number, begun = self._number(pass_number, place), time.monotonic()
+        folder = self._path(pass_number, number)
+        neighbours, links = self._neighbours(pass_number, number)
+        if self.config.video.linked and (neighbours or pass_number):
+            config = self._linked(pass_number, number, folder, neighbours, links)
         else:
             config = dataclasses.replace(self.base, content=self._own_content(number))
         with _quiet():
@@ -195,10 +195,10 @@ class Frames:
         losses = found.captures[-1].losses
         values = {names.loss_key(name): value for name, value in losses.items() if "/" not in name}
         if links:
-            other = result(self._path(turn, neighbours[0]), self.base)
+            other = result(self._path(pass_number, neighbours[0]), self.base)
             values[WARPING_ERROR] = flicker(result(folder, self.base), other, links[0])
         values[names.SECONDS] = time.monotonic() - begun
-        if turn == self.config.video.passes - 1:
+        if pass_number == self.config.video.passes - 1:
             self._log(place, number, values, folder / result_file(self.base))
         shutil.rmtree(folder / INPUTS, ignore_errors=True)
         (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -209,13 +209,13 @@ class Frames:
     def _own_content(self, number: int) -> Picture:
         return content_of(self.config, str(self._content(number)))
 
-    def _neighbours(self, turn: int, number: int) -> tuple[list[int], list[Link]]:
+    def _neighbours(self, pass_number: int, number: int) -> tuple[list[int], list[Link]]:
         """Return the frames that a frame is linked to, nearest first, all of its scene, and the links to them."""
-        back = -1 if turn % 2 else 1
+        back = -1 if pass_number % 2 else 1
         if not 0 <= number - back < self.record.count:
             return [], []
         nearest = link(self._content(number), self._content(number - back), self.flow)
-        if turn == 0 and nearest.found < self.config.video.cut and number not in self.record.cuts:
+        if pass_number == 0 and nearest.found < self.config.video.cut and number not in self.record.cuts:
             log.info("a scene begins at frame %d", number)
             self.record.cuts.append(number)
             self.record.write(self.folder)
@@ -233,16 +233,18 @@ class Frames:
         return any(min(one, other) < cut <= max(one, other) for cut in self.record.cuts)
 
     def _linked(
-        self, turn: int, number: int, folder: Path, neighbours: list[int], links: list[Link]
+        self, pass_number: int, number: int, folder: Path, neighbours: list[int], links: list[Link]
     ) -> RunConfig:  # fmt: skip
         """Return the run of a frame that is linked to others, its files written."""
         start, trainer = Start.within(folder, len(neighbours)), self.config.trainer
         if not all(path.is_file() for path in start.files):
             pixels = read_pixels(self._content(number))
-            beneath = result(self._path(turn - 1, number), self.base) if turn else pixels.color(pixels.size)
-            results = [result(self._path(turn, other), self.base) for other in neighbours]
+            beneath = (
+                result(self._path(pass_number - 1, number), self.base) if pass_number else pixels.color(pixels.size)
+            )
+            results = [result(self._path(pass_number, other), self.base) for other in neighbours]
             if links:
-                start.write(beneath, links, results, self.config.video.blend if turn else 1.0)
+                start.write(beneath, links, results, self.config.video.blend if pass_number else 1.0)
             else:
                 write_image(start.init, beneath[0], depth=16)
         return dataclasses.replace(
@@ -255,7 +257,7 @@ class Frames:
             steps=self.config.video.steps,
             # with so few steps measuring whether to compile takes longer than it saves
             trainer=dataclasses.replace(trainer, compile="never" if trainer.compile == "auto" else trainer.compile),
-            stop_at_loss=ANY_LOSS if links and links[0].repeated and not turn else self.base.stop_at_loss,
+            stop_at_loss=ANY_LOSS if links and links[0].repeated and not pass_number else self.base.stop_at_loss,
             schedule=dataclasses.replace(self.base.schedule, name="single", sizes=1, last=None),
         )
 

@@ -106,6 +106,28 @@ def test_a_run_that_refuses_to_go_on_says_why(queue: Queue, tmp_path: Path) -> N
     assert queue.jobs()[0].error == "content.path has changed"
 
 
+def test_a_refusal_after_an_earlier_failure_is_kept(queue: Queue, tmp_path: Path) -> None:
+    """The record is that of the run before; a server that was started again does not know the exit status."""
+    write_run(tmp_path / "runs" / "a", status="failed", error="the loss was not finite")
+    queue.add(tmp_path / "runs" / "a", ["import sys; print('error: style.path has changed'); sys.exit(2)"], "a", 10)
+    queue.look()
+    queue._processes[1].wait()
+    again = Queue(tmp_path)
+    for each in (queue, again):
+        each.look()
+        assert states(each) == ["failed"] and each.jobs()[0].error == "style.path has changed"
+
+
+def test_a_run_that_waits_again_while_it_stops_can_be_taken_out(queue: Queue, tmp_path: Path) -> None:
+    slow = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); {SLEEP}"
+    queue.add(tmp_path / "a", [slow], "a", 10)
+    queue.look()
+    until(queue, lambda: "ready" in (tmp_path / "000001.log").read_text())
+    assert queue.stop(tmp_path / "a")
+    assert queue.add(tmp_path / "a", [slow], "a", 10).number == 2
+    assert queue.stop(tmp_path / "a") and [job.number for job in queue.jobs()] == [1]
+
+
 def test_a_disk_error_does_not_end_the_watch(
     queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

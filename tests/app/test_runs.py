@@ -27,6 +27,7 @@ def test_the_state_of_a_run_is_that_of_its_record_its_process_and_its_job(tmp_pa
     write_run(tmp_path / "runs" / "again", status="interrupted")
     (tmp_path / "runs" / "damaged").mkdir()
     (tmp_path / "runs" / "damaged" / "record.json").write_text("{")
+    write_run(tmp_path / "runs" / "newer", options={"format": "avif"})  # of a version that has this format
     runs = reader(tmp_path / "runs")
     job = Job(1, str(tmp_path / "runs" / "again"), [], "cat × dots", 9)
     cards = {card["id"]: card for card in runs.cards([job])}
@@ -41,9 +42,9 @@ def test_the_state_of_a_run_is_that_of_its_record_its_process_and_its_job(tmp_pa
     assert killed and killed["resumable"] and killed["step"] == 9
     with sole_writer(tmp_path / "runs" / "killed"):
         at_work = runs.detail(tmp_path / "runs" / "killed", [])
-        assert at_work and at_work["status"] == "running"
+        assert at_work and at_work["status"] == "running" and not at_work["stoppable"], "it is no run of the page"
     waiting = runs.detail(tmp_path / "runs" / "again", [job])
-    assert waiting and waiting["place"] == 1
+    assert waiting and waiting["place"] == 1 and waiting["stoppable"]
     assert runs.detail(tmp_path / "runs" / "nothing", []) is None
 
 

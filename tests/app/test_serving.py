@@ -124,6 +124,14 @@ def test_an_upload_is_for_its_owner_alone(served: Served) -> None:
     assert Client(served.port).post("/api/uploads", picture()).status == 400, "a client without a session"
 
 
+def test_a_run_of_another_program_is_not_stopped(served: Served) -> None:
+    write_run(served.folder / "a", status="running")
+    client = served.client()
+    (card,) = client.get("/api/state").json["runs"]
+    answer = client.post(f"/api/runs/{card['id']}/stop", {})
+    assert answer.status == 400 and "it has ended, or was started elsewhere" in answer.body.decode()
+
+
 def test_what_is_too_large_is_refused_before_it_is_read(served: Served) -> None:
     client = served.client()
     told = client.post("/api/uploads", b"x", content_length=str(MAX_BYTES + 1), x_name="a%20%3Cb%3E.png")
@@ -157,7 +165,7 @@ def test_a_started_run_has_the_folder_name_and_options_of_the_command(served: Se
     )
     assert "preview" not in told and "logger" not in told
     assert identity(compose(overrides(record))) == identity(config)
-    assert client.post(f"/api/runs/{run}/stop").json == {"stopped": True} and not served.site.queue.jobs()
+    assert client.post(f"/api/runs/{run}/stop").status == 200 and not served.site.queue.jobs()
     assert client.post(f"/api/runs/{run}/resume").json["run"] == run
     assert served.site.queue.jobs()[0].arguments[0] == f"resume={job.folder}"
 

@@ -32,12 +32,12 @@ def huge() -> bytes:
     )
 
 
-def receive(store: Uploads, data: bytes, name: str = "dog.png", session: str = "mine") -> Upload:
+def receive(store: Uploads, data: bytes, name: str = "dog.png", session: str = "mine", kind: str = "content") -> Upload:
     async def body() -> AsyncIterator[bytes]:
         for start in range(0, len(data), 1000):
             yield data[start : start + 1000]
 
-    return asyncio.run(store.receive(session, name, body()))
+    return asyncio.run(store.receive(session, name, body(), kind))
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp"), ("TIFF", "tiff")])
@@ -86,6 +86,17 @@ def test_a_file_is_read_no_further_than_the_limit(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(uploads, "MAX_TOTAL", 10)
     with pytest.raises(TooLarge, match="no room"):
         receive(Uploads(tmp_path), picture())
+
+
+def test_what_a_picture_is_for_is_kept_and_unfinished_uploads_are_removed(tmp_path: Path) -> None:
+    kept = receive(Uploads(tmp_path), picture(), kind="style")
+    (tmp_path / ("0" * 32)).mkdir()
+    (tmp_path / ("0" * 32) / "part").write_bytes(bytes(100))  # as a server that was killed leaves it
+    again = Uploads(tmp_path)
+    assert again.of("mine") == [kept] and kept.kind == "style"
+    assert [path.name for path in tmp_path.iterdir()] == [kept.identifier]
+    with pytest.raises(InputError, match="one of content, style, mask, not virus"):
+        receive(again, picture(), kind="virus")
 
 
 def test_only_the_session_that_sent_a_picture_finds_it(tmp_path: Path) -> None:

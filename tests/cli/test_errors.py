@@ -82,6 +82,8 @@ def _fails(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest
         (["resume={tmp}", "logger=nope"], "logger=nope is unknown; one of: csv"),
         (["resume={tmp}", "trainer=nope"], "trainer=nope is unknown; one of: auto"),
         (["resume={tmp}", "-m"], "it takes no flags and no sweep"),
+        (["resume={tmp}", "captures=[0.5,1"], "captures=[0.5,1 cannot be read"),
+        (["resume={tmp}", "mirror=a: b: c"], "mirror=a: b: c cannot be read"),
         ([LONG], "write OPTION=VALUE"),
         ([f"{LONG}=3"], "there is no option xxx"),
         ([f"steps={LONG}"], "a whole number is needed"),

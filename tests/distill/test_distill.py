@@ -19,7 +19,7 @@ from src.config.schema import Logger, Loss, Picture, RunConfig, Trainer, known_p
 from src.data.folders import find_pictures
 from src.data.images import read_image
 from src.data.sources import sha256_of
-from src.distill.config import DistillConfig, check, objective_run, style_names
+from src.distill.config import DistillConfig, check, job_folder, objective_run, style_names
 from src.distill.evaluation import evaluate
 from src.distill.module import DistillModule, batch_losses
 from src.distill.photographs import Photographs
@@ -103,10 +103,13 @@ def test_a_training_learns_and_draws_what_it_was_not_trained_on(photographs: Pat
     assert {row["photograph"] for row in record.held_out} == {"1", "4"}
     for row in record.held_out:
         image = read_image(tmp_path / f"held_out/{row['photograph']}-dots.png")
-        run = json.loads((tmp_path / f"held_out/{row['photograph']}-dots/record.json").read_text())
+        run = json.loads((tmp_path / f"held_out/{row['photograph']}-dots-3/record.json").read_text())
         assert image.size == (80, 67) and (run["width"], run["height"]) == image.size
         assert row["run"] == pytest.approx(run["captures"][-1]["losses"]["total"], rel=0.05), "measured alike"
     assert read_image(tmp_path / "held_out.jpg").width > 3 * 236
+    longer = distill(dataclasses.replace(config, compare=4), tmp_path)
+    assert [row["network"] for row in longer.held_out] == [row["network"] for row in record.held_out]
+    assert all(row["run"] < before["run"] for row, before in zip(longer.held_out, record.held_out, strict=True))
     again = distill(dataclasses.replace(config, compare=0), tmp_path)
     assert [row["network"] for row in again.held_out] == [row["network"] for row in record.held_out]
     assert again.weights_sha256 == record.weights_sha256 and {row["run"] for row in again.held_out} == {None}
@@ -371,3 +374,10 @@ def test_the_command_resumes_after_a_kill_and_is_tracked(
     refused = refused_here("src.distill.__main__", f"images={photographs}", "stlye=dots")
     assert refused.startswith("error: there is no option stlye; did you mean style")
     assert "network=small" in command_here("src.distill.__main__", "--help")
+
+
+def test_trainings_that_differ_in_an_option_have_folders_of_their_own() -> None:
+    one = DistillConfig(images="photos", style=Picture(name="dots"))
+    name = job_folder(one)
+    assert name.startswith("dots-small-") and job_folder(dataclasses.replace(one, compare=9)) == name
+    assert job_folder(dataclasses.replace(one, loss=dataclasses.replace(one.loss, beta=5.0))) != name

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -284,6 +285,17 @@ def test_results_are_refused_in_the_folder_of_the_originals(network: Path, tmp_p
     assert {path.name: path.read_bytes() for path in source.iterdir()} == before
 
 
+def test_a_file_that_the_command_did_not_make_is_not_replaced(network: Path, tmp_path: Path) -> None:
+    source = write_photographs(tmp_path / "in", 1, (48, 32))
+    for content, name in ((source / "0.png", "image.png"), (source, "0.png")):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        (folder / name).write_bytes(b"mine")
+        with pytest.raises(InputError, match=f"holds {name}, which this command did not make; choose another folder"):
+            paint(_config(network, content), folder)
+        assert (folder / name).read_bytes() == b"mine"
+
+
 def test_a_clip_keeps_rate_sound_and_number_of_frames(network: Path, tmp_path: Path) -> None:
     pytest.importorskip("av")
     from src.data.clips import open_clip, read_frames
@@ -435,6 +447,9 @@ def test_the_stream_shows_each_new_picture() -> None:
                 assert picture.size == (32, 24) and abs(picture.getpixel((5, 5))[0] - shade) < 4
         with pytest.raises(InputError, match=f"serve={port}: .*choose another port"), Show(port):
             pass
+        foreign = urllib.request.Request(f"http://127.0.0.1:{port}/stream", headers={"host": f"evil.example:{port}"})
+        with pytest.raises(urllib.error.HTTPError, match="421"):
+            urllib.request.urlopen(foreign)
 
 
 def test_a_camera_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

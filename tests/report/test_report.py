@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -19,10 +20,11 @@ from PIL import Image
 
 from src.common import tables
 from src.report import __main__ as report
-from src.report import comparison
+from src.report import comparison, figures, thumbnails
 from src.report.runs import Run, alike, gather, varying
 from src.report.sheet import CELL, GAP, LINE, MARGIN
 from src.report.summary import count, findings, headline, means
+from src.report.thumbnails import Thumbnails
 from src.tracking.record import RunRecord
 from tests.report.runs import MEASURED, configuration, write_image, write_run, write_sweep
 from tests.support import ROOT
@@ -598,3 +600,34 @@ def test_help_loads_nothing_heavy() -> None:
 def test_numbers_for_reading(value: float | None, text: str) -> None:
     """Three digits; powers of ten where they help."""
     assert tables.number(value) == text
+
+
+def test_a_name_that_is_both_a_content_and_a_style(
+    make: Callable[..., RunRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for content, style in itertools.product(("b", "c"), ("a", "b")):
+        make(f"{content} {style}", content=content, style=style)
+    headed = []
+    source = figures._source
+    monkeypatch.setattr(
+        figures,
+        "_source",
+        lambda kind, run, images: headed.append((kind, getattr(run, kind))) or source(kind, run, images),
+    )
+    runs = gather([tmp_path / "sweep"])
+    assert figures.grid(runs, Thumbnails(tmp_path / "out", runs, print))
+    assert headed == [("style", "a"), ("style", "b"), ("content", "b"), ("content", "c")]
+
+
+def test_images_that_a_run_accepted_are_shown_whatever_their_size(
+    make: Callable[..., RunRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mirror in the home of a user who is not on this machine is no reason to stop."""
+    make("one", options={"mirror": "~nouser/images"})
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow refuses twice as many
+    monkeypatch.setattr(thumbnails, "LARGE", 16)
+    warned: list[str] = []
+    runs = gather([tmp_path / "sweep"])
+    images = Thumbnails(tmp_path / "out", runs, warned.append)
+    assert all(images.capture(run, capture) for run in runs for capture in run.record.captures)
+    assert len(warned) == 2 and all("there is no such user" in line for line in warned), warned

@@ -103,7 +103,10 @@ def test_a_point_of_the_space_is_a_run(config: SearchConfig) -> None:
 
     one = compose_search("layers=a", "space.lr=[0.1,0.2]")
     assert list(space.ranges(one)) == ["loss.beta", "optimizer.lr"]
-    assert space.default_point(one) is None, "the learning rate lies outside its range"
+    with pytest.raises(
+        InputError, match=r"optimizer\.lr=0\.02 is outside space\.lr=\[0\.1,0\.2\]; give another range, or"
+    ):
+        check(one)
     published = compose_search("loss=published", "backbone=vgg19", "space.beta=[0.001,1]")
     assert sum(space.options(published, space.default_point(published))["layers.weights"]) == pytest.approx(5)
 
@@ -213,7 +216,7 @@ def test_a_trial_that_is_killed_twice_is_not_run_again(config: SearchConfig, pai
 def test_another_study_in_the_same_folder_is_refused(config: SearchConfig, painter: Painter, tmp_path: Path) -> None:
     config.trials = 1
     study.search(config, tmp_path)
-    config.space.beta, config.edge = [2.0, 3.0], 96
+    config.space.beta, config.edge = [2.0, 30.0], 96
     with pytest.raises(InputError, match=r"holds another study \(it differs in edge, space\); study=NAME"):
         study.search(config, tmp_path)
     (tmp_path / "broken").mkdir()

@@ -1,6 +1,7 @@
 """Workers of one machine: shares of it, replacement of killed ones, an interrupted command that is given again."""
 
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -139,13 +140,16 @@ def test_cores_and_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [share["OMP_NUM_THREADS"] for share in shares(4)] == ["1"] * 4
     assert [share["CUDA_VISIBLE_DEVICES"] for share in shares(3)] == ["2", "5", "2"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert shares(2) == [{"OMP_NUM_THREADS": "3"}] * 2
+    assert shares(2) == [{"OMP_NUM_THREADS": "3", "SLURM_CPUS_PER_TASK": "3"}] * 2, "also inside an allocation of 6"
 
 
 def test_options_of_the_launchers_are_checked(command_here: Callable, tmp_path: Path) -> None:
     for workers in (0, 1.5, "x"):
         with pytest.raises(InputError, match=r"hydra\.launcher\.workers is a number of workers"):
             ProcessLauncher(workers=workers)
+    for lease in (0, -1, "x", math.nan, math.inf):
+        with pytest.raises(InputError, match=r"hydra\.launcher\.lease is a number of seconds, 1\.0 or more"):
+            ProcessLauncher(lease=lease)
     launcher = ProcessLauncher()
     launcher.config = OmegaConf.create({"hydra": {"job": {"config_name": "search"}}})
     with pytest.raises(InputError, match=r"are for runs: python -m src\.train"):

@@ -53,7 +53,7 @@ const chosen = (kind) => byId("form").querySelector(`input[name="${kind}"]:check
 const picturesOf = (kind) => [...offered.uploads, ...offered.pictures[kind]];
 const pictureOf = (kind, value) => picturesOf(kind).find((each) => each.value === value);
 
-/** Show the tiles of a kind; every upload can be either. */
+/** Show the tiles of a kind. */
 function fillTiles(kind) {
   const tiles = document.querySelector(`#${kind}-choice .tiles`), before = chosen(kind);
   for (const tile of tiles.querySelectorAll(".tile:not(.add)")) tile.remove();
@@ -118,8 +118,8 @@ async function send(kind, file) {
   }
   add.classList.add("busy");
   try {
-    const upload = await ask("/api/uploads", { method: "POST", body: file, headers: { "x-name": encodeURIComponent(file.name) } });
-    offered.uploads.push({ ...upload, kind });
+    const upload = await ask("/api/uploads", { method: "POST", body: file, headers: { "x-name": encodeURIComponent(file.name), "x-kind": kind } });
+    offered.uploads.push(upload);
     fillTiles(kind);
     fillOthers();
     choose(kind, upload.value);
@@ -130,11 +130,10 @@ async function send(kind, file) {
   add.classList.remove("busy");
 }
 
-/** Keep the form over a reload, and which uploads are contents and which are styles. */
+/** Keep the form over a reload. */
 function remember() {
-  const kinds = Object.fromEntries(offered.uploads.map((each) => [each.value, each.kind]));
   const knobs = Object.fromEntries(KNOBS.map((name) => [name, byId(name).value]));
-  sessionStorage.setItem("form", JSON.stringify({ kinds, knobs, others, content: chosen("content"), style: chosen("style") }));
+  sessionStorage.setItem("form", JSON.stringify({ knobs, others, content: chosen("content"), style: chosen("style") }));
 }
 
 function remembered() {
@@ -239,7 +238,7 @@ async function mask() {
   if (!byId("mask").open || !isPainted()) return null;
   const { blob, version } = await maskFile();
   if (sentMask.version !== version) {
-    const upload = await ask("/api/uploads", { method: "POST", body: blob, headers: { "x-name": "mask.png" } });
+    const upload = await ask("/api/uploads", { method: "POST", body: blob, headers: { "x-name": "mask.png", "x-kind": "mask" } });
     sentMask = { version, value: upload.value };
   }
   return sentMask.value;
@@ -314,7 +313,7 @@ function showRun(run) {
   byId("progress-text").textContent = text;
   byId("error").hidden = !run.error;
   byId("error").textContent = run.error || "";
-  byId("stop").hidden = !active && !(run.status === "failed" && !run.picture && !run.facts.length);
+  byId("stop").hidden = !run.stoppable || (!active && !(run.status === "failed" && !run.picture && !run.facts.length));
   byId("stop").disabled = run.stopping;
   byId("stop").textContent = run.status === "waiting" ? "Take out of the queue" : run.status === "failed" ? "Dismiss" : "Stop and keep";
   byId("resume").hidden = !run.resumable;
@@ -354,7 +353,13 @@ async function showCommand(run) {
 }
 
 byId("copy").addEventListener("click", async () => {
-  await navigator.clipboard.writeText(byId("command").textContent);
+  try {
+    await navigator.clipboard.writeText(byId("command").textContent);
+  } catch { // browsers forbid it to pages of other machines without encryption
+    getSelection().selectAllChildren(byId("command"));
+    if (!document.execCommand("copy")) return;
+    getSelection().removeAllRanges();
+  }
   byId("copy").textContent = "Copied";
   setTimeout(() => { byId("copy").textContent = "Copy"; }, 1500);
 });
@@ -445,8 +450,8 @@ async function begin() {
   looking = inAddress();
   const listed = poll();
   offered = await ask("/api/form");
-  const kept = remembered(), kinds = kept.kinds || {};
-  offered.uploads = offered.uploads.filter((each) => each.name !== "mask.png").map((each) => ({ ...each, kind: kinds[each.value] || "content" }));
+  const kept = remembered();
+  offered.uploads = offered.uploads.filter((each) => each.kind !== "mask");
   for (const kind of ["content", "style"]) fillTiles(kind);
   const { defaults, colors } = offered;
   byId("color").replaceChildren(...colors.map((name) => make("option", { value: name }, COLORS[name] || name)));
