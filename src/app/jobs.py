@@ -24,7 +24,7 @@ COMMAND = (sys.executable, "-m", "src.train")
 
 
 @dataclass
-class Job:
+class QueuedRun:
     """A run that waits, is at work, or failed without an error in its record.
 
     Attributes:
@@ -55,7 +55,7 @@ class Job:
     error: str | None = None
 
 
-class Queue:
+class RunQueue:
     """The jobs of a folder. One process may have it at a time.
 
     Args:
@@ -67,10 +67,10 @@ class Queue:
         self._lock = threading.RLock()
         self._closed = threading.Event()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._jobs: dict[int, Job] = {}
+        self._jobs: dict[int, QueuedRun] = {}
         for path in sorted(folder.glob("*.json")):
             try:
-                job = Job(**json.loads(path.read_text()))
+                job = QueuedRun(**json.loads(path.read_text()))
             except (OSError, ValueError, TypeError) as error:
                 log.warning("left out: %s: %s", path, error)
                 continue
@@ -84,12 +84,14 @@ class Queue:
         """Stop watching; a run at work goes on."""
         self._closed.set()
 
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[QueuedRun]:
         """Return all jobs in order."""
         with self._lock:
-            return [Job(**asdict(job)) for _, job in sorted(self._jobs.items())]
+            return [QueuedRun(**asdict(job)) for _, job in sorted(self._jobs.items())]
 
-    def add(self, folder: Path, arguments: Sequence[str], title: str, steps: int, content: Path | None = None) -> Job:
+    def add(
+        self, folder: Path, arguments: Sequence[str], title: str, steps: int, content: Path | None = None
+    ) -> QueuedRun:
         """Add a run at the end, unless its folder waits or is at work already; return its job."""
         with self._lock:
             for job in self._jobs.values():
@@ -97,7 +99,7 @@ class Queue:
                     return job
             self._forget([job.number for job in self._jobs.values() if job.folder == str(folder) and _failed(job)])
             shown = str(content) if content else None
-            job = Job(max(self._jobs, default=0) + 1, str(folder), list(arguments), title, steps, shown)
+            job = QueuedRun(max(self._jobs, default=0) + 1, str(folder), list(arguments), title, steps, shown)
             self._keep(job)
             return job
 
@@ -136,7 +138,7 @@ class Queue:
             if waiting and not any(job.state == "running" for job in self._jobs.values()):
                 self._begin(waiting[0])
 
-    def _begin(self, job: Job) -> None:
+    def _begin(self, job: QueuedRun) -> None:
         command, job.before = [*COMMAND, *job.arguments], _written(job)
         try:
             with self._log_of(job).open("wb") as output:
@@ -150,12 +152,12 @@ class Queue:
             job.state, job.pid, job.born = "running", process.pid, _born(process.pid)
         self._keep(job)
 
-    def _alive(self, job: Job) -> bool:
+    def _alive(self, job: QueuedRun) -> bool:
         if process := self._processes.get(job.number):
             return process.poll() is None
         return job.pid is not None and job.born is not None and _born(job.pid) == job.born
 
-    def _end(self, job: Job) -> None:
+    def _end(self, job: QueuedRun) -> None:
         process = self._processes.pop(job.number, None)
         try:
             record = records.read(Path(job.folder))
@@ -170,7 +172,7 @@ class Queue:
             job.state, job.error = "failed", self._last_line(job)
             self._keep(job)
 
-    def _last_line(self, job: Job) -> str:
+    def _last_line(self, job: QueuedRun) -> str:
         with suppress(OSError):
             lines = self._log_of(job).read_text(errors="replace").splitlines()
             errors = [line for line in lines if line.startswith("error: ")] or [line for line in lines if line.strip()]
@@ -178,7 +180,7 @@ class Queue:
                 return shortened(plain_text(errors[-1].removeprefix("error: ")))
         return "the process ended without a message"
 
-    def _keep(self, job: Job) -> None:
+    def _keep(self, job: QueuedRun) -> None:
         self._jobs[job.number] = job
         write_atomically(self.folder / f"{job.number:06d}.json", json.dumps(asdict(job)).encode())
 
@@ -188,15 +190,15 @@ class Queue:
             (self.folder / f"{number:06d}.json").unlink(missing_ok=True)
             self._log_of(job).unlink(missing_ok=True)
 
-    def _log_of(self, job: Job) -> Path:
+    def _log_of(self, job: QueuedRun) -> Path:
         return self.folder / f"{job.number:06d}.log"
 
 
-def _failed(job: Job) -> bool:
+def _failed(job: QueuedRun) -> bool:
     return job.state == "failed"
 
 
-def _written(job: Job) -> int | None:
+def _written(job: QueuedRun) -> int | None:
     """Return when the record of a job's folder was last written, ns; None without one."""
     try:
         return (Path(job.folder) / records.FILE).stat().st_mtime_ns

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from src.app.addresses import Addresses, version_of
-from src.app.jobs import Job
+from src.app.jobs import QueuedRun
 from src.common.errors import InputError
 from src.common.files import expanded, is_locked
 from src.common.tables import plain_text
@@ -66,7 +66,7 @@ class Runs:
             self._read[folder] = version, found
         return self._read[folder][1]
 
-    def cards(self, jobs: list[Job]) -> list[dict[str, Any]]:
+    def cards(self, jobs: list[QueuedRun]) -> list[dict[str, Any]]:
         """Return what the gallery shows of each run, the newest first."""
         at_work = {job.folder: job for job in jobs}
         found = []
@@ -88,7 +88,7 @@ class Runs:
                 )
         return sorted(found, key=lambda card: card["started"], reverse=True)
 
-    def detail(self, folder: Path, jobs: list[Job]) -> dict[str, Any] | None:
+    def detail(self, folder: Path, jobs: list[QueuedRun]) -> dict[str, Any] | None:
         """Return everything that the page shows of one run; None where it has neither a record nor a job."""
         job = next((job for job in jobs if job.folder == str(folder)), None)
         record = self.record(folder)
@@ -128,7 +128,7 @@ class Runs:
             "file": picture.name,
         }
 
-    def _before_its_record(self, folder: Path, job: Job, jobs: list[Job]) -> dict[str, Any]:
+    def _before_its_record(self, folder: Path, job: QueuedRun, jobs: list[QueuedRun]) -> dict[str, Any]:
         return {
             "id": self.token(folder), "title": job.title, "status": job.state, "error": job.error, "step": 0,
             "steps": job.steps, "left": None, "place": _place(job, jobs), "stoppable": True, "stopping": job.stopped,
@@ -174,7 +174,7 @@ def _run_folders(root: Path) -> Iterator[Path]:
             folders.clear()
 
 
-def _status(folder: Path, record: RunRecord, job: Job | None) -> str:
+def _status(folder: Path, record: RunRecord, job: QueuedRun | None) -> str:
     """Return waiting | running | finished | interrupted | failed; a run whose process is gone is interrupted."""
     if job is not None and job.state in ("waiting", "running"):
         return job.state
@@ -183,14 +183,14 @@ def _status(folder: Path, record: RunRecord, job: Job | None) -> str:
     return record.status
 
 
-def _place(job: Job | None, jobs: list[Job]) -> int | None:
+def _place(job: QueuedRun | None, jobs: list[QueuedRun]) -> int | None:
     """Return the place of a job among those that wait, 1 for the next."""
     if job is None or job.state != "waiting":
         return None
     return 1 + [each.number for each in jobs if each.state == "waiting"].index(job.number)
 
 
-def _error(record: RunRecord, status: str, job: Job | None) -> str | None:
+def _error(record: RunRecord, status: str, job: QueuedRun | None) -> str | None:
     if job is not None and job.state == "failed":
         return job.error
     return plain_text(record.error) if record.error and status == "failed" else None

@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.app import choices
 from src.app.addresses import TYPES, Addresses, secret_of, version_of
-from src.app.jobs import Queue
+from src.app.jobs import RunQueue
 from src.app.runs import Runs, title
 from src.app.sketches import Sketches
 from src.app.uploads import KINDS, MAX_BYTES, MAX_MEGAPIXELS, TooLarge, Upload, Uploads
@@ -121,7 +121,7 @@ class Site:
         self.addresses = Addresses(secret_of(folder))
         self.uploads = Uploads(folder / "uploads")
         (folder / "queue").mkdir(parents=True, exist_ok=True)
-        self.queue = Queue(folder / "queue")
+        self.queue = RunQueue(folder / "queue")
         self.runs = Runs(folder, self.addresses)
         self.sketches = Sketches()
         self._composing = threading.Lock()  # Hydra keeps its state in the process

@@ -22,9 +22,10 @@ All figures are medians; cases that are compared take turns in one process. A st
 the published recipe (five style layers, content at conv5_1, max pooling, Adam) on a square image. VGG-19's weights are
 random, since speed does not depend on them. The published program is its own loop in plain PyTorch and float32, with
 the gradients of the weights that it computes. Peak rates are those of a 3 x 3 convolution of 256 channels and of a
-matrix product of as many operations, by PyTorch's own kernels, timed in turn with the steps. The share of a peak rate
-counts the convolutions of a step as computed directly, forward and back to the image, so minimal filtering may exceed
-100 %. The study is {STUDY_PAIRS} pairs of {STUDY_STEPS} steps."""
+matrix product of as many operations, by PyTorch's own kernels, timed in turn with the steps. The shares, in % of the
+peak rate of convolution and of product, count the convolutions of a step as computed directly, forward and back to the
+image, so minimal filtering may exceed 100 %. Mpx·it/s is steps a second times megapixels. "evaluation" says how the
+objective is computed: eager, compiled, or by the published program. The study is {STUDY_PAIRS} pairs of {STUDY_STEPS} steps."""
 Figure = Callable[[Row], str]
 
 
@@ -54,7 +55,7 @@ TABLES: dict[str, tuple[str, dict[str, Figure]]] = {
         {
             "program, it/s": _value("program_it_per_s"),
             "ours, it/s": _value("it_per_s"),
-            "times faster": _value("ratio"),
+            "ours / program": _value("ratio"),
         },
     ),
     "speed": (
@@ -67,7 +68,7 @@ TABLES: dict[str, tuple[str, dict[str, Figure]]] = {
         {
             "evaluations": _count("evaluations"),
             "s": _value("seconds"),
-            "times faster": lambda row: "" if row.note else number(1 / row.values["ratio"]),
+            "program's time / ours": lambda row: "" if row.note else number(1 / row.values["ratio"]),
             "remark": lambda row: cell(row.note),
         },
     ),
@@ -94,7 +95,7 @@ TABLES: dict[str, tuple[str, dict[str, Figure]]] = {
         {
             "peak, MiB": lambda row: row.note if row.note == OUT_OF_MEMORY else _value("peak_mib", 4)(row),
             "estimate, MiB": _value("estimate_mib", 4),
-            "s": _value("seconds"),
+            "a step, s": _value("seconds"),
         },
     ),
     "lightning": (
@@ -131,7 +132,7 @@ def render(results: Results) -> str:
                 sources = [f"{cell(each.described())}." for each in results.sources(rows)]
                 lines = lines_of(rows, columns)
                 parts += [f"**{title}**. {' '.join(sources)}", to_markdown(lines)]
-    return "\n\n".join([*parts, NOTES])
+    return "\n\n".join([NOTES, *parts])
 
 
 def insert(text: str, results: Results) -> str:

@@ -74,7 +74,7 @@ class SweepLauncher(Launcher):
         count = len(names)
         self.configure_log()
         log.info("%d jobs in %s", count, folder)
-        jobs = [Job(initial_job_idx + index, overrides) for index, overrides in enumerate(job_overrides)]
+        jobs = [SweepJob(initial_job_idx + index, overrides) for index, overrides in enumerate(job_overrides)]
         returns: dict[int, JobReturn] = {}
         batches = self._batches(jobs)
         begun = time.monotonic()
@@ -116,7 +116,7 @@ class SweepLauncher(Launcher):
             raise SweepFailed(f"{number} of {count} jobs failed in {folder}:{by_reason(failed)}")
         return [returns[index] for index in range(count)]
 
-    def compose(self, job: "Job") -> DictConfig:
+    def compose(self, job: "SweepJob") -> DictConfig:
         """Return the configuration of a job.
 
         Raises:
@@ -128,7 +128,7 @@ class SweepLauncher(Launcher):
             config.hydra.job.num = job.number
         return config
 
-    def _batches(self, jobs: Sequence["Job"]) -> list[list[int]]:
+    def _batches(self, jobs: Sequence["SweepJob"]) -> list[list[int]]:
         """Return the indices of the jobs that run together, in the order of their first ones."""
         if self.size == 1:
             return [[index] for index in range(len(jobs))]
@@ -140,7 +140,7 @@ class SweepLauncher(Launcher):
             log.info("not in a batch: %s (%d jobs)", reason, list(groups.reasons.values()).count(reason))
         return sorted([*groups.together, *([index] for index in groups.alone)])
 
-    def run_jobs(self, jobs: Sequence["Job"]) -> list[JobReturn]:
+    def run_jobs(self, jobs: Sequence["SweepJob"]) -> list[JobReturn]:
         """Run jobs, in one batch if there are several; errors are in what is returned."""
         if len(jobs) == 1:
             return [self._run_job(jobs[0], self.task_function)]
@@ -162,7 +162,7 @@ class SweepLauncher(Launcher):
             each.return_value = result.status if isinstance(result, RunRecord) else result
         return returns
 
-    def _run_job(self, job: "Job", task: TaskFunction) -> JobReturn:
+    def _run_job(self, job: "SweepJob", task: TaskFunction) -> JobReturn:
         """Let Hydra create a job's folder and log, and call the task there."""
         state = Singleton.get_state()
         self._repeated.job += 1
@@ -194,7 +194,7 @@ class SweepLauncher(Launcher):
 
 
 @dataclass(frozen=True)
-class Job:
+class SweepJob:
     """A job of a sweep: its number in Hydra's count, and its overrides."""
 
     number: int

@@ -19,8 +19,7 @@ from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globa
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from src.cli.launcher import Job as HydraJob
-from src.cli.launcher import SweepLauncher, by_reason, differences, duration, told, unfinished
+from src.cli.launcher import SweepJob, SweepLauncher, by_reason, differences, duration, told, unfinished
 from src.common.errors import InputError, SweepFailed
 from src.config.schema import RunConfig
 from src.sweep.process import WorkerProcess
@@ -156,7 +155,7 @@ class WorkerLauncher(SweepLauncher):
         if found := self.queue.read(path):
             return found
         log.info("checking %d jobs", len(job_overrides))
-        checked = [self._check(HydraJob(first + index, each)) for index, each in enumerate(job_overrides)]
+        checked = [self._check(SweepJob(first + index, each)) for index, each in enumerate(job_overrides)]
         batches: dict[int, int] = {}
         if self.size > 1:
             groups = grouped([options for _, _, options in checked], self.size)
@@ -170,7 +169,7 @@ class WorkerLauncher(SweepLauncher):
         assert written is not None
         return written
 
-    def _check(self, job: HydraJob) -> tuple[str, str | None, RunConfig | None]:
+    def _check(self, job: SweepJob) -> tuple[str, str | None, RunConfig | None]:
         """Return the key of a job, the error of one that cannot be run, and the options of one not yet finished."""
         try:
             config: DictConfig = self.compose(job)

@@ -279,7 +279,7 @@ class Runner:
         for job in jobs:
             log.info("%s: %s", job.key, " ".join(job.overrides))
         try:
-            return self._launcher.run_jobs([launcher.Job(job.number, job.overrides) for job in jobs])
+            return self._launcher.run_jobs([launcher.SweepJob(job.number, job.overrides) for job in jobs])
         finally:
             self._launcher.configure_log()
 

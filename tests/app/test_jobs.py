@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from src.app import jobs
-from src.app.jobs import Queue
+from src.app.jobs import RunQueue
 from tests.report.runs import write_run
 
 
 @pytest.fixture
-def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunQueue]:
     """A queue whose processes run the Python code that their first argument is."""
     monkeypatch.setattr(jobs, "COMMAND", (sys.executable, "-c"))
-    found = Queue(tmp_path)
+    found = RunQueue(tmp_path)
     yield found
     for process in found._processes.values():
         process.kill()
@@ -31,7 +31,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
 SLEEP = "import time; time.sleep(600)"
 
 
-def until(queue: Queue, found: Callable[[], bool]) -> None:
+def until(queue: RunQueue, found: Callable[[], bool]) -> None:
     end = time.monotonic() + 60
     while not found():
         assert time.monotonic() < end, queue.jobs()
@@ -39,11 +39,11 @@ def until(queue: Queue, found: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def states(queue: Queue) -> list[str]:
+def states(queue: RunQueue) -> list[str]:
     return [job.state for job in queue.jobs()]
 
 
-def test_one_process_at_a_time_in_order(queue: Queue, tmp_path: Path) -> None:
+def test_one_process_at_a_time_in_order(queue: RunQueue, tmp_path: Path) -> None:
     first = queue.add(tmp_path / "a", [SLEEP], "a", 10)
     queue.add(tmp_path / "b", [SLEEP], "b", 10)
     assert queue.add(tmp_path / "a", ["other"], "a", 10).number == first.number, "it is there already"
@@ -56,12 +56,12 @@ def test_one_process_at_a_time_in_order(queue: Queue, tmp_path: Path) -> None:
     assert not queue.stop(tmp_path / "a") and not queue.stop(tmp_path / "never")
 
 
-def test_a_restarted_server_finds_the_run_at_work(queue: Queue, tmp_path: Path) -> None:
+def test_a_restarted_server_finds_the_run_at_work(queue: RunQueue, tmp_path: Path) -> None:
     queue.add(tmp_path / "a", [SLEEP], "a", 10)
     queue.add(tmp_path / "b", [SLEEP], "b", 10)
     queue.look()
     (pid,) = [job.pid for job in queue.jobs() if job.pid]
-    again = Queue(tmp_path)
+    again = RunQueue(tmp_path)
     again.look()
     assert [(job.title, job.state, job.pid) for job in again.jobs()] == [("a", "running", pid), ("b", "waiting", None)]
     assert again.stop(tmp_path / "b") and len(again.jobs()) == 1
@@ -71,54 +71,54 @@ def test_a_restarted_server_finds_the_run_at_work(queue: Queue, tmp_path: Path) 
     assert states(again) == ["failed"] and "without a message" in str(again.jobs()[0].error)
 
 
-def test_another_process_of_the_same_number_is_not_the_run(queue: Queue, tmp_path: Path) -> None:
+def test_another_process_of_the_same_number_is_not_the_run(queue: RunQueue, tmp_path: Path) -> None:
     queue.add(tmp_path / "a", [SLEEP], "a", 10)
     queue.look()
     path = tmp_path / "000001.json"
     mine = json.loads(path.read_text())
     path.write_text(json.dumps({**mine, "pid": os.getpid()}))  # of this test, which began at another time
-    again = Queue(tmp_path)
+    again = RunQueue(tmp_path)
     assert again.stop(tmp_path / "a"), "no signal reaches this process"
     again.look()
     assert states(again) == ["failed"] or not states(again)
 
 
-def test_the_error_of_a_run_without_a_record_is_kept_until_it_is_dismissed(queue: Queue, tmp_path: Path) -> None:
+def test_the_error_of_a_run_without_a_record_is_kept_until_it_is_dismissed(queue: RunQueue, tmp_path: Path) -> None:
     code = "import sys; print('loading'); sys.exit('error: content.path: no such file: a.jpg')"
     queue.add(tmp_path / "a", [code], "a", 10)
     until(queue, lambda: states(queue) == ["failed"])
     assert queue.jobs()[0].error == "content.path: no such file: a.jpg"
-    assert Queue(tmp_path).jobs()[0].error == queue.jobs()[0].error
+    assert RunQueue(tmp_path).jobs()[0].error == queue.jobs()[0].error
     assert queue.stop(tmp_path / "a") and list(tmp_path.glob("0*")) == []
 
 
-def test_a_run_with_a_record_leaves_nothing_in_the_queue(queue: Queue, tmp_path: Path) -> None:
+def test_a_run_with_a_record_leaves_nothing_in_the_queue(queue: RunQueue, tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "a")
     queue.add(tmp_path / "runs" / "a", ["pass"], "a", 10)
     until(queue, lambda: not queue.jobs())
     assert list(tmp_path.glob("0*")) == []
 
 
-def test_a_run_that_refuses_to_go_on_says_why(queue: Queue, tmp_path: Path) -> None:
+def test_a_run_that_refuses_to_go_on_says_why(queue: RunQueue, tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "a", status="interrupted")
     queue.add(tmp_path / "runs" / "a", ["import sys; print('error: content.path has changed'); sys.exit(2)"], "a", 10)
     until(queue, lambda: states(queue) == ["failed"])
     assert queue.jobs()[0].error == "content.path has changed"
 
 
-def test_a_refusal_after_an_earlier_failure_is_kept(queue: Queue, tmp_path: Path) -> None:
+def test_a_refusal_after_an_earlier_failure_is_kept(queue: RunQueue, tmp_path: Path) -> None:
     """The record is that of the run before; a server that was started again does not know the exit status."""
     write_run(tmp_path / "runs" / "a", status="failed", error="the loss was not finite")
     queue.add(tmp_path / "runs" / "a", ["import sys; print('error: style.path has changed'); sys.exit(2)"], "a", 10)
     queue.look()
     queue._processes[1].wait()
-    again = Queue(tmp_path)
+    again = RunQueue(tmp_path)
     for each in (queue, again):
         each.look()
         assert states(each) == ["failed"] and each.jobs()[0].error == "style.path has changed"
 
 
-def test_a_run_that_waits_again_while_it_stops_can_be_taken_out(queue: Queue, tmp_path: Path) -> None:
+def test_a_run_that_waits_again_while_it_stops_can_be_taken_out(queue: RunQueue, tmp_path: Path) -> None:
     slow = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); {SLEEP}"
     queue.add(tmp_path / "a", [slow], "a", 10)
     queue.look()
@@ -129,7 +129,7 @@ def test_a_run_that_waits_again_while_it_stops_can_be_taken_out(queue: Queue, tm
 
 
 def test_a_disk_error_does_not_end_the_watch(
-    queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    queue: RunQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     looks = threading.Semaphore(0)
 
@@ -145,7 +145,7 @@ def test_a_disk_error_does_not_end_the_watch(
     assert "No space left on device" in caplog.text
 
 
-def test_the_process_outlives_the_group_of_the_server(queue: Queue, tmp_path: Path) -> None:
+def test_the_process_outlives_the_group_of_the_server(queue: RunQueue, tmp_path: Path) -> None:
     """Ctrl-C in the server's terminal reaches its process group alone."""
     queue.add(tmp_path / "a", [SLEEP], "a", 10)
     queue.look()

@@ -6,7 +6,7 @@ import pytest
 
 from src.app import runs
 from src.app.addresses import Addresses
-from src.app.jobs import Job
+from src.app.jobs import QueuedRun
 from src.app.runs import MOST_POINTS, Runs, seconds_left
 from src.common.files import sole_writer
 from src.config.schema import Picture, RunConfig
@@ -29,7 +29,7 @@ def test_the_state_of_a_run_is_that_of_its_record_its_process_and_its_job(tmp_pa
     (tmp_path / "runs" / "damaged" / "record.json").write_text("{")
     write_run(tmp_path / "runs" / "newer", options={"format": "avif"})  # of a version that has this format
     runs = reader(tmp_path / "runs")
-    job = Job(1, str(tmp_path / "runs" / "again"), [], "cat × dots", 9)
+    job = QueuedRun(1, str(tmp_path / "runs" / "again"), [], "cat × dots", 9)
     cards = {card["id"]: card for card in runs.cards([job])}
     named = {runs.folder_of(token).name: card for token, card in cards.items()}  # type: ignore[union-attr]
     assert {name: card["status"] for name, card in named.items()} == {

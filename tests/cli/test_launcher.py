@@ -10,7 +10,7 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from src.cli.launcher import Job, Repeated, SweepLauncher, duration, ranges, time_left
+from src.cli.launcher import Repeated, SweepJob, SweepLauncher, duration, ranges, time_left
 from src.common.errors import InputError, SweepFailed
 from src.training.logs import CURRENT_RUN
 
@@ -33,7 +33,7 @@ def test_time_left() -> None:
 def test_a_failed_job_says_nothing_of_the_time_left(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def run(jobs: Sequence[Job]) -> list[JobReturn]:
+    def run(jobs: Sequence[SweepJob]) -> list[JobReturn]:
         failed = jobs[0].number == 0
         status = JobStatus.FAILED if failed else JobStatus.COMPLETED
         return [JobReturn(status=status, _return_value=InputError("wrong") if failed else "finished")]
