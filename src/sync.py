@@ -13,7 +13,10 @@ NO_KEY = "no W&B API key: run `wandb login` or set WANDB_API_KEY, then start thi
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return 1 if a run could not be uploaded, else 0. Runs at work are left for the next time."""
+    """Run the command; return 1 if something could not be read or uploaded, else 0.
+
+    Runs at work are left for the next time.
+    """
     parser = argparse.ArgumentParser("python -m src.sync", description="Upload runs tracked offline to W&B.")
     parser.add_argument("folders", nargs="*", type=Path, help="where to look for runs (default: multirun)")
     parser.add_argument("-p", "--project", help="upload to this project instead of the run's own")

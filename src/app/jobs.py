@@ -106,8 +106,9 @@ class RunQueue:
     def stop(self, folder: Path) -> bool:
         """Ask the run of a folder to save and end, or take it out of the queue; return whether there was one."""
         with self._lock:
-            for job in list(self._jobs.values()):
-                if job.folder != str(folder) or job.stopped:
+            own = [job for job in self._jobs.values() if job.folder == str(folder)]
+            for job in own:
+                if job.stopped:
                     continue
                 if job.state != "running":
                     self._forget([job.number])
@@ -119,7 +120,7 @@ class RunQueue:
                     with suppress(ProcessLookupError):
                         os.kill(job.pid, signal.SIGTERM)
                 return True
-        return False
+        return bool(own)
 
     def _watch(self) -> None:
         while not self._closed.wait(POLL):

@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -21,11 +21,55 @@ from src.config.schema import PREVIEW, SUFFIXES, Picture, RunConfig, blended, pi
 from src.data.sources import find_picture
 from src.tracking import clip_record, names
 from src.tracking import record as records
+from src.tracking.points import numbers, read_lines
 from src.tracking.record import RunRecord
 
 CARD_EDGE, SHOWN_EDGE = 420, 1600  # px, long sides of the pictures of cards and of the slider's left side
 MOST_POINTS = 200  # of a curve
 RECENT = 8  # logged points that the time left is estimated from
+
+
+@dataclass(kw_only=True)
+class Details:
+    """What the page shows of one run, as JSON; the defaults are those of a run without a record.
+
+    Attributes:
+        id: stands for the run in addresses.
+        status: waiting | running | finished | interrupted | failed.
+        step, steps: taken, and of the whole run.
+        left: estimated time until the last step, s.
+        place: in the queue, from 1.
+        stoppable: whether the page has started it, or is to start it.
+        stopping: whether it was asked to stop.
+        picture, content, styles: addresses.
+        width, height: of the result, px.
+        curve: losses by term, and the steps.
+        seconds: wall time of the loop.
+        facts: names and values for reading.
+        file: name of the result.
+    """
+
+    id: str
+    title: str
+    status: str
+    error: str | None
+    steps: int
+    place: int | None
+    stopping: bool
+    content: str | None
+    folder: str
+    step: int = 0
+    left: float | None = None
+    stoppable: bool = True
+    picture: str | None = None
+    styles: list[str] = field(default_factory=list)
+    width: int | None = None
+    height: int | None = None
+    curve: dict[str, list[float | None]] | None = None
+    resumable: bool = False
+    seconds: float = 0.0
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    file: str = ""
 
 
 class Runs:
@@ -68,7 +112,7 @@ class Runs:
 
     def cards(self, jobs: list[QueuedRun]) -> list[dict[str, Any]]:
         """Return what the gallery shows of each run, the newest first."""
-        at_work = {job.folder: job for job in jobs}
+        at_work = {job.folder: job for job in reversed(jobs)}  # the first one of a folder
         found = []
         for folder in _run_folders(self.folder):
             if record := self.record(folder):
@@ -104,39 +148,38 @@ class Runs:
         content = _content(record)
         styles = [_source("style", options.style, record.style_sha256, options.mirror)]
         styles += [_source("style", each, None, options.mirror) for each in blended(options)]
-        return {
-            "id": self.token(folder),
-            "title": title(options),
-            "status": status,
-            "error": _error(record, status, job),
-            "step": int(step),
-            "steps": options.steps,
-            "left": seconds_left(options, rows) if status == "running" else None,
-            "place": _place(job, jobs),
-            "stoppable": job is not None,
-            "stopping": bool(job and job.stopped),
-            "picture": self.addresses.of(shown),
-            "content": self.addresses.of(content, SHOWN_EDGE) if content else None,
-            "styles": [address for each in styles if each and (address := self.addresses.of(each, CARD_EDGE))],
-            "width": record.width,
-            "height": record.height,
-            "curve": _curve(rows),
-            "resumable": status == "interrupted" or (status == "failed" and any(folder.glob("*.ckpt"))),
-            "seconds": record.seconds,
-            "facts": _facts(record),
-            "folder": str(folder),
-            "file": picture.name,
-        }
+        found = Details(
+            id=self.token(folder),
+            title=title(options),
+            status=status,
+            error=_error(record, status, job),
+            step=int(step),
+            steps=options.steps,
+            left=seconds_left(options, rows) if status == "running" else None,
+            place=_place(job, jobs),
+            stoppable=job is not None,
+            stopping=bool(job and job.stopped),
+            picture=self.addresses.of(shown),
+            content=self.addresses.of(content, SHOWN_EDGE) if content else None,
+            styles=[address for each in styles if each and (address := self.addresses.of(each, CARD_EDGE))],
+            width=record.width,
+            height=record.height,
+            curve=_curve(rows),
+            resumable=status == "interrupted" or (status == "failed" and any(folder.glob("*.ckpt"))),
+            seconds=record.seconds,
+            facts=_facts(record),
+            folder=str(folder),
+            file=picture.name,
+        )
+        return asdict(found)
 
     def _before_its_record(self, folder: Path, job: QueuedRun, jobs: list[QueuedRun]) -> dict[str, Any]:
-        return {
-            "id": self.token(folder), "title": job.title, "status": job.state, "error": job.error, "step": 0,
-            "steps": job.steps, "left": None, "place": _place(job, jobs), "stoppable": True, "stopping": job.stopped,
-            "picture": None,
-            "content": self.addresses.of(Path(job.content), SHOWN_EDGE) if job.content else None,
-            "styles": [], "width": None, "height": None, "curve": None, "resumable": False,
-            "seconds": 0.0, "facts": [], "folder": str(folder), "file": "",
-        }  # fmt: skip
+        content = self.addresses.of(Path(job.content), SHOWN_EDGE) if job.content else None
+        found = Details(
+            id=self.token(folder), title=job.title, status=job.state, error=job.error, steps=job.steps,
+            place=_place(job, jobs), stopping=job.stopped, content=content, folder=str(folder),
+        )  # fmt: skip
+        return asdict(found)
 
 
 def title(options: RunConfig) -> str:
@@ -250,23 +293,18 @@ def _content(record: RunRecord) -> Path | None:
 
 
 def _logged(path: Path) -> list[dict[str, float]]:
-    """Return the logged points of a run; a line that is being written is left out."""
+    """Return the logged points of a run."""
     version = version_of(path)
     return [] if version is None else _rows(path, version)
 
 
 @lru_cache(maxsize=16)
 def _rows(path: Path, version: str) -> list[dict[str, float]]:
-    rows = []
-    with suppress(OSError, ValueError, csv.Error), path.open(newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            row = {}
-            for name in ("step", names.TOTAL, names.CONTENT, names.STYLE, names.SECONDS):
-                with suppress(ValueError, TypeError):
-                    row[name] = float(line.get(name) or "")
-            if "step" in row and names.TOTAL in row and math.isfinite(row[names.TOTAL]):
-                rows.append(row)
-    return rows
+    try:
+        rows = [numbers(line) for line in read_lines(path)]
+    except (OSError, ValueError, csv.Error):
+        return []
+    return [row for row in rows if {"step", names.TOTAL} <= row.keys()]
 
 
 def _curve(rows: list[dict[str, float]]) -> dict[str, list[float | None]] | None:
@@ -276,7 +314,4 @@ def _curve(rows: list[dict[str, float]]) -> dict[str, list[float | None]] | None
     every = math.ceil(len(rows) / MOST_POINTS)
     rows = [*rows[:-1:every], rows[-1]]
     columns = {"step": "step", "total": names.TOTAL, "content": names.CONTENT, "style": names.STYLE}
-    return {
-        key: [float(f"{row[name]:.5g}") if math.isfinite(row.get(name, math.nan)) else None for row in rows]
-        for key, name in columns.items()
-    }
+    return {key: [float(f"{row[name]:.5g}") if name in row else None for row in rows] for key, name in columns.items()}

@@ -223,7 +223,13 @@ class Site:
         cards = self.runs.cards(jobs)
         gallery = hashlib.sha256(json.dumps(cards).encode()).hexdigest()[:16]
         queue = [
-            {"id": self.runs.token(Path(job.folder)), "title": job.title, "state": job.state, "error": job.error}
+            {
+                "id": self.runs.token(Path(job.folder)),
+                "title": job.title,
+                "state": job.state,
+                "error": job.error,
+                "stopping": job.stopped,
+            }
             for job in jobs
         ]
         folder = self.runs.folder_of(request.query_params.get("run", ""))

@@ -45,7 +45,7 @@ class Upload:
     owner: str
     name: str
     file: str
-    kind: str = "content"
+    kind: str
 
 
 class Uploads:
@@ -128,8 +128,10 @@ class Uploads:
 
     def _read(self, identifier: str) -> Upload | None:
         try:
-            return Upload(**json.loads((self.folder / identifier / DESCRIPTION).read_text()))
-        except (OSError, ValueError, TypeError):
+            described = json.loads((self.folder / identifier / DESCRIPTION).read_text())
+            earlier = {"kind": "mask" if described["name"] == "mask.png" else "content"}  # versions without kinds
+            return Upload(**{**earlier, **described})
+        except (OSError, ValueError, TypeError, KeyError):
             return None
 
     def _total(self) -> int:

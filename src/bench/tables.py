@@ -25,7 +25,8 @@ the gradients of the weights that it computes. Peak rates are those of a 3 x 3 c
 matrix product of as many operations, by PyTorch's own kernels, timed in turn with the steps. The shares, in % of the
 peak rate of convolution and of product, count the convolutions of a step as computed directly, forward and back to the
 image, so minimal filtering may exceed 100 %. Mpx·it/s is steps a second times megapixels. "evaluation" says how the
-objective is computed: eager, compiled, or by the published program. The study is {STUDY_PAIRS} pairs of {STUDY_STEPS} steps."""
+objective is computed: eager, compiled, or by the published program. The study is {STUDY_PAIRS} pairs of
+{STUDY_STEPS} steps."""
 Figure = Callable[[Row], str]
 
 

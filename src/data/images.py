@@ -7,6 +7,7 @@ import importlib.util
 import io
 import logging
 import math
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,29 @@ ENCODING: dict[str, dict[str, Any]] = {
 }
 
 
+class _Unlimited:
+    """Lift Pillow's limit on the number of pixels, a global variable, while any thread is in the block."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._limit: int | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                Image.MAX_IMAGE_PIXELS = self._limit
+
+
+_UNLIMITED = _Unlimited()
+
+
 @contextmanager
 def open_image(path: Path | str, max_megapixels: float = 100.0) -> Iterator[Image.Image]:
     """Open an image file by its content, whatever its suffix; only the header is read until pixels are asked for.
@@ -57,8 +81,6 @@ def open_image(path: Path | str, max_megapixels: float = 100.0) -> Iterator[Imag
             truncated, smaller than 8 px, or larger than `max_megapixels`.
     """
     path = expanded(path)
-    limit = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None  # the limit below names the option that raises it
     try:
         # opening a FIFO or a device could block for ever, and a folder has an error of its own
         if not path.is_file():
@@ -66,7 +88,7 @@ def open_image(path: Path | str, max_megapixels: float = 100.0) -> Iterator[Imag
             raise InputError(f"{path} {reason}, not an image file" if reason else f"no such image file: {path}")
         if not path.stat().st_size:
             raise InputError(f"{path} is empty")
-        with warnings.catch_warnings():
+        with _UNLIMITED, warnings.catch_warnings():  # the limit below names the option that raises it
             warnings.simplefilter("ignore")  # Pillow's remarks on metadata
             with Image.open(path, formats=_formats(path)) as image:
                 width, height = image.size
@@ -88,8 +110,6 @@ def open_image(path: Path | str, max_megapixels: float = 100.0) -> Iterator[Imag
         if isinstance(error, OSError) and error.strerror:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
         raise InputError(f"{path} is damaged or truncated: {error}") from None
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _is_heic(path: Path) -> bool:

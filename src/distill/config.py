@@ -4,7 +4,6 @@ import dataclasses
 from dataclasses import dataclass
 
 from src.common.errors import InputError
-from src.common.files import expanded
 from src.config.identity import folder_name
 from src.config.options import option
 from src.config.schema import (
@@ -106,7 +105,6 @@ def job_folder(config: DistillConfig) -> str:
     """
     check(config)
     specification = {key: value for key, value in dataclasses.asdict(config).items() if key not in NON_IDENTITY_FIELDS}
-    specification["images"] = str(expanded(config.images or "").resolve())
     return folder_name([*style_names(config), config.network], specification)
 
 

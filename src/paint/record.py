@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from src.common.errors import InputError
+from src.common.errors import OTHER_FOLDER, InputError
 from src.tracking.command_record import CommandRecord, read_record
 
 
@@ -35,4 +35,4 @@ def read(folder: Path) -> PaintRecord | None:
     try:
         return read_record(folder, PaintRecord, "stylised pictures")
     except InputError as error:
-        raise InputError(f"{error}; delete the file to make everything in its folder anew") from None
+        raise InputError(f"{error}; delete its folder, or {OTHER_FOLDER}") from None

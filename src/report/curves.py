@@ -3,7 +3,6 @@
 import csv
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 from src.report.runs import Run
 from src.tracking import names as keys
 from src.tracking.names import METRICS
+from src.tracking.points import numbers, read_lines
 
 PREFIX = "loss/"
 
@@ -51,28 +51,19 @@ def read(run: Run, most: int, warn: Callable[[str], None]) -> Curve | None:
 
 
 def _logged(path: Path, most: int) -> list[dict[str, float]]:
-    """Return the rows that hold a step and a loss; a line cut by a kill is skipped.
+    """Return the rows that hold a step and a loss.
 
     Raises:
         ValueError: the file is not text, or a step is not a whole number.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = [line for line in csv.DictReader(file) if None not in line and None not in line.values()]
+    lines = read_lines(path)
     if len(lines) > most:
         lines = [lines[at - 1] for at in np.unique(np.geomspace(1, len(lines), most).round().astype(int))]
-    rows = [_numbers(line) for line in lines]
+    rows = [numbers(line) for line in lines]
     for row in rows:
         if not (0 <= row.get("step", math.nan) < 2**63 and row["step"] == int(row["step"])):
             raise ValueError("a step is not a whole number")
     return [row for row in rows if keys.TOTAL in row]
-
-
-def _numbers(line: dict[str, str]) -> dict[str, float]:
-    found = {}
-    for name, text in line.items():
-        with suppress(ValueError):  # empty where nothing was measured at a step
-            found[name] = float(text)
-    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def _captured(run: Run) -> list[dict[str, float]]:

@@ -10,7 +10,6 @@ from src.config.identity import identity, named
 from src.config.options import option
 from src.config.schema import RunConfig, run_part
 from src.config.validation import check_ranges, validate
-from src.search.space import default_point
 
 
 @dataclass
@@ -64,4 +63,3 @@ def check(config: SearchConfig) -> None:
         if len(bounds) != 2 or not 0 < bounds[0] < bounds[1] < math.inf:
             raise InputError(f"space.{name} takes a lowest and a highest value above 0, as in [0.1,10], not {bounds}")
     validate(run_part(config))
-    default_point(config)

@@ -46,6 +46,8 @@ def search(config: SearchConfig, folder: Path) -> list[Point]:
         Interrupted: SIGINT or SIGTERM.
     """
     check(config)
+    if not (folder / DATABASE).exists():
+        space.default_point(config)  # before anything is written
     with sole_writer(folder), _storage(folder / DATABASE) as storage:
         study = _open(storage, config, folder)
         _requeue_killed(study)

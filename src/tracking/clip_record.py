@@ -43,7 +43,10 @@ class ClipRecord(CommandRecord):
     def __post_init__(self) -> None:
         """Raise a ValueError where a time is not a fraction."""
         for time in (self.rate, self.begin, *self.times):
-            Fraction(time)
+            try:
+                Fraction(time)
+            except ZeroDivisionError:
+                raise ValueError(f"{time} is not a fraction") from None
 
     @property
     def count(self) -> int:

@@ -123,7 +123,7 @@ def test_a_run_that_waits_again_while_it_stops_can_be_taken_out(queue: RunQueue,
     queue.add(tmp_path / "a", [slow], "a", 10)
     queue.look()
     until(queue, lambda: "ready" in (tmp_path / "000001.log").read_text())
-    assert queue.stop(tmp_path / "a")
+    assert queue.stop(tmp_path / "a") and queue.stop(tmp_path / "a"), "it is still there"
     assert queue.add(tmp_path / "a", [slow], "a", 10).number == 2
     assert queue.stop(tmp_path / "a") and [job.number for job in queue.jobs()] == [1]
 

@@ -18,6 +18,7 @@ from src.common.errors import InputError
 from src.data import deep
 from src.data.images import (
     FORMATS,
+    open_image,
     picture_size,
     preview,
     read_image,
@@ -29,6 +30,7 @@ from src.data.images import (
     write_image,
 )
 from src.training.context import RunContext
+from tests.support.pictures import write_smooth_picture
 
 RED = (200, 30, 40)
 
@@ -284,3 +286,15 @@ def test_resize_is_pillows_bilinear_and_png_round_trips(tmp_path: Path) -> None:
     assert shown.mode == "RGBA" and np.asarray(shown)[1, :, 3].tolist() == [0, 0, 1, 254, 255]
     write_image(tmp_path / "b.png", torch.full((3, 9, 9), 2.0))
     assert np.asarray(read_image(tmp_path / "b.png")).min() == 255
+
+
+def test_pillows_limit_is_lifted_while_any_thread_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    write_smooth_picture(tmp_path / "a.png", 32, 32)
+    first, second = (open_image(tmp_path / "a.png") for _ in range(2))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert Image.MAX_IMAGE_PIXELS is None, "the second one is still being read"
+    second.__exit__(None, None, None)
+    assert Image.MAX_IMAGE_PIXELS == 100

@@ -263,7 +263,9 @@ def test_a_damaged_record_is_one_line(
     data = json.loads(file.read_text())
     file.write_text("" if damage is None else json.dumps(data | damage))
     before = file.read_bytes()
-    with pytest.raises(InputError, match=rf"paint\.json is not a record of .*{message}.*; delete the file to make"):
+    with pytest.raises(
+        InputError, match=rf"paint\.json is not a record of .*{message}.*; delete its folder, or choose"
+    ):
         paint(_config(network, photo), tmp_path / "out")
     assert file.read_bytes() == before
 

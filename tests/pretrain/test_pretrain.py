@@ -185,7 +185,7 @@ def test_adversarial_steps_begin_at_adversary_from(pictures: Path, tmp_path: Pat
 
 @pytest.mark.slow
 def test_training_learns_to_tell_pictures_apart(pictures: Path, tmp_path: Path) -> None:
-    config = _config(pictures, steps=60, batch_size=8, adversary=0.0, grey=0.0, log_every=60, checkpoint_every=60)
+    config = _config(pictures, steps=45, batch_size=8, adversary=0.0, grey=0.0, log_every=45, checkpoint_every=45)
     record = pretrain(config, tmp_path)
     assert record.values["train/accuracy/relu3_1"] >= 0.75
 
@@ -427,7 +427,7 @@ def test_a_student_learns_its_teachers_activations(
         {key.removeprefix("convolutions."): value for key, value in encoder.convolutions.state_dict().items()},
         tmp_path / "vgg16.safetensors",
     )
-    options = {"teacher": "vgg16", "teacher_weights": str(tmp_path / "vgg16.safetensors"), "inherit": 20, "steps": 12}
+    options = {"teacher": "vgg16", "teacher_weights": str(tmp_path / "vgg16.safetensors"), "inherit": 20, "steps": 4}
     config = _config(pictures, **options, texture=0.0, scene=0.0, layout=0.0, diversity=0.0, adversary=0.0)
     record = pretrain(config, tmp_path / "whole")
     assert record.status == "finished" and record.teacher_sha256 and record.inherited

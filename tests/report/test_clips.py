@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from src.common.errors import InputError
 from src.config.schema import plain
 from src.report import __main__ as report
 from src.report.clips import contact_sheet, gather_clips, players, table
@@ -93,6 +94,7 @@ def test_a_record_survives_writing(tmp_path: Path) -> None:
     found = clip_record.read(tmp_path)
     assert found == record and found.count == 2 and found.mean("warping_error") == 0.001
     data = json.loads((tmp_path / "clip.json").read_text())
-    (tmp_path / "clip.json").write_text(json.dumps({**data, "times": ["x"]}))
-    with pytest.raises(Exception, match="is not a record of a clip"):
-        clip_record.read(tmp_path)
+    for time in ("x", "1/0"):
+        (tmp_path / "clip.json").write_text(json.dumps({**data, "times": [time]}))
+        with pytest.raises(InputError, match="is not a record of a clip"):
+            clip_record.read(tmp_path)

@@ -106,7 +106,7 @@ def test_a_point_of_the_space_is_a_run(config: SearchConfig) -> None:
     with pytest.raises(
         InputError, match=r"optimizer\.lr=0\.02 is outside space\.lr=\[0\.1,0\.2\]; give another range, or"
     ):
-        check(one)
+        space.default_point(one)
     published = compose_search("loss=published", "backbone=vgg19", "space.beta=[0.001,1]")
     assert sum(space.options(published, space.default_point(published))["layers.weights"]) == pytest.approx(5)
 

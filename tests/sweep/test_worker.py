@@ -137,6 +137,15 @@ def test_a_lease_that_is_lost_in_a_run_stops_it_without_another_word(
     assert queue.outcome(run.name) == FINISHED
 
 
+@pytest.mark.parametrize("lease", ["0", "nan", "x"])
+def test_a_lease_is_a_second_or_more(
+    lease: str, command_here: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command_here("src.sweep.__main__", "worker", str(tmp_path), f"--lease={lease}")
+    assert ended.value.code == 2 and f"give a number of seconds, 1.0 or more, not {lease}" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_batches_are_those_of_the_whole_sweep(queued: Callable, command_here: Callable) -> None:
     queue, folder = queued("style=dots,swell", "fit=keep,squash", "steps=2", launcher=("hydra.launcher.size=2",))

@@ -384,7 +384,7 @@ function showQueue(queue) {
   const rows = queue.map((job) => {
     const open = make("button", { type: "button", className: "quiet name" }, job.title);
     open.addEventListener("click", () => look(job.id));
-    const gone = make("button", { type: "button", className: "quiet", "aria-label": `${job.state === "running" ? "Stop" : "Remove"} ${job.title}` }, job.state === "running" ? "Stop" : "Remove");
+    const gone = make("button", { type: "button", className: "quiet", disabled: job.stopping, "aria-label": `${job.state === "running" ? "Stop" : "Remove"} ${job.title}` }, job.state === "running" ? "Stop" : "Remove");
     gone.addEventListener("click", () => post(`/api/runs/${job.id}/stop`).then(poll, (error) => tell(error.message)));
     return make("li", {}, make("span", { className: `chip ${job.state}` }, STATUS[job.state]), open, gone);
   });
@@ -461,7 +461,10 @@ async function begin() {
   byId("color").value = defaults.color;
   for (const name of KNOBS) if (kept.knobs?.[name]) byId(name).value = kept.knobs[name];
   others = (kept.others || []).filter((each) => pictureOf("style", each.style));
-  for (const kind of ["content", "style"]) choose(kind, pictureOf(kind, kept[kind]) ? kept[kind] : offered.pictures[kind][0]?.value);
+  for (const kind of ["content", "style"]) {
+    choose(kind, kept[kind]);
+    if (!chosen(kind)) choose(kind, offered.pictures[kind][0]?.value);
+  }
   for (const kind of ["content", "style"]) chose(kind);
   fillOthers();
   await listed;
