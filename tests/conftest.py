@@ -3,6 +3,7 @@
 import http.server
 import importlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,10 @@ import pytest
 # PyTorch is imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Shells start background jobs with SIGINT ignored, which all their processes inherit; tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A whole run in a second or two: two blocks, a small picture of one size, one thread. Every term takes part.
 SMALL = (

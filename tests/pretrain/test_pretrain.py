@@ -185,7 +185,7 @@ def test_adversarial_steps_begin_at_adversary_from(pictures: Path, tmp_path: Pat
 
 @pytest.mark.slow
 def test_training_learns_to_tell_pictures_apart(pictures: Path, tmp_path: Path) -> None:
-    config = _config(pictures, steps=45, batch_size=8, adversary=0.0, grey=0.0, log_every=45, checkpoint_every=45)
+    config = _config(pictures, steps=60, batch_size=8, adversary=0.0, grey=0.0, log_every=60, checkpoint_every=60)
     record = pretrain(config, tmp_path)
     assert record.values["train/accuracy/relu3_1"] >= 0.75
 
