@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from src.app.addresses import version_of
 from src.common.errors import InputError, shortened
 from src.common.files import write_atomically
 from src.common.tables import plain_text
@@ -35,7 +36,7 @@ class QueuedRun:
         steps: optimiser steps of the run.
         content: file of the content picture, to be shown until there is a record.
         state: waiting | running | failed.
-        before: when the record of the folder was written last before the process began, ns; None without one.
+        before: version of the folder's record before the process began; None without one.
         pid, born: the process, and its start time in the kernel's clock, which tells it from a later one of its pid.
         stopped: whether it was asked to stop.
         error: one line on why it failed.
@@ -48,7 +49,7 @@ class QueuedRun:
     steps: int
     content: str | None = None
     state: str = "waiting"
-    before: int | None = None
+    before: str | None = None
     pid: int | None = None
     born: str | None = None
     stopped: bool = False
@@ -140,7 +141,7 @@ class RunQueue:
                 self._begin(waiting[0])
 
     def _begin(self, job: QueuedRun) -> None:
-        command, job.before = [*COMMAND, *job.arguments], _written(job)
+        command, job.before = [*COMMAND, *job.arguments], version_of(_record_of(job))
         try:
             with self._log_of(job).open("wb") as output:
                 process = subprocess.Popen(
@@ -166,7 +167,7 @@ class RunQueue:
             record = None
         # a run that could not go on, such as one whose picture has changed, leaves its record as it was
         failed = process is None or process.returncode != 0
-        refused = failed and record and record.status != "finished" and _written(job) == job.before
+        refused = failed and record and record.status != "finished" and version_of(_record_of(job)) == job.before
         if job.stopped or (record and not refused):  # the record says how it ended
             self._forget([job.number])
         else:
@@ -195,16 +196,12 @@ class RunQueue:
         return self.folder / f"{job.number:06d}.log"
 
 
+def _record_of(job: QueuedRun) -> Path:
+    return Path(job.folder) / records.FILE
+
+
 def _failed(job: QueuedRun) -> bool:
     return job.state == "failed"
-
-
-def _written(job: QueuedRun) -> int | None:
-    """Return when the record of a job's folder was last written, ns; None without one."""
-    try:
-        return (Path(job.folder) / records.FILE).stat().st_mtime_ns
-    except OSError:
-        return None
 
 
 def _born(pid: int) -> str | None:

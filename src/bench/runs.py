@@ -1,6 +1,5 @@
 """Whole runs of the program: sections `target` and `precision`."""
 
-import csv
 import dataclasses
 import json
 import tempfile
@@ -15,6 +14,8 @@ from src.config.composition import compose
 from src.config.schema import CONF, RunConfig
 from src.run import run
 from src.tracking import names as keys
+from src.tracking.names import METRICS
+from src.tracking.points import numbers, read_lines
 from src.tracking.record import RunRecord
 
 ASSETS = CONF.parent / "src" / "assets"
@@ -47,9 +48,8 @@ def run_once(config: RunConfig) -> tuple[RunRecord, list[dict[str, float]]]:
     """Return the record of a run, and the points in its metrics.csv; none with logger=none."""
     with tempfile.TemporaryDirectory() as folder:
         record = run(config, folder)
-        file = Path(folder) / "metrics.csv"
-        rows = csv.DictReader(file.read_text().splitlines()) if file.exists() else ()
-        return record, [{key: float(value) for key, value in row.items() if value} for row in rows]
+        file = Path(folder) / METRICS
+        return record, [numbers(line) for line in read_lines(file)] if file.exists() else []
 
 
 def read_targets(path: Path = PUBLISHED_TARGETS) -> dict[tuple[str, str], float]:

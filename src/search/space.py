@@ -1,13 +1,11 @@
 """The search space: which options a trial varies, and the run that a point of the space stands for."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from src.common.errors import InputError
 from src.config.schema import RunConfig, run_part
-
-if TYPE_CHECKING:
-    from src.search.config import SearchConfig
+from src.search.config import SearchConfig
 
 # Options searched directly, by the name of their range. loss.alpha is fixed: with Adam and without total variation,
 # only its ratio to loss.beta matters.
@@ -15,7 +13,7 @@ OPTIONS = {"beta": "loss.beta", "lr": "optimizer.lr"}
 WEIGHTS = "layers.weights"
 
 
-def ranges(config: "SearchConfig") -> dict[str, tuple[float, float]]:
+def ranges(config: SearchConfig) -> dict[str, tuple[float, float]]:
     """Return the lowest and highest value of each parameter: an option, or the factor of one style tap's weight."""
     found = {option: getattr(config.space, name) for name, option in OPTIONS.items()}
     if len(config.layers.style) > 1:  # the sum of the weights is fixed, which leaves a single one nothing to vary
@@ -23,15 +21,16 @@ def ranges(config: "SearchConfig") -> dict[str, tuple[float, float]]:
     return {name: (bounds[0], bounds[1]) for name, bounds in found.items() if bounds is not None}
 
 
-def default_point(config: "SearchConfig") -> dict[str, float]:
+def default_point(config: SearchConfig) -> dict[str, float]:
     """Return the point of the configuration as given.
 
     Raises:
         InputError: it lies outside a range.
     """
     given = {"loss.beta": config.loss.beta, "optimizer.lr": config.optimizer.lr}
-    point = {name: given.get(name, 1.0) for name in ranges(config)}
+    point: dict[str, float] = {}
     for name, (low, high) in ranges(config).items():
+        point[name] = given.get(name, 1.0)
         if not low <= point[name] <= high:
             field = next((field for field, option in OPTIONS.items() if option == name), "weights")
             raise InputError(
@@ -41,7 +40,7 @@ def default_point(config: "SearchConfig") -> dict[str, float]:
     return point
 
 
-def options(config: "SearchConfig", point: dict[str, float]) -> dict[str, Any]:
+def options(config: SearchConfig, point: dict[str, float]) -> dict[str, Any]:
     """Return the options of a run at a point of the space.
 
     The factors move weight between the style taps and keep its sum, since loss.beta already scales all of them.
@@ -56,7 +55,7 @@ def options(config: "SearchConfig", point: dict[str, float]) -> dict[str, Any]:
     return found
 
 
-def trial_run(config: "SearchConfig", found: dict[str, Any], study: str, trial: int) -> RunConfig:
+def trial_run(config: SearchConfig, found: dict[str, Any], study: str, trial: int) -> RunConfig:
     """Return the configuration of a trial's run, given its options."""
     groups: dict[str, Any] = {}
     for option, value in found.items():

@@ -1,13 +1,12 @@
 """`python -m src.sweep`: work on the queue of a sweep, show its state, free what failed. See --help."""
 
 import argparse
-import math
 import sys
 import time
 from pathlib import Path
 
 from src.cli.errors import plain_errors
-from src.sweep.queue import LEASE, SHORTEST_LEASE, Queue
+from src.sweep.queue import LEASE, SHORTEST_LEASE, Queue, is_lease
 
 
 def main() -> None:
@@ -50,7 +49,7 @@ def _positive(text: str) -> int:
 
 def _lease(text: str) -> float:
     try:
-        if SHORTEST_LEASE <= (seconds := float(text)) < math.inf:
+        if is_lease(seconds := float(text)):
             return seconds
     except ValueError:
         pass

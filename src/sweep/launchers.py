@@ -3,7 +3,6 @@
 import glob
 import hashlib
 import logging
-import math
 import os
 import shlex
 import sys
@@ -23,7 +22,7 @@ from src.cli.launcher import SweepJob, SweepLauncher, by_reason, differences, du
 from src.common.errors import InputError, SweepFailed
 from src.config.schema import RunConfig
 from src.sweep.process import WorkerProcess
-from src.sweep.queue import LEASE, SHORTEST_LEASE, Job, JobList, Queue, key_of
+from src.sweep.queue import LEASE, SHORTEST_LEASE, Job, JobList, Queue, is_lease, key_of
 from src.sweep.status import Status, seconds_between_looks
 from src.training.grouping import grouped
 
@@ -49,7 +48,7 @@ class WorkerLauncher(SweepLauncher):
         super().__init__(size, at_once)
         if not isinstance(workers, int) or workers < 1:
             raise InputError(f"hydra.launcher.workers is a number of workers, 1 or more, not {workers}")
-        if not isinstance(lease, int | float) or not SHORTEST_LEASE <= lease < math.inf:
+        if not isinstance(lease, int | float) or not is_lease(lease):
             raise InputError(f"hydra.launcher.lease is a number of seconds, {SHORTEST_LEASE} or more, not {lease}")
         self.workers, self.lease = workers, lease
         self.queue: Queue

@@ -19,6 +19,7 @@ Two rules make the claims exclusive without locks, which network folders may lac
 import hashlib
 import heapq
 import json
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ from src.common.files import write_atomically, write_error
 
 QUEUE = "queue"
 MAX_ATTEMPTS = 3  # a job whose workers die may itself be the cause, for example by taking too much memory
-SHORTEST_LEASE = 1.0  # s
+SHORTEST_LEASE = 1.0  # s; with less, a worker at work would be taken for dead
 LEASE = 120.0  # s; twice the time for which NFS clients cache attributes by default
 FINISHED, FAILED, RELEASED = "finished", "failed", "released"
 
@@ -327,6 +328,11 @@ class Queue:
 
     def _path(self, claim: Claim, suffix: str = "") -> Path:
         return self.claims / ".".join(filter(None, (claim.job.key, str(claim.attempt), suffix)))
+
+
+def is_lease(seconds: float) -> bool:
+    """Return whether a worker may be given this many seconds without a sign of life."""
+    return SHORTEST_LEASE <= seconds < math.inf
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:

@@ -125,7 +125,7 @@ def test_a_lease_that_is_lost_in_a_run_stops_it_without_another_word(
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
         patch.setattr(Pair, "observe", lose)
-        patch.setattr("src.sweep.__main__.SHORTEST_LEASE", 0)
+        patch.setattr("src.sweep.queue.SHORTEST_LEASE", 0)
         command_here("src.sweep.__main__", "worker", folder, "--lease=1e-6")
     assert ended.value.code == 2 and "others go on with its jobs" in capsys.readouterr().err
     [(run, record)] = records.scan(queue.sweep)
