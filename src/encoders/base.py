@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from src.encoders.registry import TapInfo
+from src.encoders.registry import TapInfo, positions
 from src.ops.smoothing import released_activation, softmax_activation
 
 
@@ -44,6 +44,7 @@ class Encoder(nn.Module):
     Attributes:
         compute_dtype: precision of the convolutions and of the taps; None is the image's.
         swag: how taps are smoothed, off | paper | released; see `ops.smoothing`.
+        rounds_up: whether a pooling rounds odd sizes up.
     """
 
     mean: Tensor
@@ -56,6 +57,7 @@ class Encoder(nn.Module):
         self.taps = taps
         self.compute_dtype: torch.dtype | None = None
         self.swag = "off"
+        self.rounds_up = False
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -120,8 +122,8 @@ class Encoder(nn.Module):
 
     def feature_size(self, size: Sequence[int], tap: str) -> tuple[int, int]:
         """Return height and width of a tap for an image of this (height, width)."""
-        stride = self.taps[tap].stride
-        return size[0] // stride, size[1] // stride
+        height, width = (positions(side, self.taps[tap].stride, self.rounds_up) for side in size)
+        return height, width
 
     def conv_widths(self, block: int) -> list[int]:
         """Return the output channels of the 3 x 3 convolutions of a block; empty where it cannot run in bands."""

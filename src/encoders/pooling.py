@@ -13,23 +13,25 @@ def blur_pool(values: Tensor) -> Tensor:
 
     Without it the network does not see patterns on the grid of its strides, and the optimiser is free to draw them
     (Zhang 2019, "Making convolutional networks shift-invariant again"; Henaff and Simoncelli 2016). Borders are
-    replicated.
+    replicated. An odd size is rounded up: rounded down, its last row would have a weight of 1/8, the losses of deeper
+    layers would hardly depend on it, and the optimiser would leave coloured dots along that border.
     """
     given = values.dtype
     if values.device.type == "cpu" and given == torch.bfloat16:  # its bfloat16 gradient is six times slower on a CPU
         values = values.float()
+    odd = (values.shape[2] % 2, values.shape[3] % 2)
     kernel = (_binomial.__wrapped__ if torch.compiler.is_compiling() else _binomial)(values.dtype, values.device)
     with torch.autocast(values.device.type, enabled=False):
         channels = values.shape[1]
-        return F.conv2d(replicated(values), kernel.expand(channels, 1, 4, 4), stride=2, groups=channels).to(given)
+        return F.conv2d(replicated(values, *odd), kernel.expand(channels, 1, 4, 4), stride=2, groups=channels).to(given)
 
 
-def replicated(values: Tensor) -> Tensor:
-    """Pad (B, C, H, W) by replicating its border once: (B, C, H + 2, W + 2)."""
+def replicated(values: Tensor, rows: int = 0, columns: int = 0) -> Tensor:
+    """Pad (B, C, H, W) by replicating its border once, and `rows` and `columns` more times below and on the right."""
     if torch.compiler.is_compiling():  # torch 2.15's compiler gets the memory layout of this pad's gradient wrong
-        values = torch.cat((values[:, :, :1], values, values[:, :, -1:]), 2)
-        return torch.cat((values[..., :1], values, values[..., -1:]), 3)
-    return F.pad(values, (1, 1, 1, 1), mode="replicate")
+        values = torch.cat((values[:, :, :1], values, *[values[:, :, -1:]] * (1 + rows)), 2)
+        return torch.cat((values[..., :1], values, *[values[..., -1:]] * (1 + columns)), 3)
+    return F.pad(values, (1, 1 + columns, 1, 1 + rows), mode="replicate")
 
 
 @lru_cache(maxsize=8)  # creating it in every step would synchronise a GPU with the host
@@ -79,7 +81,7 @@ def _backward(ctx, gradient: Tensor, _):  # type: ignore[no-untyped-def]
 
 _max_pool.register_autograd(_backward, setup_context=_setup_context)
 
-# Each halves height and width, odd sizes rounded down.
+# Each halves height and width; odd sizes are rounded down by max and avg, as in published programs, and up by blur.
 POOLS: dict[str, Callable[[Tensor], Tensor]] = {
     "max": max_pool,
     "avg": lambda values: F.avg_pool2d(values, 2),

@@ -45,7 +45,7 @@ class EncoderSpec(ABC):
         name: as in `backbone=NAME`.
         pools: what `backbone.pool` may be.
         smallest: smallest side of an image, px, whatever the taps.
-        regular: whether a feature map has the image's sides over its stride, rounded down.
+        regular: whether the size of a feature map is that which `positions` returns.
     """
 
     name: str
@@ -355,6 +355,16 @@ def encoder_spec(name: str) -> EncoderSpec:
     if name not in ENCODERS:
         raise InputError(f"backbone={name} is unknown; one of: {', '.join(ENCODERS)}")
     return ENCODERS[name]
+
+
+def rounds_up(pool: str) -> bool:
+    """Return whether a pooling of `backbone.pool` rounds odd sizes up."""
+    return pool == "blur"
+
+
+def positions(side: int, stride: int, rounded_up: bool) -> int:
+    """Return the positions of a feature map along a side of an image, px, after poolings that round up or down."""
+    return -(-side // stride) if rounded_up else side // stride
 
 
 def smallest_side(spec: EncoderSpec, taps: list[str]) -> int:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from src.encoders.base import BlockMemory, Encoder
 from src.encoders.pooling import POOLS, replicated
-from src.encoders.registry import VGGSpec
+from src.encoders.registry import VGGSpec, rounds_up
 from src.ops.kernels import winograd
 
 
@@ -32,6 +32,7 @@ class VGG(Encoder):
         self.spec = spec
         self.pool_name = pool
         self.pool = POOLS[pool]
+        self.rounds_up = rounds_up(pool)
         self.convolutions = nn.ModuleDict()
         channels = 3
         for name in names[:depth]:

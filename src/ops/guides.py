@@ -27,16 +27,18 @@ def shares_of_positions(mask: Tensor, size: tuple[int, int], stride: int, reach:
         kind: simple (mean of the position's own pixels) | inside (least value of its receptive field) | all (largest
             value of its receptive field).
     """
+    height, width = mask.shape[2:]
+    up = size == (-(-height // stride), -(-width // stride))  # the network rounds odd sizes up
     if kind == "simple":
-        regular = size == (mask.shape[2] // stride, mask.shape[3] // stride)
-        return F.avg_pool2d(mask, stride) if regular else F.adaptive_avg_pool2d(mask, size)
+        regular = up or size == (height // stride, width // stride)
+        return F.avg_pool2d(mask, stride, ceil_mode=up) if regular else F.adaptive_avg_pool2d(mask, size)
     if reach is None:
         return (mask.amin() if kind == "inside" else mask.amax()).expand(1, 1, *size)
     values = -mask if kind == "inside" else mask
     for axis in (0, 1):  # pixels outside of the picture do not count
         window, step, padding = [1, 1], [1, 1], [0, 0]
         window[axis], step[axis], padding[axis] = stride + 2 * reach, stride, reach
-        values = F.max_pool2d(values, window, step, padding)
+        values = F.max_pool2d(values, window, step, padding, ceil_mode=up)
     return -values if kind == "inside" else values
 
 

@@ -37,7 +37,7 @@ class PretrainConfig:
     images: str | None = option(None, "folder of images to train on (required)")
     steps: int = option(8100, "optimiser steps: one per batch, two per batch in the adversarial part")
     batch_size: int = option(64, "crops per batch")
-    size: int = option(112, "side of a crop, px")
+    size: int = option(112, "side of a crop, px; a multiple of 16")
     edge: int = option(288, "pictures are reduced to this short side when read, px")
     zoom: list[float] = option([0.6, 2.6], "picture pixels per crop pixel, [smallest, largest]")
     rotation: float = option(15.0, "largest rotation, degrees")
@@ -85,9 +85,10 @@ def check(config: PretrainConfig) -> None:
     for name in FRACTIONS:
         if not 0 <= getattr(config, name) <= 1:
             raise InputError(f"{name} must be in [0, 1], not {getattr(config, name)}")
-    if config.size < SMALLEST_CROP:
+    if config.size % 16 or config.size < SMALLEST_CROP:
         raise InputError(
-            f"size must be at least {SMALLEST_CROP} px, two positions of the deepest tap; not {config.size}"
+            f"size must be a multiple of 16 of at least {SMALLEST_CROP} px, two positions of the deepest tap; "
+            f"not {config.size}"
         )
     if config.batch_size < 2:
         raise InputError("batch_size must be at least 2: batch norm needs more than one crop")

@@ -87,6 +87,8 @@ class WorkerLauncher(SweepLauncher):
         begun = time.monotonic()
         status = Status.of(self.queue, names)
         log.info("%d jobs in %s (%d done)", status.jobs, folder, status.done)
+        if status.left:
+            self.tell_of_others()
         try:
             if status.left:
                 self.start(status.left)
@@ -140,6 +142,12 @@ class WorkerLauncher(SweepLauncher):
         """The sweep folder."""
         return Path(str(self.config.hydra.sweep.dir))
 
+    def tell_of_others(self) -> None:
+        """Say how many unfinished jobs of other commands the workers will take besides those of this one."""
+        others = self.queue.jobs().keys() - set(self.keys)
+        if left := Status.of(self.queue, others).left:
+            log.info("the workers also take unfinished jobs (%d) of other sweeps in the same folder", left)
+
     def write_queue(self, job_overrides: Sequence[Sequence[str]], first: int) -> JobList:
         """Return the list of the jobs, as an earlier command wrote it, or written now."""
         setup_globals()
@@ -185,8 +193,10 @@ class QueueLauncher(WorkerLauncher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Write the queue."""
         listed = self.write_queue(job_overrides, initial_job_idx)
+        self.keys = listed.keys
         folder, size = shlex.quote(str(self.queue.sweep)), f" --size {self.size}" if self.size > 1 else ""
-        log.info("%d jobs wait in %s", Status.of(self.queue, listed.keys).left, self.folder)
+        log.info("%d jobs wait in %s", self.left(), self.folder)
+        self.tell_of_others()
         log.info("start workers, anywhere: python -m src.sweep worker %s%s", folder, size)
         log.info("watch them: python -m src.sweep status --watch %s", folder)
         return [JobReturn(status=JobStatus.COMPLETED, _return_value="queued") for _ in listed.jobs]

@@ -9,7 +9,7 @@ from src.config.identity import identity
 from src.config.schedule import halvings, stages
 from src.config.schema import Picture, RunConfig, blended, masks, plain, style_scales, style_shares
 from src.data.sources import find_picture
-from src.encoders.registry import encoder_spec, read_taps
+from src.encoders.registry import encoder_spec, positions, read_taps, rounds_up
 
 # Options that each pair of a batch has for itself.
 OWN = ("content", "style", "blend", "seed", "stop_at_loss", "logger", "resume")
@@ -109,12 +109,13 @@ class WorkingSizes:
         styles = [self._size("style", picture, config.mirror) for picture, weight in weighted if weight > 0]
         spec = encoder_spec(config.backbone.name)
         strides = [spec.taps[tap].stride for tap in read_taps(config)[0]]
+        up = rounds_up(config.backbone.pool)
         found = []
         for stage in stages(config):
             edges = [max(1, round(stage.edge * scale)) for scale in style_scales(config)]
             short = min(min(working_size(style, edge, config.fit)) for style in styles for edge in edges)  # type: ignore[arg-type]
             halved = [short >> number for number in range(halvings(config, stage.edge) + 1)]
-            patched = [sum(side // stride >= SIZE for stride in strides) for side in halved]
+            patched = [sum(positions(side, stride, up) >= SIZE for stride in strides) for side in halved]
             if config.loss.patches > 0 and not spec.regular:
                 patched = halved  # how many layers have room is known to the network alone
             found.append((working_size(content, stage.edge, config.fit), patched))  # type: ignore[arg-type]

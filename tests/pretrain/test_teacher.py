@@ -104,7 +104,7 @@ def _config(pictures: Path, **more: object) -> PretrainConfig:
     return PretrainConfig(images=str(pictures), **{**options, **more})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("size", [64, 72])
+@pytest.mark.parametrize("size", [64, 80])
 def test_the_targets_have_the_shapes_of_the_last_activation_of_each_block(teacher: Teacher, size: int) -> None:
     images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     targets = teacher.targets(images)

@@ -170,6 +170,15 @@ def test_each_job_is_composed_once_and_not_again_by_the_same_command(
         assert len(composed) == len(queue.jobs()) == 4
 
 
+def test_unfinished_jobs_of_another_sweep_in_the_folder_are_named(queued: Callable, command_here: Callable) -> None:
+    queue, folder = queued("seed=1,2,3")
+    first, *_ = queue.jobs()
+    queue.mark_finished(first, 1.0)
+    shown = command_here("src.train", "-m", *SMALL, "seed=3,4", "hydra/launcher=queue", f"hydra.sweep.dir={folder}")
+    assert "2 jobs wait" in shown
+    assert "the workers also take unfinished jobs (1) of other sweeps in the same folder" in shown
+
+
 def test_a_job_that_cannot_be_composed_fails_when_it_is_queued(queued: Callable) -> None:
     queue, _ = queued("steps=0,2")
     [key] = queue.snapshot().ended

@@ -83,6 +83,9 @@ def test_guides_in_closed_form() -> None:
     assert shares_of_positions(mask, size, 2, 1, "inside")[0, 0, 0].tolist() == [0, 0, 1, 1]
     assert shares_of_positions(mask, size, 2, 1, "all")[0, 0, 0].tolist() == [0, 1, 1, 1]
     assert shares_of_positions(mask, size, 2, 2, "all")[0, 0, 0].tolist() == [1, 1, 1, 1]
+    assert shares_of_positions(mask, (4, 5), 2, 1, "simple")[0, 0, 0].tolist() == [0, 0.5, 1, 1, 1], "rounded up"
+    assert shares_of_positions(mask, (4, 5), 2, 1, "inside")[0, 0, 0].tolist() == [0, 0, 1, 1, 1]
+    assert shares_of_positions(mask.flip(3), (4, 5), 2, 1, "all")[0, 0, 0].tolist() == [1, 1, 1, 1, 0]
     assert shares_of_positions(mask, size, 2, None, "inside").sum() == 0, "an unknown reach is the whole image"
     padded = shares_of_positions(mask, (4, 3), 2, 1, "simple")  # of a network whose layers have other sizes
     assert padded[0, 0, 0].tolist() == [0, 1, 1]
