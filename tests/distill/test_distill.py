@@ -347,7 +347,7 @@ def test_too_few_photographs_are_refused(photographs: Path, tmp_path: Path) -> N
     assert not (tmp_path / FILE).exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_resumes_after_a_kill_and_is_tracked(
     command: Callable[..., subprocess.CompletedProcess[str]], command_here: Callable[..., str],
     refused_here: Callable[..., str], photographs: Path, tmp_path: Path,

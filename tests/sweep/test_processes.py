@@ -74,6 +74,7 @@ def _pid(worker: str) -> int:
     return int(listed.stdout.split()[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_workers_end_with_their_command_and_the_same_command_goes_on(tmp_path: Path, number: int) -> None:
     queue = fill(tmp_path, 6, seconds=2.0)

@@ -55,7 +55,7 @@ def test_a_server_that_dies_during_a_run_stops_nothing(tmp_path: Path) -> None:
     assert wandb_files.load(offline).history[-1]["step"] == 120, "the rows stay on disk for a later sync"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kill_9_loses_no_more_than_the_last_second(tmp_path: Path) -> None:
     with started_anew(*TRACKED, "steps=100000", f"hydra.run.dir={tmp_path}") as process:
         wait_for((tmp_path / "last.ckpt").exists, process)

@@ -344,7 +344,7 @@ def test_kill_9_in_a_batch_and_each_goes_on_from_its_own_checkpoint(
         _same(folders[style], _alone(small, style, tmp_path / style))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ctrl_c_in_a_batch_keeps_all_and_the_same_command_goes_on(
     small: Callable, command_here: Callable, tmp_path: Path
 ) -> None:
