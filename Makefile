@@ -57,7 +57,7 @@ train: setup ## start one run: make train ARGS="content=cat style=dots steps=300
 sweep: setup ## start several runs: make sweep ARGS="style=dots,swell loss.beta=5,20"
 	@$(RUN) src.train -m $(ARGS)
 
-status: setup ## show what is done, running, waiting and failed: make status ARGS="multirun/A --watch"
+status: setup ## show what is done, running, waiting and failed in a sweep with workers: make status ARGS="multirun/A --watch"
 	@$(RUN) src.sweep status $(ARGS)
 
 search: setup ## search weights for the best trade-off of content and style: make search ARGS="content=cat style=dots trials=20"

@@ -192,7 +192,7 @@ def resumed(folder: Path, replacements: Mapping[str, Any] | None = None) -> tupl
 
         before = typed(load_composed(written))
     else:
-        raise InputError(f"resume={folder}: there is no run in that folder")
+        raise InputError(f"resume={folder}: {records.nothing_to_resume(folder)}")
     merged = plain(before)
     for key, value in (replacements or {}).items():
         merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value

@@ -61,6 +61,15 @@ def test_the_readme_is_short_and_begins_with_demo_and_test() -> None:
     assert len(TRAIN) >= 6
 
 
+def test_the_folder_of_the_first_run_has_the_name_that_its_command_gives() -> None:
+    from src.config.composition import compose
+    from src.config.identity import run_name
+
+    first = next(line for line in _lines(README) if _module(line) == "src.train")
+    name = run_name(compose(shlex.split(first.split("#")[0])[3:]))
+    assert f"└── {name}/" in README.read_text() and f"resume=multirun/2026-11-22/14-03-22/{name}" in README.read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("line", TRAIN)
 def test_training_commands_run(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

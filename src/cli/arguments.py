@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString
 
 from src.common.errors import InputError
 from src.common.files import expanded
-from src.config.options import option_names, unknown_option
+from src.config.options import group_options, option_names, several_values, unknown_option
 from src.config.schema import group_names, known_picture
 from src.data.sources import PICTURE_SUFFIXES, find_picture
 
@@ -47,11 +47,15 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
         if key.startswith("~"):
             raise InputError(f"{override}: an option cannot be removed; leave it out to have its default")
         if not key or not equals:
-            raise InputError(f"{override}: write OPTION=VALUE")
+            example = f", such as content={override}" if _exists(override) and "content" in names else ""
+            raise InputError(f"{override}: write OPTION=VALUE{example}")
         if not key.lstrip("+").startswith("hydra"):
             key = key.lstrip("+")
             if key not in names and not key.startswith("loss.substitute."):
                 raise InputError(unknown_option(key, schema))
+            # Hydra would compose all files of the list, one over the other, which leaves the last one
+            if key in group_options(schema) and re.search(r"(^|,)\[", value) and not _exists(value):
+                raise InputError(several_values(key, value, schema))
         free = key in getattr(schema, "free_names", ()) and _is_free_name(key, value)
         result += [f"{key}.name={value}"] if free else _resolved(key, value, mirror)
     # flags last: Hydra's parser does not take overrides on both sides of a flag

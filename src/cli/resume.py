@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from src.common.errors import InputError, first_line
 from src.common.files import expanded
 from src.config.identity import EXTENDED_FIELDS, NON_IDENTITY_FIELDS
+from src.config.options import unknown_value
 from src.config.schema import CONF, group_names
 from src.run import resumed, run
 from src.tracking import record as records
@@ -40,7 +41,7 @@ def resume_request(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]] | No
                 f"{', '.join(changeable)}. To start from its picture instead: init=file init.path=DIR/image.png"
             )
         if key in GROUPS and value not in group_names(key):
-            raise InputError(f"{key}={value} is unknown; one of: {', '.join(group_names(key))}")
+            raise InputError(unknown_value(key, value, group_names(key)))
     given = [f"{GROUPS.get(key, key)}={value}" for key, value in values.items()]
     try:
         others: Any = OmegaConf.to_container(OmegaConf.from_dotlist(given))

@@ -45,6 +45,11 @@ def title(name: str) -> str:
     return TITLES.get(name, name.replace("_", " "))
 
 
+def sentence(text: str) -> str:
+    """Return text with a capital letter; text that begins with an option's dotted name stays as it is."""
+    return text if "." in text.split()[0] else text[0].upper() + text[1:]
+
+
 def cell(value: object) -> str:
     """Return a value as text for a Markdown table, with HTML and Markdown escaped; a dash for None."""
     text = "–" if value is None else plain_text(value)

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.common.errors import InputError
-from src.config.options import unknown_option
+from src.config.options import several_values, unknown_option, unknown_value
 from src.config.schema import CONF, RunConfig, group_names, typed, wrong_type
 
 
@@ -79,9 +79,9 @@ def explain_composition(error: BaseException, schema: type = RunConfig) -> str:
         return unknown_option(found[1], schema)
     if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, name = found[1].rpartition("/")
-        return f"{group}={name} is unknown; one of: {', '.join(group_names(group))}"
+        return unknown_value(group, name, group_names(group))
     if found := re.match(r"Ambiguous value for argument '([^=']+)=(.*)'", text):
-        return f"{found[1]} has several values ({found[2]}): write -m to sweep them, or [A,B] for a list"
+        return several_values(found[1], found[2], schema)
     if text.startswith("Config group override must be"):
         return "null is not the name of a file; write GROUP=NAME, such as content=cat, or leave the group out"
     if found := re.match(r"Error merging override (.*)", text):

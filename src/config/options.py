@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 
@@ -28,14 +28,44 @@ def options_of(schema: type) -> Iterator[tuple[str, dataclasses.Field]]:
 
 def option_names(schema: type) -> list[str]:
     """Return the names of all groups and options of a schema."""
-    groups = [field.name for field in dataclasses.fields(schema) if dataclasses.is_dataclass(field.type)]
-    return [*groups, *(name for name, _ in options_of(schema))]
+    return [*group_options(schema), *(name for name, _ in options_of(schema))]
+
+
+def group_options(schema: type) -> list[str]:
+    """Return the names of the groups of a schema."""
+    return [field.name for field in dataclasses.fields(schema) if dataclasses.is_dataclass(field.type)]
 
 
 def unknown_option(name: str, schema: type) -> str:
-    """Return the message for an option that a schema does not have: similar names, and all names of its group."""
-    names = option_names(schema)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.7)
-    inside = [each for each in names if each.startswith(name.partition(".")[0] + ".")] if "." in name else []
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"there is no option {name}; {hint}the options: {', '.join(inside or names)}"
+    """Return the message for an option that a schema does not have, with the names that may be meant.
+
+    These are options of a group with this name (optimizer.lr for lr), else similar names, else those whose help has
+    its words (learning_rate).
+    """
+    names, words = option_names(schema), name.replace("_", " ").lower()
+    meant = [each for each in names if each.rpartition(".")[2] == name]
+    meant = meant or difflib.get_close_matches(name, names, n=3, cutoff=0.7)
+    meant = meant or [each for each, field in options_of(schema) if words in field.metadata["help"].lower()]
+    hint = f"did you mean {' or '.join(meant[:3])}? " if meant else ""
+    if inside := [each for each in names if "." in name and each.startswith(name.partition(".")[0] + ".")]:
+        return f"there is no option {name}; {hint}the options: {', '.join(inside)}"
+    if not meant:
+        hint = f"the options: {', '.join(each for each in names if '.' not in each)}; "
+    return f"there is no option {name}; {hint}--help has all of them"
+
+
+def several_values(name: str, values: str, schema: type) -> str:
+    """Return the message for an option that was given several values, A,B or [A,B], where a run takes one."""
+    lists = [each for each, field in options_of(schema) if "list" in str(field.type)]
+    told = f"{name.removesuffix('.path')} has several values ({values}): write -m {name}=A,B to sweep them"
+    if name == "style":
+        told += ", or blend.styles=[B] to mix them"
+    return told + (f", or {name}=[A,B] for a list" if name in lists else "")
+
+
+def unknown_value(name: str, value: object, known: Iterable[object]) -> str:
+    """Return the message for an option that has none of its known values."""
+    names = [*map(str, known)]
+    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.7)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{name}={value} is unknown; {hint}one of: {', '.join(names)}"

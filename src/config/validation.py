@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from src.common.errors import InputError
+from src.config.options import unknown_value
 from src.config.schedule import SMALLEST_EDGE, capture_steps
 from src.config.schema import PATH_STARTS, SUFFIXES, Device, RunConfig, group_names, masks
 
@@ -249,7 +250,7 @@ def check_choices(config: Any, choices: Mapping[str, Collection[Any]]) -> None:
     """
     for name, known in choices.items():
         if (value := _value(config, name)) not in known:
-            raise InputError(f"{name.removesuffix('.name')}={value} is unknown; one of: {', '.join(map(str, known))}")
+            raise InputError(unknown_value(name.removesuffix(".name"), value, known))
 
 
 def check_style_names(option: str, styles: Iterable[str]) -> None:

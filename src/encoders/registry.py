@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from src.common.errors import InputError
+from src.config.options import unknown_value
 
 if TYPE_CHECKING:
     from src.config.schema import Backbone, RunConfig
@@ -353,7 +354,7 @@ def encoder_spec(name: str) -> EncoderSpec:
         InputError: unknown; lists the known ones.
     """
     if name not in ENCODERS:
-        raise InputError(f"backbone={name} is unknown; one of: {', '.join(ENCODERS)}")
+        raise InputError(unknown_value("backbone", name, ENCODERS))
     return ENCODERS[name]
 
 

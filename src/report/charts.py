@@ -36,7 +36,7 @@ STYLE: Any = {
     "figure.dpi": DPI,  # names of dots are measured before they are drawn
     "text.parse_math": False, "text.usetex": False,  # a name may hold dollar signs
 }  # fmt: skip
-LEGEND = (16, 230)  # names in a legend at most, and room for each, px
+LEGEND = (16, 330)  # names in a legend at most, and room for each, px
 NAMES = 200  # room for a name of the heat map, px
 CELLS = 60  # rows and columns of the heat map at most
 BOX = (72, 40)  # one of its cells, px
@@ -211,7 +211,7 @@ def throughput(runs: Sequence[Run]) -> Figure | None:
 
 @_png
 def heat_map(runs: Sequence[Run]) -> Figure | None:
-    """Draw SSIM, contents down, styles across, with the means of rows, columns and all."""
+    """Draw SSIM, contents down, styles across, with the means of rows, columns and all; colours span at least 0.1."""
     cells = means_by(runs, PAIR, "ssim")
     if not cells:
         return None
@@ -224,8 +224,9 @@ def heat_map(runs: Sequence[Run]) -> Figure | None:
     )
     figure = Figure(figsize=(len(across) * BOX[0] / DPI, len(down) * BOX[1] / DPI))
     axes = figure.add_axes((0, 0, 1, 1))
-    low, high = inner.min(), inner.max()
-    axes.imshow(values, cmap="viridis", vmin=low, vmax=high if high > low else low + 0.1, aspect="auto")
+    low = min(inner.min(), inner.mean() - 0.05)
+    high = max(inner.max(), low + 0.1)
+    axes.imshow(values, cmap="viridis", vmin=low, vmax=high, aspect="auto")
     axes.axhline(len(contents) - 0.5, color="white", linewidth=4)
     axes.axvline(len(styles) - 0.5, color="white", linewidth=4)
     for (row, column), value in np.ndenumerate(values.filled(math.nan)):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.common.tables import number
+from src.common.tables import number, sentence
 from src.report.options import PAIR, heading, label_of
 from src.report.runs import Run, alike, shared_places, values_of, varying
 from src.report.sheet import CELL, Cell, Row, lay_out
@@ -84,7 +84,7 @@ def sweep(runs: Sequence[Run], images: Thumbnails) -> tuple[bytes, str] | None:
     some = f" Of {len(pairs)} pairs the first {len(drawn)}." if len(drawn) < len(pairs) else ""
     twice = " Of runs with the same options the last one is shown." if len(places) < len(chosen) else ""
     heads = [*PAIR, *(label_of(across, value) for value in values_of(across, chosen))]
-    return lay_out(heads, rows), f"{words[0].upper()}{words[1:]}{_which(chosen, runs)}.{some}{twice}"
+    return lay_out(heads, rows), f"{sentence(words)}{_which(chosen, runs)}.{some}{twice}"
 
 
 def _which(chosen: Sequence[Run], runs: Sequence[Run]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from src.common.tables import Table, cell, number, plain_text, title, to_markdown
+from src.common.tables import Table, cell, number, plain_text, sentence, title, to_markdown
 from src.report.charts import speed_group
 from src.report.gallery.page import Figure
 from src.report.options import PAIR, TRIAL, heading, label_of
@@ -47,7 +47,7 @@ GLOSSARY = {
     "loss decay": "The total loss at the start, divided by the one at the end.",
     "it/s": "Evaluations of loss and gradient per second; those of a batch are of all its pairs together.",
 }
-EXACT_NOTE = "`runs.csv` and `runs.md` hold all digits and all options."
+EXACT_NOTE = "`runs.csv` holds all digits and all options."
 
 
 def exact_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -114,7 +114,7 @@ def headline(runs: Sequence[Run]) -> str:
         pair = [f"{len(_pairs(runs))} pairs"]
     options = [heading(name) for name in varying(runs)][:4]
     text = ", ".join(" × ".join(some) for some in (options, pair) if some)
-    return plain_text(text[0].upper() + text[1:])
+    return plain_text(sentence(text))
 
 
 def _crossed(runs: Sequence[Run]) -> bool:

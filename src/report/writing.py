@@ -56,7 +56,7 @@ def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]
     for figure in drawn:
         write_atomically(out / figure.file, figure.data)
     rows, compared = summary.exact_rows(runs), comparison.compare(runs)
-    files = {"runs.csv": to_csv(rows), "runs.md": exact_markdown(rows)}
+    files = {"runs.csv": to_csv(rows)}
     if compared:
         every = comparison.with_unmatched(compared)
         files |= {"published.csv": to_csv(every), "published.md": exact_markdown(every)}

@@ -139,8 +139,8 @@ class Queue:
         queue = cls(sweep)
         if not queue.lists():
             raise InputError(
-                f"{sweep} holds no queue; start one with python -m src.train -m ... hydra/launcher=processes "
-                f"hydra.sweep.dir={sweep}"
+                f"{sweep} holds no queue, as sweeps with hydra/launcher=processes, queue, slurm or ray do; the runs of "
+                f"others: python -m src.report {sweep}"
             )
         return queue
 

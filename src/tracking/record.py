@@ -304,6 +304,17 @@ def scan(root: Path, damaged: Callable[[str], object] = log.warning) -> Iterator
             yield path.parent, record
 
 
+def nothing_to_resume(folder: Path) -> str:
+    """Return the reason for which a folder without a run cannot be resumed."""
+    inside = [each.name for each, _ in scan(folder)]
+    if not inside:
+        return "there is no run in that folder"
+    return (
+        f"that folder holds no run itself, but {len(inside)} below it, such as {inside[0]}; to resume a sweep, repeat "
+        f"its command with hydra.sweep.dir={folder}"
+    )
+
+
 def newest(root: Path, finished: bool = False) -> Path:
     """Return the run folder with the latest record among the runs that can go on and in which no process is at work.
 
@@ -330,5 +341,6 @@ def newest(root: Path, finished: bool = False) -> Path:
         and clip_of(folder) is None
     ]
     if not found:
-        raise InputError(f"resume=last: no {'run' if finished else 'unfinished run'} below {root}/")
+        further = "" if finished else "; steps=N takes the newest finished run beyond its end"
+        raise InputError(f"resume=last: no {'run' if finished else 'unfinished run'} below {root}/{further}")
     return max(found, key=lambda folder: (folder / FILE).stat().st_mtime_ns)

@@ -73,9 +73,7 @@ class RunContext:
         self._claim()
         if self.record.status == "finished":
             self._check_unchanged()
-            log.info(
-                "already finished: %s (options such as logger and trainer do not make it another run)", self.folder
-            )
+            log.info("already finished: %s", self.folder)
             self.ended = True
         else:
             self.files = find_files(self.config)

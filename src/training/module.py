@@ -353,15 +353,17 @@ class StyleTransferModule(LightningModule):
         self._join_objectives()
 
     def status(self) -> tuple[int, str]:
-        """Return the step of the latest losses and a line about them for the progress display."""
+        """Return the step of the latest losses and a line about them, with the size, for the progress display."""
         pairs = list(self.active.values())
         losses = sorted(pair.latest[names.TOTAL] for pair in pairs if pair.latest)
         step = max((pair.latest_step for pair in pairs), default=0)
         rate = pairs[0].counters.throughput.it_per_s if pairs else 0.0
+        height, width = self.image.size
+        speed = f"{rate:.2f} it/s at {width}x{height} px"
         if len(pairs) == 1:
-            return step, ", ".join([*(f"loss {loss:.4g}" for loss in losses), f"{rate:.2f} it/s"])
+            return step, ", ".join([*(f"loss {loss:.4g}" for loss in losses), speed])
         told = [f"losses {losses[0]:.4g} to {losses[-1]:.4g}"] if losses else []
-        return step, ", ".join([f"{len(pairs)} pairs", *told, f"{rate:.2f} it/s each"])
+        return step, ", ".join([f"{len(pairs)} pairs", *told, f"each {speed}"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what each pair needs besides its image and optimiser state; see `checkpoints`."""

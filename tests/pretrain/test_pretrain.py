@@ -447,7 +447,10 @@ def test_a_student_learns_its_teachers_activations(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"teacher": "vgg12"}, "teacher=vgg12 is unknown; one of: vgg16, vgg19, efficientnet_lite0, none"),
+        (
+            {"teacher": "vgg12"},
+            "teacher=vgg12 is unknown; did you mean vgg1.* one of: vgg16, vgg19, efficientnet_lite0, none",
+        ),
         ({"texture": 0.0, "diversity": 0.0, "scene": 0.0, "layout": 0.0}, "nothing to learn"),
         ({"teacher_weights": "w.pth"}, "teacher_weights=w.pth needs a teacher"),
         ({"inherit": -1}, "inherit"),

@@ -99,8 +99,6 @@ def test_csv_holds_the_record_to_the_last_digit(make: Callable[..., RunRecord], 
     assert report.main([str(tmp_path / "sweep")]) == 0
     rows = rows_of(tmp_path / "sweep" / "report" / "runs.csv")
     assert [Path(row["folder"]).name for row in rows] == list(made)
-    text = (tmp_path / "sweep" / "report" / "runs.md").read_text()
-    exact = {row["folder"]: line for row, line in zip(rows, text.splitlines()[2:], strict=True)}
     for row, record in zip(rows, made.values(), strict=True):
         assert row["content"] == AWKWARD
         assert row["layers.name"] == record.options.layers.name
@@ -109,7 +107,6 @@ def test_csv_holds_the_record_to_the_last_digit(make: Callable[..., RunRecord], 
         for name in MEASURED:
             expected = getattr(record, name)
             assert row[name] == ("" if expected is None else repr(expected)), name
-            assert f" {row[name]} |" in exact[row["folder"]], "the Markdown has all digits too"
         losses = [float(row[f"capture_{at}_loss/total"]) for at in (1, 2, 3) if row[f"capture_{at}_loss/total"]]
         assert losses == [each.losses["total"] for each in record.captures]
         steps = [int(row[f"capture_{at}_step"]) for at in (1, 2, 3) if row[f"capture_{at}_step"]]
@@ -555,7 +552,7 @@ def test_without_a_folder_the_newest_sweep_is_reported(
     make("../multirun/2026-01-03/01-00-00/broken", captures=(), status="failed", error="loss.alpha and beta are 0")
     assert report.main([]) == 0
     printed = [Path(line) for line in capsys.readouterr().out.splitlines()]
-    texts, drawn = ("index.html", "runs.csv", "runs.md", "report.md"), ("loss.png", "ssim.png", "trade_off.png")
+    texts, drawn = ("index.html", "runs.csv", "report.md"), ("loss.png", "ssim.png", "trade_off.png")
     assert printed == [newest / "report" / name for name in (*texts, *drawn, "throughput.png", "figure2.jpg")]
     assert all(path.is_file() for path in printed)
     assert len(rows_of(printed[1])) == 2

@@ -67,6 +67,7 @@ def test_each_job_is_run_once_by_workers_that_race(tmp_path: Path) -> None:
     assert len(owners) > 1 and not [*tmp_path.glob("overlap-*")] and not [*queue.workers.iterdir()]
 
 
+@pytest.mark.long
 def test_kills_at_random_moments(tmp_path: Path) -> None:
     """Ten workers of four at a time are killed; nothing runs twice at once, and each job ends."""
     queue, chance = fill(tmp_path, 24, seconds=0.3), random.Random(24)
@@ -197,7 +198,9 @@ def test_a_key_is_a_file_name_and_names_the_folder(tmp_path: Path, subdir: str) 
 
 
 def test_a_folder_without_queue(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no queue; start one with"):
+    with pytest.raises(
+        InputError, match=r"holds no queue, as sweeps with .* do; the runs of others: python -m src.report"
+    ):
         Queue.existing(tmp_path)
     (tmp_path / "queue").mkdir()
     (tmp_path / "queue" / "jobs-1.json").write_text("{")

@@ -76,7 +76,7 @@ def test_a_worker_runs_what_the_sweep_would_and_status_and_retry_tell_of_it(
     assert [*queue.snapshot().ended.values()].count(FAILED) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_worker_goes_on_with_what_a_killed_one_left(
     queued: Callable, command_here: Callable, small: Callable, tmp_path: Path
 ) -> None:
