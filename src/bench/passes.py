@@ -1,6 +1,5 @@
 """Pictures per second of networks in one pass: section `one_pass`."""
 
-import importlib.util
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from src.bench.cases import open_device
 from src.bench.plan import Plan
 from src.bench.results import Label, Row
 from src.bench.timing import interleaved
+from src.common.packages import missing
 from src.feedforward.export import PACKAGES, export_onnx
 from src.feedforward.network import StyleNetwork
 from src.feedforward.weights import LoadedNetwork
@@ -22,10 +22,10 @@ PYTORCH, ONNX = "PyTorch", "ONNX Runtime"
 def one_pass(plan: Plan) -> Iterator[Row]:
     """Yield each network and size by PyTorch and, on a CPU, by ONNX Runtime, which take turns."""
     device = open_device(plan)
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    without_onnx = bool(missing(PACKAGES))
     for size in plan.networks:
         network = StyleNetwork(size).eval().requires_grad_(False)
-        session = None if missing or device.type != "cpu" else _session(network)
+        session = None if without_onnx or device.type != "cpu" else _session(network)
         network.to(device)
         for edge in plan.pictures:
             image, shares = torch.rand(1, 3, edge, edge, device=device), torch.ones(1, 1, device=device)

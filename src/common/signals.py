@@ -14,7 +14,7 @@ SAID = b"\nstopping after this step and saving the run; press Ctrl-C again to ab
 
 
 class Interrupts:
-    """Record the first SIGINT or SIGTERM while entered; a second one ends the process by Python's default.
+    """Record the first SIGINT or SIGTERM while entered; a second one kills the process at once.
 
     Signals reach only the main thread of a process; in other threads this does nothing.
     """

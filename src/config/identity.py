@@ -17,6 +17,7 @@ from src.config.schema import (
     style_scales,
     style_shares,
 )
+from src.config.validation import WEIGHTS
 
 # Fields that do not make another run: where it runs, what tracks it and how often, which search it belongs to.
 NON_IDENTITY_FIELDS: tuple[str, ...] = (
@@ -40,6 +41,8 @@ def identity(config: RunConfig) -> dict[str, Any]:
             spec[kind]["path"] = _absolute(spec[kind]["path"])
     for kind in ("content", "style"):
         spec[kind]["mask"] = _mask(spec[kind]["mask"])
+    if spec["backbone"]["weights"] not in WEIGHTS:
+        spec["backbone"]["weights"] = _absolute(spec["backbone"]["weights"])
     pictures = zip(config.blend.styles, blended(config), strict=True)
     spec["blend"] = {
         "styles": [_absolute(picture.path) if picture.path else name for name, picture in pictures],

@@ -5,6 +5,7 @@ Hydra fills it from the files under conf/; Python code can build it without them
 """
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -75,13 +76,15 @@ class Layers:
     style: list[str] = option([f"relu{block}_1" for block in range(1, 6)], "style taps")
     content: str = option("relu3_1", "content tap")
     weights: list[float] | None = option(
-        None, "weight of each style tap; default: loss.block_weights scaled to a sum of 1 (published: 1 each)"
+        None,
+        "weight of each style tap; default: loss.block_weights scaled to a sum of 1 (loss=published, mean_squares and "
+        "gram_mean_std: 1 each)",
     )
 
 
 @dataclass
 class Loss:
-    """L_total = alpha L_content + beta (L_style + palette L_palette) + tv TV (eq. 7)."""
+    """L_total = alpha L_content + beta (L_style + palette L_palette) + tv TV + reference L_reference (eq. 7)."""
 
     name: str = option(
         "moments", "moments | patches | normalized | equations | published | mean_squares | gram_mean_std"
@@ -145,7 +148,7 @@ class Init:
     )
     path: str | None = option(
         None,
-        "the picture to start from (init=file, init=frame), or the network (init=network): as weights of src.paint",
+        "the picture to start from (init=file, init=frame), or the network (init=network), as weights= of src.paint",
     )
     contrast: float = option(1.0, "range of init=noise around mid-grey; near 0: an almost even grey")
 
@@ -228,7 +231,7 @@ class Device:
 
 @dataclass
 class Trainer(Device):
-    """Device, precision-independent speed options and memory."""
+    """Device, compilation, kernels and memory of activations."""
 
     compile: str = option(
         "auto", "torch.compile: auto (long runs that save more than the compile time) | always | never"
@@ -384,13 +387,18 @@ def is_network_name(init: Init) -> bool:
     return init.name == "network" and not set(init.path or "/") & set("/.~")
 
 
+ROUNDING = 1e-9  # of a sum of shares
+
+
 def style_shares(config: RunConfig) -> list[float]:
     """Return the share of `style` and of each of `blend.styles`; their sum is 1."""
     weights, count = config.blend.weights, 1 + len(config.blend.styles)
     if not weights:
         return [1 / count] * count
-    weights = weights if len(weights) == count else [1 - sum(weights), *weights]
-    return [weight / sum(weights) for weight in weights]
+    rest = 1 - math.fsum(weights)
+    weights = weights if len(weights) == count else [rest if rest > ROUNDING else 0.0, *weights]
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]
 
 
 def style_scales(config: RunConfig) -> list[float]:

@@ -7,7 +7,7 @@ from typing import Any
 from src.common.errors import InputError
 from src.config.options import unknown_value
 from src.config.schedule import SMALLEST_EDGE, capture_steps
-from src.config.schema import PATH_STARTS, SUFFIXES, Device, RunConfig, group_names, masks
+from src.config.schema import PATH_STARTS, ROUNDING, SUFFIXES, Device, RunConfig, group_names, masks
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "loss.name": ("patches", "moments", "normalized", "equations", "published", "mean_squares", "gram_mean_std"),
@@ -48,6 +48,7 @@ LARGEST = {
     "optimizer.lr": 1000,
     "optimizer.history": 10_000,
     "schedule.sizes": 100,
+    "schedule.factor": 16,
     "canvas.turns": MOST_TURNS,
     "seed": 2**32 - 1,
     "backbone.seed": 2**32 - 1,
@@ -126,7 +127,7 @@ def _check_styles(config: RunConfig) -> None:
     if weights and not (
         len(weights) in (len(styles), len(styles) + 1)
         and all(0 <= weight < math.inf for weight in weights)
-        and (sum(weights) <= 1 if len(weights) == len(styles) else sum(weights) > 0)
+        and (math.fsum(weights) <= 1 + ROUNDING if len(weights) == len(styles) else sum(weights) > 0)
     ):
         raise InputError(
             f"blend.weights needs a share for each of blend.styles={styles}, with a sum of at most 1, or one number "

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 FRAME_SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm")
 CODEC, QUALITY = "libx264", "18"  # H.264 at a constant quality that looks lossless
+AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)  # Hz
 MP4_AUDIO = ("aac", "mp3", "ac3", "eac3", "alac", "opus")  # copied into an MP4; others become AAC
 UNSPECIFIED = 2  # colour matrix of an FFmpeg frame
 
@@ -82,6 +83,17 @@ def check_clip(path: Path) -> None:
     """
     if not (path.is_dir() or path.is_file()):
         raise InputError(f"content.path: {'not a regular file' if path.exists() else 'no such file or folder'}: {path}")
+
+
+def _aac_rate(rate: int) -> int:
+    """Return a sampling rate in Hz if AAC has it, else 48 kHz, to which the sound is then resampled."""
+    return rate if rate in AAC_RATES else 48000
+
+
+def even_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return a size with even sides, rounded down: H.264 with colours at half the size needs them."""
+    width, height = (max(2, side // 2 * 2) for side in size)
+    return width, height
 
 
 def open_clip(path: Path | str, rate: float | None = None) -> Clip:
@@ -222,7 +234,7 @@ def write_clip(
     import av
 
     temporary = path.with_name(f".{path.stem}.part.mp4")
-    # fine enough for the frames' own times: a multiple of the rate's denominator, of about 1/90000 s
+    # about 1/90000 s, and a fraction of 1/numerator of the rate, so that times of frames at the rate are exact
     base = Fraction(1, rate.numerator * (90000 // rate.numerator) if rate.numerator <= 90000 else 90000)
     count, end, last = 0, Fraction(0), -1
     try:
@@ -271,7 +283,7 @@ class _Sound:
             self.stream: Any = (
                 container.add_stream_from_template(track)
                 if self.copies
-                else container.add_stream("aac", rate=track.codec_context.sample_rate)
+                else container.add_stream("aac", rate=_aac_rate(track.codec_context.sample_rate))
             )
 
     def write(self, begin: Fraction, end: Fraction) -> None:

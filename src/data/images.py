@@ -24,7 +24,7 @@ from src.common.packages import missing
 from src.config.schema import SUFFIXES
 from src.data import deep
 from src.data.deep import SIDEWAYS
-from src.data.profiles import srgb_profile, to_srgb
+from src.data.profiles import is_srgb, srgb_profile, to_srgb
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -275,7 +275,7 @@ def _decoded(image: Image.Image) -> tuple[np.ndarray, bool]:
         # integers are scaled by 16 bits; floats are in [0, 1] unless one of them is larger
         top = 1.0 if image.mode == "F" and values.max() <= 1.0 else 65535.0
         grey = (np.clip(values / top, 0, 1) * 65535 + 0.5).astype(np.uint16)
-        return np.repeat(grey[..., None], 3, 2), False
+        return np.repeat(grey[..., None], 3, 2), not is_srgb(profile)
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         opaque = "L" if image.mode in ("LA", "La") else "RGB"
         image = image.convert("RGBA")

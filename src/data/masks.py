@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WHITE = "255"
-# More greys than this are no labels but the edges of a mask of black and white, anti-aliased or from a JPEG.
+# With more greys than this, a mask is black and white with soft edges (anti-aliased, or from a JPEG), not labels.
 MOST_LABELS = 16
-# And so are greys between black and white that cover together less than this part of the picture.
+# So is one whose greys between black and white together cover less than this share of the picture.
 LEAST_AREA = 0.02
 SHAPE_TOLERANCE = 0.02  # of the ratio of width to height
 

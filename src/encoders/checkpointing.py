@@ -68,7 +68,7 @@ class Band:
         height: rows of the whole layer.
         reach: extra rows that are read on either side.
         output_height: rows of the block's whole output, which are half as many where the block ends with a pooling.
-        whole: these are all rows; the block's layers may have any number of them.
+        whole: the band is the whole block, whose layers may differ in height.
     """
 
     top: int
@@ -131,7 +131,7 @@ def bands(height: int, row_bytes: float, reach: int, output_height: int) -> list
     """
     rows = max(2 * reach, int(BAND_BYTES / row_bytes) // 2 * 2)
     tops = list(range(0, height, rows))
-    if len(tops) > 1 and height - tops[-1] < 2:  # a single last row would be pooled to nothing
+    if len(tops) > 1 and height - tops[-1] < 2:  # max and avg would pool a single last row to nothing
         tops.pop()
     return [
         Band(top, bottom, height, reach + reach % 2, output_height)

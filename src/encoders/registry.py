@@ -369,7 +369,7 @@ def positions(side: int, stride: int, rounded_up: bool) -> int:
 
 
 def smallest_side(spec: EncoderSpec, taps: list[str]) -> int:
-    """Return the smallest side of an image, px, at which each tap still has a position."""
+    """Return the smallest side of an image that is accepted, px: the stride of the deepest tap, or more."""
     return max(spec.smallest, *(spec.taps[tap].stride for tap in taps))
 
 

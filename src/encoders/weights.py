@@ -36,7 +36,7 @@ def build_vgg(spec: VGGSpec, backbone: Backbone, taps: list[str], mirror: str | 
     if backbone.weights == "random":
         return encoder, _fill_random(encoder, backbone)
     if backbone.weights == "trained" and spec.url is None:
-        path, digest = EMBEDDED, checked(EMBEDDED, spec.sha256)
+        path, digest = EMBEDDED, checked(EMBEDDED, backbone.sha256 or spec.sha256)
     else:
         path, digest = find_weights(backbone, spec.url or "", spec.sha256, mirror)
     _fill(encoder, read_state_dict(path), path)

@@ -1,4 +1,4 @@
-"""Export feed-forward networks as ONNX, and run them without PyTorch."""
+"""Export feed-forward networks as ONNX."""
 
 import io
 import json

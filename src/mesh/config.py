@@ -37,7 +37,7 @@ class Mesh:
     )
     frames: int = option(36, "frames of the turntable; 0: none")
     held_out: int = option(
-        0, "held-out cameras to measure the style loss from, beside as many of the run's own; 0: none"
+        0, "held-out cameras whose style loss is compared with that of as many of the run's own cameras; 0: none"
     )
 
 

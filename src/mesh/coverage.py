@@ -6,7 +6,7 @@ import numpy as np
 
 from src.data.views import Floats, Views
 from src.ops.rasterizing import NONE, rasterize
-from src.transfer.views import Sheet, cells, view_side
+from src.transfer.views import Sheet, cells, in_use, view_side
 
 PERCENTILE = 75  # of the texels per pixel that samples are chosen by
 
@@ -47,10 +47,9 @@ def texels_per_pixel(views: Views, size: tuple[int, int]) -> float:
 
 def coverage(views: Views, sheet: Sheet) -> Coverage:
     """Return how much of a canvas is in use, and how much of that is shown."""
-    height, width = sheet.canvas
-    places = _places(views, sheet.canvas) - (width / 2, height / 2)
-    flat = np.concatenate([places, np.ones((*places.shape[:2], 1))], 2)
-    used = rasterize(flat, 1.0, height, width).face != NONE
+    rectangles = cells(views, sheet.canvas)
+    places = views.uv * rectangles[views.cell][:, None, 2:]
+    used = in_use(places, views.cell, rectangles, sheet.canvas).reshape(sheet.canvas)
     shown = (sheet.seen[0, 0] > 0).cpu().numpy() & used
     return Coverage(float(used.mean()), float(shown.sum() / max(1, used.sum())))
 

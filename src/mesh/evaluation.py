@@ -74,7 +74,7 @@ def compare_views(config: MeshConfig, folder: Path, texture: Path, views_file: P
 def _style_losses(
     run: RunConfig, images: Sequence[Pixels], folder: Path, shared: Shared | None
 ) -> tuple[list[float], Shared]:
-    """Return the style losses that a run has for textures, and what the next run can share.
+    """Return the style losses, relative to `loss.beta`, that a run has for textures, and what the next run can share.
 
     Args:
         run: its start does not matter.
@@ -89,10 +89,11 @@ def _style_losses(
     prepared = PreparedRun(context, find_device(run.trainer), shared)
     content = prepared.enter(stages(run)[-1], None, fresh=False)
     size = content.shape[3], content.shape[2]
-    with torch.no_grad():
-        losses = [
-            prepared.pair.objective(prepared.shown(image.color(size).to(content)), full=True).terms["style"].total
-            for image in images
-        ]
+    objective, losses = prepared.pair.objective, []
+    style = [name for name, term in objective.terms.items() if term.taps and "style" in term.target_of]
+    for image in images:
+        with torch.no_grad():
+            values = objective(prepared.shown(image.color(size).to(content))).terms
+        losses.append(sum(float(objective.weights[name] * values[name].total) for name in style) / run.loss.beta)
     prepared.shared.targets.clear()  # each has views of its own
-    return [float(loss) for loss in losses], prepared.shared
+    return losses, prepared.shared

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from src.common.errors import SAME_COMMAND, InputError, resumed_by
+from src.common.errors import OTHER_FOLDER, SAME_COMMAND, InputError, resumed_by
 from src.common.files import write_atomically
 from src.config.schema import result_file
 from src.data.images import read_image, working_size
@@ -25,6 +25,7 @@ from src.mesh.coverage import coverage, texels_per_pixel
 from src.mesh.evaluation import compare_views
 from src.mesh.models import Model, read_model
 from src.run import run
+from src.tracking import record as records
 from src.tracking.record import RunRecord
 from src.transfer.views import Sheet
 
@@ -35,7 +36,7 @@ MODEL, TURNTABLE, SHEET = "model.glb", "turntable.webp", "turntable.jpg"
 HELD_OUT = "held_out.json"
 FRAMES_OF_SHEET = 6
 ENOUGH_TEXELS = 0.5  # along a pixel; fewer show as blurred squares
-MOST_TEXELS = 1.5  # along a pixel; more are painted for the very views of the run
+MOST_TEXELS = 1.5  # along a pixel; with more, the texture overfits the views of the run
 ENOUGH_SHOWN = 0.8  # of the texture in use
 
 
@@ -54,6 +55,8 @@ def paint(config: MeshConfig, folder: Path) -> RunRecord:
     path = model_path(config)
     log.info("reading %s", path)
     model = read_model(path)
+    if records.read(folder) is not None and not (folder / TEXTURE).exists():
+        raise InputError(f"{folder} holds another run; {OTHER_FOLDER}")
     _keep_texture(folder / TEXTURE, model.canvas(), path)
     _keep_views(folder / VIEWS, prepare_views(model, config))
     with resumed_by(SAME_COMMAND):

@@ -1,7 +1,6 @@
 """Read 3D models with their textures, put the textures on one canvas, and write a model with another canvas."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +83,9 @@ class Model:
                 material.metallicFactor, material.roughnessFactor = 0.0, 1.0
             else:
                 material = material.copy()
-            material.baseColorTexture, material.baseColorFactor = texture, None
+            opacity = 255 if material.baseColorFactor is None else int(material.baseColorFactor[3])
+            material.baseColorTexture = texture
+            material.baseColorFactor = None if opacity == 255 else [255, 255, 255, opacity]
             visual.material = material
         return bytes(painted.export(file_type="glb"))
 
@@ -177,21 +178,26 @@ def _collected(path: Path, scene: "trimesh.Scene") -> Model:
 
 def _texture(name: str, material: Any) -> tuple[Any, Image.Image]:
     """Return what identifies the texture of a part, and the texture: its image, or the plain colour of its material."""
+    from trimesh.visual.color import linear_to_srgb
+
     image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
     factor = getattr(material, "baseColorFactor", None) if hasattr(material, "baseColorTexture") else None
+    linear = None if factor is None else np.asarray(factor[:3]) / 255  # as glTF has factors; its textures are in sRGB
     if image is None:
-        color = getattr(material, "main_color", None) if factor is None else factor
-        plain = tuple(int(value) for value in (PLAIN if color is None else color)[:3])
+        color = getattr(material, "main_color", None) if linear is None else 255 * linear_to_srgb(linear)
+        plain = tuple(round(float(value)) for value in (PLAIN if color is None else color)[:3])
         return name, Image.new("RGB", (LEAST_SIDE, LEAST_SIDE), plain)
     transparent = image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info
     image = image.convert("RGBA" if transparent else "RGB")
-    if factor is not None and tuple(factor[:3]) != (255, 255, 255):
-        image = _tinted(image, [float(value) / 255 for value in factor[:3]])
+    if linear is not None and linear.min() < 1:
+        image = _tinted(image, linear)
     return (image.size, image.mode, image.tobytes()), image
 
 
-def _tinted(image: Image.Image, factors: Sequence[float]) -> Image.Image:
-    """Multiply the colours of an image, RGB or RGBA."""
-    values = np.asarray(image).astype(np.float64)
-    values[..., :3] *= factors
-    return Image.fromarray(values.round().astype(np.uint8))
+def _tinted(image: Image.Image, factors: np.ndarray) -> Image.Image:
+    """Multiply the linear colours of an sRGB image, RGB or RGBA."""
+    from trimesh.visual.color import linear_to_srgb, srgb_to_linear
+
+    values = np.asarray(image).copy()
+    values[..., :3] = (255 * linear_to_srgb(factors * srgb_to_linear(values[..., :3] / 255))).round()
+    return Image.fromarray(values)

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-# Least variance of the colours of an image that is mapped: keeps the map finite where they do not vary, and lets it
-# amplify the rounding of a nearly grey image less.
+# Floor on the colour variance of an image that is mapped: keeps the map finite for an image of one colour, and limits
+# how much it amplifies the rounding of a nearly grey one.
 LEAST_VARIANCE = 1e-5
 # Rec. 709 luma of sRGB values.
 LUMA = (0.2126, 0.7152, 0.0722)

@@ -45,7 +45,7 @@ class StyleColumns:
         if weight is not None:
             columns = columns[:, hard_region(weight)[0, 0]].unsqueeze(1)  # a single row
         stride = 1
-        while math.prod(max(1, side // stride) for side in columns.shape[1:]) > MAX_COLUMNS:
+        while math.prod(-(-side // stride) for side in columns.shape[1:]) > MAX_COLUMNS:
             stride += 1
         self.directions = columns[:, ::stride, ::stride].flatten(1).T.contiguous()
         self.dtype = dtype

@@ -76,11 +76,6 @@ def motion_edges(flow: Tensor) -> Tensor:
     return (_squares(across) + _squares(down) > EDGE * _squares(flow) + LEAST_EDGE).to(flow.dtype)
 
 
-def reliability(flow: Tensor, opposite: Tensor) -> Tensor:
-    """Return where a flow can be trusted, (B, 1, H, W) of 0 and 1: consistent, and not at an edge of motion."""
-    return consistent(flow, opposite) * (1 - motion_edges(flow))
-
-
 def softened(reliable: Tensor) -> Tensor:
     """Return a map (B, 1, H, W) of 0 and 1 that rises from its zeros to 1 over two pixels; zeros stay zero."""
     mean = F.avg_pool2d(F.pad(reliable, (2, 2, 2, 2), mode="replicate"), 5, 1)

@@ -6,8 +6,7 @@
 | `published`     | mean (F - P)^2              | mean (G - A)^2, Gram matrices not normalised            | sum    |
 | `normalized`    | sum (F - P)^2 / sum P^2     | sum (G/M - A/M')^2 / sum (A/M')^2                       | mean   |
 | `moments`       | as `normalized`             | 1/2 relative error of the covariance, 1/2 of the mean   | mean   |
-| `patches`       | as `normalized`             | `moments` and the patch loss (ops/patches), weighted;   | mean   |
-|                 |                             | plus the palette loss (ops/palette)                     |        |
+| `patches`       | as `normalized`             | `moments` and the patch loss (ops/patches), weighted    | mean   |
 | `mean_squares`  | mean (F - P)^2              | mean (G/(N M) - A/(N M'))^2                             | sum    |
 | `gram_mean_std` | mean (F - P)^2              | `mean_squares` plus 10 times the mean squared           | sum    |
 |                 |                             | differences of means and of standard deviations         |        |

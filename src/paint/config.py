@@ -31,7 +31,9 @@ class PaintConfig:
 
     weights: str = option("own", "network: own, which comes with the program, or a file of src.distill")
     content: Picture = option(Picture, "image, folder of images, clip, or camera")
-    style: Picture = option(Picture, "one of the network's styles: of own brushwork, dots, swell or tesserae")
+    style: Picture = option(
+        Picture, "one of the network's styles; weights=own has brushwork (the default), dots, swell and tesserae"
+    )
     shares: list[float] = option([], "mix the styles: a number for each of them, in their order; []: only style")
     edge: int | None = option(None, "long side of the result, px; null: as the content")
     color: str = option("style", "colours of the result: style | luminance (the content's chroma) | content")

@@ -127,13 +127,14 @@ def _open_record(config: PaintConfig, kind: str, source: Path, folder: Path, pai
     """Return the record of the folder, without pictures of another network or of other options.
 
     Raises:
-        InputError: a folder without a record holds files that results would replace.
+        InputError: the folder holds files of others that results would replace.
     """
-    record = records.read(folder)
-    if record is None:
-        record = PaintRecord(config={})
-        if taken := [name for name in _targets(config, kind, source) if (folder / name).exists()]:
-            raise InputError(f"{folder} holds {taken[0]}, which this command did not make; {OTHER_FOLDER}")
+    before = records.read(folder)
+    record = before or PaintRecord(config={})
+    if before is None or before.status != "running":  # a job that was killed could not note its last file
+        taken = [name for name in _targets(config, kind, source) if (folder / name).exists()]
+        if foreign := [name for name in taken if name not in record.results]:
+            raise InputError(f"{folder} holds {foreign[0]}, which this command did not make; {OTHER_FOLDER}")
     plain, digest = dataclasses.asdict(config), sha256_of(painter.loaded.path)
     shares = dict(zip(painter.loaded.styles, painter.shares[0].tolist(), strict=True))
     same = record.weights_sha256 == digest and record.shares == shares
@@ -260,8 +261,7 @@ def _encode(
     interrupts.check()
     if first is None:
         raise InputError("there is no frame to stylise")
-    # H.264 with colours at half the size needs even sides
-    width, height = (max(2, side // 2 * 2) for side in painter.size(first.image.size))
+    width, height = clips.even_size(painter.size(first.image.size))
 
     def results() -> Iterator[tuple[Image.Image, Fraction]]:
         for frame in chain([first], frames):

@@ -20,12 +20,12 @@ SCENE_TAP = "relu5_2"
 
 
 class PretrainModule(NetworkModule):
-    """Classify pictures by the texture statistics of several taps and by the layout of the deepest.
+    """Match the activations of a teacher, or classify pictures by texture statistics and deep features, or both.
 
-    In the later part of the training each batch is used twice: as it is, and again after one step of size `adversary`
-    along the sign of the loss gradient in the image (Goodfellow et al. 2015; reusing that gradient as in Shafahi et al.
-    2019, "Adversarial training for free"). Features of a network trained this way have image gradients that people
-    recognise, and style transfer descends along them (Engstrom et al. 2019; Nakano 2019).
+    With `adversary` above 0, each batch of the later part of the training is used twice: as it is, and again after one
+    step of size `adversary` along the sign of the loss gradient in the image (Goodfellow et al. 2015; reusing that
+    gradient as in Shafahi et al. 2019, "Adversarial training for free"). Features of a network trained this way have
+    image gradients that people recognise, and style transfer descends along them (Engstrom et al. 2019; Nakano 2019).
 
     Args:
         architecture: the network to train.

@@ -57,8 +57,8 @@ def check(config: SearchConfig) -> None:
         raise InputError(f"study={config.study!r}: give the name of a folder, without /")
     check_ranges(config, ("trials",), ())
     ranges = {name: bounds for name, bounds in vars(config.space).items() if bounds is not None}
-    if not ranges:
-        raise InputError("space: every range is null, so there is nothing to search; set one, as in space.beta=[1,100]")
+    if not ranges.keys() - ({"weights"} if len(config.layers.style) == 1 else set()):
+        raise InputError("space: there is nothing to search; set a range, as in space.beta=[1,100]")
     for name, bounds in ranges.items():
         if len(bounds) != 2 or not 0 < bounds[0] < bounds[1] < math.inf:
             raise InputError(f"space.{name} takes a lowest and a highest value above 0, as in [0.1,10], not {bounds}")

@@ -38,7 +38,8 @@ def search(config: SearchConfig, folder: Path) -> list[Point]:
     """Run trials until the study holds `config.trials`; return its Pareto front, smallest patch distance first.
 
     A trial whose run fails counts, and the study continues. A trial that was killed or interrupted does not count: the
-    next call continues it from its checkpoint. The run of a trial is in the study's subfolder `trial-NUMBER`.
+    next call continues it from its checkpoint, unless it was killed twice. The run of a trial is in the study's
+    subfolder `trial-NUMBER`.
 
     Raises:
         InputError: an option cannot be used, or the folder holds a different study.

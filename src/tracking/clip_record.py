@@ -24,8 +24,8 @@ class ClipRecord(CommandRecord):
         times: of the frames from the first one on, s, as fractions; empty until all are decoded.
         audio: codec of the sound that is kept; None without sound.
         cuts: numbers of the frames that begin a new scene, the first frame not among them.
-        frames: by frame, in their order, what was measured in the last pass: losses by metric name, `warping_error`,
-            `seconds`.
+        frames: what was measured in the last pass, by number of the frame, in the order they were painted: losses by
+            metric name, `warping_error`, `seconds`.
     """
 
     file: ClassVar[str] = FILE

@@ -63,7 +63,7 @@ class MemoryEstimate:
     LATER_ON_GPU = 2**24  # the same where only tensors count
     SSIM = 240  # bytes per pixel of the maps that SSIM computes
     SORTING = 132  # bytes per pixel while the palette term sorts
-    SORTED = 150  # sorted values per four pixels that the gradient of the palette term keeps
+    SORTED = 150  # values per four pixels that the palette term keeps for its gradient
     REGION = 0.45  # memory of the palette of a region over that of the whole
     HEAP = 1.05  # the heap's size over that of the tensors in it
 
@@ -112,7 +112,7 @@ class MemoryEstimate:
 
     @property
     def _palettes(self) -> float:
-        """Return how many times the memory of a palette without masks those of all regions take."""
+        """Return the memory of the palettes of all regions as a multiple of that of a palette without masks."""
         return max(1.0, self.REGION * self.regions)
 
     @cached_property
@@ -165,7 +165,7 @@ class MemoryBudget:
         estimate: of the stage.
         asked: auto | whole | checkpointed | tiled; the last two with as few recomputed blocks as fit.
         device: where the run takes place.
-        before: what `noted` returned in an earlier process of the run; kept unless another strategy is asked for.
+        before: what `summary` returned in an earlier process of the run; kept unless another strategy is asked for.
     """
 
     def __init__(

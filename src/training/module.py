@@ -174,6 +174,8 @@ class StyleTransferModule(LightningModule):
         for objective in self.objectives:
             objective.search_again(step)
         self._cached.clear()
+        for pair in self.pairs:
+            pair.before = None  # its loss is of the earlier objective: the difference is no jump
         if self.options.name == "lbfgs":
             # A curvature pair must not mix gradients of two objectives.
             self.optimizers().optimizer.state.clear()  # type: ignore[union-attr]

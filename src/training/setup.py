@@ -269,7 +269,7 @@ class PreparedRun:
         ]
 
     def enter(self, stage: Stage, before: Tensor | None, fresh: bool) -> Tensor:
-        """Set up a stage: budget, inputs and objective. Return its starting image, (1, 3, H, W) in [0, 1].
+        """Set up a stage: budget, inputs and objective. Return its starting image, (1, 3, H, W).
 
         Args:
             stage: the next one.
@@ -442,9 +442,13 @@ def check_size(
     told = f"edge={edge}" if scale == 1 else f"edge={edge} style_scale={scale:g}"
     if min(size) < needed:
         least = math.ceil(smallest_edge(image.size, needed, config.fit) / scale)  # type: ignore[arg-type]
+        advice = f"edge={least} or more"
+        if edge != config.edge:  # a smaller size of the pyramid
+            told = f"the size of {edge} px before edge={config.edge}{told.removeprefix(f'edge={edge}')}"
+            advice = f"edge={math.ceil(least * config.edge / edge)} or more, or schedule=single"
         raise InputError(
             f"{told} makes the {kind} image {size[0]}x{size[1]} px; the layers in use need {needed} px on the "
-            f"short side: edge={least} or more"
+            f"short side: {advice}"
         )
     if size[0] * size[1] > config.max_megapixels * 1e6:
         raise InputError(

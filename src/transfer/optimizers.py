@@ -73,9 +73,8 @@ def set_learning_rate(
 def resize_moments(optimizer: Optimizer, before: dict[str, Any]) -> None:
     """Start Adam with the moments of the stage before, enlarged to the new size.
 
-    This is what crowsonkb's style-transfer-pytorch does.
-
-    A loss is a mean over positions: the gradient of one pixel falls as the number of pixels grows.
+    As in crowsonkb's style-transfer-pytorch, which does not scale them. Here they are scaled by the ratio of the
+    numbers of pixels: a loss is a mean over positions, so the gradient of one pixel falls as their number grows.
 
     Args:
         optimizer: Adam that has not stepped, over parameters (B, C, H, W).

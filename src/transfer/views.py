@@ -1,5 +1,6 @@
 """What the cameras of `canvas.views` show of a texture: a sheet of all views."""
 
+import functools
 import math
 from dataclasses import replace
 from typing import Any
@@ -22,8 +23,8 @@ BACKGROUND = 1.0  # grey of the background in pictures of the views
 class Sheet:
     """A differentiable map from the canvas, a texture, to the sheet of its views.
 
-    A background pixel shows the surface mirrored at its outline, so that a network sees no edge there. In the losses
-    neither background counts, nor a surface that is seen at a steep angle.
+    A background pixel shows the surface mirrored at its outline, so that a network sees no edge there. The losses
+    ignore the background, and surfaces that are seen at a steep angle.
 
     Args:
         views: surface and cameras, of one turn.
@@ -35,7 +36,6 @@ class Sheet:
         mask: (1, 1, H, W) in [0, 1], how much of each pixel counts.
         coverage: (1, 1, H, W) in [0, 1], how much of each pixel is no background.
         seen: (1, 1, h, w), how often the views show each pixel of the canvas; 0 for what none shows.
-        weld: blends the canvas across the seams of its UV map; None without any.
     """
 
     def __init__(self, views: Views, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> None:
@@ -53,7 +53,12 @@ class Sheet:
             torch.from_numpy(each)[None, None].to(device, dtype) for each in (coverage, counted)
         )
         self.seen = self.sampling.shares.view(1, 1, *size).clone()
-        self.weld = _weld(views, size, device, dtype)
+        self._welded = functools.partial(_weld, views, size, device, dtype)
+
+    @functools.cached_property
+    def weld(self) -> Sampling | None:
+        """Blend of the canvas across the seams of its UV map; None without any."""
+        return self._welded()
 
     def __call__(self, image: Tensor) -> Tensor:
         """Return the views of images, (B, C, h, w) to (B, C, H, W)."""
@@ -115,10 +120,10 @@ def _weld(views: Views, size: tuple[int, int], device: torch.device, dtype: torc
         x, y = torch.from_numpy(place).T
         columns, rows, weights = bilinear_taps(x, y, width, height)
         numbers.append(((rows + top[:, None]) * size[1] + columns + left[:, None], weights))
-    in_use = _in_use(places, views.cell, rectangles, size)
+    used = in_use(places, views.cell, rectangles, size)
     target = numbers[0][0][:, 0].numpy()
     # A pixel beyond a seam belongs to the gap between islands, or it is the other side's own.
-    usable = np.flatnonzero(~found.beyond | ~in_use[target])
+    usable = np.flatnonzero(~found.beyond | ~used[target])
     order = usable[np.argsort(np.abs(found.distance[usable]), kind="stable")]
     target, first = np.unique(target[order], return_index=True)  # by the nearest seam
     chosen = torch.from_numpy(order[first])
@@ -134,7 +139,7 @@ def _weld(views: Views, size: tuple[int, int], device: torch.device, dtype: torc
     return Sampling(pixels, weights.to(dtype), count, device)
 
 
-def _in_use(
+def in_use(
     places: Floats, cell: NDArray[np.int64], rectangles: NDArray[np.int64], size: tuple[int, int]
 ) -> NDArray[np.bool_]:
     """Return which pixels of a canvas triangles cover, flat; places are px from the corner of their cell."""

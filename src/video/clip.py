@@ -15,8 +15,9 @@ from PIL import Image
 
 from src.common.errors import SAME_COMMAND, InputError, resumed_by
 from src.common.files import sole_writer
+from src.common.platform import allotted_threads, cpu_threads
 from src.config.schema import Picture, RunConfig, plain, result_file, run_part
-from src.data.clips import Clip, check_installed, open_clip, read_frames, write_clip
+from src.data.clips import Clip, check_installed, even_size, open_clip, read_frames, write_clip
 from src.data.images import SMALLEST_SIDE, read_image, read_pixels, working_size, write_image
 from src.run import Kept, run_batch
 from src.tracking import clip_record, names
@@ -60,7 +61,8 @@ def stylise(config: VideoConfig, folder: Path) -> ClipRecord:
         with tracked(config.logger, folder, record, "video") as loggers, _one_command(record):
             _decode(source, config, folder, record)
             loggers.begin(record, len(record.frames) - 1)
-            Frames(config, folder, record, loggers).run()
+            with cpu_threads(config.trainer.threads):  # of optical flow and warping; runs set their own
+                Frames(config, folder, record, loggers).run()
             _encode(source, config, folder, record, loggers)
     return record
 
@@ -114,8 +116,7 @@ def _decode(source: Clip, config: VideoConfig, folder: Path, record: ClipRecord)
 
 
 def _even_size(size: tuple[int, int], config: VideoConfig) -> tuple[int, int]:
-    """Return the size (width, height) of the frames: H.264 with colours at half the size needs even sides."""
-    width, height = (2 * round(side / 2) for side in working_size(size, config.edge, config.fit))  # type: ignore[arg-type]
+    width, height = even_size(working_size(size, config.edge, config.fit))  # type: ignore[arg-type]
     if min(width, height) < SMALLEST_SIDE:
         raise InputError(f"edge={config.edge} makes the frames {width}x{height} px; choose a larger edge")
     return width, height
@@ -139,8 +140,8 @@ class Frames:
         )  # fmt: skip
         self.kept = Kept()
         self.flow = flow_estimator(config.video.flow, find_device(config.trainer), config.mirror)
-        if config.trainer.threads:
-            cv2.setNumThreads(config.trainer.threads)
+        if threads := allotted_threads(config.trainer.threads):
+            cv2.setNumThreads(threads)
 
     def run(self) -> None:
         """Run all frames that are not finished."""

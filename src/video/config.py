@@ -18,6 +18,7 @@ from src.transfer.checks import check_options
 
 FLOWS = ("dis", "raft")
 MOST_OFFSET = 1000
+LEAST_RATE = 0.01  # frames per second
 
 
 @dataclass
@@ -95,8 +96,8 @@ def check(config: VideoConfig) -> None:
             raise InputError(f"video.{name} is a share, in [0, 1], not {getattr(video, name)}")
     if video.frames is not None and video.frames < 1:
         raise InputError(f"video.frames must be positive, or null for all, not {video.frames}")
-    if video.rate is not None and not 0 < video.rate < math.inf:
-        raise InputError(f"video.rate must be positive, not {video.rate}")
+    if video.rate is not None and not LEAST_RATE <= video.rate < math.inf:
+        raise InputError(f"video.rate must be at least {LEAST_RATE}, not {video.rate}")
     offsets = video.offsets
     if not offsets or sorted(set(offsets)) != offsets or not 1 == offsets[0] <= offsets[-1] <= MOST_OFFSET:
         raise InputError(f"video.offsets are ascending numbers of frames that begin with 1, as [1,2,4], not {offsets}")

@@ -15,7 +15,7 @@ from src.data.images import read_image, read_pixels, write_image
 from src.ops.flow import consistent, motion_edges, nearest_first, softened, warp, warping_error
 from src.video.motion import Flow
 
-INPUTS = "inputs"  # folder of a frame's run, emptied when it has finished
+INPUTS = "inputs"  # inside a frame's run folder; deleted when the frame has finished
 # Largest mean difference of the channels at which a pixel counts as found again.
 ALIKE = 0.15
 
@@ -27,7 +27,7 @@ class Link:
     Attributes:
         flow: (1, 2, H, W) from the frame to the other, px.
         visible: (1, 1, H, W), 1 where a pixel is seen in both frames.
-        reliable: (1, 1, H, W), 1 where besides no edge of motion is near.
+        reliable: (1, 1, H, W), 1 where a pixel is visible and not at an edge of motion.
         found: share of the frame that is found again in the other one.
         repeated: the two frames are identical.
     """

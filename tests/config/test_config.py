@@ -116,6 +116,7 @@ def test_layer_sets_grow_by_a_block() -> None:
         (["steps=99999999999999999999"], r"steps must be at most 10000000"),
         (["optimizer.lr=1e308"], r"optimizer\.lr must be at most 1000"),
         (["schedule=pyramid", "schedule.sizes=1000000000000"], r"schedule\.sizes must be at most "),
+        (["schedule=pyramid", "schedule.factor=2000"], r"schedule\.factor must be at most 16, not 2000"),
         (["trainer.threads=99999999999"], r"trainer\.threads must be in 1\.\.1024"),
         (["schedule.first=1"], r"schedule\.first is a share .*, in \(0, 1\), not 1"),
         (["init.contrast=0"], r"init\.contrast is in \(0, 1\], not 0"),
@@ -199,6 +200,8 @@ def test_a_saved_configuration_is_read_back(tmp_path: Path) -> None:
 
 def test_the_name_of_a_run_depends_on_its_identity_alone() -> None:
     name = run_name(compose())
+    weights = [run_name(compose([f"backbone.weights={path}"])) for path in ("w.pth", Path("w.pth").absolute(), "v.pth")]
+    assert weights[0] == weights[1] != weights[2]
     assert name == run_name(compose(["logger=none", "trainer=cpu", "checkpoint_every=3", "max_megapixels=5"]))
     others = {
         run_name(compose([change])) for change in ("steps=301", "loss.beta=1", "seed=1", "layers=a", "style=dots")

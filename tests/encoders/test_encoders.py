@@ -117,6 +117,9 @@ def test_the_embedded_networks_weights_match_their_checksum() -> None:
     taps = [f"relu{block}_1" for block in range(1, 6)]
     encoder, digest = _build(Backbone(), taps)
     assert digest == known.sha256
+    assert _build(Backbone(sha256=digest[:8]), taps)[1] == digest
+    with pytest.raises(InputError, match="sha256"):
+        _build(Backbone(sha256="00"), taps)
     found = encoder.features(torch.rand(2, 3, 64, 80), taps)
     for block, (tap, width) in enumerate(zip(taps, (32, 64, 128, 256, 256), strict=True)):
         assert found[tap].shape == (2, width, 64 >> block, 80 >> block)

@@ -69,7 +69,7 @@ def test_several_textures_share_a_canvas(tmp_path: Path) -> None:
     assert {name: model.parts[name] for name in "abcd"} == {"a": 0, "b": 1, "c": 0, "d": 2}
     assert len(model.corners) == 4 * len(faces), "the box has no UV coordinates"
     assert model.corners[model.cell == 1][..., 0].min() > 1, "parts are where the scene has them"
-    assert model.canvas().getpixel((20, 100)) == (10, 20, 30)
+    assert model.canvas().getpixel((20, 100)) == (56, 79, 96), "10, 20 and 30 of 255 are linear"
     painted = texture(200, 200, seed=5)
     written = _read_back(model.glb(painted)).geometry
     for name, box in {"a": (0, 0), "b": (100, 0), "c": (0, 0), "d": (0, 100)}.items():
@@ -86,13 +86,25 @@ def test_a_tint_becomes_part_of_the_texture(tmp_path: Path) -> None:
 
     points, uv, faces = torus()
     white = Image.new("RGB", (64, 64), (200, 200, 200))
-    visual = TextureVisuals(uv=uv, material=PBRMaterial(baseColorTexture=white, baseColorFactor=[255, 128, 0, 255]))
+    visual = TextureVisuals(uv=uv, material=PBRMaterial(baseColorTexture=white, baseColorFactor=[255, 128, 0, 77]))
     mesh = trimesh.Trimesh(points, faces, process=False, visual=visual)
     (tmp_path / "a.glb").write_bytes(mesh.export(file_type="glb"))
     model = read_model(tmp_path / "a.glb")
-    assert model.canvas().getpixel((5, 5)) == pytest.approx((200, 100, 0), abs=2)
+    half = 255 * (1.055 * (((200 / 255 + 0.055) / 1.055) ** 2.4 * 128 / 255) ** (1 / 2.4) - 0.055)  # of linear light
+    assert model.canvas().getpixel((5, 5)) == pytest.approx((200, half, 0), abs=2) and half > 140
     (part,) = _read_back(model.glb(model.canvas())).geometry.values()
-    assert part.visual.material.baseColorFactor is None
+    assert part.visual.material.baseColorFactor.tolist() == [255, 255, 255, 77], "the opacity stays"
+
+
+def test_a_plain_colour_is_converted_from_linear_light(tmp_path: Path) -> None:
+    from trimesh.visual import TextureVisuals
+    from trimesh.visual.material import PBRMaterial
+
+    points, uv, faces = torus()
+    visual = TextureVisuals(uv=uv, material=PBRMaterial(baseColorFactor=[128, 255, 0, 255]))
+    mesh = trimesh.Trimesh(points, faces, process=False, visual=visual)
+    (tmp_path / "a.glb").write_bytes(mesh.export(file_type="glb"))
+    assert read_model(tmp_path / "a.glb").canvas().getpixel((5, 5)) == (188, 255, 0)
 
 
 @pytest.mark.parametrize("line", ["map_Kd wood.png", "map_Kd .\\wood.png", "map_Kd images\\wood.png"])

@@ -296,6 +296,12 @@ def test_a_file_that_the_command_did_not_make_is_not_replaced(network: Path, tmp
         with pytest.raises(InputError, match=f"holds {name}, which this command did not make; choose another folder"):
             paint(_config(network, content), folder)
         assert (folder / name).read_bytes() == b"mine"
+    paint(_config(network, source), tmp_path / "later")
+    (tmp_path / "later/1.png").write_bytes(b"mine")
+    write_photographs(source, 2, (48, 32))
+    with pytest.raises(InputError, match=r"holds 1\.png, which this command did not make"):
+        paint(_config(network, source), tmp_path / "later")
+    assert (tmp_path / "later/1.png").read_bytes() == b"mine"
 
 
 def test_a_clip_keeps_rate_sound_and_number_of_frames(network: Path, tmp_path: Path) -> None:

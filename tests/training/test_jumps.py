@@ -52,6 +52,15 @@ def test_a_run_that_is_interrupted_before_the_jump_ends_alike(steep: Path, tmp_p
     assert rows[0] == rows[1]
 
 
+def test_losses_before_and_after_a_new_search_are_not_compared(tmp_path: Path) -> None:
+    """Each step draws other directions, by which the loss of an image that hardly changes rises every other time."""
+    options = ("loss.terms=[sliced_wasserstein]", "loss.rematch=1", "loss.jump=1", "optimizer.lr=1e-9", "steps=20")
+    record = run(compose([*STEEP, *options]), tmp_path)
+    losses = [float(row["loss/total"]) for row in metric_rows(tmp_path)]
+    assert any(after > before for before, after in pairwise(losses))
+    assert record.evaluations == record.step == 20 and record.warning is None
+
+
 def test_a_run_of_a_batch_halves_its_own_updates(steep: Path, tmp_path: Path) -> None:
     jobs = [(compose([*STEEP, f"loss.beta={beta}"]), tmp_path / str(beta)) for beta in (100, 1)]
     steeper, other = run_batch(jobs)

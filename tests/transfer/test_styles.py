@@ -75,6 +75,15 @@ def test_style_has_what_is_left_of_the_shares(small: Callable, given: list[float
     assert style_shares(small(*BLEND[:1], f"blend.weights={given}")) == pytest.approx(shares)
 
 
+def test_shares_that_sum_to_1_up_to_rounding_leave_nothing_to_style(small: Callable) -> None:
+    assert 1 - sum([0.3, 0.6, 0.1]) != 0 and sum([0.2, 0.4, 0.3, 0.1]) > 1
+    for weights in ([0.3, 0.6, 0.1], [0.2, 0.4, 0.3, 0.1]):
+        styles = ["dots", "swell", "tesserae", "brushwork"][: len(weights)]
+        config = small(f"blend.styles=[{','.join(styles)}]", f"blend.weights={weights}")
+        validate(config)
+        assert style_shares(config) == [0.0, *weights]
+
+
 def test_a_style_of_weight_0_changes_nothing(small: Callable, tmp_path: Path) -> None:
     one = run(small(), tmp_path / "one")
     other = run(small("blend.styles=[dots]", "blend.weights=[0]"), tmp_path / "other")

@@ -60,7 +60,7 @@ def test_what_differs_from_a_recorded_clip_is_named(clip: Path) -> None:
         (["video.first=-1"], "video.first must be zero or positive"),
         (["video.cut=2"], r"video.cut is a share, in \[0, 1\], not 2"),
         (["video.frames=0"], "video.frames must be positive, or null"),
-        (["video.rate=0"], "video.rate must be positive"),
+        (["video.rate=0"], "video.rate must be at least 0.01"),
         (["video.offsets=[]"], r"begin with 1, as \[1,2,4\], not \[\]"),
         (["video.offsets=[2,4]"], "begin with 1"),
         (["video.offsets=[1,4,2]"], "begin with 1"),
