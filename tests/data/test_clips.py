@@ -103,6 +103,17 @@ def test_the_sound_of_the_used_part_is_kept(codec: str, suffix: str, tmp_path: P
     assert spectrum.argmax() * 16000 / len(middle) == pytest.approx(440, abs=4)
 
 
+def test_sound_of_a_rate_that_aac_lacks_is_resampled(tmp_path: Path) -> None:
+    source = write_sounding(tmp_path / "source.mkv", moving(10), codec="flac", sampled=192_000)
+    frames = list(read_frames(open_clip(source)))
+    times = [frame.time for frame in frames]
+    write_clip(tmp_path / "out.mp4", [frame.image for frame in frames], times, Fraction(10), source, Fraction(0))
+    sound = _sound(tmp_path / "out.mp4")[0]
+    assert len(sound) == pytest.approx(48_000, abs=3000), "one second"
+    spectrum = np.abs(np.fft.rfft(sound[4000:44_000] * np.hanning(40_000)))
+    assert spectrum.argmax() * 48_000 / 40_000 == pytest.approx(440, abs=4)
+
+
 def test_a_folder_of_frames_is_a_clip(tmp_path: Path) -> None:
     frames = moving(4)
     folder = write_folder(tmp_path / "frames", frames)

@@ -44,24 +44,26 @@ def write_folder(folder: Path, frames: list[Image.Image]) -> Path:
     return folder
 
 
-def write_sounding(path: Path, frames: list[Image.Image], rate: int = 10, codec: str = "aac") -> Path:
-    """Write a clip with a tone as its sound."""
+def write_sounding(
+    path: Path, frames: list[Image.Image], rate: int = 10, codec: str = "aac", sampled: int = 16000
+) -> Path:
+    """Write a clip with a tone as its sound, sampled so many times a second."""
     import av
 
     container_format = None if codec == "aac" else "matroska"
     with av.open(str(path), "w", format=container_format) as container:
         video = container.add_stream("libx264", rate=rate, options={"crf": "1"})
         video.width, video.height, video.pix_fmt = *frames[0].size, "yuv420p"
-        audio = container.add_stream(codec, rate=16000)
+        audio = container.add_stream(codec, rate=sampled)
         audio.codec_context.layout = "mono"
         for frame in frames:
             container.mux(video.encode(av.VideoFrame.from_ndarray(np.asarray(frame), format="rgb24")))
         container.mux(video.encode(None))
-        count = 16000 * len(frames) // rate
-        tone = (0.3 * np.sin(np.arange(count) * 2 * np.pi * 440 / 16000)).astype(np.float32)
+        count = sampled * len(frames) // rate
+        tone = (0.3 * np.sin(np.arange(count) * 2 * np.pi * 440 / sampled)).astype(np.float32)
         for start in range(0, count, 1024):
             sound = av.AudioFrame.from_ndarray(tone[None, start : start + 1024], format="fltp", layout="mono")
-            sound.sample_rate, sound.pts, sound.time_base = 16000, start, Fraction(1, 16000)
+            sound.sample_rate, sound.pts, sound.time_base = sampled, start, Fraction(1, sampled)
             container.mux(audio.encode(sound))
         container.mux(audio.encode(None))
     return path
