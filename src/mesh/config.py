@@ -132,6 +132,8 @@ def check(config: MeshConfig) -> None:
         raise InputError("schedule.average is of the images of one camera set: give mesh.turns=1 as well")
     if mesh.held_out > mesh.views:
         raise InputError(f"mesh.held_out={mesh.held_out} must not be above mesh.views={mesh.views}")
+    if mesh.held_out and not config.loss.beta:
+        raise InputError(f"mesh.held_out={mesh.held_out} compares style losses: it needs loss.beta above 0")
     if not NARROWEST <= mesh.fov <= WIDEST:
         raise InputError(f"mesh.fov is an angle of {NARROWEST:g} to {WIDEST:g} degrees, not {mesh.fov:g}")
     if not 0 < mesh.steepest <= 90:

@@ -182,7 +182,7 @@ def _texture(name: str, material: Any) -> tuple[Any, Image.Image]:
 
     image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
     factor = getattr(material, "baseColorFactor", None) if hasattr(material, "baseColorTexture") else None
-    linear = None if factor is None else np.asarray(factor[:3]) / 255  # as glTF has factors; its textures are in sRGB
+    linear = None if factor is None else np.asarray(factor[:3]) / 255  # glTF's factors are linear, its textures sRGB
     if image is None:
         color = getattr(material, "main_color", None) if linear is None else 255 * linear_to_srgb(linear)
         plain = tuple(round(float(value)) for value in (PLAIN if color is None else color)[:3])

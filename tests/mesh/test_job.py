@@ -163,12 +163,14 @@ def test_the_model_reaches_wandb(torus: Path, tmp_path: Path, wandb_settings: No
         ("mesh.steepest=0", "mesh.steepest is an angle"),
         ("mesh.samples=9", "mesh.samples must be in 1..4"),
         ("mesh.frames=-1", "mesh.frames must be zero or positive"),
+        ("mesh.held_out=17", "mesh.held_out=17 must not be above mesh.views=16"),
+        ("mesh.held_out=8 loss.beta=0", "mesh.held_out=8 compares style losses"),
     ],
 )
 def test_bad_options_are_told(override: str, told: str, torus: Path) -> None:
     given = [] if override in ("steps=0",) or "mesh.path" in override else [f"mesh.path={torus}"]
     with pytest.raises(InputError, match=told):
-        check(_config(*given, override))
+        check(_config(*given, *override.split()))
 
 
 def test_the_command_tells_bad_input_in_one_line(refused_here: Callable, torus: Path, tmp_path: Path) -> None:
