@@ -47,9 +47,7 @@ def texels_per_pixel(views: Views, size: tuple[int, int]) -> float:
 
 def coverage(views: Views, sheet: Sheet) -> Coverage:
     """Return how much of a canvas is in use, and how much of that is shown."""
-    rectangles = cells(views, sheet.canvas)
-    places = views.uv * rectangles[views.cell][:, None, 2:]
-    used = in_use(places, views.cell, rectangles, sheet.canvas).reshape(sheet.canvas)
+    used = in_use(views, sheet.canvas).reshape(sheet.canvas)
     shown = (sheet.seen[0, 0] > 0).cpu().numpy() & used
     return Coverage(float(used.mean()), float(shown.sum() / max(1, used.sum())))
 

@@ -66,7 +66,7 @@ def paint(config: PaintConfig, folder: Path) -> str:
         painter = Painter(loaded, shares, device, config.edge, config.color, config.tile)
         record = _open_record(config, kind, source, folder, painter)
         record.device = device_name(device)
-        log.info("network %s, style %s", config.weights, style_shares(record.shares))
+        log.info("network %s, style %s", config.weights, _described(record.shares))
         job = {"image": _image, "folder": _folder, "clip": _clip, "camera": _camera}[kind]
         with recorded(record, folder):
             begun = time.monotonic()
@@ -79,7 +79,7 @@ def paint(config: PaintConfig, folder: Path) -> str:
     return record.status
 
 
-def style_shares(shares: Mapping[str, float]) -> str:
+def _described(shares: Mapping[str, float]) -> str:
     """Return the styles that have a share as text, such as `dots`, or `0.25 dots, 0.75 swell`."""
     chosen = {style: share for style, share in shares.items() if share}
     return ", ".join(chosen if len(chosen) == 1 else (f"{share:g} {style}" for style, share in chosen.items()))

@@ -439,12 +439,13 @@ def check_size(
         InputError: too small for the layers in use, or above `max_megapixels`.
     """
     size = working_size(image.size, max(1, round(edge * scale)), config.fit)  # type: ignore[arg-type]
-    told = f"edge={edge}" if scale == 1 else f"edge={edge} style_scale={scale:g}"
+    scaled = "" if scale == 1 else f" style_scale={scale:g}"
+    told = f"edge={edge}{scaled}"
     if min(size) < needed:
         least = math.ceil(smallest_edge(image.size, needed, config.fit) / scale)  # type: ignore[arg-type]
         advice = f"edge={least} or more"
         if edge != config.edge:  # a smaller size of the pyramid
-            told = f"the size of {edge} px before edge={config.edge}{told.removeprefix(f'edge={edge}')}"
+            told = f"the size of {edge} px before edge={config.edge}{scaled}"
             advice = f"edge={math.ceil(least * config.edge / edge)} or more, or schedule=single"
         raise InputError(
             f"{told} makes the {kind} image {size[0]}x{size[1]} px; the layers in use need {needed} px on the "

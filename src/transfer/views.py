@@ -120,7 +120,7 @@ def _weld(views: Views, size: tuple[int, int], device: torch.device, dtype: torc
         x, y = torch.from_numpy(place).T
         columns, rows, weights = bilinear_taps(x, y, width, height)
         numbers.append(((rows + top[:, None]) * size[1] + columns + left[:, None], weights))
-    used = in_use(places, views.cell, rectangles, size)
+    used = in_use(views, size)
     target = numbers[0][0][:, 0].numpy()
     # A pixel beyond a seam belongs to the gap between islands, or it is the other side's own.
     usable = np.flatnonzero(~found.beyond | ~used[target])
@@ -139,14 +139,12 @@ def _weld(views: Views, size: tuple[int, int], device: torch.device, dtype: torc
     return Sampling(pixels, weights.to(dtype), count, device)
 
 
-def in_use(
-    places: Floats, cell: NDArray[np.int64], rectangles: NDArray[np.int64], size: tuple[int, int]
-) -> NDArray[np.bool_]:
-    """Return which pixels of a canvas triangles cover, flat; places are px from the corner of their cell."""
+def in_use(views: Views, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return which pixels of a canvas of this height and width triangles cover, flat."""
     height, width = size
-    sides = rectangles[cell][:, 2:]
-    within = places - (np.floor(places.min(1) / sides) * sides)[:, None]  # textures repeat
-    flat = within + rectangles[cell][:, None, :2] - (width / 2, height / 2)
+    rectangles = cells(views, size)[views.cell][:, None]
+    within = views.uv - np.floor(views.uv.min(1, keepdims=True))  # textures repeat
+    flat = rectangles[..., :2] + within * rectangles[..., 2:] - (width / 2, height / 2)
     corners = np.concatenate([flat, np.ones((*flat.shape[:2], 1))], 2)
     return rasterize(corners, 1.0, height, width).face.ravel() != NONE
 
