@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 ARGS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python -m
-# The newest Python that all dependencies support; choose another with make setup PYTHON=python3.12
+# The newest Python that all dependencies support; choose another with make clean, then make setup PYTHON=python3.12
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$name && break; done)
 # Let uv use the package index that pip is configured for
@@ -26,7 +26,7 @@ endif
 help: ## show this list of targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.ready ## create .venv at the versions of requirements.lock
+setup: $(VENV)/.ready ## create .venv at the versions of requirements.lock; with another Python: make clean, then make setup PYTHON=python3.12
 
 $(VENV)/.ready: requirements.lock
 	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found; give one with make setup PYTHON=/path/to/python3" >&2; exit 1; }
@@ -35,7 +35,7 @@ $(VENV)/.ready: requirements.lock
 		echo "installing uv into .uv"; \
 		$(PYTHON) -m venv .uv >/dev/null 2>&1 && .uv/bin/python -m pip install --quiet uv \
 			|| $(PYTHON) -m pip install --quiet --target .uv uv \
-			|| { echo "uv is not installed, and neither venv nor pip could install it: see https://docs.astral.sh/uv" >&2; exit 1; }; \
+			|| { echo "uv is not installed, and neither venv nor pip could install it: see https://docs.astral.sh/uv, or on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; \
 		uv=.uv/bin/uv; \
 	fi; \
 	[ -n "$$UV_DEFAULT_INDEX" ] || unset UV_DEFAULT_INDEX; \
@@ -85,6 +85,7 @@ PICTURES := multirun/pictures
 MASKED := content=astronaut content.mask=src/assets/masks/astronaut.png style.mask=0 edge=256 steps=80 'captures=[1.0]' logger=none
 
 pictures: setup ## make the pictures of the README and docs anew, in about ten minutes on two CPU cores
+	@rm -rf $(PICTURES)
 	@$(RUN) src.train -m experiment=demo 'captures=[1.0]' logger=none hydra.sweep.dir=$(PICTURES)/demo
 	@$(RUN) src.train experiment=grid logger=none hydra.sweep.dir=$(PICTURES)/grid
 	@$(RUN) src.train experiment=layer_ablation content=coffee style=brushwork edge=256 logger=none hydra.sweep.dir=$(PICTURES)/layers
@@ -110,9 +111,11 @@ sync: setup ## upload the runs that W&B tracked offline
 test: setup ## run all tests; they need no GPU, network or account
 	@$(RUN) pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
-test-long: setup ## run the long tests: runs in a browser, kills, W&B servers that fail, Ray, a real Slurm from Debian's packages (as root)
+ray: setup ## install Ray, for hydra/launcher=ray
 	@[ -n "$$UV_DEFAULT_INDEX" ] || unset UV_DEFAULT_INDEX; \
 	$$(command -v uv || echo .uv/bin/uv) pip install --quiet --python $(VENV)/bin/python --constraint requirements.lock 'ray>=2.50,<3'
+
+test-long: ray ## run the long tests: runs in a browser, kills, W&B servers that fail, Ray, a real Slurm from Debian's packages (as root)
 	@$(RUN) pytest -m long $(ARGS)
 
 lint: setup ## check style and format with ruff
@@ -133,4 +136,4 @@ clean: ## remove the environment and caches; keep the runs under multirun/
 	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup path demo distill paint app train sweep status search paper report bench pictures dashboard sync test test-long lint type lock clean
+.PHONY: help setup path demo distill paint app train sweep status search paper report bench pictures dashboard sync test ray test-long lint type lock clean

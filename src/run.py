@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Kept:
-    """What one batch leaves to the next of the same network, precision and device.
+    """What one batch leaves to the next of the same network and device.
 
     Attributes:
         shared: the encoder, loaded once.
@@ -54,7 +54,8 @@ def run(
     resumes from its last checkpoint, or from the beginning where there is none.
 
     Args:
-        config: the options; a dict or DictConfig is checked against `RunConfig`.
+        config: the options; a dict or DictConfig is checked against `RunConfig` and gets its defaults. Presets such as
+            `loss=published` are those of `config.composition.compose`.
         output_dir: the run folder; created where it is missing.
         progress: show a progress bar on stderr; None does so on a terminal.
         outputs: makes further files of the result in the folder, before the run counts as finished; returns them by
@@ -98,13 +99,13 @@ def run_batch(
 ) -> list[RunRecord | BaseException]:
     """Optimise several pictures in one batch; what `run` says of a folder holds for each of them.
 
-    Runs that resume from different steps form a batch per step.
+    Runs that resume from different steps, or began with another precision, form batches of their own.
 
     Args:
         jobs: options and folder of each run, which differ as `training.grouping` permits; no folder twice.
         at_once: pairs evaluated together; None is all on a GPU and one on a CPU.
         progress: as for `run`.
-        kept: encoder of an earlier batch with the same network, precision and device; updated in place.
+        kept: encoder of an earlier batch with the same network and device; updated in place.
         outputs: as for `run`.
 
     Returns:
@@ -144,7 +145,7 @@ def _run_together(
     from src.training.loop import find_device, fit
     from src.training.setup import PreparedRun
 
-    by_step: dict[tuple[int, bool | None], list[PreparedRun]] = {}
+    groups: dict[tuple[int, str | None, bool | None], list[PreparedRun]] = {}
     trainer = contexts[0].config.trainer
     with cpu_threads(trainer.threads), kernels.use(trainer.kernels == "auto"):
         for context in contexts:
@@ -153,8 +154,9 @@ def _run_together(
                 kept.shared = prepared.shared
                 context.open()
                 prepared.announce()
-                by_step.setdefault((prepared.resume_step, context.record.compiled), []).append(prepared)
-        for group in by_step.values():
+                alike = prepared.resume_step, context.record.precision, context.record.compiled
+                groups.setdefault(alike, []).append(prepared)
+        for group in groups.values():
             fit(group, interrupts, at_once, progress)
 
 

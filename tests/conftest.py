@@ -2,6 +2,7 @@
 
 import http.server
 import importlib
+import logging
 import os
 import signal
 import subprocess
@@ -37,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     home = Path(tempfile.mkdtemp(prefix="home", dir=tmp_path_factory.getbasetemp()))
     (home / "cache").mkdir()
     kernels = tmp_path_factory.getbasetemp() / "kernels"  # compiled once, not by every process of every test
@@ -52,6 +53,12 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     monkeypatch.setenv("STYLE_CACHE", str(home / "cache"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "xdg"))
     monkeypatch.setattr(os, "fsync", lambda _: None)  # it guards against a power cut, and waits for the disk
+    yield
+    for handler in logging.getLogger().handlers[:]:
+        # Left open by a command that ran in this process; pytest's own handler is of a subclass.
+        if type(handler) is logging.FileHandler:
+            logging.getLogger().removeHandler(handler)
+            handler.close()
 
 
 @pytest.fixture
@@ -120,11 +127,11 @@ def wandb_settings() -> Iterator[None]:
 @pytest.fixture
 def small() -> Callable[..., "object"]:
     """Compose the small run, with more overrides on top."""
-    from src.config.composition import compose
     from src.config.schema import RunConfig
+    from tests.support.configs import composed
 
     def build(*overrides: str, base: Sequence[str] = SMALL) -> RunConfig:
-        return compose([*base, *overrides])
+        return composed([*base, *overrides])
 
     return build
 

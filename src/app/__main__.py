@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = "Serve a page on this machine to make style transfers and watch them. Ctrl-C ends it; a run at work goes on."
     parser = argparse.ArgumentParser("python -m src.app", description=text)
     parser.add_argument("--port", type=int, default=PORT, metavar="N", help="default: %(default)s; 0: any that is free")
-    host = "address to listen on (default: %(default)s, this machine alone); another lets others use this machine"
+    host = "address to listen on (default: %(default)s: this machine, all its accounts); another lets others use it too"
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help=host)
     folder = "where runs, uploads and the queue are; the gallery shows all runs below it (default: %(default)s)"
     parser.add_argument("--folder", type=Path, default=Path("multirun/app"), metavar="DIR", help=folder)

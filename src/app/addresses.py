@@ -3,7 +3,9 @@
 import hashlib
 import hmac
 import io
+import os
 import secrets
+import tempfile
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from threading import Lock
 from PIL import Image
 
 from src.common.errors import InputError
-from src.common.files import write_atomically
+from src.common.files import write_error
 from src.report.thumbnails import read
 
 SECRET = "secret"  # 32 random bytes in the app's folder, which only its user may read
@@ -21,11 +23,21 @@ KEPT_BYTES = 64 * 2**20  # of reduced copies in memory
 
 
 def secret_of(folder: Path) -> bytes:
-    """Return the secret that tokens are made with, the same after a restart."""
+    """Return the secret that tokens are made with, the same after a restart.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     path = folder / SECRET
     if not path.is_file():
-        write_atomically(path, secrets.token_bytes(32))
-        path.chmod(0o600)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor, written = tempfile.mkstemp(prefix=".", dir=folder)  # for this user alone from the beginning
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(32))
+            Path(written).rename(path)
+        except OSError as error:
+            raise write_error(path, error) from error
     return path.read_bytes()
 
 

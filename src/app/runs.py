@@ -82,7 +82,7 @@ class Runs:
 
     def __init__(self, folder: Path, addresses: Addresses) -> None:
         self.folder, self.addresses = folder, addresses
-        self._read: dict[Path, tuple[str, RunRecord | None]] = {}
+        self._read: dict[Path, tuple[str, RunRecord | None, str]] = {}  # version, record, title
         self._folders: dict[str, Path] = {}
 
     def token(self, folder: Path) -> str:
@@ -107,7 +107,7 @@ class Runs:
                 found = None
             if found and found.options.format not in SUFFIXES:  # of another version
                 found = None
-            self._read[folder] = version, found
+            self._read[folder] = version, found, title(found.options) if found else ""
         return self._read[folder][1]
 
     def cards(self, jobs: list[QueuedRun]) -> list[dict[str, Any]]:
@@ -123,7 +123,7 @@ class Runs:
                 found.append(
                     {
                         "id": self.token(folder),
-                        "title": title(record.options),
+                        "title": self._read[folder][2],
                         "status": status,
                         "note": _note(record, status),
                         "started": record.started or "",
@@ -150,7 +150,7 @@ class Runs:
         styles += [_source("style", each, None, options.mirror) for each in blended(options)]
         found = Details(
             id=self.token(folder),
-            title=title(options),
+            title=self._read[folder][2],
             status=status,
             error=_error(record, status, job),
             step=int(step),
@@ -254,7 +254,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
     if record.ssim is not None:
         found.append(("SSIM to the content", f"{record.ssim:.3f}"))
     if record.it_per_s:
-        found.append(("speed", f"{record.it_per_s:.2f} steps/s"))
+        found.append(("speed", f"{record.it_per_s:.2f} it/s"))
     if record.started:
         with suppress(ValueError):
             found.append(("started", datetime.fromisoformat(record.started).astimezone().strftime("%d %b %Y, %H:%M")))

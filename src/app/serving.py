@@ -37,9 +37,10 @@ from src.common.files import sole_writer
 from src.common.tables import plain_text
 from src.config.grammar import override_value
 from src.config.options import options_of
-from src.config.schema import RunConfig
+from src.config.schema import RunConfig, result_file
 from src.config.validation import CHOICES
 from src.data.sources import find_picture
+from src.tracking import record as records
 
 PAGE = Path(__file__).resolve().parent / "page"
 STATIC = {"style.css": "text/css", "app.js": "text/javascript", "picture.js": "text/javascript"}
@@ -90,7 +91,8 @@ class Guard:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self._is_ours(host):
-            refusal = PlainTextResponse("this page is not known by that name", 421)
+            names = f"localhost or {socket.gethostname().lower()}" if self.others else "localhost"
+            refusal = PlainTextResponse(f"open this page by its IP address, by {names}", 421)
         elif scope["method"] not in ("GET", "HEAD") and origin is not None and origin != f"http://{host}":
             refusal = PlainTextResponse("another site may not do that", 403)
         else:
@@ -115,10 +117,11 @@ class Guard:
 class Site:
     """What the server answers from: uploads, runs and the queue of one folder."""
 
-    def __init__(self, folder: Path, port: int = 0, others: bool = False) -> None:
+    def __init__(self, folder: Path, others: bool = False) -> None:
         self.folder = folder = folder.absolute()
-        self.cookie = f"style-transfer-{port}"  # cookies of all ports of a machine share one jar
         self.addresses = Addresses(secret_of(folder))
+        # Cookies of all ports of a machine share one jar.
+        self.cookie = f"style-transfer-{self.addresses.token('cookie')[:8]}"
         self.uploads = Uploads(folder / "uploads")
         (folder / "queue").mkdir(parents=True, exist_ok=True)
         self.queue = RunQueue(folder / "queue")
@@ -324,7 +327,7 @@ class Site:
         from src.report.reproduction import command
 
         folder = self._folder(request)
-        record, key = self.runs.record(folder), (folder, version_of(folder / "record.json") or "")
+        record, key = self.runs.record(folder), (folder, version_of(folder / records.FILE) or "")
         if record is not None and key not in self._commands:
             with self._composing:
                 self._commands[key] = command(record)
@@ -332,8 +335,6 @@ class Site:
 
     def download(self, request: Request) -> Response:
         """Answer with the result of a run as a file to keep."""
-        from src.config.schema import result_file
-
         folder = self._folder(request)
         record = self.runs.record(folder)
         path = folder / result_file(record.options) if record else None
@@ -427,7 +428,7 @@ def serve(folder: Path, host: str, port: int, show: bool) -> None:
         others = not ipaddress.ip_address(found).is_loopback
         try:
             with sole_writer(folder):
-                site = Site(folder, port, others)
+                site = Site(folder, others)
                 shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(found, found)
                 address = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
                 if others:

@@ -88,7 +88,7 @@ class Uploads:
                     if received > MAX_BYTES:
                         raise TooLarge(f"{name} is larger than {MAX_BYTES >> 20} MB, the most that this page takes")
                     if received > room:
-                        raise TooLarge(f"there is no room for {name}: delete uploads that no run needs")
+                        raise TooLarge(f"there is no room for {name}: delete what no run needs in {self.folder}")
                     file.write(chunk)
             suffix = await asyncio.to_thread(_checked, part, name)
             kept = Upload(identifier, _owner(session), name, f"{_stem(name)}.{suffix}", kind)

@@ -65,7 +65,7 @@ def lightning(plan: Plan) -> Iterator[Row]:
             continue
         step = Step(Setup.of(case.config(*plan.overrides)))
         step()
-        points = (f"steps={plan.loop_steps}", f"log_every={last}", "logger=csv", *plan.overrides)
+        points = (f"steps={plan.loop_steps}", f"log_every={last}", "logger=csv", "captures=[1.0]", *plan.overrides)
         bare, loop = [], []
         for _ in range(plan.least):
             begun = now(device)

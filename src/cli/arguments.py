@@ -56,6 +56,9 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
             # Hydra would compose all files of the list, one over the other, which leaves the last one
             if key in group_options(schema) and re.search(r"(^|,)\[", value) and not _exists(value):
                 raise InputError(several_values(key, value, schema))
+        if key in getattr(schema, "folder_names", ()) and value not in group_names(key) and _is_folder(value):
+            result += [f"{key}=file", f"{key}.path={_quoted(value)}"]
+            continue
         free = key in getattr(schema, "free_names", ()) and _is_free_name(key, value)
         result += [f"{key}.name={value}"] if free else _resolved(key, value, mirror)
     # flags last: Hydra's parser does not take overrides on both sides of a flag
@@ -140,6 +143,10 @@ def _exists(path: str) -> bool:
         return expanded(path).exists()
     except OSError:  # too long a name, or a folder that may not be searched
         return False
+
+
+def _is_folder(path: str) -> bool:
+    return bool(path) and _exists(path) and expanded(path).is_dir()
 
 
 def _folder(folder: str) -> list[str]:

@@ -17,6 +17,7 @@ from src.config.schema import RunConfig
 
 FAILED, BAD_INPUT = 1, 2
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+WRITES = (*NO_SPACE, errno.EROFS)  # only a write can end with these
 
 
 @contextmanager
@@ -67,10 +68,12 @@ def explain(error: BaseException, schema: type = RunConfig) -> str | None:
     """
     if isinstance(error, InputError | NonFiniteLoss | SweepFailed):
         return str(error)
-    if isinstance(error, ValueError) and isinstance(error.__cause__, OSError):  # logging, on train.log
-        error = error.__cause__
+    written = isinstance(error, ValueError) and isinstance(error.__cause__, OSError)  # logging, on train.log
+    if written:
+        error = error.__cause__  # type: ignore[assignment]
     if isinstance(error, OSError) and (error.filename or error.errno in NO_SPACE):
-        return f"cannot write {error.filename or 'the run folder'}: {error.strerror}"
+        verb = "write" if written or error.errno in WRITES else "use"
+        return f"cannot {verb} {error.filename or 'the run folder'}: {error.strerror}"
     if isinstance(error, ValueError) and str(error).startswith("Only one of --run"):
         return "-m and --cfg do not go together: --cfg job shows the configuration that a sweep starts from"
     if isinstance(error, HydraException | OmegaConfBaseException) or str(error).startswith("Config group override"):

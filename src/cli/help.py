@@ -1,4 +1,4 @@
-"""The texts of `--help`, made from the schemas without importing Hydra, which takes a second."""
+"""The texts of `--help`, made from the schemas without importing Hydra, which takes a second; printing text."""
 
 import dataclasses
 import os
@@ -81,9 +81,9 @@ Options (OPTION=VALUE), in addition to those of python -m src.train --help
 VIDEO_HELP = """\
 python -m src.video content.path=CLIP [GROUP=NAME ...] [OPTION=VALUE ...]
 
-Stylise a video clip, or a folder of frames, by the objective of single pictures. A frame starts from the frame before,
-warped by optical flow, and stays near it where the flow can be trusted; the first frame of each scene is a run as
-python -m src.train makes it. The result, clip.mp4, keeps frame rate, rotation and sound.
+Stylise a video clip, or a folder of frames, with the same objective as for single pictures. A frame starts from the
+frame before, warped by optical flow, and stays near it where the flow can be trusted; the first frame of each scene is
+a run as python -m src.train makes it. The result, clip.mp4, keeps frame rate, rotation and sound.
 
   python -m src.video content.path=clip.mp4 style=dots
   python -m src.video content.path=frames video.rate=30 style=painting.jpg video.frames=100
@@ -160,14 +160,19 @@ Options (OPTION=VALUE)
 """
 
 
-def show(text: str) -> None:
-    """Print a help text, quietly when the reader closes the pipe early (`| head`)."""
+def show(text: str) -> bool:
+    """Print text, quietly when the reader has closed the pipe early (`| head`); return whether it was written.
+
+    Exit with status 1 and one line on stderr where the output cannot be written, as on a full disk.
+    """
     try:
         print(text, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit does not fail
+        return False
     except OSError as error:
-        sys.exit(f"error: cannot write the help: {error.strerror}")
+        sys.exit(f"error: cannot write the output: {error.strerror}")
+    return True
 
 
 def help_text() -> str:

@@ -1,6 +1,8 @@
 """Run the jobs of a sweep in this process, one by one or in batches."""
 
 import logging
+import re
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from src.cli.errors import explain
 from src.common.errors import InputError, Interrupted, InUse, SweepFailed, first_line, resumed_by
 from src.config.composition import run_options
+from src.config.grammar import override_value
 from src.config.schema import RunConfig, typed
 from src.tracking import record as records
 from src.tracking.record import RunRecord
@@ -85,7 +88,7 @@ class SweepLauncher(Launcher):
             log.info("[%s/%d] %s%s", ranges(batch), count, described, time_left(pace, count - len(returns)))
             started = time.monotonic()
             try:
-                with resumed_by(f"repeat the command with hydra.sweep.dir={folder}"):
+                with resumed_by(f"repeat the command with {sweep_option(folder)}"):
                     returns |= zip(batch, self.run_jobs([jobs[index] for index in batch]), strict=True)
             except BaseException:
                 self.configure_log()
@@ -111,7 +114,7 @@ class SweepLauncher(Launcher):
         finished = count - number - elsewhere
         log.info("%d of %d jobs finished in %s", finished, count, duration(time.monotonic() - begun))
         if finished:
-            log.info("report: python -m src.report %s", folder)
+            log.info("report: python -m src.report %s", shlex.quote(str(folder)))
         if failed:
             raise SweepFailed(f"{number} of {count} jobs failed in {folder}:{by_reason(failed)}")
         return [returns[index] for index in range(count)]
@@ -258,12 +261,18 @@ def _listed(names: Sequence[str], most: int = 10) -> str:
     return "; ".join(names[:most]) + more
 
 
+def sweep_option(folder: Path) -> str:
+    """Return `hydra.sweep.dir=FOLDER` as it stands in a command, quoted for Hydra and the shell where needed."""
+    plain = re.fullmatch(r"[\w./-]+", str(folder), re.ASCII)
+    return f"hydra.sweep.dir={folder}" if plain else shlex.quote(f"hydra.sweep.dir={override_value(str(folder))}")
+
+
 def reason_of(failed: JobReturn) -> str:
     """Return in one line why a job failed."""
-    return told(failed._return_value)  # the property raises it
+    return one_line(failed._return_value)  # the property raises it
 
 
-def told(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Return an error in one line."""
     return (explain(error) or f"{type(error).__name__}: {first_line(error)}").splitlines()[0]
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from src.common.errors import InputError
 
+WITHOUT_SETUP = "ray"  # the extra that make setup leaves out; a make target of its name installs it
+
 
 def missing(packages: Mapping[str, str]) -> list[str]:
     """Return the packages that are not installed, by the names that pip knows.
@@ -27,6 +29,7 @@ def require(purpose: str, extra: str, packages: Mapping[str, str]) -> None:
         InputError: one is missing; the message says how to install it.
     """
     if names := missing(packages):
+        made = f"make {extra}, or " if extra == WITHOUT_SETUP else ""
         raise InputError(
-            f"{purpose} needs packages that are not installed: pip install {' '.join(names)} (the extra {extra})"
+            f"{purpose} needs packages that are not installed: {made}pip install {' '.join(names)} (the extra {extra})"
         )

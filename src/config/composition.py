@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.common.errors import InputError
-from src.config.options import several_values, unknown_option, unknown_value
+from src.config.options import several_values, unknown_member, unknown_option, unknown_value
 from src.config.schema import CONF, RunConfig, group_names, typed, wrong_type
 
 
@@ -76,6 +76,9 @@ def explain_composition(error: BaseException, schema: type = RunConfig) -> str:
             return str(cause)
         cause = cause.__cause__ or cause.__context__
     if found := re.match(r"Could not override '([^']+)'", text):
+        parent = getattr(error.__cause__, "parent_node", None)
+        if found[1].startswith("hydra.") and parent is not None:  # of the launcher that was chosen, for one
+            return unknown_member(str(getattr(error.__cause__, "full_key", found[1])), parent)
         return unknown_option(found[1], schema)
     if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, name = found[1].rpartition("/")

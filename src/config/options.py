@@ -54,6 +54,16 @@ def unknown_option(name: str, schema: type) -> str:
     return f"there is no option {name}; {hint}--help has all of them"
 
 
+def unknown_member(name: str, members: Iterable[object]) -> str:
+    """Return the message for an option, by its dotted name, that its group does not have among its members."""
+    group = name.rpartition(".")[0]
+    names = [f"{group}.{each}" for each in members if not str(each).startswith("_")]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
+    hint = f"did you mean {near[0]}? " if near else ""
+    known = f"the options: {', '.join(names)}" if names else "the group has none"
+    return f"there is no option {name}; {hint}{known}"
+
+
 def several_values(name: str, values: str, schema: type) -> str:
     """Return the message for an option that was given several values, A,B or [A,B], where a run takes one."""
     lists = [each for each, field in options_of(schema) if "list" in str(field.type)]

@@ -128,7 +128,7 @@ class Timetable:
         log_every: steps between logged points.
         checkpoint_every: steps between checkpoints.
         preview_every: steps between previews; 0: none.
-        chunk: largest number of steps without reading the loss; reading it synchronises a GPU with the host.
+        chunk: steps between two tests of the loss; reading it synchronises a GPU with the host.
     """
 
     steps: int
@@ -140,11 +140,14 @@ class Timetable:
 
     def next_pause(self, step: int) -> int:
         """Return the first step after `step` at which the loop pauses."""
-        pauses = [self.steps, step + self.chunk]
-        pauses += [after for after in self.captures if after > step]
-        every = (self.log_every, self.checkpoint_every, self.preview_every)
+        pauses = [self.steps, *(after for after in self.captures if after > step)]
+        every = (self.chunk, self.log_every, self.checkpoint_every, self.preview_every)
         pauses += [(step // each + 1) * each for each in every if each]
         return min(pauses)
+
+    def tests_at(self, step: int) -> bool:
+        """Return whether the loss at `step` is tested for jumps and for the loss to stop at."""
+        return step % self.chunk == 0
 
     def logs_at(self, step: int) -> bool:
         """Return whether metrics are logged at `step`."""

@@ -84,7 +84,11 @@ class Layers:
 
 @dataclass
 class Loss:
-    """L_total = alpha L_content + beta (L_style + palette L_palette) + tv TV + reference L_reference (eq. 7)."""
+    """Weights and forms of the terms.
+
+    L_total = alpha * L_content + beta * (L_style + L_patches + palette * L_palette) + tv * L_tv
+              + reference * L_reference   (eq. 7, extended)
+    """
 
     name: str = option(
         "moments", "moments | patches | normalized | equations | published | mean_squares | gram_mean_std"

@@ -55,7 +55,7 @@ LARGEST = {
 }
 MOST_THREADS = 1024
 LARGEST_SCALE = 16  # of style_scale
-LONGEST_SIDE = {"jpeg": 65535, "webp": 16383}  # px, of the file formats
+LONGEST_SIDE = {"jpeg": 65500, "webp": 16383}  # px, of the file formats
 WEIGHTS = ("trained", "random")  # backbone.weights by name; anything else is a path
 
 

@@ -5,6 +5,7 @@ PyAV is the extra `video`. Its wheel holds FFmpeg with x264, which is under the 
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -148,20 +149,21 @@ def read_frames(clip: Clip, first: int = 0, count: int | None = None) -> Iterato
     Raises:
         InputError: a frame cannot be read.
     """
-    frames = _read_folder(clip) if clip.path.is_dir() else _read_video(clip.path)
-    yield from islice(frames, first, None if count is None else first + count)
+    yield from islice(_read_folder(clip, first) if clip.path.is_dir() else _read_video(clip.path, first), count)
 
 
 def _frame_files(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES and path.is_file())
+    """Return the frames of a folder by the numbers in their names: frame2 comes before frame10."""
+    found = [path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES and path.is_file()]
+    files = sorted(found, key=lambda path: ([part.zfill(20) for part in re.split(r"(\d+)", path.name)], path.name))
     if not files:
         raise InputError(f"content.path: {folder} holds no frames ({' '.join(FRAME_SUFFIXES)})")
     return files
 
 
-def _read_folder(clip: Clip) -> Iterator[Frame]:
+def _read_folder(clip: Clip, first: int) -> Iterator[Frame]:
     size: tuple[int, int] | None = None
-    for number, path in enumerate(_frame_files(clip.path)):
+    for number, path in list(enumerate(_frame_files(clip.path)))[first:]:
         image = read_image(path)
         if size not in (None, image.size):
             raise InputError(f"{path} is {image.width}x{image.height} px, the frames before it {size[0]}x{size[1]}")
@@ -187,12 +189,12 @@ def _told(error: Exception) -> str:
     return getattr(error, "strerror", None) or first_line(error)
 
 
-def _read_video(path: Path) -> Iterator[Frame]:
+def _read_video(path: Path, first: int) -> Iterator[Frame]:
     with _opened(path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
-        for number, frame in enumerate(container.decode(stream)):
+        for number, frame in islice(enumerate(container.decode(stream)), first, None):
             timed = frame.pts is not None and frame.time_base is not None
             time = frame.pts * Fraction(frame.time_base) if timed else number / rate  # type: ignore[operator,arg-type]
             # By convention untagged video of more than 576 lines is Rec. 709; FFmpeg would take it for Rec. 601.

@@ -36,7 +36,7 @@ Fit = Literal["keep", "squash"]
 # What cameras, browsers and painting programs write. Pillow reads more, but hands some of it (EPS, PostScript) to other
 # programs, which run what the file says.
 FORMATS: tuple[str, ...] = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000")
-FORMATS += ("TGA", "ICO", "PCX", "PSD", "QOI", "SGI", "HEIF")
+FORMATS += ("ICO", "PCX", "PSD", "QOI", "SGI", "HEIF", "TGA")  # TGA last: without a signature, it takes icons too
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")  # formats whose further frames are images of their own
 SMALLEST_SIDE = 8  # px; SSIM's 11 x 11 window, reflected at the border, needs 6
 PREVIEW_EDGE = 1600  # px, long side of the copies that trackers get
@@ -272,8 +272,8 @@ def _decoded(image: Image.Image) -> tuple[np.ndarray, bool]:
         values = np.asarray(image, dtype=np.float64)
         if not np.isfinite(values).all():
             raise ValueError("it holds values that are not finite (NaN or infinity)")
-        # integers are scaled by 16 bits; floats are in [0, 1] unless one of them is larger
-        top = 1.0 if image.mode == "F" and values.max() <= 1.0 else 65535.0
+        # integers are scaled by 16 bits; floats are in [0, 1], also where resampling went beyond 1
+        top = 1.0 if image.mode == "F" and values.max() <= 2.0 else 65535.0
         grey = (np.clip(values / top, 0, 1) * 65535 + 0.5).astype(np.uint16)
         return np.repeat(grey[..., None], 3, 2), not is_srgb(profile)
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:

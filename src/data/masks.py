@@ -70,6 +70,7 @@ def read_mask(option: str, path: Path, max_megapixels: float = 100.0) -> Mask:
 
     Each grey value, or colour, is the label of a region. A grey mask with more than `MOST_LABELS` values, or with black
     and white and hardly any grey, has two regions, 255 (white) and 0 (black); a grey pixel belongs to both in parts.
+    Transparent pixels are black.
 
     Raises:
         InputError: as `open_image`, or it has too many colours.
@@ -78,6 +79,8 @@ def read_mask(option: str, path: Path, max_megapixels: float = 100.0) -> Mask:
         image.load()
         image = ImageOps.exif_transpose(image)
         deep = image.mode.startswith("I")
+        if image.has_transparency_data:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
         values = np.asarray(image if deep else image.convert("RGB"))
     if values.ndim == 3:
         grey = (values == values[..., :1]).all()

@@ -9,6 +9,7 @@ import importlib.resources
 import importlib.util
 import logging
 import os
+import time
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ TIMEOUT_SECONDS = 20.0
 PICTURE_SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff")
 PICTURE_SUFFIXES += (".bmp", ".gif", ".ppm", ".pgm", ".jp2", ".tga")
 VIEWS = "canvas.views"  # the option that names a file of views
-_FAILED: dict[str, str] = {}  # address -> error: tried once in a process, not once in each job of a sweep
+RETRY_SECONDS = 60.0  # after which a download that failed is tried again; before, jobs of a sweep fail at once
+_FAILED: dict[str, tuple[float, str]] = {}  # address -> time of the next try, error
 
 
 @dataclass(frozen=True)
@@ -198,18 +200,19 @@ def fetch(
     if not download:
         raise InputError(f"neither a mirror nor the cache {chosen_cache()} holds {name}")
     cached = candidates[-1]
-    if url not in _FAILED:
+    if url not in _FAILED or time.monotonic() >= _FAILED[url][0]:
         try:
             return Found(cached, _download(url, cached, sha256))
         except InputError as error:
-            _FAILED[url] = str(error)
+            told = str(error)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            _FAILED[url] = (
+            told = (
                 f"cannot download {url} ({getattr(error, 'reason', None) or error}); expected sha256 "
                 f"{sha256 or 'not pinned'}. Put the file at {cached}, or give a folder that holds {name} with "
                 f"mirror=DIR{hint}"
             )
-    raise InputError(_FAILED[url])
+        _FAILED[url] = time.monotonic() + RETRY_SECONDS, told
+    raise InputError(_FAILED[url][1])
 
 
 def _download(url: str, target: Path, sha256: str | None) -> str:

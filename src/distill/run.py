@@ -31,6 +31,7 @@ from src.distill.record import DistillRecord
 from src.encoders.base import Encoder
 from src.feedforward.network import StyleNetwork
 from src.feedforward.weights import load_network, metadata
+from src.ops import kernels
 from src.tracking.command_record import tracked
 from src.training.loop import find_device
 from src.training.networks import check_pictures, holds_result, open_record, train, write_weights
@@ -57,7 +58,8 @@ def distill(config: DistillConfig, folder: Path) -> DistillRecord:
     check(config)
     threads = cpu_threads(config.trainer.threads)
     # a comparison run would be resumed by a command of its own
-    with Interrupts() as interrupts, sole_writer(folder), threads, resumed_by(SAME_COMMAND):
+    use_kernels = kernels.use(config.trainer.kernels == "auto")
+    with Interrupts() as interrupts, sole_writer(folder), threads, use_kernels, resumed_by(SAME_COMMAND):
         record = _distill(config, folder, interrupts)
     interrupts.check()
     return record

@@ -1,4 +1,4 @@
-"""The encoder seam: a frozen network whose named activations the objective compares.
+"""Base class of encoders: frozen networks whose named activations the objective compares.
 
 Adding a network takes one file with an `Encoder` subclass and its `EncoderSpec`, and an entry in `registry.ENCODERS`.
 Nothing outside an encoder's own file parses the name of a tap.

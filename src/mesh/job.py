@@ -125,7 +125,7 @@ def prepare_views(model: Model, config: MeshConfig) -> Views:
     found = coverage(first, Sheet(first, (height, width), torch.device("cpu"), torch.float32))
     log.info(
         "%d triangles, %d x %d views of %d px: %.0f%% of the texture is in use, the first %d views show %.0f%% of "
-        "that, %.1f texels along a pixel, %d x %d rays a pixel",
+        "that, %.1f texels per pixel side, %d x %d rays per pixel",
         len(model.corners), mesh.turns, mesh.views, mesh.size, 100 * found.in_use, mesh.views, 100 * found.shown,
         texels, samples, samples,
     )  # fmt: skip
@@ -181,9 +181,9 @@ def write_comparison(config: MeshConfig, folder: Path) -> None:
     found = compare_views(config, folder, folder / TEXTURE, folder / VIEWS)
     write_atomically(folder / HELD_OUT, json.dumps(found, indent=1).encode())
     log.info(
-        "style loss of %d other views: %.4g, of as many of the run's own: %.4g (%+.1f%%); of the original texture: "
+        "style loss over %d held-out views: %.4g; over %d of the run's own: %.4g (%+.1f%%); of the original texture: "
         "%.4g and %.4g",
-        found["views"], found["others"], found["own"], 100 * (found["others"] / found["own"] - 1),
+        found["views"], found["others"], found["views"], found["own"], 100 * (found["others"] / found["own"] - 1),
         found["others_original"], found["own_original"],
     )  # fmt: skip
 

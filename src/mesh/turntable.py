@@ -84,5 +84,5 @@ def write_rows(path: Path, rows: Sequence[Sequence[Image.Image]]) -> None:
 
 def evenly(pictures: Sequence[Image.Image], count: int) -> list[Image.Image]:
     """Return at most `count` of the pictures at even distances."""
-    step = max(1, len(pictures) // count)
-    return list(pictures[::step][:count])
+    number = min(count, len(pictures))
+    return [pictures[at * len(pictures) // number] for at in range(number)]

@@ -189,19 +189,21 @@ class LossForm:
         content_factor: target features (B, N, H, W) to the factor of the squared distance of the content features.
         style: statistics of the image and of the target at one layer to the layer's style loss, (B,).
         average_layers: whether the layers' style losses are averaged; otherwise they are summed.
+        sums_positions: whether a loss grows with the image's size, as its sums over positions are not divided.
     """
 
     content_factor: Callable[[Tensor], Tensor | float]
     style: Callable[[FeatureStatistics, FeatureStatistics], Tensor]
     average_layers: bool
+    sums_positions: bool = False
 
 
 LOSS_FORMS = {
     "normalized": LossForm(content_normalized, style_normalized, average_layers=True),
     "moments": LossForm(content_normalized, style_moments, average_layers=True),
     "patches": LossForm(content_normalized, style_moments, average_layers=True),
-    "equations": LossForm(content_equations, style_equations, average_layers=True),
-    "published": LossForm(content_published, style_published, average_layers=False),
+    "equations": LossForm(content_equations, style_equations, average_layers=True, sums_positions=True),
+    "published": LossForm(content_published, style_published, average_layers=False, sums_positions=True),
     "mean_squares": LossForm(content_published, style_mean_squares, average_layers=False),
     "gram_mean_std": LossForm(content_published, style_gram_mean_std, average_layers=False),
 }

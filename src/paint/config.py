@@ -25,9 +25,11 @@ class PaintConfig:
 
     Attributes:
         free_names: groups whose value may be a name for which conf/ has no file, such as the style of a user's network.
+        folder_names: groups for which a folder is one value; elsewhere it is a sweep over its images.
     """
 
     free_names: ClassVar[tuple[str, ...]] = ("style",)
+    folder_names: ClassVar[tuple[str, ...]] = ("content",)
 
     weights: str = option("own", "network: own, which comes with the program, or a file of src.distill")
     content: Picture = option(Picture, "image, folder of images, clip, or camera")
@@ -39,7 +41,7 @@ class PaintConfig:
     color: str = option("style", "colours of the result: style | luminance (the content's chroma) | content")
     tile: int = option(1024, "side of the tiles that larger pictures are computed in, px")
     format: str = option("png", "file format of pictures: png | jpeg | tiff | webp (lossless)")
-    frames: int | None = option(None, "frames of a clip or a camera at most; null: all, of a camera until Ctrl-C")
+    frames: int | None = option(None, "at most this many frames of a clip or camera; null: all (camera: until Ctrl-C)")
     serve: int | None = option(None, "camera: local port at which a browser shows the live result; null: none")
     export: str | None = option(None, "write the network to this file as ONNX, and stylise nothing")
     trainer: Device = option(Device, "device")
@@ -103,8 +105,6 @@ def check(config: PaintConfig) -> None:
     check_choices(config, {"color": COLORS, "format": SUFFIXES, "trainer.accelerator": accelerators})
     if config.edge is not None and not 16 <= config.edge <= LARGEST["edge"]:
         raise InputError(f"edge must be in 16..{LARGEST['edge']}, or null for the size of the content")
-    if config.edge is not None and config.edge > LONGEST_SIDE.get(config.format, math.inf):
-        raise InputError(f"format={config.format} has at most {LONGEST_SIDE[config.format]} px a side; tiff has more")
     if config.tile % 4 or config.tile < SMALLEST_TILE:
         raise InputError(f"tile must be a multiple of 4 of at least {SMALLEST_TILE} px, not {config.tile}")
     if config.shares and style_name(config) is not None:
@@ -117,5 +117,11 @@ def check(config: PaintConfig) -> None:
         kind = kind_of(config)
         if config.serve is not None and kind != "camera":
             raise InputError("serve= shows a camera's picture: use content.path=camera")
+        if config.frames is not None and kind in ("image", "folder"):
+            raise InputError("frames= is for a clip or a camera; leave it out for pictures")
+        if config.format != PaintConfig.format and kind in ("clip", "camera"):
+            raise InputError("format= is for pictures; leave it out: a clip is written as MP4")
+    if config.edge is not None and config.edge > LONGEST_SIDE.get(config.format, math.inf):
+        raise InputError(f"format={config.format} has at most {LONGEST_SIDE[config.format]} px a side; tiff has more")
     if config.serve is not None and not 1 <= config.serve <= 65535:
         raise InputError(f"serve is a port, in 1..65535, not {config.serve}")

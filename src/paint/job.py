@@ -139,8 +139,8 @@ def _open_record(config: PaintConfig, kind: str, source: Path, folder: Path, pai
     shares = dict(zip(painter.loaded.styles, painter.shares[0].tolist(), strict=True))
     same = record.weights_sha256 == digest and record.shares == shares
     same = same and all(record.config.get(name) == plain[name] for name in RESULT_OPTIONS)
-    if not same:  # recordings cannot be made again
-        record.results = {name: result for name, result in record.results.items() if "camera" in result}
+    if not same:  # all but recordings are to be made again; their names stay known as the command's own
+        record.results = {name: result if "camera" in result else {} for name, result in record.results.items()}
     record.config, record.weights_sha256, record.shares = plain, digest, shares
     return record
 

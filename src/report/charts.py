@@ -187,19 +187,21 @@ def speed_group(run: Run) -> str:
 
 @_png
 def throughput(runs: Sequence[Run]) -> Figure | None:
-    """Draw it/s and megapixels times it/s against size, a dot a run, coloured by `speed_group`."""
-    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    """Draw it/s and Mpx * it/s, as recorded, against the size of the result, a dot a run, coloured by `speed_group`."""
+    found: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     for run in runs:
-        if (speed := run.record.it_per_s) and run.record.width and run.record.height:
-            found[speed_group(run)].append((run.record.width * run.record.height / 1e6, speed))
+        record = run.record
+        if record.it_per_s and record.mpx_it_per_s and record.width and record.height:
+            size = record.width * record.height / 1e6
+            found[speed_group(run)].append((size, record.it_per_s, record.mpx_it_per_s))
     if not found:
         return None
     figure, ((left, right),) = _panels(1, 2)
     for at, (name, places) in enumerate(found.items()):
         last = len(COLOURS) - 1  # for all others
         label = name if at < last else "others" if at == last else ""
-        sizes, speeds = np.transpose(places)
-        for axes, values in ((left, speeds), (right, sizes * speeds)):
+        sizes, speeds, by_size = np.transpose(places)
+        for axes, values in ((left, speeds), (right, by_size)):
             axes.scatter(sizes, values, c=COLOURS[min(at, last)], label=label, **DOT)
     for axes, title in ((left, "it/s"), (right, "Mpx · it/s")):
         axes.set(title=title, xlabel="size, megapixels")
@@ -211,14 +213,19 @@ def throughput(runs: Sequence[Run]) -> Figure | None:
 
 @_png
 def heat_map(runs: Sequence[Run]) -> Figure | None:
-    """Draw SSIM, contents down, styles across, with the means of rows, columns and all; colours span at least 0.1."""
+    """Draw SSIM, contents down, styles across, with the means of rows, columns and all; colours span at least 0.1.
+
+    The first `CELLS` contents and styles are drawn; the means are over all.
+    """
     cells = means_by(runs, PAIR, "ssim")
     if not cells:
         return None
-    contents, styles = (sorted({pair[at] for pair in cells})[:CELLS] for at in (0, 1))
+    contents, styles = (sorted({pair[at] for pair in cells}) for at in (0, 1))
     known = [[cells.get((content, style), math.nan) for style in styles] for content in contents]
     inner = np.ma.masked_invalid(known)
-    values = np.ma.vstack([np.ma.column_stack([inner, inner.mean(1)]), np.ma.append(inner.mean(0), inner.mean())])
+    rows = np.ma.column_stack([inner[:CELLS, :CELLS], inner.mean(1)[:CELLS]])
+    values = np.ma.vstack([rows, np.ma.append(inner.mean(0)[:CELLS], inner.mean())])
+    contents, styles = contents[:CELLS], styles[:CELLS]
     down, across = (
         [*(shorten(name.replace("_", " "), NAMES) for name in names), "mean"] for names in (contents, styles)
     )

@@ -8,8 +8,8 @@ from statistics import median
 from typing import Any
 
 from src.common.tables import Table, number, title
-from src.config.schema import plain
-from src.report.options import flatten, heading, with_precision
+from src.config.schema import known_picture, plain
+from src.report.options import PAIR, flatten, heading, with_precision
 from src.report.runs import Run
 from src.tracking import names as keys
 
@@ -21,16 +21,21 @@ COMPARED |= {"ssim": "ssim_published", "iterations_per_second": "it_per_s"}
 
 
 def compare(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """Return the published numbers and ours, unrounded, a row a run of the published loss that has begun."""
-    theirs = _published()
+    """Return the published numbers and ours, unrounded, a row a run of the published loss that has begun.
+
+    Runs are matched by the checksums of their images, whatever their names.
+    """
+    theirs, pairs = _published(), _pairs()
     rows = []
     for run in runs:
-        record, published = run.record, theirs.get(run.pair)
-        if record.options.loss.name != "published" or record.initial_loss is None or published is None:
+        record = run.record
+        pair = pairs.get((record.content_sha256, record.style_sha256))
+        if record.options.loss.name != "published" or record.initial_loss is None or pair is None:
             continue
+        published = theirs[pair]
         ours: dict[str, Any] = {f"loss_at_{each.step}": each.losses.get(keys.TOTAL_TERM) for each in record.captures}
         ours |= {"loss_at_0": record.initial_loss, "ssim_published": record.ssim_published, "it_per_s": record.it_per_s}
-        row: dict[str, Any] = {"content": run.content, "style": run.style}
+        row: dict[str, Any] = dict(zip(PAIR, pair, strict=True))
         for name, our_name in COMPARED.items():
             value, our_value = float(published[name]), ours.get(our_name)
             row |= {f"published_{name}": value, f"our_{our_name}": our_value}
@@ -107,6 +112,13 @@ def corrections() -> list[str]:
 
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:+.1f} %"
+
+
+@cache
+def _pairs() -> dict[tuple[str | None, str | None], tuple[str, str]]:
+    """Return the published pairs by the checksums of their images, as pinned in conf/."""
+    pinned = cache(lambda kind, name: known_picture(kind, name).sha256)
+    return {(pinned("content", content), pinned("style", style)): (content, style) for content, style in _published()}
 
 
 def _published() -> dict[tuple[str, str], dict[str, str]]:

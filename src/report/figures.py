@@ -5,12 +5,13 @@ from pathlib import Path
 
 from src.common.tables import number, sentence
 from src.report.options import PAIR, heading, label_of
-from src.report.runs import Run, alike, shared_places, values_of, varying
+from src.report.runs import Run, alike, left_out, shared_places, values_of, varying
 from src.report.sheet import CELL, Cell, Row, lay_out
 from src.report.thumbnails import Thumbnails, shown
 
 ROWS = 12  # of a figure at most
 VALUES = 8  # of an option in a figure at most
+GRID = 24  # contents, and styles, of the grid at most
 LARGE = 2 * CELL  # size that the image of a cell is read at, px
 
 
@@ -38,21 +39,22 @@ def _on_its_way(run: Run, places: Sequence[str | None], images: Thumbnails) -> l
 def grid(runs: Sequence[Run], images: Thumbnails) -> tuple[bytes, str] | None:
     """Return results by content (down) and style (across) as JPEG, with a caption.
 
-    Of the largest group of runs that differ in nothing but their pair. None without several contents and styles, or
-    with several runs of a pair.
+    Of the largest group of runs that differ in nothing but their pair; at most `GRID` contents and styles. None without
+    several contents and styles, or with several runs of a pair.
     """
     chosen = alike(runs, ())
     by_pair = {run.pair: run for run in chosen}
     if len(by_pair) < len(chosen) or any(len(values_of(kind, chosen)) < 2 for kind in PAIR):
         return None
     of_content, of_style = ({getattr(run, kind): run for run in reversed(chosen)} for kind in PAIR)
-    contents, styles = (values_of(kind, chosen) for kind in PAIR)
+    contents, styles = (values_of(kind, chosen)[:GRID] for kind in PAIR)
     rows = [Row([], [None, *(_source("style", of_style[style], images) for style in styles)])]
     for content in contents:
         found = [by_pair.get((content, style)) for style in styles]
         cells = [_last(run, images, measured=False) if run else None for run in found]
         rows.append(Row([], [_source("content", of_content[content], images), *cells]))
-    return lay_out([""] * (1 + len(styles)), rows), f"Contents down, styles across{_which(chosen, runs)}."
+    caption = f"Contents down, styles across{_which(chosen, runs)}.{left_out(by_pair, GRID)}"
+    return lay_out([""] * (1 + len(styles)), rows), caption
 
 
 def sweep(runs: Sequence[Run], images: Thumbnails) -> tuple[bytes, str] | None:

@@ -3,7 +3,7 @@
 import hashlib
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -222,6 +222,13 @@ def varying(runs: Iterable[Run]) -> list[str]:
         if len(values) > 1 and not all(name in run.implied for run in runs):
             found.append(name)
     return found
+
+
+def left_out(pairs: Collection[tuple[str, ...]], most: int) -> str:
+    """Return a sentence if a figure shows only the first `most` contents or styles: " Of 80 contents the first 60."."""
+    counts = [len({pair[at] for pair in pairs}) for at in range(len(words.PAIR))]
+    told = zip(words.PAIR, counts, strict=True)
+    return "".join(f" Of {count} {kind}s the first {most}." for kind, count in told if count > most)
 
 
 def values_of(name: str, runs: Iterable[Run]) -> list[str]:

@@ -43,11 +43,15 @@ GLOSSARY = {
     "patch distance": "How far the 7 x 7 patches of the last image are from those of the style image, in standard "
     "deviations of the style's values (0: alike).",
     "Gram distance": "How far the Gram matrices of the last image are from those of the style image (0: equal).",
-    "judge": "The network that Gram distances are measured with: one for all runs, which none was optimised through.",
+    "judge": "The network that Gram distances are measured with: one network for all runs; no run was optimised "
+    "through it.",
     "loss decay": "The total loss at the start, divided by the one at the end.",
-    "it/s": "Evaluations of loss and gradient per second; those of a batch are of all its pairs together.",
+    "it/s": "Evaluations of loss and gradient per second, averaged over all sizes of a run. In a batch it is the rate "
+    "of each pair; multiply by the number of pairs for the rate of all.",
+    "Mpx · it/s": "Megapixels times evaluations per second, averaged over all sizes of a run.",
 }
-EXACT_NOTE = "`runs.csv` holds all digits and all options."
+EXACT_NOTE = "`runs.csv` holds all digits and every option that the result depends on."
+SCORE = ("bound", "penalty")  # options of the score, which is in `runs.csv` too
 
 
 def exact_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -59,6 +63,7 @@ def exact_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     rows = []
     for run in runs:
         row = {"content": run.content, "style": run.style, **{name: _flat(run.options.get(name)) for name in options}}
+        row |= {f"score.{name}": getattr(run.record.options.score, name) for name in SCORE}
         row |= {name: getattr(run.record, name) for name in fields}
         for at in range(most):
             capture = run.record.captures[at] if at < len(run.record.captures) else None
@@ -175,7 +180,7 @@ def _extreme(runs: Sequence[Run], name: str, measure: str, best: Callable[..., A
     if not means:
         return "–"
     extreme = best(means.values())
-    values = [value for (value,), mean in means.items() if abs(mean - extreme) <= TIE * abs(extreme)]
+    values = [value for (value,), mean in means.items() if _tied(mean, extreme)]
     text = number(extreme, 3 if len(values) == 1 else 2)
     if len(values) == len(means):
         return f"no difference ({text})"
@@ -183,8 +188,12 @@ def _extreme(runs: Sequence[Run], name: str, measure: str, best: Callable[..., A
     for (*pair, value), mean in means_by(runs, [*PAIR, name], measure).items():
         by_pair[tuple(pair)][value] = mean
     pairs = [each for each in by_pair.values() if len(each) > 1]
-    agree = sum(best(each, key=each.__getitem__) in values for each in pairs)
+    agree = sum(any(_tied(each[value], best(each.values())) for value in each if value in values) for each in pairs)
     return f"{' and '.join(values)}: {text}" + (f" (in {agree} of {len(pairs)} pairs)" if len(pairs) > 1 else "")
+
+
+def _tied(mean: float, extreme: float) -> bool:
+    return abs(mean - extreme) <= TIE * abs(extreme)
 
 
 def _compared(runs: Sequence[Run]) -> list[str]:
@@ -262,27 +271,29 @@ def last_losses(runs: Sequence[Run]) -> list[Table]:
         for run in captured
     ]
     note = (
-        "At the end: total = alpha · content + beta · (style + patches + loss.palette · palette) + loss.tv · tv, "
-        "where style and patches contain the weights of their layers and the share loss.patches. With loss.terms, the "
-        "terms so named stand for style, each with its own weight."
+        "At the end: total = alpha · content + beta · (style + patches + loss.palette · palette) + loss.tv · tv + "
+        "loss.reference · reference, where style and patches contain the weights of their layers and the share "
+        "loss.patches. With loss.terms, the terms so named stand for style, each with its own weight."
     )
     return [Table("Losses by term", note, rows)] if rows else []
 
 
 def speeds(runs: Sequence[Run]) -> list[Table]:
     """Return the speeds by size, network, device, precision and batch."""
-    found: dict[tuple[int, int, str], list[float]] = defaultdict(list)
+    found: dict[tuple[int, int, str], list[tuple[float, float]]] = defaultdict(list)
     for run in runs:
         record = run.record
-        if record.it_per_s and record.width and record.height:
-            found[record.width, record.height, speed_group(run)].append(record.it_per_s)
+        if record.it_per_s and record.mpx_it_per_s and record.width and record.height:
+            speeds = (record.it_per_s, record.mpx_it_per_s)
+            found[record.width, record.height, speed_group(run)].append(speeds)
     rows = [
         {
             "size": f"{width} × {height}", "network, device, precision": group, "runs": str(len(values)),
             "it/s, median": number(median(values)), "from": number(min(values)), "to": number(max(values)),
-            "Mpx · it/s, median": number(median(values) * width * height / 1e6),
+            "Mpx · it/s, median": number(median(by_size)),
         }
-        for (width, height, group), values in sorted(found.items())
+        for (width, height, group), pairs in sorted(found.items())
+        for values, by_size in [zip(*pairs, strict=True)]
     ]  # fmt: skip
     return [Table("Speeds", "", rows)] if rows else []
 

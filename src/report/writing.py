@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,8 @@ from src.common.tables import exact_markdown, plain_text, to_csv
 from src.report import charts, clips, comparison, curves, figures, summary
 from src.report.gallery import run_data
 from src.report.gallery.page import Figure, page
-from src.report.runs import Run, values_of, varying, warn
+from src.report.options import PAIR
+from src.report.runs import Run, left_out, means_by, values_of, varying, warn
 from src.report.thumbnails import Thumbnails
 
 PAGE, TEXT = "index.html", "report.md"
@@ -23,10 +25,13 @@ LOSSES = (
 )
 SSIM = (
     "SSIM to the content, averaged over the finished runs of each pair; contents down, styles across. The last column "
-    "is the mean over the styles, the last row that over the contents. A lower SSIM may mean more style."
+    "is the mean over all styles, the last row that over all contents. A lower SSIM may mean more style."
 )
 TRADE_OFF = "Distance to the style against SSIM to the content, a dot a run: neither says anything without the other."
-SPEED = "Speed against size, by network, device, precision and number of pairs in the batch, a dot a run."
+SPEED = (
+    "Speed against the size of the result, by network, device, precision and number of pairs in the batch, a dot a "
+    "run. Both speeds are averages over all sizes of a run's schedule; in a batch they are those of each pair."
+)
 FIGURE_2 = (
     "Content, style, and the captures of each run, as in the study's Figure 2; below them the total loss, and at the "
     "end SSIM and it/s."
@@ -53,6 +58,7 @@ def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]
     images = Thumbnails(out, runs, warn_once)
     films = clips.gather_clips(folders, warn_once)
     drawn = [*_draw_clips(films, warn_once), *_draw(runs, lines, images)]
+    _remove_old(out, drawn)
     for figure in drawn:
         write_atomically(out / figure.file, figure.data)
     rows, compared = summary.exact_rows(runs), comparison.compare(runs)
@@ -86,10 +92,23 @@ def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]
     return [out / name for name in (PAGE, *(name for name in files if name != PAGE), *(each.file for each in drawn))]
 
 
+def _remove_old(out: Path, drawn: Sequence[Figure]) -> None:
+    """Delete the figures of the report that `out` held before, except those that are written again."""
+    try:
+        before = (out / TEXT).read_text(errors="replace")
+    except OSError:
+        return
+    new = [figure.file for figure in drawn]
+    for name in re.findall(r"^!\[[^\]]*\]\(([a-z0-9_-]+\.(?:jpg|png))\)$", before, re.MULTILINE):
+        if name not in new:
+            (out / name).unlink(missing_ok=True)
+
+
 def _draw_clips(films: Sequence[clips.Clip], warn_once: Callable[[str], object]) -> list[Figure]:
     """Return the contact sheet of clips, if there are any."""
     data = clips.contact_sheet(films, warn_once)
-    return [Figure("clips.jpg", "Clips", clips.SHEET, data)] if data else []
+    some = f" Of {len(films)} clips the first {clips.ROWS}." if len(films) > clips.ROWS else ""
+    return [Figure("clips.jpg", "Clips", clips.SHEET + some, data)] if data else []
 
 
 def _draw(runs: Sequence[Run], lines: Mapping[Path, curves.Curve], images: Thumbnails) -> list[Figure]:
@@ -103,7 +122,7 @@ def _draw(runs: Sequence[Run], lines: Mapping[Path, curves.Curve], images: Thumb
         ("grid.jpg", "Contents and styles", *(figures.grid(pictured, images) or (None, ""))),
         ("sweep.jpg", "Swept options", *(figures.sweep(pictured, images) or (None, ""))),
         ("loss.png", "Losses", charts.losses(runs, lines), LOSSES),
-        ("ssim.png", "SSIM", charts.heat_map(runs), SSIM),
+        ("ssim.png", "SSIM", charts.heat_map(runs), SSIM + left_out(means_by(runs, PAIR, "ssim"), charts.CELLS)),
         ("trade_off.png", "Trade-off", charts.trade_off(runs), TRADE_OFF + styles + judged),
         ("throughput.png", "Throughput", charts.throughput(runs), SPEED),
     ]

@@ -1,4 +1,4 @@
-"""`python -m src.sweep`: work on the queue of a sweep, show its state, free what failed. See --help."""
+"""`python -m src.sweep`: work on the queue of a sweep, show its state, make failed jobs available again. See --help."""
 
 import argparse
 import sys
@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from src.cli.errors import plain_errors
+from src.cli.help import show
 from src.sweep.queue import LEASE, SHORTEST_LEASE, Queue, is_lease
 
 
@@ -37,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--end-with-parent", action="store_true", help=argparse.SUPPRESS)
     status = command("status", _status, "show what is done, running, waiting and failed; status 0 when all is done")
     status.add_argument("--watch", action="store_true", help="show it again every few seconds until all have ended")
-    command("retry", _retry, "free the jobs that failed")
+    command("retry", _retry, "let failed jobs be claimed again")
     return parser
 
 
@@ -76,8 +77,7 @@ def _status(arguments: argparse.Namespace) -> int:
     while True:
         begun = time.monotonic()
         status = Status.of(queue)
-        print(status.text(), flush=True)
-        if not arguments.watch or not status.left:
+        if not show(status.text()) or not arguments.watch or not status.left:
             return 0 if status.done == status.jobs else 1
         time.sleep(seconds_between_looks(time.monotonic() - begun))
 

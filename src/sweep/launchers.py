@@ -18,9 +18,18 @@ from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globa
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from src.cli.launcher import SweepJob, SweepLauncher, by_reason, differences, duration, told, unfinished
+from src.cli.launcher import (
+    SweepJob,
+    SweepLauncher,
+    by_reason,
+    differences,
+    duration,
+    one_line,
+    sweep_option,
+    unfinished,
+)
 from src.common.errors import InputError, SweepFailed
-from src.config.schema import RunConfig
+from src.config.schema import CONF, RunConfig
 from src.sweep.process import WorkerProcess
 from src.sweep.queue import LEASE, SHORTEST_LEASE, Job, JobList, Queue, is_lease, key_of
 from src.sweep.status import Status, seconds_between_looks
@@ -96,17 +105,17 @@ class WorkerLauncher(SweepLauncher):
                 self.finish()
         except BaseException:
             self.stop()
-            log.warning("to resume, repeat the command with hydra.sweep.dir=%s", folder)
+            log.warning("to resume, repeat the command with %s", sweep_option(folder))
             raise
         status = Status.of(self.queue, names)
         log.info("%d of %d jobs finished in %s", status.done, status.jobs, duration(time.monotonic() - begun))
         if status.done:
-            log.info("report: python -m src.report %s", folder)
+            log.info("report: python -m src.report %s", shlex.quote(str(folder)))
         if status.failed:
             failed = {reason: [names[key] for key in keys] for reason, keys in status.reasons.items()}
             raise SweepFailed(
                 f"{status.failed} of {status.jobs} jobs failed in {folder}:{by_reason(failed)}\n"
-                f"to try them again: python -m src.sweep retry {folder}"
+                f"to try them again: python -m src.sweep retry {shlex.quote(str(folder))}"
             )
         return [JobReturn(status=JobStatus.COMPLETED, _return_value="finished") for _ in listed.jobs]
 
@@ -156,9 +165,9 @@ class WorkerLauncher(SweepLauncher):
         self.configure_log()
         self.queue = Queue(self.folder)
         given: list[str] = list(self.config.hydra.overrides.hydra)
-        common = [each for each in given if not each.startswith(DRIVER_OPTIONS)]
+        common = [each for each in given if not each.lstrip("+").startswith(DRIVER_OPTIONS)]
         cwd = str(Path.cwd())
-        path = self.queue.path_of(job_overrides, common, cwd, self.size > 1)
+        path = self.queue.path_of(job_overrides, [*common, configuration_digest(CONF)], cwd, self.size > 1)
         if found := self.queue.read(path):
             return found
         log.info("checking %d jobs", len(job_overrides))
@@ -184,7 +193,13 @@ class WorkerLauncher(SweepLauncher):
             return key, None, unfinished(config) if self.size > 1 else None
         except Exception as error:  # as `run_jobs`, which returns it as that of the job
             digest = hashlib.sha256(" ".join(job.overrides).encode()).hexdigest()[:8]
-            return f"job-{digest}", told(error), None
+            return f"job-{digest}", one_line(error), None
+
+
+def configuration_digest(folder: Path) -> str:
+    """Return a digest of the configuration files below a folder."""
+    files = [(str(path.relative_to(folder)), path.read_bytes()) for path in sorted(folder.rglob("*.yaml"))]
+    return hashlib.sha256(repr(files).encode()).hexdigest()
 
 
 class QueueLauncher(WorkerLauncher):
@@ -232,7 +247,7 @@ class ProcessLauncher(WorkerLauncher):
             worker.tend()
         if all(worker.ended for worker in self._workers) and self.left():
             raise SweepFailed(
-                f"all workers have exited; to resume, repeat the command with hydra.sweep.dir={self.queue.sweep}"
+                f"all workers have exited; to resume, repeat the command with {sweep_option(self.queue.sweep)}"
             )
 
     def finish(self) -> None:

@@ -157,7 +157,7 @@ class Queue:
                 raise write_error(folder, error) from error
 
     def path_of(self, overrides: Sequence[Sequence[str]], common: Sequence[str], cwd: str, batches: bool) -> Path:
-        """Return the file of a list of jobs, which depends on their overrides and on whether it has batches."""
+        """Return the file of a list of jobs; another for other overrides, other `common` texts, or with batches."""
         text = json.dumps([[list(each) for each in overrides], list(common), cwd, batches])
         return self.folder / f"jobs-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
 
@@ -215,16 +215,16 @@ class Queue:
         for key, number in found.attempts.items():
             if key in found.ended or (key, number) in found.released:
                 continue
-            worker = self.owner(Claim(Job(key, 0, ()), number))
+            worker = self.owner(key, number)
             if worker not in alive:
                 alive[worker] = (self.workers / worker).exists()
             if alive[worker]:
                 found.workers[key] = worker
         return found
 
-    def owner(self, claim: Claim) -> str:
-        """Return the name of the worker that a claim belongs to."""
-        return str(self._path(claim).readlink())
+    def owner(self, key: str, attempt: int) -> str:
+        """Return the name of the worker that made an attempt at a job."""
+        return str(self._path(key, attempt).readlink())
 
     def claim(self, job: Job, attempt: int, worker: str) -> Claim | None:
         """Claim a job for a worker whose lease is held; None if another has it, or if the job has ended.
@@ -234,25 +234,25 @@ class Queue:
             attempt: one more than the number of its last claim, which must be free.
             worker: a name that no other process ever has.
         """
-        claim = Claim(job, attempt)
+        path = self._path(job.key, attempt)
         try:
-            self._path(claim).symlink_to(worker)  # the claim and its owner in one step
+            path.symlink_to(worker)  # the claim and its owner in one step
         except FileExistsError:
             # a network file system may repeat a request whose answer was lost
-            if self.owner(claim) != worker:
+            if self.owner(job.key, attempt) != worker:
                 return None
         except OSError as error:
-            raise write_error(self._path(claim), error) from error
+            raise write_error(path, error) from error
         # ended between the listing that showed it free and the claim
-        return None if self.outcome(job.key) else claim
+        return None if self.outcome(job.key) else Claim(job, attempt)
 
     def has_claimed(self, worker: str) -> bool:
         """Return whether a worker has ever claimed a job."""
         return any(link.is_symlink() and str(link.readlink()) == worker for link in self.claims.iterdir())
 
-    def release(self, claim: Claim) -> None:
+    def release(self, key: str, attempt: int) -> None:
         """Give a job back, so that another worker can claim it at once; the attempt does not count."""
-        self._path(claim, RELEASED).touch()
+        self._path(key, attempt, RELEASED).touch()
 
     def outcome(self, key: str) -> str | None:
         """Return how a job ended; None before its end."""
@@ -296,12 +296,12 @@ class Queue:
         return found
 
     def retry(self) -> list[str]:
-        """Free the jobs that failed; return their keys. Their attempts are counted anew."""
+        """Let the jobs that failed be claimed again; return their keys. Their attempts are counted anew."""
         found = self.snapshot()
         failed = [key for key, end in found.ended.items() if end == FAILED]
         for key in failed:
             for attempt in range(1, found.attempts.get(key, 0) + 1):
-                self.release(Claim(Job(key, 0, ()), attempt))
+                self.release(key, attempt)
             (self.claims / f"{key}.{FAILED}").unlink(missing_ok=True)
         return failed
 
@@ -326,8 +326,8 @@ class Queue:
             elif now - since > float(text or LEASE):
                 self.remove_worker(name)
 
-    def _path(self, claim: Claim, suffix: str = "") -> Path:
-        return self.claims / ".".join(filter(None, (claim.job.key, str(claim.attempt), suffix)))
+    def _path(self, key: str, attempt: int, suffix: str = "") -> Path:
+        return self.claims / ".".join(filter(None, (key, str(attempt), suffix)))
 
 
 def is_lease(seconds: float) -> bool:

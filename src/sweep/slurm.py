@@ -97,11 +97,16 @@ class SlurmLauncher(WorkerLauncher):
         if shutil.which("sbatch") is None:
             raise InputError("hydra/launcher=slurm: there is no sbatch on this machine; run it on a login node")
         if active := self._active():
-            log.info("%d workers of an earlier command are still there: squeue --job %s", active, self._arrays())
+            ids = ",".join(self._ids())
+            log.info("%d workers of an earlier command are still there: squeue --job %s", active, ids)
             return
         executor = submitit.SlurmExecutor(self.queue.folder / "slurm", max_num_timeout=self.requeue)
         executor.update_parameters(
-            **self.parameters, job_name=self.folder.name, stderr_to_stdout=True, additional_parameters=self.more
+            **self.parameters,
+            job_name=self.folder.name,
+            stderr_to_stdout=True,
+            additional_parameters=self.more,
+            srun_args=[f"--cpus-per-task={self.parameters['cpus_per_task']}"],  # srun does not take it from sbatch
         )
         worker = SlurmWorker(str(self.queue.sweep), **self.worker_options)
         try:
@@ -135,9 +140,6 @@ class SlurmLauncher(WorkerLauncher):
 
     def _ids(self) -> list[str]:
         return sorted(path.stem for path in (self.queue.folder / "slurm").glob("*.array"))
-
-    def _arrays(self) -> str:
-        return ",".join(self._ids())
 
     def _active(self) -> int | None:
         """Return the number of workers that run or wait in Slurm; None if it does not answer."""

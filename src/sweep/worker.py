@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from src.common.errors import InUse
+from src.common.errors import InputError, InUse
 from src.common.files import guarded_writes, write_error
 from src.sweep.queue import LEASE, MAX_ATTEMPTS, Claim, Job, JobList, Queue
 
@@ -107,7 +107,7 @@ class Lease:
 
     def release(self, claim: Claim) -> None:
         """Give a job back."""
-        self.queue.release(claim)
+        self.queue.release(claim.job.key, claim.attempt)
         self.open.remove(claim)
 
     def __exit__(
@@ -165,7 +165,9 @@ class Worker:
             listed, job, attempt, counted = self._free.popleft()
             if counted >= MAX_ATTEMPTS:
                 self._give_up(job)
-            elif claim := self.lease.claim(job, attempt):
+                continue
+            check_folder(listed)  # before the claim, which would count as an attempt
+            if claim := self.lease.claim(job, attempt):
                 return listed, [claim, *(self._others(listed, job) if counted == 0 else [])]
         return None
 
@@ -191,7 +193,7 @@ class Worker:
     def _give_up(self, job: Job) -> None:
         found = self.queue.snapshot()  # the listing may be minutes old
         if found.free(job.key) and found.counted(job.key) >= MAX_ATTEMPTS:
-            worker = self.queue.owner(Claim(job, found.attempts[job.key]))
+            worker = self.queue.owner(job.key, found.attempts[job.key])
             self.queue.mark_failed(
                 job.key, f"{MAX_ATTEMPTS} workers died with it; see {self.queue.logs / worker}.log of the last"
             )
@@ -227,6 +229,19 @@ class Worker:
                     log.info("%s finished in %s", key, duration(took))
                 self.queue.mark_finished(key, took)
             self.lease.open.remove(claim)
+
+
+def check_folder(listed: JobList) -> None:
+    """Check that this machine has the folder that relative paths of jobs start from.
+
+    Raises:
+        InputError: it has not.
+    """
+    if not (os.path.isdir(listed.cwd) and os.access(listed.cwd, os.X_OK)):  # noqa: PTH112
+        raise InputError(
+            f"the sweep was started in {listed.cwd}, which {socket.gethostname()} cannot enter: relative paths of the "
+            "jobs start there; start the sweep in a folder that all its machines share"
+        )
 
 
 class Runner:

@@ -64,10 +64,13 @@ class RunRecord:
         step, evaluations: optimiser steps; forward and backward passes. Both over all resumes.
         width, height: of the result, px.
         ssim: of the clamped image, data range 1; `ssim_published` follows the published program's convention.
+        loss_decay: initial_loss / final loss; None where a loss is zero, or grows with size in a pyramid.
         gram_distance: measured by the network that `judge` names.
         warning: a loss that ended above its start, or jumped.
-        it_per_s, mpx_it_per_s: evaluations per second; megapixels times that. Of the whole batch for a run of a batch.
+        it_per_s, mpx_it_per_s: evaluations per second, and megapixels times evaluations per second, averaged over all
+            sizes; in a batch the rates of each pair: multiply by `batch` for all.
         seconds: wall time of the loop over all resumes.
+        versions, commit: of the process that ended the run; `command` is the one that began it.
         peak_mib: allocated memory on a GPU, resident memory of the process on a CPU.
         memory: by edge, px: the checkpointing strategy of each stage and its estimated peak.
         batch: number of pairs in the run's batch.

@@ -11,10 +11,12 @@ from torch import Tensor
 from src.common.errors import NonFiniteLoss
 from src.common.files import write_atomically
 from src.common.signals import Interrupts
-from src.config.schema import PREVIEW, result_file
+from src.config.schedule import stages
+from src.config.schema import PREVIEW, RunConfig, result_file
 from src.data.images import resize, write_image
 from src.evaluation import quality
 from src.evaluation.ssim import ssim, ssim_published
+from src.ops.losses import LOSS_FORMS
 from src.tracking import names
 from src.tracking.record import Capture
 from src.training import checkpoints
@@ -130,7 +132,7 @@ def capture(module: StyleTransferModule, sample: int, run: PreparedRun) -> None:
     record.it_per_s, record.mpx_it_per_s = counters.throughput.it_per_s, counters.throughput.mpx_it_per_s
     record.peak_mib, record.seconds = peak_mib(module.device), pair.seconds
     record.ssim, record.ssim_published = values[names.SSIM], ssim_published(shown, content)
-    if record.initial_loss and values[names.TOTAL]:
+    if record.initial_loss and values[names.TOTAL] and _comparable(run.context.config):
         record.loss_decay = record.initial_loss / values[names.TOTAL]
     losses = {key.removeprefix("loss/"): value for key, value in values.items() if key.startswith("loss/")}
     file = str(path.relative_to(folder))
@@ -187,13 +189,19 @@ def finish(run: PreparedRun, interrupts: Interrupts) -> None:
         if not pair.reached and record.step < config.steps:
             interrupts.check(context.resume_command)
         record.stopped = "loss reached" if pair.reached else "all steps taken"
-        record.warning = loss_warning(record.initial_loss, record.captures[-1].losses[names.TOTAL_TERM], pair.jumped)
+        first = record.initial_loss if _comparable(config) else None
+        record.warning = loss_warning(first, record.captures[-1].losses[names.TOTAL_TERM], pair.counters.jumped)
         if record.warning:
             log.warning("%s", record.warning)
         if context.outputs:
             context.loggers.log_files(context.outputs(context.folder), record.step)
         context.announce_result()
         context.close()
+
+
+def _comparable(config: RunConfig) -> bool:
+    """Return whether losses of the first and the last size of a run can be compared."""
+    return not LOSS_FORMS[config.loss.name].sums_positions or len({stage.edge for stage in stages(config)}) == 1
 
 
 def loss_warning(first: float | None, last: float, jump: tuple[int, float, float] | None) -> str | None:

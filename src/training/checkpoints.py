@@ -146,6 +146,9 @@ def _check(checkpoint: Any, steps: int) -> None:
     _expect(counters, {"evaluations": int, "seconds": float, "throughput": dict})
     if not isinstance(counters.get("initial_loss"), float | None):
         raise ValueError("initial_loss is not a number")
+    jump = counters.get("jumped")
+    if jump is not None and not (isinstance(jump, tuple) and [type(each) for each in jump] == [int, float, float]):
+        raise ValueError("jumped is not a step and two losses")
     numbers = ("evaluations", "seconds", "megapixels", "warm_evaluations", "warm_seconds", "warm_megapixels", "warmed")
     _expect(counters["throughput"], dict.fromkeys(numbers, (int, float)))
     for taps in checkpoint["search"].values():

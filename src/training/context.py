@@ -108,6 +108,8 @@ class RunContext:
             )
         self._opened = True
         record = self.record
+        if self._seen is not None:  # the rest of the run is this program's
+            record.versions, record.commit = provenance.versions(), provenance.commit()
         record.config = plain(self.config)
         record.status, record.error, record.ended = "running", None, None
         record.write(self.folder)

@@ -109,7 +109,7 @@ def fit(
                 continue
             resuming = module is None and resume_step > 0
             starts: dict[PreparedRun, Tensor] = {}
-            pictures = _pictures(module, warm=stage.turn > 0)
+            pictures = _pictures(module, first.device, warm=stage.turn > 0)
             for run in _active(runs):
                 with run.context.guard():
                     starts[run] = run.enter(stage, pictures.get(run.pair), fresh=not resuming)
@@ -232,16 +232,17 @@ def _active(runs: Sequence[PreparedRun]) -> list[PreparedRun]:
     return [run for run in runs if not run.context.ended]
 
 
-def _pictures(module: StyleTransferModule | None, warm: bool) -> dict[Any, Tensor]:
+def _pictures(module: StyleTransferModule | None, device: torch.device, warm: bool) -> dict[Any, Tensor]:
     """Return the result of a stage by pair, (1, 3, H, W) each.
 
     Args:
         module: of the stage; None: there is none yet.
+        device: of the run. Lightning leaves a module on the CPU.
         warm: the next stage has the same size, so its first evaluations count in the throughput.
     """
     if module is None:
         return {}
-    pictures = module.image.picture()
+    pictures = module.image.picture().to(device)
     for pair in module.active.values():
         pair.counters.seconds = pair.seconds
         if not warm or module.compiler:

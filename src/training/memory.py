@@ -1,5 +1,6 @@
 """Memory of a run: the checkpointing strategy that fits, less when memory runs out, and what was used at the peak."""
 
+import gc
 import itertools
 import logging
 import os
@@ -287,7 +288,8 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def empty_cache(device: torch.device) -> None:
-    """Return unused cached memory to a GPU."""
+    """Free objects in reference cycles, such as Lightning's trainers, and return cached memory to a GPU."""
+    gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 

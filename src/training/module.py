@@ -15,7 +15,7 @@ from src.common import platform
 from src.config.schedule import Stage, Timetable
 from src.config.schema import Optimizer as OptimizerOptions
 from src.tracking import names
-from src.training.memory import empty_cache, out_of_memory, peak_mib
+from src.training.memory import empty_cache, out_of_memory, peak_mib, retry_smaller
 from src.training.pair import Counters, Pair
 from src.transfer.compilation import Evaluate
 from src.transfer.image_models.base import ImageModel
@@ -116,6 +116,11 @@ class StyleTransferModule(LightningModule):
         return self.stage.first + self.global_step
 
     @property
+    def _tested(self) -> bool:
+        """Return whether the loss is tested at this step: what logging adds to the pauses changes no result."""
+        return self.timetable.tests_at(self.step) or self.step == self.stage.first
+
+    @property
     def active(self) -> dict[int, Pair]:
         """Return the pairs that go on, by sample."""
         return {sample: pair for sample, pair in enumerate(self.pairs) if pair not in self._ended}
@@ -211,9 +216,9 @@ class StyleTransferModule(LightningModule):
 
         Adam's step size does not depend on the gradient's magnitude. Where channels of a deep layer are inactive in the
         content and strong in the style, the loss of their covariance is quartic in the activations: nearly flat, then
-        very steep. On a GPU, all updates since the loss was last read are halved together.
+        very steep. On a GPU, all updates since the loss was last tested are halved together.
         """
-        if self.options.name != "adam" or self.step == self.stage.first:
+        if self.options.name != "adam" or self.step == self.stage.first or not self._tested:
             return losses
         for attempt in range(MOST_HALVINGS + 1):
             totals, changed = torch.cat([each.total.detach() for each in losses]).tolist(), False
@@ -221,7 +226,7 @@ class StyleTransferModule(LightningModule):
                 if not pair.before or not 0 < (self.jump or JUMP) * pair.before[0] < totals[sample] < math.inf:
                     continue
                 if not self.jump or attempt == MOST_HALVINGS:
-                    pair.jumped = pair.jumped or (self.step, pair.before[0], totals[sample])
+                    pair.counters.jumped = pair.counters.jumped or (self.step, pair.before[0], totals[sample])
                     continue
                 here = self.image.sample_state(sample)
                 halved = {name: (value.to(here[name]) + here[name]) / 2 for name, value in pair.before[1].items()}
@@ -277,13 +282,13 @@ class StyleTransferModule(LightningModule):
         """
         begun = platform.now(self.device)
         rows = [row for each in losses for row in each.metrics()]
-        halted = False
+        halted, tested = False, self._tested
         for sample, pair in self.active.items():
             try:
-                if pair.observe(rows[sample], self.step, self.stage.last == self.timetable.steps):
+                if pair.observe(rows[sample], self.step, tested and self.stage.last == self.timetable.steps):
                     halted = True
                 finite = self.keep_if_finite(sample, rows[sample][names.TOTAL])
-                if finite and pair.last_finite and self.options.name == "adam":
+                if tested and finite and pair.last_finite and self.options.name == "adam":
                     pair.before = rows[sample][names.TOTAL], pair.last_finite[1]
                 if finite and not pair.reached and self.timetable.logs_at(self.step):
                     pair.log_point(pair.latest, self.step, peak_mib(self.device))
@@ -315,16 +320,14 @@ class StyleTransferModule(LightningModule):
         """
         objective = self.pairs[sample].objective
         state = self.search_state(sample)
-        while True:
+
+        def attempt() -> dict[str, float]:
             objective.load_search_state()
-            try:
-                values = objective(self.image.shown(self.image.picture()[sample : sample + 1]), full=True).metrics()[0]
-                objective.load_search_state(state)
-                return values
-            except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error) or not self.step_down(error):
-                    raise
-            empty_cache(self.device)
+            return objective(self.image.shown(self.image.picture()[sample : sample + 1]), full=True).metrics()[0]
+
+        values = retry_smaller(attempt, self.step_down, self.device)
+        objective.load_search_state(state)
+        return values
 
     def search_state(self, sample: int) -> dict[str, dict[str, Tensor]]:
         """Return the search results of one sample, (1, ...) each, by term and tap."""

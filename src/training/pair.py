@@ -24,12 +24,14 @@ class Counters:
         initial_loss: total loss of the starting image, once known.
         seconds: wall time of the loop before the present stage or process, s.
         throughput: of the loop.
+        jumped: step, and loss before and after it, of the first jump that was not halved; None if there was none.
     """
 
     evaluations: int = 0
     initial_loss: float | None = None
     seconds: float = 0.0
     throughput: Throughput = field(default_factory=Throughput)
+    jumped: tuple[int, float, float] | None = None
 
     def state(self) -> dict[str, Any]:
         """Return plain values for a checkpoint."""
@@ -54,9 +56,8 @@ class Pair:
         reached: the loss to stop at is reached.
         non_finite_at: the step at which the loss was not finite.
         last_finite: step and parameters of the last image whose loss was finite.
-        before: loss and parameters when Adam's loss was last read; an update that makes it jump is pulled back towards
+        before: loss and parameters when Adam's loss was last tested; updates that make it jump are pulled back towards
             them. Not `last_finite`: a capture sets that to the present image, whose update has not been judged yet.
-        jumped: step, and loss before and after it, of the first jump that was not halved; None if there was none.
         error: what failed for this pair alone, such as a full disk under its log.
     """
 
@@ -72,7 +73,6 @@ class Pair:
         self.non_finite_at: int | None = None
         self.last_finite: tuple[int, dict[str, Tensor]] | None = None
         self.before: tuple[float, dict[str, Tensor]] | None = None
-        self.jumped: tuple[int, float, float] | None = None
         self.error: Exception | None = None
         self.logged_step = -1
         self.started = time.perf_counter()
@@ -91,15 +91,21 @@ class Pair:
         """Return how many updates the image has seen: fewer than `step` where a non-finite one was undone."""
         return self.last_finite[0] if self.non_finite_at is not None and self.last_finite is not None else step
 
-    def observe(self, values: Mapping[str, float], step: int, last_stage: bool) -> bool:
-        """Take note of the losses of the image after `step` updates; return whether the pair ends here."""
+    def observe(self, values: Mapping[str, float], step: int, may_reach: bool) -> bool:
+        """Take note of the losses of the image after `step` updates; return whether the pair ends here.
+
+        Args:
+            values: the losses by metric name.
+            step: number of updates.
+            may_reach: the loss is compared with `stop_at_loss`.
+        """
         self.latest, self.latest_step = self._own(values), step
         total = values[names.TOTAL]
         if self.counters.initial_loss is None:
             self.counters.initial_loss = total
         if not math.isfinite(total):
             self.non_finite_at = step
-        elif last_stage and self.stop_at_loss is not None and total <= self.stop_at_loss:
+        elif may_reach and self.stop_at_loss is not None and total <= self.stop_at_loss:
             self.reached = True
         return self.stopped
 

@@ -61,12 +61,14 @@ class Shared:
 
     Attributes:
         encoder: frozen, on the device.
+        precision: of its convolutions: 32 | 64 | bf16.
         weights_sha256: checksum of its weights.
         kernels: whether it uses compiled CPU kernels.
         targets: of terms, by their inputs.
     """
 
     encoder: Encoder
+    precision: str
     weights_sha256: str
     kernels: bool = False
     targets: TargetCache = field(default_factory=dict)
@@ -78,7 +80,7 @@ class PreparedRun:
     Args:
         context: folder, record and loggers.
         device: where the run takes place.
-        shared: of other runs of the same batch; None loads the encoder.
+        shared: of other runs of the same batch; the encoder is loaded where it is None or has another precision.
 
     Attributes:
         pair: objective and counters, which the module works with.
@@ -117,7 +119,9 @@ class PreparedRun:
         for stage in stages(config):
             self._check_room(stage.edge)
         self.regions = self._matched_regions()
-        self.shared = shared or load_encoder(config, taps, record.precision, device)
+        if shared is None or shared.precision != record.precision:
+            shared = load_encoder(config, taps, record.precision, device)
+        self.shared = shared
         if config.backbone.weights != "random":  # random ones may differ in the last bits between machines
             check_same("backbone.weights", record.weights_sha256, self.shared.weights_sha256)
         record.weights_sha256 = self.shared.weights_sha256
@@ -366,7 +370,7 @@ class PreparedRun:
             # Enlarge only the change so far and add it to the start at this size, which keeps the start's fine detail.
             smaller = colored(self.load_inputs(max(before.shape[2:])), config.color)
             begun = starting_image(config.init, smaller.content, smaller.style, config.seed, None)
-            change = before - begun.to(before)
+            change = before - begun
             start = starting_image(config.init, inputs.content, inputs.style, config.seed, None)
             return start + interpolated(change, (width, height))
         if before is not None:
@@ -416,7 +420,7 @@ def load_encoder(config: RunConfig, taps: list[str], precision: str, device: tor
     if precision == "bf16":
         encoder.compute_in(torch.bfloat16)
     kernels = config.trainer.kernels == "auto" and encoder.use_kernels()
-    return Shared(encoder, digest, kernels)
+    return Shared(encoder, precision, digest, kernels)
 
 
 def check_same(what: str, before: str | None, now: str) -> None:

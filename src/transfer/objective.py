@@ -224,10 +224,12 @@ def _style(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[fl
         and all(_has_room(encoder, style.image, tap) for style in inputs.styles)
     }
     rest = {tap: weight - patched.get(tap, 0.0) for tap, weight in weights.items()}
-    found: list[tuple[float, Term]] = [(loss.beta, StyleTerm(rest, LOSS_FORMS[loss.name]))]
+    found: list[tuple[float, Term]]
     if loss.terms:
         named = term_weights(loss).items()
         found = [(loss.beta * weight, style_term(name).build(rest, config)) for name, weight in named if weight > 0]
+    else:
+        found = [(loss.beta, StyleTerm(rest, LOSS_FORMS[loss.name]))]
     return [*found, *([(loss.beta, PatchTerm(patched))] if patched else [])]
 
 

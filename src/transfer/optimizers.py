@@ -21,8 +21,8 @@ def build_optimizer(options: OptimizerOptions, parameters: Iterable[nn.Parameter
     """Return the optimiser of a configuration.
 
     L-BFGS makes one iteration per step, with a strong-Wolfe line search, and keeps its curvature pairs between steps,
-    so that captures, stops and checkpoints fall between iterations. Its stopping tolerances are zero: they are
-    absolute, and the gradient of one pixel of a normalised loss is smaller than torch's defaults from the start.
+    so that captures, stops and checkpoints fall between iterations. Its stopping tolerances are zero: torch's
+    are absolute, so whether they stop a run would depend on the image's size and the loss form.
     """
     if options.name == "adam":
         first, second = options.betas

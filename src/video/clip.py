@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 from PIL import Image
 
-from src.common.errors import SAME_COMMAND, InputError, resumed_by
-from src.common.files import sole_writer
+from src.common.errors import OTHER_FOLDER, SAME_COMMAND, InputError, resumed_by
+from src.common.files import expanded, sole_writer
 from src.common.platform import allotted_threads, cpu_threads
 from src.config.schema import Picture, RunConfig, plain, result_file, run_part
 from src.data.clips import Clip, check_installed, even_size, open_clip, read_frames, write_clip
@@ -70,6 +70,7 @@ def stylise(config: VideoConfig, folder: Path) -> ClipRecord:
 def _open_record(config: VideoConfig, folder: Path) -> ClipRecord:
     record = clip_record.read(folder)
     if record is None:
+        _check_new(folder, config)
         record = ClipRecord(config=plain(config))
     elif names_of := differing(config, record.config):
         raise InputError(f"{folder} holds another clip (it differs in {', '.join(names_of)}); choose another folder")
@@ -80,6 +81,20 @@ def _open_record(config: VideoConfig, folder: Path) -> ClipRecord:
             raise InputError(f"{option}: {path} has changed since this clip was begun; choose another folder")
     record.checksums |= {option: sha256 for option, (_, sha256) in found.items()}
     return record
+
+
+def _check_new(folder: Path, config: VideoConfig) -> None:
+    """Check that a folder without a record holds nothing that results would replace, the clip itself included.
+
+    Raises:
+        InputError: it does.
+    """
+    taken = [path.name for path in (folder / VIDEO, content_file(folder, plain(config), 0).parent) if path.exists()]
+    source = expanded(config.content.path or "")
+    if folder.is_dir() and folder.samefile(source if source.is_dir() else source.parent):
+        taken.append("the clip itself")
+    if taken:
+        raise InputError(f"{folder} holds {taken[0]}, which this command did not make; {OTHER_FOLDER}")
 
 
 @contextmanager
@@ -238,6 +253,9 @@ class Frames:
     ) -> RunConfig:  # fmt: skip
         """Return the run of a frame that is linked to others, its files written."""
         start, trainer = Start.within(folder, len(neighbours)), self.config.trainer
+        schedule = self.base.schedule
+        if schedule.name == "pyramid":
+            schedule = dataclasses.replace(schedule, name="single", sizes=1, last=None)
         if not all(path.is_file() for path in start.files):
             pixels = read_pixels(self._content(number))
             beneath = (
@@ -259,7 +277,7 @@ class Frames:
             # with so few steps measuring whether to compile takes longer than it saves
             trainer=dataclasses.replace(trainer, compile="never" if trainer.compile == "auto" else trainer.compile),
             stop_at_loss=ANY_LOSS if links and links[0].repeated and not pass_number else self.base.stop_at_loss,
-            schedule=dataclasses.replace(self.base.schedule, name="single", sizes=1, last=None),
+            schedule=schedule,
         )
 
     def _log(self, place: int, number: int, values: dict[str, float], picture: Path) -> None:

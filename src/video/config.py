@@ -4,7 +4,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from src.common.errors import InputError
 from src.common.files import expanded
@@ -13,7 +13,7 @@ from src.config.options import option
 from src.config.schema import Picture, RunConfig, run_part, typed
 from src.config.validation import WEIGHTS, check_choices, check_ranges
 from src.data.clips import check_clip, clip_sha256
-from src.data.sources import find_picture, pictures_of, sha256_of
+from src.data.sources import find_picture, inputs_of, sha256_of
 from src.transfer.checks import check_options
 
 FLOWS = ("dis", "raft")
@@ -43,7 +43,13 @@ class Video:
 
 @dataclass
 class VideoConfig(RunConfig):
-    """A clip: the run of its first frame, and how frames are linked."""
+    """A clip: the run of its first frame, and how frames are linked.
+
+    Attributes:
+        folder_names: groups for which a folder is one value; elsewhere it is a sweep over its images.
+    """
+
+    folder_names: ClassVar[tuple[str, ...]] = ("content",)
 
     video: Video = option(Video, "frames")
 
@@ -91,8 +97,8 @@ def check(config: VideoConfig) -> None:
     if config.color == "content" and video.linked:
         raise InputError("color=content changes frames after they are optimised; use color=luminance or match")
     check_ranges(config, ("video.steps", "video.passes"), ("video.first", "video.cut"))
-    for name, least, most in (("cut", 0, 1), ("blend", 0, 1)):
-        if not least <= getattr(video, name) <= most:
+    for name in ("cut", "blend"):
+        if not 0 <= getattr(video, name) <= 1:
             raise InputError(f"video.{name} is a share, in [0, 1], not {getattr(video, name)}")
     if video.frames is not None and video.frames < 1:
         raise InputError(f"video.frames must be positive, or null for all, not {video.frames}")
@@ -105,7 +111,7 @@ def check(config: VideoConfig) -> None:
         raise InputError("video.passes needs video.linked=true")
     check_choices(config, {"video.flow": FLOWS})
     check_options(run)
-    for kind, picture in pictures_of(run).items():
+    for kind, picture in inputs_of(run).items():
         if kind != "content" and (picture.path or picture.package):
             find_picture(kind, picture)
 
@@ -124,7 +130,7 @@ def checksums(config: VideoConfig, local: bool = False) -> dict[str, tuple[Path,
     """
     source = expanded(config.content.path or "")
     found = {"content": (source, clip_sha256(source))}
-    for kind, picture in pictures_of(run_part(config)).items():
+    for kind, picture in inputs_of(run_part(config)).items():
         if kind != "content" and (picture.path or not local):
             file = find_picture(kind, picture, config.mirror)
             found[kind] = file.path, file.sha256

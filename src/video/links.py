@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from src.config.schema import RunConfig, result_file
-from src.data.images import read_image, read_pixels, write_image
+from src.data.images import read_image, read_pixels, to_tensor, write_image
 from src.ops.flow import consistent, motion_edges, nearest_first, softened, warp, warping_error
 from src.video.motion import Flow
 
@@ -47,7 +47,7 @@ def link(content: Path, other: Path, flow: Flow) -> Link:
         return Link(torch.zeros(1, 2, frame.height, frame.width), everywhere, everywhere, 1.0, repeated=True)
     there, back = flow(frame, earlier), flow(earlier, frame)
     visible = consistent(there, back)
-    first, second = (read_pixels(path).color(frame.size) for path in (content, other))
+    first, second = to_tensor(frame, frame.size), to_tensor(earlier, earlier.size)
     warped, _ = warp(second, there)
     alike = (first - warped).abs().mean(1, keepdim=True) < ALIKE
     return Link(there, visible, visible * (1 - motion_edges(there)), float((visible * alike).mean()))

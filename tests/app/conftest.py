@@ -85,7 +85,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
     folder.mkdir()
     with listen("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]
-        site = Site(folder, port)
+        site = Site(folder)
         site.queue.start = lambda: None  # type: ignore[method-assign]
         server = uvicorn.Server(uvicorn.Config(site.app(), log_level="warning", ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from src.app import runs
-from src.app.addresses import Addresses
+from src.app.addresses import Addresses, secret_of
 from src.app.jobs import QueuedRun
 from src.app.runs import MOST_POINTS, Runs, seconds_left
 from src.common.files import sole_writer
@@ -59,6 +59,16 @@ def test_a_changed_record_is_read_again(tmp_path: Path) -> None:
     assert before and after and (before.status, after.status) == ("running", "finished")
 
 
+def test_a_title_is_made_once_for_each_version_of_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(tmp_path / "a")
+    made = []
+    monkeypatch.setattr(runs, "title", lambda options: made.append(options) or "a title")
+    found = reader(tmp_path)
+    titles = [card["title"] for _ in range(3) for card in found.cards([])]
+    detail = found.detail(tmp_path / "a", [])
+    assert detail and [*titles, detail["title"]] == ["a title"] * 4 and len(made) == 1
+
+
 def test_the_time_left_follows_the_pixels_of_each_size() -> None:
     """100 steps at 64 px, then 100 at 128 px, where a step takes four times as long."""
     config = RunConfig(edge=128, steps=200)
@@ -92,6 +102,18 @@ def test_addresses_change_with_the_picture_and_cannot_be_guessed(tmp_path: Path)
     token = addresses.of(path, 100, "mine").split("/")[2]  # type: ignore[union-attr]
     assert addresses.find(token, "mine") and not addresses.find(token, "other") and not addresses.find(token, None)
     assert addresses.of(tmp_path / "none.png") is None and addresses.find("0" * 32, None) is None
+
+
+def test_the_secret_is_never_readable_by_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes, rename = [], Path.rename
+
+    def noted(self: Path, target: Path) -> Path:
+        modes.append(self.stat().st_mode & 0o777)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", noted)
+    secret = secret_of(tmp_path / "app")
+    assert len(secret) == 32 and secret == secret_of(tmp_path / "app") and modes == [0o600]
 
 
 def test_a_picture_is_looked_up_again_when_its_file_changes(tmp_path: Path) -> None:

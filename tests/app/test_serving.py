@@ -11,7 +11,7 @@ from PIL import Image
 
 from src.app.__main__ import main
 from src.app.choices import defaults
-from src.app.serving import HEADERS, MOST_JSON, Guard, listen
+from src.app.serving import HEADERS, MOST_JSON, Guard, Site, listen
 from src.app.uploads import MAX_BYTES
 from src.common.files import sole_writer
 from src.config.composition import compose
@@ -221,3 +221,8 @@ def test_a_missing_extra_is_named(
     assert capsys.readouterr().err == (
         "error: the page needs packages that are not installed: pip install uvicorn (the extra app)\n"
     )
+
+
+def test_the_session_is_that_of_the_folder_whatever_the_port(tmp_path: Path) -> None:
+    assert Site(tmp_path / "a").cookie == Site(tmp_path / "a").cookie != Site(tmp_path / "b").cookie
+    assert (tmp_path / "a/secret").stat().st_mode & 0o077 == 0

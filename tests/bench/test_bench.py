@@ -17,6 +17,7 @@ from src.bench import memory, peak_rate, plan, results, runs, sections, steps, t
 from src.bench.cases import Case, Setup, Step, activations, forward_operations, network
 from src.bench.results import Results, Row, Session
 from src.common.errors import InputError
+from src.config.schema import RunConfig
 from src.encoders.registry import VGGSpec
 from tests.support import ROOT
 
@@ -263,7 +264,7 @@ def test_the_targets_that_ship_can_be_read() -> None:
     assert all(loss > 0 for loss in runs.read_targets().values())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_time_to_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
     """One target is reached, one is not."""
     few = dataclasses.replace(plan.quick("cpu"), target_steps=20, target_pairs=2)
@@ -277,6 +278,20 @@ def test_time_to_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
     ratio = reached.values["seconds"] / (6000 * reached.values["program_step_seconds"])
     assert reached.values["ratio"] == pytest.approx(ratio)
     assert missed.note == "not reached in 20 evaluations"
+
+
+def test_the_overhead_of_the_loop_is_measured_without_captures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only one is after the last measured step."""
+    captures = []
+
+    def record(config: RunConfig) -> tuple[None, list[dict[str, float]]]:
+        captures.append(config.captures)
+        return None, [{"step": step, "seconds": step} for step in range(config.steps)]
+
+    monkeypatch.setattr(steps, "run_once", record)
+    few = dataclasses.replace(plan.quick("cpu"), loops=(("embedded", 64),), least=1)
+    [row] = steps.lightning(few)
+    assert row.values["loop_seconds"] == 1.0 and captures == [[1.0]]
 
 
 def test_every_section_has_its_function_and_its_table() -> None:

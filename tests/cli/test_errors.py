@@ -70,6 +70,12 @@ def _fails(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest
         (["-m", "style=glob(x*)"], "style=glob(x*) matches no name; the names: brushwork, candy"),
         (["-m", "hydra/launcher=batch", "hydra.launcher.size=1.5"], "hydra.launcher.size is a number of jobs"),
         (["-m", "hydra/launcher=batch", "hydra.launcher.at_once=0"], "hydra.launcher.at_once is a number of jobs"),
+        (
+            ["-m", "hydra/launcher=slurm", "hydra.launcher.memry=9"],
+            "there is no option hydra.launcher.memry; did you mean hydra.launcher.memory? the options: hydra.launcher.",
+        ),
+        (["-m", "hydra.launcher.workers=2"], "there is no option hydra.launcher.workers; the group has none"),
+        (["hydra.swep.dir=x"], "there is no option hydra.swep; did you mean hydra.sweep? the options: hydra.run, "),
         (["-m", "hydra/launcher=nope"], "hydra/launcher=nope is unknown; one of: batch, processes"),
         (["-m", "style=dots,swell", "--cfg", "job"], "-m and --cfg do not go together"),
         (["--resume"], "write resume=DIR or resume=last"),
@@ -116,14 +122,14 @@ def test_a_run_folder_that_cannot_be_made(
     (tmp_path / "file").touch()
     option = "hydra.sweep.dir" if sweep else "hydra.run.dir"
     [line] = _fails([*sweep, f"{option}={folder.format(tmp=tmp_path)}"], monkeypatch, capsys).splitlines()
-    assert line.startswith("error: cannot write ") and len(line) < 1010
+    assert line.startswith("error: cannot use ") and len(line) < 1010
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "argument", "message"),
     [
-        ("src.train", "hydra.run.dir=/proc/x", "error: cannot write /proc/x"),
+        ("src.train", "hydra.run.dir=/proc/x", "error: cannot use /proc/x"),
         ("src.search", "trials=0", "error: trials must be positive"),
         ("src.pretrain", "lerning_rate=1", "error: there is no option lerning_rate"),
         ("src.video", "content.path=missing.mp4", "error: content.path: no such file or folder: missing.mp4"),
@@ -146,6 +152,8 @@ def test_a_new_python_exits_with_status_2(module: str, argument: str, message: s
         (NonFiniteLoss("NaN"), 1, "error: NaN\n"),
         (SweepFailed("1 of 2"), 1, "error: 1 of 2\n"),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "error: cannot write the run folder: No space left"),
+        (OSError(errno.EROFS, "Read-only file system", "x"), 2, "error: cannot write x: Read-only file system"),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), 2, "error: cannot use x: Permission denied"),
         (Interrupted(2, "python -m src.train resume=x"), 130, "interrupted; to resume: python -m src.train resume=x\n"),
         (Interrupted(15, "x"), 143, "interrupted"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
@@ -184,7 +192,7 @@ def test_output_that_cannot_be_written_is_no_success() -> None:
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
     assert done.returncode != 0
-    assert "error: cannot write the help: No space left" in done.stderr and "Traceback" not in done.stderr
+    assert "error: cannot write the output: No space left" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_help_ends_quietly_where_its_reader_is_gone() -> None:

@@ -84,6 +84,7 @@ def test_a_sweep_of_four_jobs_of_which_two_fail(tmp_path: Path) -> None:
     assert len(ids) == 4, "each job has a W&B run of its own"
 
 
+@pytest.mark.long
 def test_the_images_of_a_folder_in_batches_while_another_process_has_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

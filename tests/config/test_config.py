@@ -97,6 +97,7 @@ def test_layer_sets_grow_by_a_block() -> None:
         (["loss.alpha=0", "loss.beta=0"], "both zero"),
         (["fit=stretch"], "fit=stretch is unknown; one of: keep, squash"),
         (["loss.patches=2"], "loss.patches is a share of the style loss"),
+        (["format=jpeg", "edge=65501"], "format=jpeg has at most 65500 px a side"),
         (["precision=8"], "precision=8 is unknown; one of: auto, bf16, 32, 64"),
         (["backbone.pool=median"], "one of: blur, avg, max"),
         (["captures=[1.5]"], r"fraction 1\.5 is not in \[0, 1\]"),

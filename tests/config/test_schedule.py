@@ -13,7 +13,8 @@ def test_the_timetable_pauses_where_something_is_due() -> None:
     while step < 100:
         step = table.next_pause(step)
         pauses.append(step)
-    assert pauses == [25, 33, 40, 50, 75, 80, 100]
+    assert pauses == [25, 30, 33, 40, 50, 60, 75, 80, 90, 100]
+    assert [step for step in pauses if table.tests_at(step)] == [30, 60, 90]
     assert [step for step in pauses if table.logs_at(step)] == [25, 50, 75, 100]
     assert [step for step in pauses if table.saves_at(step)] == [40, 80, 100]
 

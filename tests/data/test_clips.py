@@ -125,9 +125,20 @@ def test_a_folder_of_frames_is_a_clip(tmp_path: Path) -> None:
     found = list(read_frames(clip))
     assert clip.frames == 4 and [float(frame.time) for frame in found] == [0, 0.08, 0.16, 0.24]
     assert all(_difference(mine.image, theirs) == 0 for mine, theirs in zip(found, frames, strict=True))
+    (later,) = read_frames(clip, first=2, count=1)
+    assert float(later.time) == 0.16 and _difference(later.image, frames[2]) == 0
     Image.new("RGB", (20, 20)).save(folder / "0004.png")
     with pytest.raises(InputError, match="is 20x20 px, the frames before it 64x48"):
         list(read_frames(clip))
+
+
+def test_frames_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    frames = moving(3)
+    (tmp_path / "frames").mkdir()
+    for name, frame in zip(("frame2", "frame9", "frame10"), frames, strict=True):
+        frame.save(tmp_path / f"frames/{name}.png")
+    found = _images(list(read_frames(open_clip(tmp_path / "frames"))))
+    assert all(_difference(mine, theirs) == 0 for mine, theirs in zip(found, frames, strict=True))
 
 
 @pytest.mark.parametrize(

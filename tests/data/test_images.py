@@ -167,6 +167,13 @@ def test_formats_are_read(kind: str, tmp_path: Path) -> None:
     assert read_image(path).size == (32, 32) == picture_size(path)
 
 
+def test_an_icon_of_bitmaps_is_no_tga(tmp_path: Path) -> None:
+    """A TGA file has no signature, and Pillow's reader takes this one for its own."""
+    picture = _picture(size=(128, 128))
+    picture.save(tmp_path / "a.ico", bitmap_format="bmp", sizes=[(128, 128)])
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.ico")), np.asarray(picture))
+
+
 def test_an_mpo_of_a_phone(tmp_path: Path) -> None:
     _picture().save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[_picture()])
     assert read_image(tmp_path / "a.jpg").size == (20, 12)
@@ -204,6 +211,13 @@ def test_float_images(top: float, tmp_path: Path) -> None:
     ramp = np.linspace(0, top, 240, dtype=np.float32).reshape(12, 20)
     found = _read(Image.fromarray(ramp), tmp_path / "a.tiff")
     assert np.abs(found[..., 0] - ramp / top * 255).max() <= 0.51  # by way of 16 bits
+
+
+def test_float_images_a_little_above_one_are_clipped(tmp_path: Path) -> None:
+    """Resampling and sharpening go beyond the range."""
+    ramp = np.linspace(0, 1.1, 240, dtype=np.float32).reshape(12, 20)
+    found = _read(Image.fromarray(ramp), tmp_path / "a.tiff")
+    assert np.abs(found[..., 0] - ramp.clip(0, 1) * 255).max() <= 0.51
 
 
 def _logged(image: Image.Image, path: Path, caplog: pytest.LogCaptureFixture, **options: object) -> list[str]:

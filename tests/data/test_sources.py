@@ -76,7 +76,7 @@ def _untried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "_FAILED", {})
 
 
-def test_an_address_that_failed_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_failed_is_tried_again_only_later(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[str] = []
 
     def refuse(url: str, **_: object) -> None:
@@ -90,6 +90,10 @@ def test_an_address_that_failed_is_not_tried_again(monkeypatch: pytest.MonkeyPat
             sources.find_picture("content", Picture(url=f"http://host/{name}.jpg"))
         messages.append(str(caught.value))
     assert tried == ["http://host/a.jpg", "http://host/b.jpg"] and messages[0] == messages[1]
+    monkeypatch.setattr(sources, "_FAILED", {url: (0.0, told) for url, (_, told) in sources._FAILED.items()})
+    with pytest.raises(InputError, match="timed out"):
+        sources.find_picture("content", Picture(url="http://host/a.jpg"))
+    assert tried[2:] == ["http://host/a.jpg"]
 
 
 def test_a_connection_that_breaks_is_an_error_of_the_download(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from src.distill.run import WEIGHTS, distill
 from src.encoders.registry import encoder_spec
 from src.feedforward.network import StyleNetwork
 from src.feedforward.weights import load_network
+from src.ops import kernels
 from src.run import run
 from src.training.checkpoints import CHECKPOINT
 from src.transfer.objective import build_objective, used_taps
@@ -333,12 +334,25 @@ def test_names_and_objective_are_those_of_the_styles() -> None:
         ({"consistency": -1.0}, "consistency must be zero or positive"),
         ({"loss": Loss(name="nothing")}, "loss=nothing is unknown"),
         ({"trainer": Trainer(threads=0)}, r"trainer\.threads must be in"),
+        ({"trainer": Trainer(compile="always")}, r"trainer\.compile=always is for the runs of compare=STEPS"),
+        ({"trainer": Trainer(memory="tiled")}, r"trainer\.memory=tiled is for the runs of compare=STEPS"),
     ],
 )
 def test_bad_options_are_refused(change: dict[str, object], message: str) -> None:
     known = DistillConfig(images="x", style=known_picture("style", "dots"))
     with pytest.raises(InputError, match=message):
         check(dataclasses.replace(known, **change))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("choice", ["auto", "off"])
+def test_kernels_are_chosen_for_the_training(
+    choice: str, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    monkeypatch.setattr("src.distill.run._distill", lambda *_: found.append(kernels.enabled()))
+    trainer = Trainer(accelerator="cpu", threads=1, kernels=choice)
+    distill(_config(photographs, trainer=trainer), tmp_path)
+    assert found == [choice == "auto"]
 
 
 def test_too_few_photographs_are_refused(photographs: Path, tmp_path: Path) -> None:

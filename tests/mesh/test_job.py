@@ -50,6 +50,12 @@ def _config(*overrides: str) -> MeshConfig:
         return typed(compose("mesh", overrides=[*VIEWED, *overrides]), MeshConfig)
 
 
+def test_frames_of_the_sheet_are_evenly_chosen() -> None:
+    assert turntable.evenly(range(10), 6) == [0, 1, 3, 5, 6, 8]
+    assert turntable.evenly(range(36), 6) == [0, 6, 12, 18, 24, 30]
+    assert turntable.evenly(range(4), 6) == [0, 1, 2, 3]
+
+
 def test_the_command_writes_model_texture_views_and_turntable(
     command_here: Callable, torus: Path, tmp_path: Path
 ) -> None:

@@ -142,6 +142,23 @@ def test_a_folder_continues_where_it_was_stopped(
     assert read(tmp_path / "out").results.keys() == set(names)
 
 
+def test_other_options_can_be_interrupted_and_repeated(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures that are still to be made anew are known as the command's own."""
+    source = write_photographs(tmp_path / "in", 3, (48, 32))
+    paint(_config(network, source), tmp_path / "out")
+    config = dataclasses.replace(_config(network, source), style=Picture(name="swell"))
+    with monkeypatch.context() as patch:
+        _signal_at(1, patch)
+        with pytest.raises(Interrupted):
+            paint(config, tmp_path / "out")
+    assert paint(config, tmp_path / "out") == "finished"
+    paint(config, tmp_path / "alone")
+    for path in (tmp_path / "alone").glob("*.png"):
+        assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -167,7 +184,17 @@ def test_other_options_make_all_pictures_of_a_folder_anew(
     paint(config, tmp_path / "alone")
     name = "0.tiff" if "format" in change else "0.png"
     assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
-    assert read(tmp_path / "out").results.keys() == {name}
+    assert {each for each, result in read(tmp_path / "out").results.items() if result} == {name}
+
+
+def test_a_job_that_fails_leaves_the_results_of_others_known(network: Path, tmp_path: Path) -> None:
+    source = write_photographs(tmp_path / "in", 1, (48, 32))
+    (tmp_path / "damaged.jpg").write_bytes(b"no picture")
+    paint(_config(network, source), tmp_path / "out")
+    config = _config(network, tmp_path / "damaged.jpg", style=Picture(name="swell"))
+    with pytest.raises(InputError, match="damaged"):
+        paint(config, tmp_path / "out")
+    assert paint(dataclasses.replace(config, content=Picture(path=str(source))), tmp_path / "out") == "finished"
 
 
 def test_each_picture_of_a_folder_has_a_result_of_its_own(network: Path, tmp_path: Path) -> None:
@@ -498,6 +525,8 @@ def test_a_run_starts_from_a_network(network: Path, tmp_path: Path, small: Calla
         ({"shares": [1.0], "style": Picture(name="dots")}, "style= for one style or shares= for a mixture"),
         ({"frames": 0}, "frames must be positive"),
         ({"serve": 8000}, "serve= shows a camera's picture"),
+        ({"frames": 3}, "frames= is for a clip or a camera; leave it out for pictures"),
+        ({"content": Picture(path="camera"), "format": "webp", "edge": 20000}, "format= is for pictures; leave it out"),
         ({"edge": 20000, "format": "webp"}, "format=webp has at most 16383 px a side"),
         ({"trainer": Device(accelerator="x")}, r"trainer\.accelerator=x is unknown"),
     ],
@@ -510,6 +539,7 @@ def test_bad_options_are_refused(change: dict[str, object], message: str) -> Non
 def test_what_the_content_is_and_where_its_results_go(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.JPG"):
         (tmp_path / name).touch()
+    assert prepared([f"content={tmp_path}"], PaintConfig) == ["content=file", f'content.path="{tmp_path}"']
     kinds = {"camera": "camera", str(tmp_path): "folder", f"{tmp_path}/a.mp4": "clip", f"{tmp_path}/b.JPG": "image"}
     assert {path: kind_of(PaintConfig(content=Picture(path=path))) for path in kinds} == kinds
     first = job_folder(PaintConfig(content=Picture(path=f"{tmp_path}/b.JPG"), weights="own"))
@@ -555,6 +585,7 @@ def test_an_empty_folder_is_refused(network: Path, tmp_path: Path) -> None:
         paint(_config(network, tmp_path / "in"), tmp_path / "out")
 
 
+@pytest.mark.long
 def test_export_needs_no_content(network: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     config = PaintConfig(weights=str(network), export=str(tmp_path / "net.onnx"))

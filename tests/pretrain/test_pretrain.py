@@ -183,7 +183,7 @@ def test_adversarial_steps_begin_at_adversary_from(pictures: Path, tmp_path: Pat
     assert "adversarial/loss" not in pretrain(_config(pictures, steps=2, adversary=0.0), tmp_path / "none").values
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_learns_to_tell_pictures_apart(pictures: Path, tmp_path: Path) -> None:
     config = _config(pictures, steps=60, batch_size=8, adversary=0.0, grey=0.0, log_every=60, checkpoint_every=60)
     record = pretrain(config, tmp_path)
@@ -371,7 +371,7 @@ def test_pictures_are_checked_before_a_record_is_written(tmp_path: Path) -> None
     assert not (tmp_path / "run" / FILE).exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_resumes_after_a_kill(
     command_here: Callable[..., str], refused_here: Callable[..., str], pictures: Path, tmp_path: Path
 ) -> None:
@@ -417,7 +417,7 @@ def test_a_student_as_wide_as_its_teacher_inherits_it_exactly() -> None:
     assert scale > 0 and (found["relu2_2"] - scale * expected).norm() < 0.03 * found["relu2_2"].norm()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_student_learns_its_teachers_activations(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

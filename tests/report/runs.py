@@ -11,7 +11,8 @@ from src.tracking.record import Capture, RunRecord
 
 MEASURED: dict[str, Any] = {
     "initial_loss": 1 / 3, "loss_decay": 7.1, "ssim": 0.1 + 0.2, "ssim_published": 2 / 3, "it_per_s": 1e-17,
-    "seconds": 12.345678901234567, "peak_mib": 984.796875, "patch_distance": 0.25, "gradient_ssim": 0.5,
+    "mpx_it_per_s": 1e-19, "seconds": 12.345678901234567, "peak_mib": 984.796875, "patch_distance": 0.25,
+    "gradient_ssim": 0.5,
 }  # fmt: skip
 LAYERS = {"a": ["relu1_1"], "b": ["relu1_1", "relu2_1"], "e": [f"relu{block}_1" for block in range(1, 6)]}
 

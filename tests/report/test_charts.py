@@ -12,7 +12,8 @@ from PIL import Image
 
 from src.config.schema import RunConfig, plain
 from src.report import charts, curves
-from src.report.runs import Run, grouped, means_by, name_runs
+from src.report.runs import Run, grouped, left_out, means_by, name_runs
+from src.report.summary import speeds
 from src.tracking.record import Capture, RunRecord
 
 
@@ -144,6 +145,20 @@ def test_the_heat_map_has_means(tmp_path: Path) -> None:
     assert charts.heat_map(name_runs([unfinished])) is None
 
 
+def test_the_means_of_a_heat_map_are_over_what_is_left_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charts, "CELLS", 2)
+    cases = [("a", 0.1), ("b", 0.2), ("c", 0.9)]
+    runs = name_runs([run_of(Path(f"{name}{style}"), name, style, ssim=ssim) for name, ssim in cases for style in "xy"])
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    charts.heat_map(runs)
+    [axes] = drawn[0].axes
+    assert [each.get_text() for each in axes.texts] == [
+        *("0.10", "0.10", "0.10"), *("0.20", "0.20", "0.20"), *("0.40", "0.40", "0.40")
+    ]  # fmt: skip
+    assert left_out([run.pair for run in runs], charts.CELLS) == " Of 3 contents the first 2."
+
+
 def test_falling_losses_are_drawn_falling_in_every_panel(tmp_path: Path) -> None:
     """From the upper left to the lower right, against steps and against seconds, total, terms and layers."""
     steps = [0, 1, 10, 100]
@@ -162,12 +177,12 @@ def test_falling_losses_are_drawn_falling_in_every_panel(tmp_path: Path) -> None
 
 
 def test_speeds_are_grouped_by_network_device_precision_and_batch(tmp_path: Path) -> None:
-    """A run of a batch reports the speed of the whole batch, so that it has a colour of its own."""
+    """A run of a batch reports the speed of each pair, so that it has a colour of its own."""
     cases = [("cpu", "embedded", 1), ("cpu", "vgg19", 1), ("cuda", "vgg19", 1), ("cpu", "embedded", 8)]
     runs = name_runs(
         [
-            run_of(tmp_path / f"{size}{case}", width=100 * size, height=100, it_per_s=10 / size, device=device,
-                   backbone__name=backbone, batch=batch)
+            run_of(tmp_path / f"{size}{case}", width=100 * size, height=100, it_per_s=10 / size, mpx_it_per_s=0.1,
+                   device=device, backbone__name=backbone, batch=batch)
             for size in (1, 2, 4)
             for case, (device, backbone, batch) in enumerate(cases)
         ]
@@ -180,6 +195,18 @@ def test_speeds_are_grouped_by_network_device_precision_and_batch(tmp_path: Path
         assert near(image, colour).sum() > 50
     assert near(image, charts.COLOURS[4]).sum() == 0
     assert charts.throughput([one(tmp_path)]) is None
+
+
+def test_speed_by_size_is_the_recorded_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not it/s times the size of the result: it/s is the mean over all sizes of a pyramid."""
+    runs = name_runs([run_of(width=400, height=300, it_per_s=10.0, mpx_it_per_s=0.8)])
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    charts.throughput(runs)
+    left, right = (axes.collections[0].get_offsets().tolist() for axes in drawn[0].axes)
+    assert left == [[0.12, 10.0]] and right == [[0.12, 0.8]]
+    [row] = speeds(runs)[0].rows
+    assert (row["it/s, median"], row["Mpx · it/s, median"]) == ("10.0", "0.800")
 
 
 @pytest.mark.parametrize(("step", "fewest", "most"), [(0.0005, 2, 7), (0.05, 13, 13)], ids=["close", "apart"])

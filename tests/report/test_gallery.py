@@ -274,6 +274,7 @@ def test_the_map_names_its_dots_and_opens_runs(seen: Seen) -> None:
     assert "coffee" in seen.page.locator("#detail-head").inner_text()
 
 
+@pytest.mark.long
 def test_the_command_shown_repeats_the_run(page: Path) -> None:
     runs = [run.record for run in gather([page.parent.parent]) if run.content != SHOWN]
     assert len(runs) == RUNS - 1

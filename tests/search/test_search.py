@@ -273,7 +273,7 @@ def test_help_and_errors_of_the_command(
     assert refused == "error: trials must be positive, not 0\n"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_and_interrupted_study_is_continued_by_the_same_command(
     command_here: Callable[..., str], tmp_path: Path
 ) -> None:

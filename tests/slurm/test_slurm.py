@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from src.sweep.queue import FAILED, FINISHED, Claim, Job, Queue
+from src.sweep.queue import FAILED, FINISHED, Queue
 from src.sweep.status import Status
 from src.tracking import record as records
 from tests.conftest import SMALL
@@ -104,11 +104,7 @@ def test_a_sweep_survives_kills_a_time_limit_and_the_loss_of_its_driver(
 
     found = queue.snapshot()
     assert sorted(found.ended.values()) == [FAILED, *[FINISHED] * 11]
-    owners = {
-        queue.owner(Claim(Job(key, 0, ()), attempt + 1))
-        for key, attempts in found.attempts.items()
-        for attempt in range(attempts)
-    }
+    owners = {queue.owner(key, attempt + 1) for key, attempts in found.attempts.items() for attempt in range(attempts)}
     logs = [(queue.logs / f"{name}.log").read_text() for name in owners]
     assert len(owners) >= 4, "three, and those that took the place of the killed one and of the one at its time limit"
     assert all(log.count("loading PyTorch") == 1 for log in logs), "one import in the life of a worker"

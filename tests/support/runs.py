@@ -20,10 +20,10 @@ def run_until(step: int, config: RunConfig, folder: Path) -> None:
     """Run with a SIGTERM that arrives while the step before `step` is taken."""
     observe = Pair.observe
 
-    def observe_and_signal(self: Pair, values: Mapping[str, float], now: int, last_stage: bool) -> bool:
+    def observe_and_signal(self: Pair, values: Mapping[str, float], now: int, may_reach: bool) -> bool:
         if now == step - 1:
             signal.raise_signal(signal.SIGTERM)
-        return observe(self, values, now, last_stage)
+        return observe(self, values, now, may_reach)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(Pair, "observe", observe_and_signal)

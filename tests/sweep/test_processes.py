@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,15 +11,22 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from src.cli.launcher import sweep_option
 from src.common.errors import InputError, SweepFailed
+from src.config.composition import register
+from src.config.schema import CONF
 from src.sweep import launchers, process
 from src.sweep.launchers import ProcessLauncher, shares
 from src.sweep.process import WorkerProcess, supervise
 from src.sweep.queue import Queue
+from src.sweep.slurm import SlurmLauncher
 from src.sweep.status import Status, seconds_between_looks
 from tests.support import ROOT
 from tests.sweep.contender import STEPS
@@ -142,6 +150,43 @@ def test_cores_and_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [share["CUDA_VISIBLE_DEVICES"] for share in shares(3)] == ["2", "5", "2"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert shares(2) == [{"OMP_NUM_THREADS": "3", "SLURM_CPUS_PER_TASK": "3"}] * 2, "also inside an allocation of 6"
+
+
+def test_srun_is_told_of_the_cores_of_a_slurm_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not take them from sbatch; further options of sbatch may be given or not."""
+    submitit = pytest.importorskip("submitit")
+    scripts: list[str] = []
+
+    def submit(executor: Any, workers: list[object]) -> list[SimpleNamespace]:
+        executor.folder.mkdir()
+        scripts.append(executor._make_submission_file_text("work", "name"))
+        return [SimpleNamespace(job_id="7_0")] * len(workers)
+
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    monkeypatch.setattr(submitit.SlurmExecutor, "submit_array", submit)
+    for more in (None, {"nice": 100}):
+        launcher = SlurmLauncher(cpus=3, more=more)
+        launcher.queue = fill(tmp_path / str(bool(more)), 1)
+        launcher.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(launcher.queue.sweep)}}})
+        launcher.start(1)
+    for script in scripts:
+        [line] = [line for line in script.splitlines() if line.startswith("srun ")]
+        assert "--cpus-per-task=3" in line and "#SBATCH --cpus-per-task=3" in script
+    assert ["--nice=100" in script for script in scripts] == [False, True]
+
+
+def test_further_options_of_sbatch_compose() -> None:
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        given = ["hydra/launcher=slurm", "hydra.launcher.more={nice: 100}"]
+        assert compose("train", given, return_hydra_config=True).hydra.launcher.more == {"nice": 100}
+        assert compose("train", given[:1], return_hydra_config=True).hydra.launcher.more is None
+
+
+def test_folders_in_commands_to_copy_are_quoted() -> None:
+    assert sweep_option(Path("/a/multirun-2/2026.11")) == "hydra.sweep.dir=/a/multirun-2/2026.11"
+    [option] = shlex.split(sweep_option(Path("it's a, sweep")))
+    assert option == 'hydra.sweep.dir="it\'s a, sweep"'
 
 
 def test_options_of_the_launchers_are_checked(command_here: Callable, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from src.common.errors import InputError, InUse
 from src.common.files import guarded_writes, write_atomically
+from src.sweep.__main__ import main
 from src.sweep.queue import FAILED, FINISHED, MAX_ATTEMPTS, Job, JobList, Queue, key_of
 from src.sweep.status import Status
 from src.sweep.worker import Lease, Worker
@@ -193,8 +194,29 @@ def test_a_key_is_a_file_name_and_names_the_folder(tmp_path: Path, subdir: str) 
     queue.prepare()
     claim = queue.claim(Job(key, 0, ()), 1, "worker")
     assert queue.snapshot().attempts == {key: 1}
-    queue.release(claim)
+    queue.release(key, claim.attempt)
     assert queue.snapshot().released == {(key, 1)}
+
+
+def test_watching_ends_when_its_reader_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with `| head`, although jobs are left."""
+    fill(tmp_path, 1)
+    monkeypatch.setattr(sys, "argv", ["sweep", "status", "--watch", str(tmp_path)])
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe, monkeypatch.context() as patch, pytest.raises(SystemExit, match="1"):
+        patch.setattr(sys, "stdout", pipe)
+        main()
+
+
+def test_a_worker_without_the_folder_of_the_command_claims_nothing(tmp_path: Path) -> None:
+    """Three attempts that fail for this would end every job."""
+    queue = Queue(tmp_path)
+    queue.add(tmp_path / "queue/jobs-1.json", JobList((Job("job0", 0, ()),), (), str(tmp_path / "elsewhere")))
+    refused = pytest.raises(InputError, match=r"was started in .*/elsewhere, which .* cannot enter")
+    with refused, Lease(queue, "one") as lease:
+        Worker(lease).run()
+    assert [*queue.claims.iterdir()] == [*queue.workers.iterdir()] == []
 
 
 def test_a_folder_without_queue(tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def test_a_worker_goes_on_with_what_a_killed_one_left(
     same_runs(queue.sweep, tmp_path / "reference")
 
 
+@pytest.mark.long
 def test_sigterm_gives_the_job_back_after_its_checkpoint(queued: Callable, command_here: Callable) -> None:
     queue, folder = queued(*LONG, "style=dots")
     with started("worker", folder, module="src.sweep") as process:
@@ -111,6 +112,7 @@ def test_sigterm_gives_the_job_back_after_its_checkpoint(queued: Callable, comma
     assert queue.outcome(run.name) == FINISHED and records.read(run).status == "finished"
 
 
+@pytest.mark.long
 def test_a_lease_that_is_lost_in_a_run_stops_it_without_another_word(
     queued: Callable, monkeypatch: pytest.MonkeyPatch, command_here: Callable, capsys: pytest.CaptureFixture
 ) -> None:
@@ -146,7 +148,7 @@ def test_a_lease_is_a_second_or_more(
     assert ended.value.code == 2 and f"give a number of seconds, 1.0 or more, not {lease}" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_batches_are_those_of_the_whole_sweep(queued: Callable, command_here: Callable) -> None:
     queue, folder = queued("style=dots,swell", "fit=keep,squash", "steps=2", launcher=("hydra.launcher.size=2",))
     command_here("src.sweep.__main__", "worker", folder, "--size=2")
@@ -168,6 +170,25 @@ def test_each_job_is_composed_once_and_not_again_by_the_same_command(
     for _ in range(2):
         queue, _ = queued("style=dots,swell", "seed=1,2")
         assert len(composed) == len(queue.jobs()) == 4
+
+
+def test_a_changed_preset_makes_a_new_list_of_the_same_command(
+    queued: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Jobs whose options are the same keep their keys, and so stay done."""
+    monkeypatch.setattr("src.sweep.launchers.CONF", tmp_path / "conf")
+    preset = tmp_path / "conf/experiment/mine.yaml"
+    preset.parent.mkdir(parents=True)
+    for text, lists in (("steps: 3", 1), ("steps: 3", 1), ("steps: 4", 2)):
+        preset.write_text(text)
+        queue, _ = queued("seed=1")
+        assert len(queue.lists()) == lists and len(queue.jobs()) == 1
+
+
+def test_options_of_the_launcher_are_not_those_of_the_jobs(queued: Callable) -> None:
+    queue, _ = queued("seed=1", "hydra.job.chdir=false", launcher=("++hydra.launcher.size=2",))
+    [listed] = queue.lists()
+    assert listed.overrides == ("hydra.job.chdir=false",)
 
 
 def test_unfinished_jobs_of_another_sweep_in_the_folder_are_named(queued: Callable, command_here: Callable) -> None:

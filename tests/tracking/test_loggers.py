@@ -171,7 +171,7 @@ def test_mlflow(place: str, run_folder: Path, tmp_path: Path, monkeypatch: pytes
     assert sorted({path.split("/")[-1].split("+")[0] for path in images}) == ["capture", "content"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_an_mlflow_server_that_is_gone_delays_a_run_by_seconds(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

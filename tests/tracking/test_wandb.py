@@ -28,7 +28,7 @@ from tests.tracking.records import ExampleRecord
 TRACKED = (*SMALL, "logger=wandb")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_online_where_a_key_is_set_and_the_server_answers(tmp_path: Path) -> None:
     with WandbServer() as server:
         with started_anew(*TRACKED, f"hydra.run.dir={tmp_path}", environment=server.environment()) as process:

@@ -165,6 +165,7 @@ def test_a_loss_that_is_not_finite_after_a_change_of_size_keeps_the_last_picture
     assert (tmp_path / "run/image.png").read_bytes() == picture
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at_once", [1, 8])
 def test_those_that_end_leave_the_others_as_they_would_be_alone(
     at_once: int, small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -269,7 +270,7 @@ def test_what_goes_together(small: Callable, tmp_path: Path) -> None:
     assert grouped(jobs, size=1).together == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_in_batches(
     command_here: Callable, small: Callable, tmp_path: Path, capsys: pytest.CaptureFixture, wandb_settings: None
 ) -> None:

@@ -82,6 +82,7 @@ DAMAGES: dict[str, Damage] = {
     "evaluations that are a text": lambda found: found["counters"].update(evaluations="3"),
     "seconds that are None": lambda found: found["counters"].update(seconds=None),
     "an initial loss that is a text": lambda found: found["counters"].update(initial_loss="high"),
+    "a jump that is a number": lambda found: found["counters"].update(jumped=3),
     "an unknown counter": lambda found: found["counters"].update(unknown=1),
     "no throughput": lambda found: found["counters"].pop("throughput"),
     "an unknown rate": lambda found: found["counters"]["throughput"].update(unknown=1),

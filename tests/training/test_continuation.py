@@ -51,6 +51,17 @@ def test_a_continued_run_ends_as_one_of_all_steps(optimizer: str, small: Callabl
     assert files(tmp_path / "first") == before, "the earlier run is left as it was"
 
 
+def test_a_resumed_run_records_the_versions_it_ends_with(small: Callable, tmp_path: Path) -> None:
+    run_until(3, small("steps=4"), tmp_path)
+    record = records.read(tmp_path)
+    assert record
+    record.versions, record.commit, record.command = {"torch": "1.0"}, "before", "python -m src.train steps=4"
+    record.write(tmp_path)
+    ended = resume(tmp_path)
+    assert (ended.versions, ended.commit) == (provenance.versions(), provenance.commit())
+    assert ended.command == "python -m src.train steps=4"
+
+
 def test_a_continued_run_can_be_interrupted_and_continued_again(small: Callable, tmp_path: Path) -> None:
     run_until(3, small(*STEADY, "steps=4", "captures=[2]"), tmp_path / "run")
     folder = tmp_path / "run-to-8"

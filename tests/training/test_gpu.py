@@ -64,6 +64,19 @@ def test_saving_memory_changes_no_result(memory: str, small: Callable[..., RunCo
     assert (saving.peak_mib or 0) < (whole.peak_mib or 0)
 
 
+@pytest.mark.parametrize("space", ["pixel", "split"])
+@pytest.mark.parametrize("init", ["recolored", "noise"])
+def test_each_size_of_a_pyramid_goes_on_from_the_one_before(
+    init: str, space: str, small: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    """Between two sizes the picture is resized on the device, after Lightning has moved its module to the CPU."""
+    pyramid = ("schedule=pyramid", "schedule.sizes=2", "edge=128", "steps=9", f"init={init}", f"canvas.space={space}")
+    ours = run(small(*EXACT, *pyramid, "loss=moments", "trainer=gpu"), tmp_path / "gpu")
+    theirs = run(small(*EXACT, *pyramid, "loss=moments"), tmp_path / "cpu")
+    assert ours.width == theirs.width == 128 and len(ours.memory) == 2
+    assert _total(ours) == pytest.approx(_total(theirs), rel=1e-5)
+
+
 def test_a_batch_equals_single_runs(small: Callable[..., RunConfig], tmp_path: Path) -> None:
     """All pairs are evaluated together."""
     more = (*EXACT, "loss=moments", "fit=squash", "trainer=gpu", "steps=12")

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,18 @@ from src.config.schedule import Stage, Timetable
 from src.data.images import read_image, to_tensor
 from src.evaluation.ssim import ssim
 from src.ops.patches import StylePatches
-from src.run import run
+from src.run import run, run_batch
 from src.tracking import record as records
+from src.tracking.record import RunRecord
 from src.training import loop
 from src.training.checkpoints import CHECKPOINT
 from src.training.module import StyleTransferModule
 from src.training.pair import Pair
 from src.training.throughput import Throughput
+from src.transfer.image_models.pixels import PixelImage
 from tests.support import ROOT
 from tests.support.prepare import load_image, prepare
-from tests.support.runs import metric_rows
+from tests.support.runs import metric_rows, run_until
 
 
 @pytest.mark.parametrize(("optimizer", "init"), [("adam", "content"), ("lbfgs", "noise")])
@@ -221,6 +224,22 @@ def test_automatic_precision_is_bf16_where_the_hardware_has_it(
     assert run(config, tmp_path / "with").precision == "bf16", "a resumed run keeps its precision"
 
 
+def test_a_run_that_resumes_with_others_computes_in_its_own_precision(
+    small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = {"flags": "fpu avx2", "model name": "a CPU"}
+    monkeypatch.setattr("src.common.platform.cpu_entry", lambda keys: entries.get(keys[0], ""))
+    config = small("precision=auto")
+    alone = run(config, tmp_path / "alone")
+    run_until(4, config, tmp_path / "resumed")
+    entries["flags"] += " avx512_bf16"
+    jobs = [(config, tmp_path / "new"), (config, tmp_path / "resumed")]
+    new, resumed = run_batch(jobs)
+    assert isinstance(new, RunRecord) and isinstance(resumed, RunRecord)
+    assert (new.precision, resumed.precision) == ("bf16", "32")
+    assert resumed.captures[-1].losses == alone.captures[-1].losses != new.captures[-1].losses
+
+
 @pytest.mark.parametrize("precision", ["64", "bf16"])
 def test_precisions_agree(precision: str, small: Callable, tmp_path: Path) -> None:
     reference = run(small(), tmp_path / "32").captures[-1].losses["total"]
@@ -240,6 +259,16 @@ def test_a_pyramid_counts_its_steps_through_and_ends_at_full_size(small: Callabl
     assert record.evaluations == 9
     assert record.it_per_s and record.mpx_it_per_s < record.it_per_s * 0.14**2, "each step counts at its own size"
     assert float(rows[4]["loss/style"]) < float(rows[0]["loss/style"]), "a stage starts from the picture before it"
+
+
+def test_the_next_size_starts_on_the_runs_device() -> None:
+    """Lightning leaves a module on the CPU at the end of a stage; the meta device stands for a GPU."""
+    mean, std = torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1)
+    image = PixelImage(torch.rand(1, 3, 8, 8), clamp=True, decay=0.0, mean=mean, std=std)
+    pair = Pair()
+    module = SimpleNamespace(image=image, active={0: pair}, compiler=None)
+    pictures = loop._pictures(module, torch.device("meta"), warm=False)  # type: ignore[arg-type]
+    assert pictures[pair].device.type == "meta" and pictures[pair].shape == (1, 3, 8, 8)
 
 
 def test_steps_between_looks_at_the_loss_change_no_result(

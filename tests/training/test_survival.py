@@ -57,6 +57,7 @@ def test_kill_9_and_resume_end_bit_identical(small: Callable, command: Callable,
     _same_end(folder, tmp_path / "whole")
 
 
+@pytest.mark.long
 def test_kill_9_before_the_first_checkpoint_starts_again(small: Callable, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     overrides = (*LONG, "steps=20", "captures=[10,20]", "checkpoint_every=15")
@@ -74,7 +75,7 @@ def test_kill_9_before_the_first_checkpoint_starts_again(small: Callable, tmp_pa
     _same_end(folder, tmp_path / "whole")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sigterm_keeps_picture_and_checkpoint(small: Callable, command: Callable, tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
     with started(*SMALL, *LONG, f"hydra.run.dir={folder}") as process:
@@ -94,6 +95,7 @@ def test_sigterm_keeps_picture_and_checkpoint(small: Callable, command: Callable
     _same_end(folder, tmp_path / "whole")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("launcher", ["sequential", "batch"])
 def test_a_signal_while_a_run_is_finished_stops_the_sweep_after_it(
     launcher: str, command_here: Callable, tmp_path: Path
@@ -110,7 +112,7 @@ def test_a_signal_while_a_run_is_finished_stops_the_sweep_after_it(
     assert [record.status for _, record in records.scan(tmp_path)] == ["finished"] * 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ctrl_c_in_a_sweep_lists_the_rest_and_the_same_command_goes_on(command_here: Callable, tmp_path: Path) -> None:
     sweep = (*SMALL, *LONG, "steps=40", "captures=[20,40]", "style=dots,swell,tesserae", f"hydra.sweep.dir={tmp_path}")
 

@@ -383,6 +383,15 @@ def _pixels(path: Path) -> np.ndarray:
     return read_pixels(path).values
 
 
+def test_transparent_parts_of_a_mask_are_black(tmp_path: Path) -> None:
+    """As a program that removes backgrounds writes them: white where the subject is, transparent elsewhere."""
+    cut = np.full((40, 60, 4), 255, np.uint8)
+    cut[:, :20, 3] = 0
+    Image.fromarray(cut).save(tmp_path / "cut.png")
+    shares = read_mask("content.mask", tmp_path / "cut.png").shares
+    assert set(shares) == {"0", "255"} and np.array_equal(shares["255"], cut[..., 3] == 255)
+
+
 def test_masks_are_read_as_labels_colours_or_soft_edges(tmp_path: Path) -> None:
     def read(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
         return read_mask("content.mask", _write(tmp_path / f"{name}.png", values)).shares

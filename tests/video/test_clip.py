@@ -80,6 +80,33 @@ def test_a_clip_with_sound_and_a_cut(tmp_path: Path) -> None:
         stylise(compose_clip(*TINY, f"content.path={source}", "seed=1"), tmp_path / "out")
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_a_clip_in_the_folder_of_results_is_not_replaced(own: bool, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    write_sounding(out / "clip.mp4", moving(2))
+    source = out / "clip.mp4" if own else write_sounding(tmp_path / "other.mp4", moving(2))
+    before = (out / "clip.mp4").read_bytes()
+    with pytest.raises(
+        InputError, match=r"out holds clip\.mp4, which this command did not make; choose another folder"
+    ):
+        stylise(compose_clip(*TINY, f"content.path={source}"), out)
+    assert [path.name for path in out.iterdir() if path.suffix != ".lock"] == ["clip.mp4"]
+    assert (out / "clip.mp4").read_bytes() == before
+    (out / "clip.mp4").rename(out / "holiday.mp4")
+    with pytest.raises(InputError, match="out holds the clip itself, which this command did not make"):
+        stylise(compose_clip(*TINY, f"content.path={out / 'holiday.mp4'}"), out)
+
+
+def test_several_sizes_at_once_are_those_of_every_frame(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "frames", moving(2, 128, 96))
+    options = ("edge=128", "schedule=simultaneous", "schedule.smallest=64", "steps=1", "video.steps=1")
+    stylise(compose_clip(*TINY, *options, f"content.path={folder}"), tmp_path / "out")
+    runs = [records.read(tmp_path / f"out/frames/{number:05d}") for number in range(2)]
+    assert [each.options.schedule.name for each in runs] == ["simultaneous"] * 2
+
+
+@pytest.mark.long
 def test_linked_frames_flicker_less_than_frames_by_themselves(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "frames", moving(4, 64, 48, speed=3))
     options = (*TINY, f"content.path={folder}", "init=noise", "steps=12", "video.steps=6", "optimizer.lr=0.05")
@@ -97,6 +124,7 @@ def test_identical_frames_stay_the_same(tmp_path: Path) -> None:
     assert records.read(tmp_path / "out/frames/00002").step == 0, "a repeated frame takes no steps"
 
 
+@pytest.mark.long
 def test_no_frame_is_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the frame on that has all its neighbours, tensors and images in memory are the same after each frame."""
     log, found = Frames._log, []

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from src.cli.arguments import prepared
 from src.common.errors import InputError
 from src.config.composition import compose
 from src.config.identity import identity
@@ -68,11 +69,16 @@ def test_what_differs_from_a_recorded_clip_is_named(clip: Path) -> None:
         (["video.flow=farneback"], "one of: dis, raft"),
         (["style=file", "style.path=missing.png"], "style.path: no such file"),
         (["edge=0"], "edge must be positive"),
+        (["init=network", "init.path=typo"], "init.path=typo is no network"),
     ],
 )
 def test_bad_options_are_refused(overrides: list[str], message: str, clip: Path) -> None:
     with pytest.raises(InputError, match=message):
         clip_folder(compose_clip(f"content.path={clip}", *overrides))
+
+
+def test_a_folder_of_frames_is_one_clip(tmp_path: Path) -> None:
+    assert prepared([f"content={tmp_path}"], VideoConfig) == ["content=file", f'content.path="{tmp_path}"']
 
 
 def test_an_unknown_option_is_refused() -> None:

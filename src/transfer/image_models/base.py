@@ -1,4 +1,4 @@
-"""The image model seam: what the parameters of an optimisation mean."""
+"""Base class of image models: what the parameters of an optimisation mean."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence

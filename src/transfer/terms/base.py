@@ -1,4 +1,4 @@
-"""The term seam: one weighted summand of the objective."""
+"""Base class of terms: weighted summands of the objective."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence

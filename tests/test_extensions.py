@@ -1,4 +1,4 @@
-"""The seams: a term, an encoder and an image model of one class each run through the whole program."""
+"""A term, an encoder and an image model of one class each run through the whole program."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
