@@ -18,7 +18,7 @@ from src.config.composition import compose, register
 from src.config.schema import CONF, RunConfig, typed
 
 
-def composed(overrides: Sequence[str]) -> RunConfig:
+def composed(overrides: Sequence[str] = ()) -> RunConfig:
     """Return what `compose` returns, in a third of the time: groups from a cache, then values as Hydra sets them.
 
     Raises:
