@@ -10,7 +10,7 @@ Heavy libraries are imported when a run begins, so importing this module is chea
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +36,10 @@ class Kept:
     """What one batch leaves to the next of the same network and device.
 
     Attributes:
-        shared: the encoder, loaded once.
+        shared: the encoder by its precision, each loaded once.
     """
 
-    shared: "Shared | None" = None
+    shared: "dict[str, Shared]" = field(default_factory=dict)
 
 
 def run(
@@ -140,7 +140,7 @@ def _run_together(
     contexts: "Sequence[RunContext]", interrupts: Interrupts, at_once: int | None, progress: bool | None, kept: Kept
 ) -> None:
     log.info("loading PyTorch")
-    from src.common.platform import cpu_threads
+    from src.common.platform import cpu_threads, resolved_precision
     from src.ops import kernels
     from src.training.loop import find_device, fit
     from src.training.setup import PreparedRun
@@ -150,8 +150,10 @@ def _run_together(
     with cpu_threads(trainer.threads), kernels.use(trainer.kernels == "auto"):
         for context in contexts:
             with context.guard():
-                prepared = PreparedRun(context, find_device(trainer), kept.shared)
-                kept.shared = prepared.shared
+                device = find_device(trainer)
+                precision = resolved_precision(context.record.precision, device)
+                prepared = PreparedRun(context, device, kept.shared.get(precision))
+                kept.shared[precision] = prepared.shared
                 context.open()
                 prepared.announce()
                 alike = prepared.resume_step, context.record.precision, context.record.compiled

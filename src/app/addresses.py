@@ -3,9 +3,7 @@
 import hashlib
 import hmac
 import io
-import os
 import secrets
-import tempfile
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ from threading import Lock
 from PIL import Image
 
 from src.common.errors import InputError
-from src.common.files import write_error
+from src.common.files import write_atomically
 from src.report.thumbnails import read
 
 SECRET = "secret"  # 32 random bytes in the app's folder, which only its user may read
@@ -30,14 +28,7 @@ def secret_of(folder: Path) -> bytes:
     """
     path = folder / SECRET
     if not path.is_file():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            descriptor, written = tempfile.mkstemp(prefix=".", dir=folder)  # for this user alone from the beginning
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(32))
-            Path(written).rename(path)
-        except OSError as error:
-            raise write_error(path, error) from error
+        write_atomically(path, secrets.token_bytes(32), private=True)
     return path.read_bytes()
 
 

@@ -91,8 +91,8 @@ class Guard:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self._is_ours(host):
-            names = f"localhost or {socket.gethostname().lower()}" if self.others else "localhost"
-            refusal = PlainTextResponse(f"open this page by its IP address, by {names}", 421)
+            known = f"by an IP address or the name {socket.gethostname().lower()}" if self.others else "as localhost"
+            refusal = PlainTextResponse(f"open this page {known}", 421)
         elif scope["method"] not in ("GET", "HEAD") and origin is not None and origin != f"http://{host}":
             refusal = PlainTextResponse("another site may not do that", 403)
         else:

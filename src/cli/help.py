@@ -1,4 +1,4 @@
-"""The texts of `--help`, made from the schemas without importing Hydra, which takes a second; printing text."""
+"""Print text: the help of the commands, made from the schemas without importing Hydra, which takes a second."""
 
 import dataclasses
 import os

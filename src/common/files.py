@@ -74,8 +74,12 @@ def check_write() -> None:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, private: bool = False) -> Iterator[BinaryIO]:
     """Open a binary file that replaces `path` when the block ends, and is deleted when the block raises.
+
+    Args:
+        path: to write.
+        private: only its owner may read it, from the beginning.
 
     Raises:
         InputError: the folder cannot be written to, or the disk is full; the old file is intact.
@@ -88,7 +92,8 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             yield file  # type: ignore[misc]
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        if not private:
+            temporary.chmod(0o666 & ~_umask())
         check_write()
         temporary.replace(path)
     except BaseException as error:
@@ -105,9 +110,9 @@ def write_error(path: Path, error: OSError) -> InputError:
     return InputError(f"cannot write {path}: {error.strerror or error}")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` to `path` as a whole or not at all; raises as `atomic_file`."""
-    with atomic_file(path) as file:
+def write_atomically(path: Path, data: bytes, private: bool = False) -> None:
+    """Write `data` to `path` as a whole or not at all; arguments and errors as of `atomic_file`."""
+    with atomic_file(path, private) as file:
         file.write(data)
 
 

@@ -273,7 +273,9 @@ class RunConfig:
         [0.33, 0.67, 1.0], "when pictures are saved: fractions of the steps (0.33) or step numbers (100)"
     )
     stop_at_loss: float | None = option(
-        None, "stop when the total loss at full size is at or below this; with canvas.turns, in the last turn"
+        None,
+        "stop when the total loss at full size is at or below this (on a GPU tested every 10 steps); "
+        "with canvas.turns, in the last turn",
     )
     edge: int = option(356, "long side of the result, px")
     color: str = option(

@@ -155,7 +155,11 @@ def read_frames(clip: Clip, first: int = 0, count: int | None = None) -> Iterato
 def _frame_files(folder: Path) -> list[Path]:
     """Return the frames of a folder by the numbers in their names: frame2 comes before frame10."""
     found = [path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES and path.is_file()]
-    files = sorted(found, key=lambda path: ([part.zfill(20) for part in re.split(r"(\d+)", path.name)], path.name))
+
+    def parts(path: Path) -> list[str | int]:  # text and numbers in turn
+        return [int(part) if at % 2 else part for at, part in enumerate(re.split(r"(\d+)", path.name))]
+
+    files = sorted(sorted(found), key=parts)
     if not files:
         raise InputError(f"content.path: {folder} holds no frames ({' '.join(FRAME_SUFFIXES)})")
     return files

@@ -79,7 +79,7 @@ def read_mask(option: str, path: Path, max_megapixels: float = 100.0) -> Mask:
         image.load()
         image = ImageOps.exif_transpose(image)
         deep = image.mode.startswith("I")
-        if image.has_transparency_data:
+        if image.has_transparency_data and not deep:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
         values = np.asarray(image if deep else image.convert("RGB"))
     if values.ndim == 3:

@@ -17,6 +17,7 @@ from src.report.runs import Run, left_out, means_by, values_of, varying, warn
 from src.report.thumbnails import Thumbnails
 
 PAGE, TEXT = "index.html", "report.md"
+FIGURE_FILES = re.compile(r"(clips|grid|sweep|figure2(-\d+)?)\.jpg|(loss|ssim|trade_off|throughput)\.png")
 SHEETS = 4  # of captures at most
 POINTS = 80  # of a curve at most: more are not seen
 LOSSES = (
@@ -58,7 +59,7 @@ def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]
     images = Thumbnails(out, runs, warn_once)
     films = clips.gather_clips(folders, warn_once)
     drawn = [*_draw_clips(films, warn_once), *_draw(runs, lines, images)]
-    _remove_old(out, drawn)
+    old = _figures_of(out)
     for figure in drawn:
         write_atomically(out / figure.file, figure.data)
     rows, compared = summary.exact_rows(runs), comparison.compare(runs)
@@ -89,19 +90,18 @@ def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]
     )
     for name, text in files.items():  # after the figures and images that they link to
         write_atomically(out / name, text.encode(errors="backslashreplace"))
+    for name in old.difference(figure.file for figure in drawn):
+        (out / name).unlink(missing_ok=True)
     return [out / name for name in (PAGE, *(name for name in files if name != PAGE), *(each.file for each in drawn))]
 
 
-def _remove_old(out: Path, drawn: Sequence[Figure]) -> None:
-    """Delete the figures of the report that `out` held before, except those that are written again."""
+def _figures_of(out: Path) -> set[str]:
+    """Return the figures of the report that a folder holds, by file name; none without one."""
     try:
-        before = (out / TEXT).read_text(errors="replace")
+        text = (out / TEXT).read_text(errors="replace")
     except OSError:
-        return
-    new = [figure.file for figure in drawn]
-    for name in re.findall(r"^!\[[^\]]*\]\(([a-z0-9_-]+\.(?:jpg|png))\)$", before, re.MULTILINE):
-        if name not in new:
-            (out / name).unlink(missing_ok=True)
+        return set()
+    return {name for name in re.findall(r"^!\[[^\]]*\]\((.+)\)$", text, re.MULTILINE) if FIGURE_FILES.fullmatch(name)}
 
 
 def _draw_clips(films: Sequence[clips.Clip], warn_once: Callable[[str], object]) -> list[Figure]:

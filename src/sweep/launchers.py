@@ -29,7 +29,7 @@ from src.cli.launcher import (
     unfinished,
 )
 from src.common.errors import InputError, SweepFailed
-from src.config.schema import CONF, RunConfig
+from src.config.schema import RunConfig
 from src.sweep.process import WorkerProcess
 from src.sweep.queue import LEASE, SHORTEST_LEASE, Job, JobList, Queue, is_lease, key_of
 from src.sweep.status import Status, seconds_between_looks
@@ -167,7 +167,7 @@ class WorkerLauncher(SweepLauncher):
         given: list[str] = list(self.config.hydra.overrides.hydra)
         common = [each for each in given if not each.lstrip("+").startswith(DRIVER_OPTIONS)]
         cwd = str(Path.cwd())
-        path = self.queue.path_of(job_overrides, [*common, configuration_digest(CONF)], cwd, self.size > 1)
+        path = self.queue.path_of(job_overrides, common, cwd, self.size > 1)
         if found := self.queue.read(path):
             return found
         log.info("checking %d jobs", len(job_overrides))
@@ -194,12 +194,6 @@ class WorkerLauncher(SweepLauncher):
         except Exception as error:  # as `run_jobs`, which returns it as that of the job
             digest = hashlib.sha256(" ".join(job.overrides).encode()).hexdigest()[:8]
             return f"job-{digest}", one_line(error), None
-
-
-def configuration_digest(folder: Path) -> str:
-    """Return a digest of the configuration files below a folder."""
-    files = [(str(path.relative_to(folder)), path.read_bytes()) for path in sorted(folder.rglob("*.yaml"))]
-    return hashlib.sha256(repr(files).encode()).hexdigest()
 
 
 class QueueLauncher(WorkerLauncher):

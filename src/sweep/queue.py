@@ -64,11 +64,16 @@ class JobList:
     Attributes:
         overrides: of Hydra's own options, which all jobs share.
         cwd: the folder that relative paths in overrides start from.
+        usable: whether this machine can enter that folder.
     """
 
     jobs: tuple[Job, ...]
     overrides: tuple[str, ...]
     cwd: str
+
+    @property
+    def usable(self) -> bool:
+        return Path(self.cwd).is_dir() and os.access(self.cwd, os.X_OK)
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -157,7 +162,7 @@ class Queue:
                 raise write_error(folder, error) from error
 
     def path_of(self, overrides: Sequence[Sequence[str]], common: Sequence[str], cwd: str, batches: bool) -> Path:
-        """Return the file of a list of jobs; another for other overrides, other `common` texts, or with batches."""
+        """Return the file of a list of jobs; another for other overrides, another folder, or with batches."""
         text = json.dumps([[list(each) for each in overrides], list(common), cwd, batches])
         return self.folder / f"jobs-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
 
@@ -187,9 +192,13 @@ class Queue:
         return self._lists[path.name]
 
     def lists(self) -> list[JobList]:
-        """Return all lists of jobs, those with batches first."""
+        """Return all lists of jobs: those that are usable here first, and of these those with batches."""
         found = [self.read(path) for path in sorted(self.folder.glob("jobs-*.json"))]
-        return sorted((each for each in found if each), key=lambda each: all(job.batch is None for job in each.jobs))
+
+        def order(listed: JobList) -> tuple[bool, bool]:
+            return not listed.usable, all(job.batch is None for job in listed.jobs)
+
+        return sorted((each for each in found if each), key=order)
 
     def jobs(self) -> dict[str, tuple[JobList, Job]]:
         """Return each job once, with its list, by key."""

@@ -158,7 +158,11 @@ class Worker:
             wait = min(1.5 * wait, self.lease.seconds / BEATS, LONGEST_WAIT)
 
     def next_claims(self) -> tuple[JobList, list[Claim]] | None:
-        """Claim the next free job, and others of its batch; None where there is none."""
+        """Claim the next free job, and others of its batch; None where there is none.
+
+        Raises:
+            InputError: this machine lacks the folders that relative paths of all free jobs start from.
+        """
         if not self._free:
             self._list_free()
         while self._free:
@@ -166,16 +170,24 @@ class Worker:
             if counted >= MAX_ATTEMPTS:
                 self._give_up(job)
                 continue
-            check_folder(listed)  # before the claim, which would count as an attempt
             if claim := self.lease.claim(job, attempt):
                 return listed, [claim, *(self._others(listed, job) if counted == 0 else [])]
         return None
 
     def _list_free(self) -> None:
-        found, now = self.queue.snapshot(), time.monotonic()
+        found, now, unusable = self.queue.snapshot(), time.monotonic(), None
         for listed, job in self.queue.jobs().values():
-            if found.free(job.key) and self._not_before.get(job.key, 0.0) <= now:
+            if not found.free(job.key) or self._not_before.get(job.key, 0.0) > now:
+                continue
+            if listed.usable:
                 self._free.append((listed, job, found.attempts.get(job.key, 0) + 1, found.counted(job.key)))
+            else:
+                unusable = listed
+        if unusable and not self._free:
+            raise InputError(
+                f"the sweep was started in {unusable.cwd}, which {socket.gethostname()} cannot enter: relative paths "
+                "of the jobs start there; start the sweep in a folder that all its machines share"
+            )
 
     def _others(self, listed: JobList, first: Job) -> list[Claim]:
         """Claim free jobs for a batch with the first one, without those that a worker died with."""
@@ -229,19 +241,6 @@ class Worker:
                     log.info("%s finished in %s", key, duration(took))
                 self.queue.mark_finished(key, took)
             self.lease.open.remove(claim)
-
-
-def check_folder(listed: JobList) -> None:
-    """Check that this machine has the folder that relative paths of jobs start from.
-
-    Raises:
-        InputError: it has not.
-    """
-    if not (os.path.isdir(listed.cwd) and os.access(listed.cwd, os.X_OK)):  # noqa: PTH112
-        raise InputError(
-            f"the sweep was started in {listed.cwd}, which {socket.gethostname()} cannot enter: relative paths of the "
-            "jobs start there; start the sweep in a folder that all its machines share"
-        )
 
 
 class Runner:

@@ -117,7 +117,10 @@ class StyleTransferModule(LightningModule):
 
     @property
     def _tested(self) -> bool:
-        """Return whether the loss is tested at this step: what logging adds to the pauses changes no result."""
+        """Return whether the loss is tested at this step.
+
+        Pauses that are only for logging, captures or checkpoints test nothing, so how often they are changes no result.
+        """
         return self.timetable.tests_at(self.step) or self.step == self.stage.first
 
     @property

@@ -48,7 +48,7 @@ class Pair:
 
     Args:
         loggers: receive the metrics; None for a pair without a run folder.
-        stop_at_loss: the optimisation ends when the total loss is at or below this, in the last stage.
+        stop_at_loss: the optimisation ends when the total loss is tested and at or below this, in the last stage.
 
     Attributes:
         objective: of the present stage.

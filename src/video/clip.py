@@ -89,12 +89,12 @@ def _check_new(folder: Path, config: VideoConfig) -> None:
     Raises:
         InputError: it does.
     """
-    taken = [path.name for path in (folder / VIDEO, content_file(folder, plain(config), 0).parent) if path.exists()]
-    source = expanded(config.content.path or "")
+    for path in (folder / VIDEO, content_file(folder, plain(config), 0).parent):
+        if path.exists():
+            raise InputError(f"{folder} holds {path.name}, which this command did not make; {OTHER_FOLDER}")
+    source = expanded(config.content.path or "").resolve()  # a link's target may be the original
     if folder.is_dir() and folder.samefile(source if source.is_dir() else source.parent):
-        taken.append("the clip itself")
-    if taken:
-        raise InputError(f"{folder} holds {taken[0]}, which this command did not make; {OTHER_FOLDER}")
+        raise InputError(f"the results would be written to {folder}, the clip's own folder; {OTHER_FOLDER}")
 
 
 @contextmanager

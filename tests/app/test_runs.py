@@ -105,13 +105,13 @@ def test_addresses_change_with_the_picture_and_cannot_be_guessed(tmp_path: Path)
 
 
 def test_the_secret_is_never_readable_by_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    modes, rename = [], Path.rename
+    modes, replace = [], Path.replace
 
     def noted(self: Path, target: Path) -> Path:
         modes.append(self.stat().st_mode & 0o777)
-        return rename(self, target)
+        return replace(self, target)
 
-    monkeypatch.setattr(Path, "rename", noted)
+    monkeypatch.setattr(Path, "replace", noted)
     secret = secret_of(tmp_path / "app")
     assert len(secret) == 32 and secret == secret_of(tmp_path / "app") and modes == [0o600]
 

@@ -133,9 +133,9 @@ def test_a_folder_of_frames_is_a_clip(tmp_path: Path) -> None:
 
 
 def test_frames_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    frames = moving(3)
+    frames = moving(5)
     (tmp_path / "frames").mkdir()
-    for name, frame in zip(("frame2", "frame9", "frame10"), frames, strict=True):
+    for name, frame in zip(("end", "frame2", "frame9", "frame10", "z1"), frames, strict=True):
         frame.save(tmp_path / f"frames/{name}.png")
     found = _images(list(read_frames(open_clip(tmp_path / "frames"))))
     assert all(_difference(mine, theirs) == 0 for mine, theirs in zip(found, frames, strict=True))

@@ -217,6 +217,13 @@ def test_a_worker_without_the_folder_of_the_command_claims_nothing(tmp_path: Pat
     with refused, Lease(queue, "one") as lease:
         Worker(lease).run()
     assert [*queue.claims.iterdir()] == [*queue.workers.iterdir()] == []
+    usable = JobList((Job("job0", 0, ("seed=1",)),), (), str(tmp_path))  # the same sweep, from another folder
+    queue.add(tmp_path / "queue/jobs-2.json", usable)
+    queue.add(tmp_path / "queue/jobs-3.json", JobList((Job("job1", 0, ()),), (), str(tmp_path / "elsewhere")))
+    with Lease(queue, "one") as lease:
+        listed, [claim] = Worker(lease).next_claims() or (None, [None])
+        assert listed == usable and claim and claim.job.key == "job0"
+        lease.release(claim)
 
 
 def test_a_folder_without_queue(tmp_path: Path) -> None:

@@ -172,19 +172,6 @@ def test_each_job_is_composed_once_and_not_again_by_the_same_command(
         assert len(composed) == len(queue.jobs()) == 4
 
 
-def test_a_changed_preset_makes_a_new_list_of_the_same_command(
-    queued: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Jobs whose options are the same keep their keys, and so stay done."""
-    monkeypatch.setattr("src.sweep.launchers.CONF", tmp_path / "conf")
-    preset = tmp_path / "conf/experiment/mine.yaml"
-    preset.parent.mkdir(parents=True)
-    for text, lists in (("steps: 3", 1), ("steps: 3", 1), ("steps: 4", 2)):
-        preset.write_text(text)
-        queue, _ = queued("seed=1")
-        assert len(queue.lists()) == lists and len(queue.jobs()) == 1
-
-
 def test_options_of_the_launcher_are_not_those_of_the_jobs(queued: Callable) -> None:
     queue, _ = queued("seed=1", "hydra.job.chdir=false", launcher=("++hydra.launcher.size=2",))
     [listed] = queue.lists()

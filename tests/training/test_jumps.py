@@ -103,7 +103,7 @@ def test_a_loss_that_ends_above_its_start_is_reported(small: Callable, tmp_path:
 
 
 def test_losses_that_grow_with_size_are_not_compared_across_sizes(small: Callable, tmp_path: Path) -> None:
-    """Sums over positions are sixteen times as large at twice the edge, whatever the picture."""
+    """The published style loss squares sums over positions: it is sixteen times as large at twice the edge."""
     options = ("loss=published", "edge=160", "schedule=pyramid", "schedule.sizes=2", "schedule.factor=2")
     record = run(small(*options, "steps=2", "optimizer.lr=1e-6"), tmp_path / "pyramid")
     assert (record.initial_loss or 0) < record.captures[-1].losses["total"]

@@ -390,6 +390,9 @@ def test_transparent_parts_of_a_mask_are_black(tmp_path: Path) -> None:
     Image.fromarray(cut).save(tmp_path / "cut.png")
     shares = read_mask("content.mask", tmp_path / "cut.png").shares
     assert set(shares) == {"0", "255"} and np.array_equal(shares["255"], cut[..., 3] == 255)
+    labels = Image.fromarray(np.arange(3, dtype=np.uint16).repeat(100).reshape(10, 30))
+    labels.save(tmp_path / "labels.png", transparency=1)  # a value that stands for no data
+    assert set(read_mask("content.mask", tmp_path / "labels.png").shares) == {"0", "1", "2"}
 
 
 def test_masks_are_read_as_labels_colours_or_soft_edges(tmp_path: Path) -> None:

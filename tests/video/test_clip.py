@@ -94,7 +94,7 @@ def test_a_clip_in_the_folder_of_results_is_not_replaced(own: bool, tmp_path: Pa
     assert [path.name for path in out.iterdir() if path.suffix != ".lock"] == ["clip.mp4"]
     assert (out / "clip.mp4").read_bytes() == before
     (out / "clip.mp4").rename(out / "holiday.mp4")
-    with pytest.raises(InputError, match="out holds the clip itself, which this command did not make"):
+    with pytest.raises(InputError, match=r"the results would be written to .*out, the clip's own folder; choose"):
         stylise(compose_clip(*TINY, f"content.path={out / 'holiday.mp4'}"), out)
 
 
