@@ -189,7 +189,7 @@ class LossForm:
         content_factor: target features (B, N, H, W) to the factor of the squared distance of the content features.
         style: statistics of the image and of the target at one layer to the layer's style loss, (B,).
         average_layers: whether the layers' style losses are averaged; otherwise they are summed.
-        sums_positions: whether a loss grows with the image's size, as its sums over positions are not divided.
+        sums_positions: whether a loss grows with the image's size, because it sums over positions.
     """
 
     content_factor: Callable[[Tensor], Tensor | float]

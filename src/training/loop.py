@@ -237,7 +237,7 @@ def _pictures(module: StyleTransferModule | None, device: torch.device, warm: bo
 
     Args:
         module: of the stage; None: there is none yet.
-        device: of the run. Lightning leaves a module on the CPU.
+        device: of the run. Lightning has moved the module to the CPU at the end of its stage.
         warm: the next stage has the same size, so its first evaluations count in the throughput.
     """
     if module is None:

@@ -119,7 +119,8 @@ class StyleTransferModule(LightningModule):
     def _tested(self) -> bool:
         """Return whether the loss is tested at this step.
 
-        Pauses that are only for logging, captures or checkpoints test nothing, so how often they are changes no result.
+        Pauses that are only for logging, captures or checkpoints test nothing, so their number does not change the
+        result.
         """
         return self.timetable.tests_at(self.step) or self.step == self.stage.first
 

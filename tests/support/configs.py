@@ -19,7 +19,7 @@ from src.config.schema import CONF, RunConfig, typed
 
 
 def composed(overrides: Sequence[str] = ()) -> RunConfig:
-    """Return what `compose` returns, in a third of the time: groups from a cache, then values as Hydra sets them.
+    """Return what `compose` returns, in a fifth of the time: groups from a cache, then values as Hydra sets them.
 
     Raises:
         InputError: as `compose`.
