@@ -61,14 +61,12 @@ class Shared:
 
     Attributes:
         encoder: frozen, on the device.
-        precision: of its convolutions: 32 | 64 | bf16.
         weights_sha256: checksum of its weights.
         kernels: whether it uses compiled CPU kernels.
         targets: of terms, by their inputs.
     """
 
     encoder: Encoder
-    precision: str
     weights_sha256: str
     kernels: bool = False
     targets: TargetCache = field(default_factory=dict)
@@ -80,7 +78,7 @@ class PreparedRun:
     Args:
         context: folder, record and loggers.
         device: where the run takes place.
-        shared: of other runs of the same batch; the encoder is loaded where it is None or has another precision.
+        shared: of other runs of the same batch and precision; None loads the encoder.
 
     Attributes:
         pair: objective and counters, which the module works with.
@@ -119,9 +117,7 @@ class PreparedRun:
         for stage in stages(config):
             self._check_room(stage.edge)
         self.regions = self._matched_regions()
-        if shared is None or shared.precision != record.precision:
-            shared = load_encoder(config, taps, record.precision, device)
-        self.shared = shared
+        self.shared = shared or load_encoder(config, taps, record.precision, device)
         if config.backbone.weights != "random":  # random ones may differ in the last bits between machines
             check_same("backbone.weights", record.weights_sha256, self.shared.weights_sha256)
         record.weights_sha256 = self.shared.weights_sha256
@@ -420,7 +416,7 @@ def load_encoder(config: RunConfig, taps: list[str], precision: str, device: tor
     if precision == "bf16":
         encoder.compute_in(torch.bfloat16)
     kernels = config.trainer.kernels == "auto" and encoder.use_kernels()
-    return Shared(encoder, precision, digest, kernels)
+    return Shared(encoder, digest, kernels)
 
 
 def check_same(what: str, before: str | None, now: str) -> None:
