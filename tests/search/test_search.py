@@ -20,6 +20,7 @@ from src.tracking import names as keys
 from src.tracking import record as records
 from src.tracking.record import RunRecord
 from tests.conftest import SMALL
+from tests.support.configs import by_hydra
 from tests.support.examples import example_record
 from tests.support.processes import started, wait_for
 
@@ -31,17 +32,7 @@ def config() -> SearchConfig:
 
 
 def compose_search(*overrides: str) -> SearchConfig:
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    from src.config.composition import register
-    from src.config.schema import CONF
-
-    register("search", SearchConfig)
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return typed(hydra_compose("search", list(overrides)), SearchConfig)
+    return typed(by_hydra("search", SearchConfig, overrides), SearchConfig)
 
 
 class Painter:

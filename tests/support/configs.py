@@ -46,7 +46,12 @@ def _parsed(override: str) -> Override:
 
 @cache
 def _of_groups(overrides: tuple[str, ...]) -> DictConfig:
-    register()
+    return by_hydra("train", RunConfig, overrides)
+
+
+def by_hydra(name: str, schema: type, overrides: Sequence[str]) -> DictConfig:
+    """Return what Hydra composes from conf/NAME.yaml, which has this schema."""
+    register(name, schema)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra_compose("train", overrides=list(overrides))
+        return hydra_compose(name, overrides=list(overrides))
