@@ -217,19 +217,14 @@ def _upright(image: Image.Image, degrees: int) -> Image.Image:
     return image if transpose is None else image.transpose(transpose)
 
 
-def write_clip(
-    path: Path, images: Iterable[Image.Image], times: Iterable[Fraction], rate: Fraction, sound: Path | None = None,
-    begin: Fraction = Fraction(0),
-) -> int:  # fmt: skip
+def write_clip(path: Path, frames: Iterable[Frame], rate: Fraction, sound: Path | None = None) -> int:
     """Write an MP4 file, whole or not at all: H.264, Rec. 709, with the sound of another file copied.
 
     Args:
         path: the file.
-        images: frames of one size with even sides, 8-bit RGB.
-        times: of the frames, s, ascending from 0.
+        frames: of one size with even sides, in the order of their times; the first becomes time 0 of the clip.
         rate: frames per second.
-        sound: file whose first sound track is used.
-        begin: time of the first frame in that file, s.
+        sound: file whose first sound track is used, by the clock of the frames.
 
     Returns:
         The number of frames.
@@ -242,7 +237,7 @@ def write_clip(
     temporary = path.with_name(f".{path.stem}.part.mp4")
     # about 1/90000 s, and a fraction of 1/numerator of the rate, so that times of frames at the rate are exact
     base = Fraction(1, rate.numerator * (90000 // rate.numerator) if rate.numerator <= 90000 else 90000)
-    count, end, last = 0, Fraction(0), -1
+    count, begin, end, last = 0, Fraction(0), Fraction(0), -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
@@ -252,18 +247,19 @@ def write_clip(
             for name, value in tags.items():
                 setattr(stream.codec_context, name, value)
             track = _Sound(container, sound) if sound is not None else None
-            for image, time in zip(images, times, strict=False):
+            for frame in frames:
                 if not count:
-                    stream.width, stream.height = image.size
-                frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
-                frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
-                last = max(last + 1, round(time / base))  # MP4 takes no two frames of one time
-                frame.pts, frame.time_base = last, base
-                container.mux(stream.encode(frame))
-                count, end = count + 1, time + 1 / rate
+                    begin = frame.time
+                    stream.width, stream.height = frame.image.size
+                encoded = av.VideoFrame.from_ndarray(np.asarray(frame.image), format="rgb24")
+                encoded = encoded.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+                last = max(last + 1, round((frame.time - begin) / base))  # MP4 takes no two frames of one time
+                encoded.pts, encoded.time_base = last, base
+                container.mux(stream.encode(encoded))
+                count, end = count + 1, frame.time + 1 / rate
             container.mux(stream.encode(None))
             if track is not None:
-                track.write(begin, begin + end)
+                track.write(begin, end)
         check_write()
         temporary.replace(path)
     except (av.error.FFmpegError, OSError) as error:

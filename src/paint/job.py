@@ -7,10 +7,9 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from itertools import chain, count, islice, tee
+from itertools import chain, count, islice
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
 from src.common.errors import OTHER_FOLDER, InputError
@@ -263,17 +262,16 @@ def _encode(
         raise InputError("there is no frame to stylise")
     width, height = clips.even_size(painter.size(first.image.size))
 
-    def results() -> Iterator[tuple[Image.Image, Fraction]]:
+    def results() -> Iterator[clips.Frame]:
         for frame in chain([first], frames):
             if show is None:
                 interrupts.check()
             result = tensor_image(painter(to_tensor(frame.image, (width, height)))[0])
             if show is not None:
                 show(result)
-            yield result, frame.time - first.time
+            yield clips.Frame(result, frame.time)
 
-    images, times = tee(results())
-    made = clips.write_clip(path, (image for image, _ in images), (time for _, time in times), rate, sound, first.time)
+    made = clips.write_clip(path, results(), rate, sound)
     result = {"width": width, "height": height, "seconds": painter.seconds, "frames": made}
     record.results[path.name] = result if show is None else {**result, "camera": config.content.path}
     record.write(path.parent)  # at once, so that no later command takes a recording for a clip of its own

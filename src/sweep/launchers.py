@@ -88,8 +88,7 @@ class WorkerLauncher(SweepLauncher):
         Raises:
             SweepFailed: one or more of them failed.
         """
-        listed = self.write_queue(job_overrides, initial_job_idx)
-        folder, self.keys = self.folder, listed.keys
+        listed, folder = self.write_queue(job_overrides, initial_job_idx), self.folder
         names = dict(
             zip((job.key for job in listed.jobs), differences([*map(filter_overrides, job_overrides)]), strict=True)
         )
@@ -168,8 +167,15 @@ class WorkerLauncher(SweepLauncher):
         common = [each for each in given if not each.lstrip("+").startswith(DRIVER_OPTIONS)]
         cwd = str(Path.cwd())
         path = self.queue.path_of(job_overrides, common, cwd, self.size > 1)
-        if found := self.queue.read(path):
-            return found
+        if (listed := self.queue.read(path)) is None:
+            self.queue.add(path, self._checked(job_overrides, first, common, cwd))
+            listed = self.queue.read(path)
+            assert listed is not None
+        self.keys = listed.keys
+        return listed
+
+    def _checked(self, job_overrides: Sequence[Sequence[str]], first: int, common: Sequence[str], cwd: str) -> JobList:
+        """Return the list of the jobs, with the errors of those that cannot be run."""
         log.info("checking %d jobs", len(job_overrides))
         checked = [self._check(SweepJob(first + index, each)) for index, each in enumerate(job_overrides)]
         batches: dict[int, int] = {}
@@ -180,10 +186,7 @@ class WorkerLauncher(SweepLauncher):
             Job(key, first + index, tuple(job_overrides[index]), batches.get(index), error)
             for index, (key, error, _) in enumerate(checked)
         )
-        self.queue.add(path, JobList(jobs, tuple(common), cwd))
-        written = self.queue.read(path)
-        assert written is not None
-        return written
+        return JobList(jobs, tuple(common), cwd)
 
     def _check(self, job: SweepJob) -> tuple[str, str | None, RunConfig | None]:
         """Return the key of a job, the error of one that cannot be run, and the options of one not yet finished."""
@@ -202,7 +205,6 @@ class QueueLauncher(WorkerLauncher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Write the queue."""
         listed = self.write_queue(job_overrides, initial_job_idx)
-        self.keys = listed.keys
         folder, size = shlex.quote(str(self.queue.sweep)), f" --size {self.size}" if self.size > 1 else ""
         log.info("%d jobs wait in %s", self.left(), self.folder)
         self.tell_of_others()

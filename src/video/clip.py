@@ -17,7 +17,7 @@ from src.common.errors import OTHER_FOLDER, SAME_COMMAND, InputError, resumed_by
 from src.common.files import expanded, sole_writer
 from src.common.platform import allotted_threads, cpu_threads
 from src.config.schema import Picture, RunConfig, plain, result_file, run_part
-from src.data.clips import Clip, check_installed, even_size, open_clip, read_frames, write_clip
+from src.data.clips import Clip, Frame, check_installed, even_size, open_clip, read_frames, write_clip
 from src.data.images import SMALLEST_SIDE, read_image, read_pixels, working_size, write_image
 from src.run import Kept, run_batch
 from src.tracking import clip_record, names
@@ -302,9 +302,9 @@ def _encode(source: Clip, config: VideoConfig, folder: Path, record: ClipRecord,
     """Write `clip.mp4` of the results, with the sound of the clip."""
     files = [folder / FRAMES / frame_name(number) / result_file(config) for number in range(record.count)]
     path = folder / VIDEO
-    times = map(Fraction, record.times)
-    sound = source.path if record.audio else None
-    write_clip(path, map(read_image, files), times, Fraction(record.rate), sound, Fraction(record.begin))
+    begin, times = Fraction(record.begin), map(Fraction, record.times)
+    frames = (Frame(read_image(file), begin + time) for file, time in zip(files, times, strict=True))
+    write_clip(path, frames, Fraction(record.rate), source.path if record.audio else None)
     loggers.log_files({names.VIDEO: path}, record.count)
     error = record.mean(WARPING_ERROR)
     log.info(

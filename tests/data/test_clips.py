@@ -13,7 +13,7 @@ from PIL import Image
 from src.common.errors import InputError
 from src.data import clips
 from src.data.clips import Frame, open_clip, read_frames, write_clip
-from tests.support.clips import moving, real_clip, turn_clockwise, write_folder, write_sounding
+from tests.support.clips import moving, real_clip, timed, turn_clockwise, write_folder, write_sounding
 
 av = pytest.importorskip("av")
 
@@ -35,7 +35,7 @@ def _sound(path: Path) -> np.ndarray:
 def test_frames_times_and_rate_survive_a_round_trip(rate: Fraction, tmp_path: Path) -> None:
     frames = moving(7)
     times = [at / rate for at in range(7)]
-    assert write_clip(tmp_path / "clip.mp4", frames, times, rate) == 7
+    assert write_clip(tmp_path / "clip.mp4", timed(frames, times), rate) == 7
     clip = open_clip(tmp_path / "clip.mp4")
     found = list(read_frames(clip))
     assert clip.rate == rate and clip.frames == 7 and clip.audio is None
@@ -48,7 +48,7 @@ def test_frames_times_and_rate_survive_a_round_trip(rate: Fraction, tmp_path: Pa
 
 def test_uneven_times_are_kept(tmp_path: Path) -> None:
     times = [Fraction(at, 1000) for at in (0, 40, 65, 200, 1040)]
-    write_clip(tmp_path / "clip.mp4", moving(5), times, Fraction(25))
+    write_clip(tmp_path / "clip.mp4", timed(moving(5), times), Fraction(25))
     found = [frame.time for frame in read_frames(open_clip(tmp_path / "clip.mp4"))]
     assert all(abs(mine - theirs) < Fraction(1, 20000) for mine, theirs in zip(found, times, strict=True))
 
@@ -56,20 +56,20 @@ def test_uneven_times_are_kept(tmp_path: Path) -> None:
 def test_times_are_kept_where_the_rate_is_an_average(tmp_path: Path) -> None:
     rate = Fraction(9990000, 333167)  # as phones write it
     times = [Fraction(at, 1000) for at in (0, 17, 33, 50, 83, 117)]
-    write_clip(tmp_path / "clip.mp4", moving(6), times, rate)
+    write_clip(tmp_path / "clip.mp4", timed(moving(6), times), rate)
     found = [frame.time for frame in read_frames(open_clip(tmp_path / "clip.mp4"))]
     assert all(abs(mine - theirs) < Fraction(1, 20000) for mine, theirs in zip(found, times, strict=True))
 
 
 def test_frames_of_one_time_follow_each_other(tmp_path: Path) -> None:
-    write_clip(tmp_path / "clip.mp4", moving(3), [Fraction(0), Fraction(0), Fraction(1, 25)], Fraction(25))
+    write_clip(tmp_path / "clip.mp4", timed(moving(3), [Fraction(0), Fraction(0), Fraction(1, 25)]), Fraction(25))
     found = [frame.time for frame in read_frames(open_clip(tmp_path / "clip.mp4"))]
     assert len(found) == 3 and found == sorted(set(found))
 
 
 def test_some_frames_with_their_own_time(tmp_path: Path) -> None:
     frames = moving(9)
-    write_clip(tmp_path / "clip.mp4", frames, [Fraction(at, 10) for at in range(9)], Fraction(10))
+    write_clip(tmp_path / "clip.mp4", timed(frames, [Fraction(at, 10) for at in range(9)]), Fraction(10))
     found = list(read_frames(open_clip(tmp_path / "clip.mp4"), first=3, count=2))
     assert [frame.time for frame in found] == [Fraction(3, 10), Fraction(4, 10)]
     assert _difference(found[0].image, frames[3]) < 4
@@ -78,7 +78,7 @@ def test_some_frames_with_their_own_time(tmp_path: Path) -> None:
 def test_rotation_is_applied(tmp_path: Path) -> None:
     frames = moving(2)
     path = tmp_path / "clip.mp4"
-    write_clip(path, frames, [Fraction(0), Fraction(1, 10)], Fraction(10))
+    write_clip(path, timed(frames, [Fraction(0), Fraction(1, 10)]), Fraction(10))
     turn_clockwise(path)
     upright = next(read_frames(open_clip(path))).image
     assert upright.size == (48, 64)
@@ -97,9 +97,7 @@ def test_the_sound_of_the_used_part_is_kept(codec: str, suffix: str, tmp_path: P
     clip = open_clip(source)
     assert clip.audio == codec
     used = list(read_frames(clip, first=5, count=10))
-    times = [frame.time - used[0].time for frame in used]
-    images = [frame.image for frame in used]
-    write_clip(tmp_path / "out.mp4", images, times, clip.rate, source, used[0].time)
+    write_clip(tmp_path / "out.mp4", used, clip.rate, source)
     result = open_clip(tmp_path / "out.mp4")
     assert result.audio == "aac" and len(list(read_frames(result))) == 10
     sound = _sound(tmp_path / "out.mp4")
@@ -109,9 +107,7 @@ def test_the_sound_of_the_used_part_is_kept(codec: str, suffix: str, tmp_path: P
 
 def test_sound_of_a_rate_that_aac_lacks_is_resampled(tmp_path: Path) -> None:
     source = write_sounding(tmp_path / "source.mkv", moving(10), codec="flac", sampled=192_000)
-    frames = list(read_frames(open_clip(source)))
-    times = [frame.time for frame in frames]
-    write_clip(tmp_path / "out.mp4", [frame.image for frame in frames], times, Fraction(10), source, Fraction(0))
+    write_clip(tmp_path / "out.mp4", read_frames(open_clip(source)), Fraction(10), source)
     sound = _sound(tmp_path / "out.mp4")[0]
     assert len(sound) == pytest.approx(48_000, abs=3000), "one second"
     assert _pitch(sound[4000:44_000], 48_000) == pytest.approx(440, abs=4)
@@ -166,7 +162,7 @@ def test_what_is_no_clip_is_one_line(name: str, message: str, tmp_path: Path) ->
 
 
 def test_a_rate_is_for_folders(tmp_path: Path) -> None:
-    write_clip(tmp_path / "clip.mp4", moving(2), [Fraction(0), Fraction(1, 10)], Fraction(10))
+    write_clip(tmp_path / "clip.mp4", timed(moving(2), [Fraction(0), Fraction(1, 10)]), Fraction(10))
     with pytest.raises(InputError, match=r"video.rate is for a folder of frames"):
         open_clip(tmp_path / "clip.mp4", rate=10)
 
@@ -175,12 +171,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_text("old")
 
-    def broken() -> Iterator[Image.Image]:
-        yield moving(1)[0]
+    def broken() -> Iterator[Frame]:
+        yield Frame(moving(1)[0], Fraction(0))
         raise InputError("a frame is damaged")
 
     with pytest.raises(InputError, match="a frame is damaged"):
-        write_clip(path, broken(), [Fraction(0), Fraction(1)], Fraction(10))
+        write_clip(path, broken(), Fraction(10))
     assert path.read_text() == "old" and [each.name for each in tmp_path.iterdir()] == ["clip.mp4"]
 
 
@@ -195,8 +191,8 @@ def test_a_real_clip_with_sound(tmp_path: Path) -> None:
     assert (clip.rate, clip.frames, clip.audio) == (25, 132, "aac")
     used = list(read_frames(clip, count=5))
     assert used[0].image.size == (1280, 720)
-    small = [frame.image.resize((160, 90)) for frame in used]
-    write_clip(tmp_path / "out.mp4", small, [frame.time for frame in used], clip.rate, clip.path)
+    small = [Frame(frame.image.resize((160, 90)), frame.time) for frame in used]
+    write_clip(tmp_path / "out.mp4", small, clip.rate, clip.path)
     assert open_clip(tmp_path / "out.mp4").audio == "aac"
 
 

@@ -6,14 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from src.common.errors import InputError
-from src.config.composition import register
 from src.config.identity import identity
 from src.config.schedule import stages
-from src.config.schema import CONF, RunConfig, typed
+from src.config.schema import RunConfig, typed
 from src.config.validation import validate
 from src.data.images import read_image
 from src.mesh import turntable
@@ -28,6 +26,7 @@ from src.training.grouping import obstacle
 from src.transfer.views import Sheet
 from tests.conftest import SMALL
 from tests.support import wandb_files
+from tests.support.configs import by_hydra
 from tests.support.models import plane_views, texture, write_torus
 from tests.support.pictures import write_smooth_picture
 from tests.support.prepare import prepare_run
@@ -45,9 +44,7 @@ def torus(tmp_path: Path) -> Path:
 
 
 def _config(*overrides: str) -> MeshConfig:
-    register("mesh", MeshConfig)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return typed(compose("mesh", overrides=[*VIEWED, *overrides]), MeshConfig)
+    return typed(by_hydra("mesh", MeshConfig, [*VIEWED, *overrides]), MeshConfig)
 
 
 def test_frames_of_the_sheet_are_evenly_chosen() -> None:

@@ -19,15 +19,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from src.cli.arguments import prepared
 from src.common.errors import InputError, Interrupted
 from src.common.files import write_error
-from src.config.composition import register
 from src.config.options import option_names
-from src.config.schema import CONF, Device, Picture, RunConfig, typed
+from src.config.schema import Device, Picture, RunConfig, typed
 from src.data import images
 from src.data.images import read_image, read_pixels
 from src.data.sources import sha256_of
@@ -39,6 +37,7 @@ from src.paint.painter import Painter
 from src.paint.record import read
 from src.run import run
 from tests.support.clips import moving, write_sounding
+from tests.support.configs import by_hydra
 from tests.support.photographs import write_network, write_photographs
 
 
@@ -565,10 +564,7 @@ def test_the_command(command_here: Callable[..., str], network: Path, tmp_path: 
 def test_a_style_that_was_trained_from_a_file_is_chosen_by_name(tmp_path: Path) -> None:
     assert prepared(["style=mine"], PaintConfig) == ["style.name=mine"]
     assert prepared(["style=swell"], PaintConfig) == ["style=swell"]
-    register("paint", PaintConfig)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = typed(compose("paint", overrides=["style.name=mine"]), PaintConfig)
-    assert style_name(config) == "mine"
+    assert style_name(typed(by_hydra("paint", PaintConfig, ["style.name=mine"]), PaintConfig)) == "mine"
 
 
 def test_options_of_the_device_are_those_that_have_an_effect() -> None:

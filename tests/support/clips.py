@@ -2,12 +2,15 @@
 
 import os
 import struct
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from src.data.clips import Frame
 
 IDENTITY = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 CLOCKWISE = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
@@ -34,6 +37,11 @@ def moving(frames: int, width: int = 64, height: int = 48, speed: int = 2, seed:
     """Return the frames of a camera that moves to the right over a texture, by whole pixels."""
     scene = texture(width + speed * frames, height, seed)
     return [scene.crop((speed * at, 0, speed * at + width, height)) for at in range(frames)]
+
+
+def timed(images: Iterable[Image.Image], times: Iterable[Fraction]) -> list[Frame]:
+    """Return frames with their times, s."""
+    return [Frame(image, time) for image, time in zip(images, times, strict=True)]
 
 
 def write_folder(folder: Path, frames: list[Image.Image]) -> Path:

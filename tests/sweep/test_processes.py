@@ -47,6 +47,7 @@ def launch(queue: Queue, workers: int) -> list:
     launcher.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(queue.sweep)}}})
     launcher.queue = queue
     [listed] = queue.lists()
+    launcher.keys = listed.keys
     launcher.write_queue = lambda overrides, first: listed
     launcher.configure_log = lambda: None
     return launcher.launch([job.overrides for job in listed.jobs], 0)

@@ -317,7 +317,6 @@ function showRun(run) {
   byId("stop").disabled = run.stopping;
   byId("stop").textContent = run.status === "waiting" ? "Take out of the queue" : run.status === "failed" ? "Dismiss" : "Stop and keep";
   byId("resume").hidden = !run.resumable;
-  byId("resume").textContent = `Resume at step ${run.step}`;
   const kept = run.picture && !active;
   byId("download").hidden = !kept;
   byId("download").href = `/api/runs/${run.id}/file`;
