@@ -26,7 +26,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # A whole run in a second or two: two blocks, a small picture of one size, one thread. Every term takes part.
 SMALL = (
-    *("loss=patches", "canvas.space=split", "schedule=single"),
+    *("loss=patches", "canvas.space=laplacian", "schedule=single"),
     *("edge=48", "layers=b", "layers.content=relu2_1", "steps=6", "log_every=2", "checkpoint_every=3"),
     *("logger=none", "trainer=cpu", "trainer.threads=1", "precision=32"),
 )

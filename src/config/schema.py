@@ -200,10 +200,10 @@ class Canvas:
     """How the image is parametrised."""
 
     space: str = option(
-        "split",
-        "split (brightness at full size, colours on a coarser grid; as pixel for init=noise, style, file) | "
-        "pixel (sRGB in [0, 1]) | normalized (by the backbone's mean and std) | laplacian (changes at several "
-        "resolutions) | fourier (coefficients in decorrelated colours; lr about 0.05)",
+        "laplacian",
+        "laplacian (changes at several resolutions, of colour at the coarser ones; from init=noise, style and file at "
+        "all) | pixel (sRGB in [0, 1]) | normalized (by the backbone's mean and std) | fourier (coefficients in "
+        "decorrelated colours; lr about 0.05)",
     )
     clamp: bool = option(True, "keep the image in [0, 1] (never under lbfgs)")
     views: str | None = option(

@@ -17,7 +17,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "init.name": ("recolored", "content", "noise", "style", "file", "frame", "network"),
     "optimizer.name": ("adam", "lbfgs"),
     "schedule.name": ("pyramid", "single", "simultaneous"),
-    "canvas.space": ("split", "pixel", "normalized", "laplacian", "fourier"),
+    "canvas.space": ("laplacian", "pixel", "normalized", "fourier"),
     "trainer.compile": ("auto", "always", "never"),
     "trainer.memory": ("auto", "whole", "checkpointed", "tiled"),
     "trainer.kernels": ("auto", "off"),

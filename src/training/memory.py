@@ -20,7 +20,7 @@ from src.config.schema import RunConfig
 from src.encoders.base import BlockMemory, Encoder
 from src.encoders.checkpointing import BAND_BYTES, KEEP_ALL, Checkpointing
 from src.encoders.registry import read_taps
-from src.transfer.image_models.registry import IMAGE_MODELS, image_space
+from src.transfer.image_models.registry import image_model
 from src.transfer.terms.patches import PatchTerm
 from src.transfer.terms.registry import style_term
 
@@ -96,7 +96,7 @@ class MemoryEstimate:
     def _kept(self) -> float:
         """Images, parameters, optimiser state and targets: what a stage holds from beginning to end."""
         options, style = self.config, self.style_pixels
-        model = IMAGE_MODELS[image_space(options)]
+        model = image_model(options)
         values = self.pixels * model.parameters_per_pixel
         state = 2 * options.optimizer.history + 10 if options.optimizer.name == "lbfgs" else 4
         copies = values + self.pixels * (model.constants_per_pixel + (9 if options.schedule.average else 0))

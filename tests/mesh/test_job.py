@@ -198,7 +198,7 @@ def test_styles_are_relative_to_a_view(torus: Path) -> None:
     assert run_of(_config(f"mesh.path={torus}", "edge=64", "style_scale=[1,2]")).style_scale == [0.5, 1.0]
 
 
-@pytest.mark.parametrize("space", ["pixel", "split", "laplacian", "fourier"])
+@pytest.mark.parametrize("space", ["pixel", "laplacian", "fourier"])
 def test_a_square_texel_for_pixel_is_the_run_of_a_picture(space: str, small: Callable, tmp_path: Path) -> None:
     write_smooth_picture(tmp_path / "a.png", 48, 48)
     plane_views().write(tmp_path / "views")

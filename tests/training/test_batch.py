@@ -105,7 +105,7 @@ def test_a_batch_evaluated_as_one_equals_single_runs(
 ) -> None:  # fmt: skip
     """What a GPU does, which evaluates all samples together. In float64 nothing is left to blame on rounding."""
     monkeypatch.setattr(loop, "default_at_once", lambda device, pairs: 8)
-    space = "canvas.space=normalized" if loss == "published" else "canvas.space=split"
+    space = "canvas.space=normalized" if loss == "published" else "canvas.space=laplacian"
     configs = [
         small(*QUICK, f"loss={loss}", space, *pair, f"steps={steps}", f"precision={precision}") for pair in PAIRS
     ]

@@ -55,17 +55,17 @@ DAMAGES: dict[str, Damage] = {
     "a negative step": lambda found: found.update(step=-3),
     "another global step": lambda found: found.update(global_step=1),
     "an unknown Lightning version": lambda found: found.update({"pytorch-lightning_version": "not a version"}),
-    "a parameter is missing": lambda found: found["state_dict"].pop("image.brightness"),
+    "a parameter is missing": lambda found: found["state_dict"].pop("image.changes.0"),
     "a parameter has another shape": lambda found: found["state_dict"].update(
-        {"image.brightness": found["state_dict"]["image.brightness"][..., 1:-1, 1:-1]}
+        {"image.changes.0": found["state_dict"]["image.changes.0"][..., 1:-1, 1:-1]}
     ),
     "a parameter has two samples": lambda found: found["state_dict"].update(
-        {"image.brightness": found["state_dict"]["image.brightness"].repeat(2, 1, 1, 1)}
+        {"image.changes.0": found["state_dict"]["image.changes.0"].repeat(2, 1, 1, 1)}
     ),
     "a parameter holds integers": lambda found: found["state_dict"].update(
-        {"image.brightness": found["state_dict"]["image.brightness"].long()}
+        {"image.changes.0": found["state_dict"]["image.changes.0"].long()}
     ),
-    "a parameter is a list": lambda found: found["state_dict"].update({"image.brightness": [1.0]}),
+    "a parameter is a list": lambda found: found["state_dict"].update({"image.changes.0": [1.0]}),
     "no optimiser": lambda found: found.update(optimizer_states=[]),
     "two optimisers": lambda found: found["optimizer_states"].append(found["optimizer_states"][0]),
     "the optimiser's state is empty": lambda found: _state(found).clear(),
@@ -96,7 +96,7 @@ DAMAGES: dict[str, Damage] = {
     "too few patch numbers": lambda found: _patches(found).update(relu2_1=_patches(found)["relu2_1"][:, :5]),
     "patches of an unknown layer": lambda found: _patches(found).update(relu9_9=_patches(found)["relu2_1"]),
     "an earlier image of another shape": lambda found: found["before"]["image"].update(
-        brightness=torch.zeros(1, 1, 5, 5)
+        {"changes.0": torch.zeros(1, 3, 5, 5)}
     ),
     "an earlier image that is a list": lambda found: found["before"].update(image=[1.0]),
     "an earlier loss that is a text": lambda found: found["before"].update(loss="high"),

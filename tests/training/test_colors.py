@@ -36,7 +36,7 @@ def test_the_saved_picture_has_the_colours_of_the_content(color: str, small: Cal
 
 
 def test_only_brightness_is_optimised_under_luminance(small: Callable) -> None:
-    prepared = prepare(small(*PAIR, "color=luminance", "canvas.space=split"))
+    prepared = prepare(small(*PAIR, "color=luminance", "canvas.space=pixel"))
     assert [parameter.shape for parameter in prepared.image.parameters()] == [(1, 1, 32, 48)]
     for image in (prepared.inputs.content, prepared.inputs.style, prepared.image.image()):
         assert torch.equal(image[:, 0], image[:, 2])

@@ -64,7 +64,7 @@ def test_saving_memory_changes_no_result(memory: str, small: Callable[..., RunCo
     assert (saving.peak_mib or 0) < (whole.peak_mib or 0)
 
 
-@pytest.mark.parametrize("space", ["pixel", "split"])
+@pytest.mark.parametrize("space", ["pixel", "laplacian"])
 @pytest.mark.parametrize("init", ["recolored", "noise"])
 def test_each_size_of_a_pyramid_goes_on_from_the_one_before(
     init: str, space: str, small: Callable[..., RunConfig], tmp_path: Path

@@ -301,7 +301,7 @@ def test_the_estimate_follows_the_size_and_the_options(large: MemoryEstimate) ->
     smooth = _vgg19()
     smooth.swag = "paper"
     assert replace(large, encoder=smooth).peak(KEEP_ALL) > replace(large, encoder=_vgg19()).peak(KEEP_ALL)
-    assert peak(canvas=Canvas("split")) < peak(canvas=pixels)
+    assert peak(canvas=Canvas("laplacian")) < peak(canvas=pixels)
     assert peak(loss=Loss(palette=0)) < peak() < peak(loss=Loss(patches=0.2))
     for terms, least in ((["sliced_wasserstein"], 28 * 32), (["nearest"], 12 * 64)):
         assert peak(loss=Loss(terms=terms)) - peak() > least * PIXELS

@@ -183,11 +183,11 @@ def exploding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("exploding")
-@pytest.mark.parametrize("space", ["normalized", "split"])
+@pytest.mark.parametrize("space", ["normalized", "laplacian"])
 def test_a_non_finite_loss_ends_the_run_with_the_last_finite_picture(
     space: str, small: Callable, tmp_path: Path
 ) -> None:
-    clamp = "true" if space == "split" else "false"
+    clamp = "true" if space == "laplacian" else "false"
     config = small(f"canvas.space={space}", f"canvas.clamp={clamp}", "captures=[1]", "steps=6")
     with pytest.raises(NonFiniteLoss, match="not finite at step 1; the picture of step 0 is kept"):
         run(config, tmp_path)
@@ -242,8 +242,9 @@ def test_a_run_that_resumes_with_others_computes_in_its_own_precision(
 
 @pytest.mark.parametrize("precision", ["64", "bf16"])
 def test_precisions_agree(precision: str, small: Callable, tmp_path: Path) -> None:
-    reference = run(small(), tmp_path / "32").captures[-1].losses["total"]
-    other = run(small(f"precision={precision}"), tmp_path / precision).captures[-1].losses["total"]
+    exact = "loss=normalized"  # searches may break ties otherwise
+    reference = run(small(exact), tmp_path / "32").captures[-1].losses["total"]
+    other = run(small(exact, f"precision={precision}"), tmp_path / precision).captures[-1].losses["total"]
     assert other == pytest.approx(reference, rel=1e-4 if precision == "64" else 0.01)
 
 
@@ -315,7 +316,7 @@ def test_throughput_leaves_logging_out(
     assert record.it_per_s > 0.05 and record.seconds > 2000
 
 
-@pytest.mark.parametrize("space", ["split", "pixel"])
+@pytest.mark.parametrize("space", ["laplacian", "pixel"])
 def test_the_picture_may_be_the_average_of_a_stage(space: str, small: Callable, tmp_path: Path) -> None:
     """Two steps at full size follow two at another: the picture is the mean of the last two images."""
     options = (f"canvas.space={space}", "canvas.clamp=false", "loss=moments", "init=content", "edge=90", "steps=4")

@@ -144,7 +144,7 @@ def test_ctrl_c_in_a_sweep_lists_the_rest_and_the_same_command_goes_on(command_h
 def test_a_checkpoint_of_another_size_is_refused_in_one_line(small: Callable, tmp_path: Path) -> None:
     run(small("steps=3", "stop_at_loss=1e-9"), tmp_path)
     state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
-    state["state_dict"]["image.brightness"] = state["state_dict"]["image.brightness"][..., 1:-1, 1:-1]
+    state["state_dict"]["image.changes.0"] = state["state_dict"]["image.changes.0"][..., 1:-1, 1:-1]
     state["step"] = 2
     torch.save(state, tmp_path / CHECKPOINT)
     record = json.loads((tmp_path / "record.json").read_text())

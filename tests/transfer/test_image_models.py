@@ -1,5 +1,6 @@
 """Image models: what their parameters render, and how images are clamped and averaged."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -16,16 +17,14 @@ from src.ops.ema import Average
 from src.training.module import StyleTransferModule
 from src.transfer.image_models.base import ImageModel
 from src.transfer.image_models.fourier import FourierImage
-from src.transfer.image_models.laplacian import LaplacianImage
+from src.transfer.image_models.laplacian import ColorLaplacianImage, LaplacianImage
 from src.transfer.image_models.registry import IMAGE_MODELS
-from src.transfer.image_models.split import SplitImage
 from tests.support.pictures import smooth_image
 from tests.support.prepare import prepare
 
-SPACES = ("split", "pixel", "normalized", "laplacian", "fourier")
+SPACES = ("laplacian", "pixel", "normalized", "fourier")
 # What a model holds beside a parameter `values`: parameters, then constants.
 HELD = {
-    "split": (["image.brightness", "image.colors"], ["image.start"]),
     "laplacian": ([f"image.changes.{level}" for level in range(3)], ["image.start"]),
     "fourier": (["image.spectrum"], []),
 }
@@ -39,10 +38,6 @@ def encoder() -> Encoder:
 
 def _model(space: str, start: torch.Tensor, encoder: Encoder, clamp: bool = True) -> ImageModel:
     return IMAGE_MODELS[space].build(start, encoder, clamp, 0.0)
-
-
-def _split(start: torch.Tensor) -> SplitImage:
-    return SplitImage(start, clamp=True, decay=0.0)
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -82,29 +77,9 @@ def test_lbfgs_never_clamps(small: Callable) -> None:
     assert prepare(small()).image.clamp
 
 
-def test_a_split_image_is_its_start_plus_brightness_plus_coarse_colours() -> None:
-    start = smooth_image(0, 33, 46) * 0.5 + 0.2
-    image = _split(start)
-    height, width = start.shape[2:]
-    assert image.brightness.shape == (1, 1, height + 2, width + 2)
-    assert image.colors.shape == (1, 3, -(-height // 4), -(-width // 4))
-    torch.testing.assert_close(image.image(), start, rtol=0, atol=0)
-    with torch.no_grad():
-        image.brightness.fill_(0.1)
-        image.colors.fill_(0.02)
-        image.colors[:, 0] = -0.05
-    torch.testing.assert_close(image.image()[:, 1:], start[:, 1:] + 0.12)
-    torch.testing.assert_close(image.image()[:, :1], start[:, :1] + 0.05)
-    before = image.image()[0, 0, 4:9, 5:10].clone()
-    with torch.no_grad():
-        image.brightness[0, 0, 7, 8] += 0.16  # spread over nine pixels by the binomial filter
-    spread = torch.tensor([[0, 0, 0, 0, 0], [0, 1, 2, 1, 0], [0, 2, 4, 2, 0], [0, 1, 2, 1, 0], [0, 0, 0, 0, 0]]) / 100
-    torch.testing.assert_close(image.image()[0, 0, 4:9, 5:10] - before, spread, atol=1e-6, rtol=0)
-
-
-def test_clamping_a_split_image_keeps_its_parameters() -> None:
+def test_clamping_a_sum_of_changes_keeps_its_parameters() -> None:
     """Adam's moments belong to the parameters, so clamping moves the start instead."""
-    image = _split(smooth_image(0, 33, 46))
+    image = LaplacianImage(smooth_image(0, 33, 46), clamp=True, decay=0.0)
     with torch.no_grad():
         for parameter in image.parameters():
             parameter.normal_(0, 0.5, generator=torch.Generator().manual_seed(0))
@@ -115,15 +90,9 @@ def test_clamping_a_split_image_keeps_its_parameters() -> None:
     assert all(torch.equal(*pair) for pair in zip(image.parameters(), before, strict=True))
 
 
-def test_starts_with_foreign_colours_use_free_pixels(small: Callable) -> None:
-    counts = {init: len(list(prepare(small(f"init={init}")).image.parameters())) for init in ("noise", "style")}
-    assert counts == {"noise": 1, "style": 1}
-    assert len(list(prepare(small()).image.parameters())) == 2
-
-
 def test_samples_are_saved_restored_and_removed() -> None:
     starts = [smooth_image(seed, 20, 24) for seed in range(3)]
-    image = SplitImage(torch.cat(starts), clamp=True, decay=0.5)
+    image = LaplacianImage(torch.cat(starts), clamp=True, decay=0.5)
     state = image.sample_state(1)
     with torch.no_grad():
         for parameter in image.parameters():
@@ -171,14 +140,32 @@ def test_fourier_images_stay_in_range_and_start_inside_it() -> None:
     assert image.image().min() >= 0 and image.image().max() <= 1
 
 
-def test_laplacian_levels_halve_and_add_up() -> None:
-    start = smooth_image(0, 40, 60)
-    image = LaplacianImage(start, clamp=False, decay=0.0)
-    assert [tuple(each.shape[2:]) for each in image.changes] == [(40, 60), (20, 30), (10, 15)]
+@pytest.mark.parametrize(
+    ("model", "size", "channels"),
+    [
+        (LaplacianImage, (40, 60), [1, 1, 3]),
+        (LaplacianImage, (200, 130), [1, 1, 3, 3, 3]),
+        (LaplacianImage, (16, 12), [3]),
+        (ColorLaplacianImage, (40, 60), [3, 3, 3]),
+    ],
+)
+def test_laplacian_levels_halve_and_the_finest_are_grey(
+    model: type[LaplacianImage], size: tuple[int, int], channels: list[int]
+) -> None:
+    start = smooth_image(0, *size)
+    image = model(start, clamp=False, decay=0.0)
+    halved = [(1, count, *(math.ceil(side / 2**level) for side in size)) for level, count in enumerate(channels)]
+    assert [tuple(each.shape) for each in image.changes] == halved
     with torch.no_grad():
         for level, each in enumerate(image.changes):
             each.fill_(0.01 * 2**level)
-    torch.testing.assert_close(image.image(), start + 0.07)
+    torch.testing.assert_close(image.image(), start + 0.01 * (2 ** len(channels) - 1))
+
+
+def test_starts_with_foreign_colours_change_colours_at_all_resolutions(small: Callable) -> None:
+    for init in ("noise", "style"):
+        assert [each.shape[1] for each in prepare(small(f"init={init}")).image.parameters()] == [3, 3, 3]
+    assert [each.shape[1] for each in prepare(small("init=recolored")).image.parameters()] == [1, 1, 3]
 
 
 @pytest.mark.parametrize("space", ["laplacian", "fourier"])

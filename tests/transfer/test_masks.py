@@ -356,7 +356,7 @@ def test_bfloat16_compares_regions_in_float32(small: Callable, given: tuple[str,
 @pytest.mark.parametrize(
     "options",
     [
-        ("canvas.space=split", "color=luminance"),
+        ("canvas.space=laplacian", "color=luminance"),
         ("canvas.space=pixel", "schedule.carry=true", "schedule.average=0.5"),
         ("optimizer=lbfgs", "init=noise", "depth=16"),
     ],

@@ -12,6 +12,7 @@ from src.common.errors import InputError
 from src.config.identity import identity
 from src.data.images import read_image
 from src.run import resume, run
+from src.transfer.image_models.laplacian import LaplacianImage
 from src.transfer.objective import Objective
 from src.transfer.terms.base import Measured
 from src.transfer.terms.reference import ReferenceTerm
@@ -93,9 +94,9 @@ def test_luminance_compares_brightness(small: Callable, picture: Path) -> None:
     assert torch.equal(reference.image[:, 0], reference.image[:, 2])
 
 
-def test_a_frame_is_started_from_and_keeps_the_split_canvas(small: Callable, picture: Path, tmp_path: Path) -> None:
+def test_a_frame_is_started_from_and_changes_no_fine_colours(small: Callable, picture: Path, tmp_path: Path) -> None:
     config = small("init=frame", f"init.path={picture}", "captures=[0]", "steps=2")
-    assert type(prepare(config).image).__name__ == "SplitImage"
+    assert type(prepare(config).image) is LaplacianImage
     run(config, tmp_path / "run")
     assert (tmp_path / "run/captures/step_000000.png").is_file()
     start = np.asarray(read_image(tmp_path / "run/captures/step_000000.png"))
