@@ -91,7 +91,7 @@ pictures: setup ## make the pictures of the README and docs anew, in about ten m
 	@$(RUN) src.train experiment=layer_ablation content=coffee style=brushwork edge=256 logger=none hydra.sweep.dir=$(PICTURES)/layers
 	@$(RUN) src.train experiment=style_layers content=cat style=brushwork edge=256 logger=none hydra.sweep.dir=$(PICTURES)/textures
 	@$(RUN) src.train -m content=cat style=brushwork edge=256 steps=100 color=style,luminance,match,content logger=none hydra.sweep.dir=$(PICTURES)/colors
-	@$(RUN) src.train experiment=architectures content=coffee style=swell edge=256 backbone=embedded,efficientnet_lite0 backbone.swag=off canvas.space=pixel,split,laplacian,fourier logger=none hydra.sweep.dir=$(PICTURES)/networks
+	@$(RUN) src.train experiment=architectures content=coffee style=swell edge=256 backbone=embedded,efficientnet_lite0 backbone.swag=off canvas.space=pixel,laplacian,fourier logger=none hydra.sweep.dir=$(PICTURES)/networks
 	@$(RUN) src.train -m content=rocket style=swell 'blend.styles=[brushwork]' 'blend.weights=[0.25],[0.5],[0.75]' edge=256 steps=100 logger=none hydra.sweep.dir=$(PICTURES)/blends
 	@$(RUN) src.train -m $(MASKED) style=brushwork keep_unmasked=true hydra.sweep.dir=$(PICTURES)/masks
 	@$(RUN) src.train -m $(MASKED) style=swell 'blend.styles=[brushwork]' 'blend.masks=[255]' hydra.sweep.dir=$(PICTURES)/masks
