@@ -201,8 +201,8 @@ class Canvas:
 
     space: str = option(
         "laplacian",
-        "laplacian (changes at several resolutions, of colour at the coarser ones; from init=noise, style and file at "
-        "all) | pixel (sRGB in [0, 1]) | normalized (by the backbone's mean and std) | fourier (coefficients in "
+        "laplacian (changes at several resolutions, of colour only at the coarser ones; at all for init=noise, style, "
+        "file) | pixel (sRGB in [0, 1]) | normalized (by the backbone's mean and std) | fourier (coefficients in "
         "decorrelated colours; lr about 0.05)",
     )
     clamp: bool = option(True, "keep the image in [0, 1] (never under lbfgs)")

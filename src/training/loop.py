@@ -187,7 +187,7 @@ def _build_module(
         stage,
         rematch=config.loss.rematch,
         jump=config.loss.jump,
-        at_once=min(len(runs), at_once or (len(runs) if compiling else default_at_once(device, len(runs)))),
+        at_once=None if compiling else min(len(runs), at_once or default_at_once(device, len(runs))),
         compiler=compiled if compiling else None,
         stop_requested=interrupts.requested,
         step_down=step_down,

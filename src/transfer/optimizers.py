@@ -78,12 +78,15 @@ def resize_moments(optimizer: Optimizer, before: dict[str, Any]) -> None:
 
     Args:
         optimizer: Adam that has not stepped, over parameters (B, C, H, W).
-        before: state dict of the one of the stage before. A parameter that it lacks starts with fresh moments: small
-            images of `canvas.space=laplacian` have fewer levels.
+        before: state dict of the one of the stage before. A parameter that it lacks, or has with another number of
+            channels, starts with fresh moments: small images of `canvas.space=laplacian` have fewer levels, the
+            coarsest with colours.
     """
     state = optimizer.state_dict()
     for index, moments in before["state"].items():
         parameter = optimizer.param_groups[0]["params"][index]
+        if parameter.shape[:2] != moments["exp_avg"].shape[:2]:
+            continue
         size, smaller = parameter.shape[2:], moments["exp_avg"].shape[2:]
         if size == smaller:
             state["state"][index] = moments

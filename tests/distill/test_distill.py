@@ -369,7 +369,7 @@ def test_the_command_resumes_after_a_kill_and_is_tracked(
     """Killed by the system, then repeated: one W&B run with every row."""
     arguments = (
         *(f"images={photographs}", f"hydra.run.dir={tmp_path}", "style=dots", "layers=b", "layers.content=relu2_1"),
-        *("steps=8", "batch_size=2", "size=64", "edge=80", "held_out=1", "log_every=1", "checkpoint_every=1"),
+        *("steps=60", "batch_size=2", "size=64", "edge=80", "held_out=1", "log_every=1", "checkpoint_every=1"),
         *("logger.mode=offline", "trainer=cpu", "trainer.threads=1", "precision=32"),
     )
     with started(*arguments, module="src.distill") as process:
@@ -380,7 +380,7 @@ def test_the_command_resumes_after_a_kill_and_is_tracked(
     done = command("src.distill", *arguments)
     assert "resuming at step" in done.stdout and WEIGHTS in done.stdout
     steps = [int(row.split(",")[0]) for row in (tmp_path / "metrics.csv").read_text().splitlines()[1:]]
-    assert steps == list(range(1, 9))
+    assert steps == list(range(1, 61))
     logged = [wandb_files.load(path) for path in wandb_files.find_runs(tmp_path)]
     assert len({each.run_id for each in logged}) == 1 and logged[-1].exit_code == 0
     assert {"loss/total", "loss/content", "loss/style", "lr"} <= set(logged[-1].history[-1])

@@ -13,6 +13,7 @@ import torch
 from src.config.schema import Optimizer
 from src.run import run
 from src.training.checkpoints import CHECKPOINT
+from src.transfer.image_models.laplacian import LaplacianImage
 from src.transfer.objective import Losses, Objective
 from src.transfer.optimizers import build_optimizer, resize_moments, set_learning_rate, state_fits
 from tests.support.runs import metric_rows
@@ -61,6 +62,25 @@ def test_resized_moments_are_those_of_the_larger_size() -> None:
     resize_moments(same, expected.state_dict())
     for name, value in expected.state[whole].items():
         assert torch.equal(same.state[image][name], value)
+
+
+def test_a_grid_that_gains_or_loses_colours_starts_with_fresh_moments() -> None:
+    """The coarsest grid of an image has colours; at the next size a coarser one may follow."""
+
+    def optimized(side: int, steps: int) -> torch.optim.Optimizer:
+        image = LaplacianImage(torch.full((1, 3, side, side), 0.5), clamp=False, decay=0.0)
+        optimizer = build_optimizer(Optimizer(), [*image.parameters()])
+        for _ in range(steps):
+            optimizer.zero_grad()
+            image.render().square().sum().backward()
+            optimizer.step()
+        return optimizer
+
+    carried = optimized(32, 0)
+    resize_moments(carried, optimized(20, 2).state_dict())
+    finest, second, third = carried.param_groups[0]["params"]
+    assert [each.shape[1] for each in (finest, second, third)] == [1, 1, 3]
+    assert carried.state[finest]["exp_avg"].shape == finest.shape and not {second, third} & carried.state.keys()
 
 
 @pytest.mark.parametrize("name", ["adam", "lbfgs"])
