@@ -25,7 +25,7 @@ pytestmark = pytest.mark.long
 
 SCRIPT = Path(__file__).parent / "cluster.sh"
 # Some ten seconds a job
-JOBS = ("edge=96", "schedule=pyramid", "steps=250", "checkpoint_every=20", "captures=[125,250]", "log_every=50")
+JOBS = ("edge=96", "schedule=pyramid", "steps=750", "checkpoint_every=20", "captures=[375,750]", "log_every=50")
 JOBS += ("logger=wandb", "loss.beta=3,4,5,6,7,8,9,10,11,12,13,1e39")
 RESOURCES = ("hydra.launcher.cpus=1", "hydra.launcher.memory=2", "hydra.launcher.signal_delay=40")
 
@@ -119,7 +119,7 @@ def test_a_sweep_survives_kills_a_time_limit_and_the_loss_of_its_driver(
         for each in wandb_files.find_runs(folder):
             seen = wandb_files.load(each)
             assert seen.run_id == record.wandb_id
-            assert not seen.history or seen.history[0]["step"] <= 250
+            assert not seen.history or seen.history[0]["step"] <= 750
 
 
 def test_scancel_ends_the_driver(slurm: None, tmp_path: Path) -> None:
