@@ -24,9 +24,9 @@ from tests.sweep.test_worker import same_runs
 pytestmark = pytest.mark.long
 
 SCRIPT = Path(__file__).parent / "cluster.sh"
-# Some ten seconds a job
-JOBS = ("edge=96", "schedule=pyramid", "steps=750", "checkpoint_every=20", "captures=[375,750]", "log_every=50")
-JOBS += ("logger=wandb", "loss.beta=3,4,5,6,7,8,9,10,11,12,13,1e39")
+JOB = ("edge=96", "schedule=pyramid", "checkpoint_every=20", "captures=[0.5,1.0]", "log_every=50")
+BETAS = "loss.beta=3,4,5,6,7,8,9,10,11,12,13,1e39"
+SECONDS = 20.0  # of a job: the sweep must outlast the time limit of a task on any machine
 RESOURCES = ("hydra.launcher.cpus=1", "hydra.launcher.memory=2", "hydra.launcher.signal_delay=40")
 
 
@@ -73,7 +73,12 @@ def test_a_sweep_survives_kills_a_time_limit_and_the_loss_of_its_driver(
 ) -> None:
     sweep = tmp_path / "sweep"
     queue = Queue(sweep)
-    with started_sweep(sweep, 3, *JOBS) as driver:
+    command("src.train", *SMALL, *JOB, "steps=250", "logger=none", f"hydra.run.dir={tmp_path}/timed")
+    timed = records.read(tmp_path / "timed")
+    assert timed is not None
+    steps = round(250 * max(1.0, SECONDS / timed.seconds))
+    jobs = (*JOB, f"steps={steps}", "logger=wandb", BETAS)
+    with started_sweep(sweep, 3, *jobs) as driver:
         wait(lambda: Status.of(queue).running == 3, driver)
         [array] = {task.partition("_")[0] for task in tasks()}
         # Slurm sends a signal 40 s before the limit, or up to a minute earlier
@@ -86,7 +91,7 @@ def test_a_sweep_survives_kills_a_time_limit_and_the_loss_of_its_driver(
         driver.kill()
         driver.wait()
     assert Status.of(queue).left > 0
-    with started_sweep(sweep, 3, *JOBS) as driver:
+    with started_sweep(sweep, 3, *jobs) as driver:
         requeued = False
         while driver.poll() is None:
             if not requeued and tasks().get(f"{array}_2") == "PENDING":
@@ -112,7 +117,7 @@ def test_a_sweep_survives_kills_a_time_limit_and_the_loss_of_its_driver(
 
     reference = tmp_path / "reference"
     command(
-        "src.train", "-m", *SMALL, *JOBS, "logger=none", f"hydra.sweep.dir={reference}", status=1,
+        "src.train", "-m", *SMALL, *jobs, "logger=none", f"hydra.sweep.dir={reference}", status=1,
     )  # fmt: skip
     same_runs(sweep, reference)
     for folder, record in records.scan(sweep):
@@ -120,12 +125,12 @@ def test_a_sweep_survives_kills_a_time_limit_and_the_loss_of_its_driver(
             seen = wandb_files.load(each)
             # killed within its first second, W&B leaves an empty file
             assert seen.run_id in ("", record.wandb_id)
-            assert not seen.history or seen.history[0]["step"] <= 750
+            assert not seen.history or seen.history[0]["step"] <= steps
 
 
 def test_scancel_ends_the_driver(slurm: None, tmp_path: Path) -> None:
     queue = Queue(tmp_path / "sweep")
-    with started_sweep(queue.sweep, 2, *JOBS, "steps=5000") as driver:
+    with started_sweep(queue.sweep, 2, *JOB, BETAS, "steps=5000", "logger=wandb") as driver:
         wait(lambda: Status.of(queue).running == 2, driver)
         [array] = {task.partition("_")[0] for task in tasks()}
         subprocess.run(["scancel", array], check=True)
@@ -138,7 +143,7 @@ def test_scancel_ends_the_driver(slurm: None, tmp_path: Path) -> None:
 
 def test_ctrl_c_leaves_the_workers_and_says_how_to_end_them(slurm: None, tmp_path: Path) -> None:
     queue = Queue(tmp_path / "sweep")
-    with started_sweep(queue.sweep, 1, *JOBS) as driver:
+    with started_sweep(queue.sweep, 1, *JOB, BETAS, "steps=1000", "logger=wandb") as driver:
         wait(lambda: Status.of(queue).running == 1, driver)
         driver.send_signal(signal.SIGINT)
         assert driver.wait(30) == 128 + signal.SIGINT
