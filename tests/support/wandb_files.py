@@ -39,6 +39,11 @@ def find_runs(folder: str | Path) -> list[Path]:
     return sorted(found, key=lambda path: (path.name.removeprefix("offline-"), path))
 
 
+def begun(folder: str | Path) -> bool:
+    """Whether W&B has written to disk which run it is; a process killed in its first second leaves an empty file."""
+    return any(load(path).run_id for path in find_runs(folder))
+
+
 def load(path: str | Path) -> OfflineRun:
     """Read a `.wandb` file, or the only one in a run directory."""
     path = Path(path)

@@ -81,15 +81,14 @@ REFUSED = [
     ({"drip": 0.5}, "does not answer within 2 s"),
 ]
 # Faults of a server, whether the run starts online, and what is reported.
-# wandb's service process crashes on this answer.
-CRASHES = {"fail_on": "createrunfiles", "nonsense": b"null"}
 HOSTILE = [
     *((fault, False, reported) for fault, reported in REFUSED),
     ({"fail_on": "runresumestatus", "nonsense": b"<html>"}, False, "the server did not take the run"),
     ({"fail_on": "upsertbucket", "nonsense": b"[]"}, False, "the server did not take the run"),
     ({"fail_on": "upsertbucket", "drip": 0.5}, False, "the server did not take the run"),
     ({"fail_on": "file_stream", "drip": 0.5}, True, "RunWandbLogger failed"),
-    (CRASHES, True, "RunWandbLogger failed"),
+    # wandb's service process crashes on this answer; slow, so that the rows are written before
+    ({"fail_on": "createrunfiles", "nonsense": b"null", "drip": 0.02}, True, "RunWandbLogger failed"),
     ({}, True, "W&B: http"),
 ]
 
@@ -128,10 +127,7 @@ def test_hostile_servers(tmp_path: Path) -> None:
         assert reported in texts[number], number
         runs = [wandb_files.load(run) for run in wandb_files.find_runs(tmp_path / str(number))]
         logged = [[row["step"] for row in run.history] for run in runs if run.history]
-        if HOSTILE[number][0] == CRASHES:  # with the service, W&B loses what it has not written yet
-            assert logged in ([], [[0, 2, 4, 6][: len(logged[0])] if logged else []]), number
-        else:
-            assert logged == [[0, 2, 4, 6]], number
+        assert logged == [[0, 2, 4, 6]], number
         offline = wandb_files.find_runs(tmp_path / str(number))
         assert online == (not any("offline-run" in run.name for run in offline)), number
         if number:  # the first imports everything
