@@ -23,7 +23,7 @@ from src.common.tables import to_csv, to_markdown
 from src.config.composition import compose
 from src.config.schema import picture_name, result_file
 from src.data.images import read_image
-from src.data.sources import find_picture
+from src.data.sources import existing_mirror, find_picture
 from src.tracking import record as records
 
 KEY = "key.csv"
@@ -72,7 +72,8 @@ def lay_out(ours: Path, theirs: Path, out: Path, seed: int) -> int:
         order.shuffle(sides)
         record = records.read(sets["ours"][content, style].parent)
         config = record.options if record else compose([f"content={content}", f"style={style}"])
-        files = {kind: find_picture(kind, getattr(config, kind)).path for kind in ("content", "style")}
+        mirror = existing_mirror(config.mirror)
+        files = {kind: find_picture(kind, getattr(config, kind), mirror).path for kind in ("content", "style")}
         files |= {name: sets[side][content, style] for name, side in zip("AB", sides, strict=True)}
         write_atomically(out / f"{content}--{style}.png", _sheet({name: _image(file) for name, file in files.items()}))
         rows.append({"pair": f"{content}--{style}", "A": sides[0], "B": sides[1]})
@@ -167,7 +168,8 @@ def main() -> None:
         else:
             parser.error("give two sets of images, or --tally VERDICTS")
     except InputError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

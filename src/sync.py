@@ -1,4 +1,4 @@
-"""Upload the runs that W&B tracked offline: `python -m src.sync [FOLDER ...]`."""
+"""Upload the runs that W&B has on disk and its server lacks: `python -m src.sync [FOLDER ...]`."""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Runs at work are left for the next time.
     """
-    parser = argparse.ArgumentParser("python -m src.sync", description="Upload runs tracked offline to W&B.")
+    parser = argparse.ArgumentParser("python -m src.sync", description="Upload runs to W&B that it does not have.")
     parser.add_argument("folders", nargs="*", type=Path, help="where to look for runs (default: multirun)")
     parser.add_argument("-p", "--project", help="upload to this project instead of the run's own")
     parser.add_argument("-e", "--entity", help="upload to this user or team instead of your default")

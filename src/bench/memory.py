@@ -1,7 +1,7 @@
 """Peak memory by size and strategy."""
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -28,15 +28,15 @@ def measure(plan: Plan) -> Iterator[Row]:
                 if obstacle := case.obstacle(device):
                     yield Row(case.label, note=obstacle)
                 elif not plan.isolated or device.type != "cpu":  # a GPU counts allocations, not resident pages
-                    yield peak_of(case, plan)
+                    yield _outcome(case, lambda case=case: peak_of(case, plan))  # type: ignore[misc]
                 else:
                     with ProcessPoolExecutor(1, context) as pool:
-                        yield _outcome(case, pool, plan)
+                        yield _outcome(case, pool.submit(peak_of, case, plan).result)
 
 
-def _outcome(case: Case, pool: ProcessPoolExecutor, plan: Plan) -> Row:
+def _outcome(case: Case, measured: Callable[[], Row]) -> Row:
     try:
-        return pool.submit(peak_of, case, plan).result()
+        return measured()
     except Exception as error:
         if not isinstance(error, BrokenProcessPool) and not out_of_memory(error):  # broken: killed by the system
             raise

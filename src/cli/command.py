@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from src.cli.help import show
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def run_command(
     name: str,
     schema: type,
-    job: Callable[["DictConfig", Path], Any],
+    job: str,
     help_text: Callable[[], str],
     folder: Callable[[Any], str] | None = None,
     launchers: Callable[[], None] | None = None,
@@ -26,7 +27,8 @@ def run_command(
     Args:
         name: conf/NAME.yaml is the configuration to start from.
         schema: its options.
-        job: called with the options and the folder of a job; what it returns is the job's status.
+        job: MODULE:FUNCTION, imported when a job starts and called with its typed options and its folder. What it
+            returns, or the `status` of that, is the job's status.
         help_text: returns what `--help` shows.
         folder: checks typed options and returns the name of their folder; what `${job_folder:}` in conf/ stands for.
         launchers: makes launchers beside those of `cli.launcher` known to Hydra.
@@ -44,7 +46,7 @@ def run_command(
     from src.cli.arguments import prepared
     from src.cli.errors import plain_errors
     from src.cli.resume import resume_in_place, resume_request
-    from src.config.schema import CONF, RunConfig
+    from src.config.schema import CONF, RunConfig, typed
 
     tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
@@ -53,7 +55,8 @@ def run_command(
         # the launcher reports the errors of a sweep's jobs; of a single job Hydra would print its own report
         sweep = HydraConfig.get().mode == RunMode.MULTIRUN
         with nullcontext() if sweep else plain_errors(schema, tracebacks):
-            return job(options, Path(HydraConfig.get().runtime.output_dir))
+            result = resolve_name(job)(typed(options, schema), Path(HydraConfig.get().runtime.output_dir))
+            return getattr(result, "status", result)
 
     with plain_errors(schema, tracebacks):
         if schema is RunConfig and (request := resume_request(arguments)):

@@ -22,7 +22,7 @@ WRITES = (*NO_SPACE, errno.EROFS)  # only a write can end with these
 
 @contextmanager
 def plain_errors(schema: type = RunConfig, tracebacks: bool = False) -> Iterator[None]:
-    """Turn errors that a user can cause into a line on stderr and an exit status; bugs keep their traceback.
+    """Turn user errors into a line on stderr and an exit status; bugs keep their traceback.
 
     Exit status: 2 for bad input, 1 for a run or sweep that failed, 130 and 143 for signals.
 
@@ -60,7 +60,7 @@ def _exit(message: str | None, status: int) -> None:
 
 
 def explain(error: BaseException, schema: type = RunConfig) -> str | None:
-    """Return the message of an error that a user can cause and mend; None for a bug.
+    """Return the message of a user error; None for a bug.
 
     Args:
         error: what was raised.

@@ -31,7 +31,7 @@ from src.training.logs import CURRENT_RUN, separate_logs
 log = logging.getLogger(__name__)
 
 SKIPPED = 1.0  # s; a faster job was finished before: like a failed one, it does not count in the time left
-ELSEWHERE = "at work in another process"
+ELSEWHERE = "running in another process"
 
 
 class SweepLauncher(Launcher):
@@ -41,7 +41,7 @@ class SweepLauncher(Launcher):
     with a callback would lose this: callbacks are not told how many jobs there are, nor how a sweep failed or stopped.
 
     Args:
-        size: most jobs in a batch; 1 runs them one by one.
+        size: maximum batch size; 1 runs them one by one.
         at_once: jobs of a batch that are evaluated together; None is all on a GPU, and one on a CPU, where its results
             are then bit-identical to those of a run by itself.
     """
@@ -102,7 +102,7 @@ class SweepLauncher(Launcher):
                 pace += [took / len(batch)] * len(batch)
             for index in batch:
                 if isinstance(returns[index]._return_value, InUse):
-                    log.info("[%d/%d] left to another process: %s", index + 1, count, names[index])
+                    log.info("[%d/%d] skipped, running in another process: %s", index + 1, count, names[index])
                     returns[index].status, returns[index].return_value = JobStatus.COMPLETED, ELSEWHERE
                 elif returns[index].status == JobStatus.FAILED:
                     reason = reason_of(returns[index])

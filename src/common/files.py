@@ -152,7 +152,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InUse(f"another process is at work in {folder}; wait for it or stop it first") from None
+            raise InUse(f"another process is using {folder}; wait for it to finish or stop it") from None
         except OSError:  # a file system without locks
             pass
         yield

@@ -106,6 +106,11 @@ def check_local_files(config: RunConfig) -> None:
             find_picture(kind, picture)
 
 
+def existing_mirror(configured: str | None) -> str | None:
+    """Return a run's `mirror=DIR` if it is still there; None leaves the choice to STYLE_MIRROR."""
+    return configured if configured and expanded(configured).is_dir() else None
+
+
 def find_picture(kind: str, picture: Picture, mirror: str | None = None, download: bool = True) -> Found:
     """Return the file of an image.
 

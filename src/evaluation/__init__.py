@@ -1,1 +1,1 @@
-"""Measures of a finished picture: SSIM to the content, distances to the style, and blind comparisons."""
+"""Measures of a finished image: SSIM to the content, distances to the style."""

@@ -198,8 +198,8 @@ def throughput(runs: Sequence[Run]) -> Figure | None:
         return None
     figure, ((left, right),) = _panels(1, 2)
     for at, (name, places) in enumerate(found.items()):
-        last = len(COLOURS) - 1  # for all others
-        label = name if at < last else "others" if at == last else ""
+        last = len(COLOURS) - 1  # for all others where there are more groups than colours
+        label = name if at < last or len(found) <= len(COLOURS) else "others" if at == last else ""
         sizes, speeds, by_size = np.transpose(places)
         for axes, values in ((left, speeds), (right, by_size)):
             axes.scatter(sizes, values, c=COLOURS[min(at, last)], label=label, **DOT)

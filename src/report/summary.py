@@ -20,17 +20,18 @@ from src.tracking import names as keys
 from src.tracking.record import RunRecord
 
 RESULT = ("ssim", "patch_distance", "gradient_ssim", "ssim_published", "loss_decay", "it_per_s", "seconds", "peak_mib")
-MEANS = ("ssim", "patch_distance", "gradient_ssim", "loss_decay")
+MEANS = ("ssim", "patch_distance", "gradient_ssim")
 SHARED = ("edge", "steps", "loss.alpha")  # said once, where it is the same in all runs
 VALUES = 12  # of an option in a table of means at most
+ALL_PAIRS = "Of the finished runs of all pairs."
 TIE = 0.01  # relative difference up to which two means count as equal
 LOSSES_NOTE = (
     "Losses compare only where images, size and every option of the objective agree: each run has its own objective."
 )
 STYLES_NOTE = "Patch and Gram distances compare only within a style: each style has its own scale."
 FINDINGS_NOTE = (
-    "Means compare like with like: a combination of pair and other options counts if its run has finished for every "
-    f"value. Means within {TIE:.0%} of each other count as equal. In brackets: the number of pairs for which this also "
+    "Only combinations of pair and other options are included whose runs have finished for every value of the option. "
+    f"Means within {TIE:.0%} of each other count as equal. In brackets: the number of pairs for which this also "
     "holds. The Gram distances in the table of means may rank differently."
 )
 GLOSSARY = {
@@ -219,7 +220,9 @@ def means(runs: Sequence[Run]) -> list[Table]:
         measured = [_measures(run, MEANS, judges) for run in some]
         row = {"option": option, "value": value, "runs": str(len(some))}
         rows.append(row | {head: number(_mean(each[head] for each in measured)) for head in measured[0]})
+    unfinished = len(runs) - len(finished)
     note = "Of the finished runs, over all values of the other options. "
+    note += "Not all runs have finished, so rows may average over different runs. " if unfinished else ""
     note += STYLES_NOTE if len(values_of("style", finished)) > 1 else ""
     note += _sets_note(finished, names)
     tables = [Table("Means by swept values", note, rows)] if rows else []
@@ -232,7 +235,8 @@ def means(runs: Sequence[Run]) -> list[Table]:
                 for value in values_of(down, finished)
             ]
             head = f"Mean {title(measure)}: {heading(down)} against {heading(across)}"
-            note = "Of the finished runs of all pairs." + _sets_note(finished, (down, across))
+            note = "Of the finished runs of all pairs; not all have finished." if unfinished else ALL_PAIRS
+            note += _sets_note(finished, (down, across))
             tables.append(Table(head, note, rows))
     return tables
 

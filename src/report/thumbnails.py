@@ -17,9 +17,9 @@ from pathlib import Path
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from src.common.errors import InputError
-from src.common.files import expanded, write_error
+from src.common.files import write_error
 from src.data.profiles import is_srgb
-from src.data.sources import find_picture
+from src.data.sources import existing_mirror, find_picture
 from src.report.options import PAIR
 from src.report.runs import Run
 from src.tracking.record import Capture
@@ -107,8 +107,7 @@ class Thumbnails:
         if key not in self._sources:
             picture = dataclasses.replace(picture, sha256=sha256 or picture.sha256)
             try:
-                # the run's mirror may be gone; STYLE_MIRROR may have the file
-                mirror = options.mirror if options.mirror and expanded(options.mirror).is_dir() else None
+                mirror = existing_mirror(options.mirror)
                 self._sources[key] = find_picture(kind, picture, mirror, download=False).path
             except (InputError, OSError) as error:
                 self._warn(f"the {kind} image {getattr(run, kind)} is not shown: {error}")

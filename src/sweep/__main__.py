@@ -29,10 +29,13 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     worker = command("worker", _work, "run jobs of a sweep until all have ended, here or elsewhere")
-    worker.add_argument("--size", type=_positive, default=1, help="most jobs in a batch, as for hydra/launcher=batch")
+    worker.add_argument("--size", type=_positive, default=1, help="maximum batch size, as for hydra/launcher=batch")
     worker.add_argument("--at-once", type=_positive, help="jobs of a batch that are evaluated together")
     worker.add_argument(
-        "--lease", type=_lease, default=LEASE, help="seconds without a sign of life until others go on (%(default)s)"
+        "--lease",
+        type=_lease,
+        default=LEASE,
+        help="seconds without a heartbeat before other workers take over this worker's jobs (%(default)s)",
     )
     worker.add_argument("--name", help=argparse.SUPPRESS)
     worker.add_argument("--end-with-parent", action="store_true", help=argparse.SUPPRESS)

@@ -50,7 +50,7 @@ class WorkerLauncher(SweepLauncher):
     Args:
         workers: how many.
         size, at_once: as for `SweepLauncher`.
-        lease: seconds after which a worker without a sign of life is taken for dead.
+        lease: seconds without a heartbeat after which a worker is presumed dead.
     """
 
     def __init__(self, workers: int = 2, size: int = 1, at_once: int | None = None, lease: float = LEASE) -> None:
@@ -65,7 +65,7 @@ class WorkerLauncher(SweepLauncher):
 
     @abstractmethod
     def start(self, jobs: int) -> None:
-        """Start the workers for so many jobs."""
+        """Start workers for `jobs` jobs."""
 
     @abstractmethod
     def tend(self) -> None:

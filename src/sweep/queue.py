@@ -319,7 +319,7 @@ class Queue:
         (self.workers / name).unlink(missing_ok=True)
 
     def remove_lapsed(self) -> None:
-        """End the leases of workers that have shown no sign of life for as long as their leases say."""
+        """End the leases of workers that have missed their heartbeat for as long as their leases say."""
         now = time.monotonic()
         for name in [entry.name for entry in _entries(self.workers)]:
             path = self.workers / name
@@ -340,7 +340,7 @@ class Queue:
 
 
 def is_lease(seconds: float) -> bool:
-    """Return whether a worker may be given this many seconds without a sign of life."""
+    """Return whether a lease may last this many seconds without a heartbeat."""
     return SHORTEST_LEASE <= seconds < math.inf
 
 

@@ -93,8 +93,8 @@ class Lease:
                 raise write_error(self._path, error) from error
         if self._lost:
             raise InUse(
-                f"this worker gave no sign of life for {self.seconds:.0f} s, so others go on with its jobs; "
-                "start it again for further ones"
+                f"this worker missed its heartbeat for {self.seconds:.0f} s, so its jobs were given to others; "
+                "start it again to claim new ones"
             )
 
     def claim(self, job: Job, attempt: int) -> Claim | None:
@@ -128,7 +128,7 @@ class Worker:
 
     Args:
         lease: held.
-        size: most jobs in a batch.
+        size: maximum batch size.
         at_once: pairs of a batch evaluated together; None is all on a GPU and one on a CPU.
     """
 
@@ -206,9 +206,9 @@ class Worker:
         found = self.queue.snapshot()  # the listing may be minutes old
         if found.free(job.key) and found.counted(job.key) >= MAX_ATTEMPTS:
             worker = self.queue.owner(job.key, found.attempts[job.key])
-            self.queue.mark_failed(
-                job.key, f"{MAX_ATTEMPTS} workers died with it; see {self.queue.logs / worker}.log of the last"
-            )
+            output = self.queue.logs / f"{worker}.log"  # only of workers that a launcher started
+            hint = f"see {output} of the last" if output.exists() else "it may take too much memory"
+            self.queue.mark_failed(job.key, f"{MAX_ATTEMPTS} workers died with it; {hint}")
 
     def _all_ended(self) -> bool:
         ended = self.queue.snapshot().ended
@@ -229,7 +229,7 @@ class Worker:
             self.lease.check()
             key, value = claim.job.key, result._return_value
             if isinstance(value, InUse):
-                log.info("%s is at work in another process; left for later", key)
+                log.info("%s is running in another process; left for later", key)
                 self._not_before[key] = time.monotonic() + self.lease.seconds
                 self.lease.release(claim)
                 continue

@@ -12,7 +12,7 @@ from pathlib import Path
 
 _PACKAGES = (
     *("torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf"),
-    *("wandb", "numpy", "pillow"),
+    *("wandb", "numpy", "pillow", "scikit-image", "opencv-python-headless", "av", "imagecodecs", "trimesh"),
 )
 
 

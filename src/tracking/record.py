@@ -344,6 +344,6 @@ def newest(root: Path, finished: bool = False) -> Path:
         and clip_of(folder) is None
     ]
     if not found:
-        further = "" if finished else "; steps=N takes the newest finished run beyond its end"
+        further = "" if finished else "; add steps=N to extend the newest finished run"
         raise InputError(f"resume=last: no {'run' if finished else 'unfinished run'} below {root}/{further}")
     return max(found, key=lambda folder: (folder / FILE).stat().st_mtime_ns)

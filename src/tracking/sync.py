@@ -1,4 +1,6 @@
-"""Upload the runs that W&B tracked offline, with `wandb sync` on complete copies.
+"""Upload what W&B has on disk and its server lacks, with `wandb sync` on complete copies.
+
+That is runs tracked offline, and runs tracked online that were killed or whose server did not take the rest in time.
 
 `wandb sync` alone is not enough. The `.wandb` file of a killed process may end inside a record; `wandb sync` then
 prints an error, skips the later parts of the same run and exits with 0. It also marks a run as synced when the server
@@ -17,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 MAGIC = b":W&B"
+OFFLINE = "offline-"  # begins the names of the folders of runs tracked offline
 HEADER, BLOCK = 7, 32 * 1024  # LevelDB's log format: a file header, then blocks of records
 # By default `wandb sync` retries silently for more than four minutes where no server answers.
 RETRIES = {
@@ -47,12 +50,16 @@ def complete_length(data: bytes) -> int:
 def find_unsynced(folders: Iterable[Path], left_out: Callable[[str], object] = print) -> dict[str, list[Path]]:
     """Return the `.wandb` files below the folders that wait for an upload: run id -> parts, oldest first.
 
+    A part that was tracked online is left out where a later part has arrived: its old summary would replace the newer.
+
     `left_out` is called with one line for each file that cannot be read or is no W&B file.
     """
     found = {file.resolve() for folder in folders for file in folder.rglob("run-*.wandb")}
     runs: dict[str, list[Path]] = {}
-    for file in sorted(found, key=lambda file: file.parent.name):  # offline-run-<time>-<id>
-        if not file.parent.name.startswith("offline-run-") or marker(file).exists():
+    for file in sorted(found, key=lambda file: file.parent.name.removeprefix(OFFLINE)):  # offline-run-<time>-<id>
+        run_id = file.stem.removeprefix("run-")
+        if marker(file).exists():
+            runs[run_id] = [part for part in runs.get(run_id, []) if part.parent.name.startswith(OFFLINE)]
             continue
         try:
             data = file.read_bytes() if file.is_file() else b"?"
@@ -62,8 +69,8 @@ def find_unsynced(folders: Iterable[Path], left_out: Callable[[str], object] = p
         if not data.startswith(MAGIC[: len(data)]):
             left_out(f"left out {file}: not a W&B file; delete it")
         elif complete_length(data) > HEADER:  # without a record: a run killed at its start, nothing to upload
-            runs.setdefault(file.stem.removeprefix("run-"), []).append(file)
-    return runs
+            runs.setdefault(run_id, []).append(file)
+    return {run_id: parts for run_id, parts in runs.items() if parts}
 
 
 def marker(file: Path, kind: str = "synced") -> Path:

@@ -20,6 +20,7 @@ from src.common.errors import first_line
 from src.config import schema
 from src.tracking.loggers import Tracked
 from src.tracking.names import CAPTURE
+from src.tracking.sync import marker
 from src.tracking.wandb_mode import wandb_mode
 
 log = logging.getLogger(__name__)
@@ -62,20 +63,27 @@ class RunWandbLogger(WandbLogger):
         self.experiment.log({"step": step, **row}, step=step + 1, commit=True)  # the row of `step` is complete
 
     def close(self, record: Tracked) -> None:
-        """Write the summary and finish the run, with exit code 1 unless its status is finished."""
+        """Write the summary and finish the run, with exit code 1 unless its status is finished.
+
+        A run that the server has all of is marked, so that `make sync` does not upload it again.
+        """
         import wandb
 
+        online = None if self.experiment.offline else Path(self.experiment.settings.sync_file)
         try:
             self.experiment.summary.update({key: value for key, value in record.summary().items() if value is not None})
         finally:
             try:
                 self.experiment.finish(exit_code=0 if record.status == "finished" else 1)
-            except TimeoutError:
-                raise
-            except Exception:
-                # wandb's service process died; without this no later run of this process could start
-                with suppress(Exception):
-                    wandb.teardown()
+                if online:
+                    marker(online).touch()
+            except Exception as error:
+                if online:
+                    log.warning("W&B has not received the whole run; `make sync` uploads it later")
+                if not isinstance(error, TimeoutError):
+                    # wandb's service process died; without this no later run of this process could start
+                    with suppress(Exception):
+                        wandb.teardown()
                 raise
 
 
@@ -96,7 +104,7 @@ def open_logger(
     for attempt in dict.fromkeys(attempts):
         settings = wandb.Settings(
             init_timeout=INIT_SECONDS,
-            finish_timeout=FINISH_SECONDS if attempt == "online" else 0,  # 0: no limit; a slow disk does finish
+            finish_timeout=FINISH_SECONDS if attempt == "online" else 0,  # 0: no limit but that of `RunLoggers`
             finish_timeout_raises=True,
             x_transaction_log_flush_interval=1.0,  # s: a kill -9 loses no more than that
             reinit="create_new",  # the runs of a batch are open at the same time

@@ -73,7 +73,7 @@ def _check(folder: Path, record: RunRecord, config: RunConfig) -> int:
     if other := [name for name in after if name not in EXTENDED_FIELDS and before[name] != after[name]]:
         raise InputError(f"{', '.join(other)} cannot change in a run; to start from its picture, give {picture}")
     if is_locked(folder):
-        raise InputError(f"another process is at work in {folder}; wait for it or stop it first")
+        raise InputError(f"another process is using {folder}; wait for it to finish or stop it")
     if record.status == "failed":
         raise InputError(f"{folder} failed ({record.error}); finish it first with resume={folder}")
     checkpoint = checkpoints.read(folder, old.steps)

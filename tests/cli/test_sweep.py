@@ -102,7 +102,7 @@ def test_the_images_of_a_folder_in_batches_while_another_process_has_one(
         f"{photos}/a.png", f"{photos}/b.png",
     ]  # fmt: skip
     shown = capsys.readouterr().out
-    assert "[1-2/3] content.path=" in shown and "[3/3] left to another process: content.path=" in shown
+    assert "[1-2/3] content.path=" in shown and "[3/3] skipped, running in another process: content.path=" in shown
     assert "2 of 3 jobs finished in " in shown and "failed" not in shown
     for shared in ("backbone: embedded with weights trained", "GiB free: whole"):
         assert shown.count(shared) == 1, "what jobs share is logged once"

@@ -105,11 +105,12 @@ def test_a_fifo_is_refused(sets: tuple[Path, Path], tmp_path: Path) -> None:
         blind.lay_out(*sets, tmp_path / "again", seed=0)
 
 
-def test_from_the_command_line(command_here: Callable[..., str], sets: tuple[Path, Path], tmp_path: Path) -> None:
+def test_from_the_command_line(
+    command_here: Callable[..., str], refused_here: Callable[..., str], sets: tuple[Path, Path], tmp_path: Path
+) -> None:
     out = tmp_path / "blind"
     assert "5 sheets" in command_here("src.blind", str(sets[0]), str(sets[1]), "--out", str(out))
     verdicts = _verdicts(tmp_path / "v.csv", {path.stem: "A" for path in out.glob("*--*.png")})
     assert "| all |" in command_here("src.blind", "--out", str(out), "--tally", str(verdicts))
-    with pytest.raises(SystemExit) as stop:
-        command_here("src.blind", str(tmp_path / "nothing"), str(sets[1]))
-    assert stop.value.code == f"error: no such folder: {tmp_path / 'nothing'}"
+    shown = refused_here("src.blind", str(tmp_path / "nothing"), str(sets[1]))
+    assert shown.splitlines() == [f"error: no such folder: {tmp_path / 'nothing'}"]

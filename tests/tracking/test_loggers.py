@@ -21,6 +21,8 @@ CONFIG = {"steps": 6, "loss": {"beta": 10.0}, "content": {"path": None}}
 class FailingRun:
     """A W&B run that cannot log."""
 
+    offline = True
+
     def __init__(self) -> None:
         self.exit_code: int | None = None
         self.summary: dict[str, object] = {}

@@ -135,7 +135,7 @@ def test_the_newest_unfinished_run_is_one_that_can_be_resumed(tmp_path: Path) ->
     assert records.newest(tmp_path).name == "stopped"
     (tmp_path / "broken" / "last.ckpt").touch()
     assert records.newest(tmp_path).name == "broken"
-    with pytest.raises(InputError, match=r"no unfinished run below .*; steps=N takes the newest finished run"):
+    with pytest.raises(InputError, match=r"no unfinished run below .*; add steps=N to extend the newest finished run"):
         records.newest(tmp_path / "done")
     told = records.nothing_to_resume(tmp_path)
     assert told.startswith("that folder holds no run itself, but 4 below it, such as ") and str(tmp_path) in told

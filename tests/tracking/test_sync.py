@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from src.sync import main
-from src.tracking.sync import HEADER, complete_length, find_unsynced, problems
+from src.tracking.sync import HEADER, complete_length, find_unsynced, marker, problems
 from tests.support.wandb_files import find_runs, load
 from tests.support.wandb_server import WandbServer
 
@@ -166,6 +166,16 @@ def test_find_unsynced(runs: Path) -> None:
     first.with_name(first.name + ".synced").touch()
     assert find_unsynced([runs])["broken"] == [second]
     os.truncate(second, 30)  # killed before the first record was written
+    assert "broken" not in find_unsynced([runs])
+
+
+@pytest.mark.slow
+def test_parts_tracked_online_wait_unless_a_later_part_has_arrived(runs: Path) -> None:
+    parts = [file.parent for file in part_files(runs, "broken")]
+    online = [part.rename(part.with_name(part.name.removeprefix("offline-"))) for part in parts]
+    first, second = (part / "run-broken.wandb" for part in online)
+    assert find_unsynced([runs])["broken"] == [first, second]
+    marker(second).touch()
     assert "broken" not in find_unsynced([runs])
 
 

@@ -17,6 +17,7 @@ from src.common.errors import InputError
 from src.config.schema import Logger
 from src.tracking import record as records
 from src.tracking.loggers import open_loggers
+from src.tracking.sync import find_unsynced
 from src.tracking.wandb_logger import group_of
 from src.tracking.wandb_mode import wandb_mode
 from tests.conftest import SMALL
@@ -39,6 +40,7 @@ def test_online_where_a_key_is_set_and_the_server_answers(tmp_path: Path) -> Non
         rows = server.history_rows(record.wandb_id)
         assert [row["step"] for row in rows] == [0, 2, 4, 6]
         assert rows[-1]["loss/total"] == record.captures[-1].losses["total"]
+    assert wandb_files.find_runs(tmp_path) and not find_unsynced([tmp_path])
 
 
 @pytest.mark.long
@@ -52,7 +54,21 @@ def test_a_server_that_dies_during_a_run_stops_nothing(tmp_path: Path) -> None:
     record = records.read(tmp_path)
     assert record.status == "finished" and record.step == 120
     [offline] = wandb_files.find_runs(tmp_path)
-    assert wandb_files.load(offline).history[-1]["step"] == 120, "the rows stay on disk for a later sync"
+    assert wandb_files.load(offline).history[-1]["step"] == 120
+    assert "`make sync` uploads it later" in output
+    with WandbServer() as server:
+        done = subprocess.run(
+            [sys.executable, "-m", "src.sync", str(tmp_path)],
+            cwd=ROOT,
+            env={**os.environ, **server.environment()},
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stdout.endswith("1 synced\n"), done.stdout
+        assert server.history_rows(record.wandb_id)[-1]["step"] == 120
+    assert not find_unsynced([tmp_path])
 
 
 @pytest.mark.long
