@@ -59,6 +59,8 @@ def identity(config: RunConfig) -> dict[str, Any]:
     if views:
         spec["canvas"]["views"] = _absolute(views)
         spec["canvas"] |= {"turns": turns} if turns > 1 else {}
+    if config.loss.self_similarity == 0:
+        del spec["loss"]["self_similarity"]
     scales = style_scales(config)
     spec["style_scale"] = scales[0] if len(scales) == 1 else scales
     return spec

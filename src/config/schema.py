@@ -86,8 +86,9 @@ class Layers:
 class Loss:
     """Weights and forms of the terms.
 
-    L_total = alpha * L_content + beta * (L_style + L_patches + palette * L_palette) + tv * L_tv
-              + reference * L_reference   (eq. 7, extended)
+    L_total = alpha * (L_content + self_similarity * L_self_similarity)
+              + beta * (L_style + L_patches + palette * L_palette) + tv * L_tv + reference * L_reference
+              (eq. 7, extended)
     """
 
     name: str = option(
@@ -104,6 +105,9 @@ class Loss:
     )
     patches: float = option(0.0, "fraction of the style loss that compares patches, not statistics (loss=patches: 0.2)")
     palette: float = option(0.3, "weight of the palette term relative to the layers (0 in the paper's forms)")
+    self_similarity: float = option(
+        0.0, "weight, relative to alpha, of keeping areas of the content that are alike alike, and others apart"
+    )
     rematch: int = option(
         20, "recompute the matches of patches and nearest, redraw sliced_wasserstein's directions every N steps"
     )

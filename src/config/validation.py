@@ -37,7 +37,7 @@ POSITIVE: tuple[str, ...] = ("steps", "edge", "log_every", "checkpoint_every", "
 POSITIVE += ("loss.rematch", "optimizer.lr", "optimizer.history", "canvas.turns")
 NOT_NEGATIVE: tuple[str, ...] = ("loss.alpha", "loss.beta", "loss.palette", "loss.tv", "loss.jump", "optimizer.rise")
 NOT_NEGATIVE += ("loss.reference", "score.bound", "score.penalty", "seed", "backbone.seed")
-NOT_NEGATIVE += ("preview_every",)
+NOT_NEGATIVE += ("preview_every", "loss.self_similarity")
 # Forms of the loss that depend on the scale of the activations.
 ABSOLUTE = ("equations", "published", "mean_squares", "gram_mean_std")
 MOST_TURNS = 64

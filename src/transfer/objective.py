@@ -24,8 +24,11 @@ from src.transfer.terms.patches import PatchTerm
 from src.transfer.terms.reference import ReferenceTerm
 from src.transfer.terms.regions import RegionTerm
 from src.transfer.terms.registry import style_term, term_weights
+from src.transfer.terms.self_similarity import SelfSimilarityTerm
 from src.transfer.terms.style import StyleTerm
 from src.transfer.terms.total_variation import TotalVariationTerm
+
+SELF_SIMILARITY_TAP = "relu4_1"
 
 
 @dataclass(frozen=True)
@@ -199,7 +202,13 @@ def style_weights(config: RunConfig) -> dict[str, float]:
 def used_taps(config: RunConfig) -> list[str]:
     """Return every tap that the objective of a configuration may read, each once."""
     style, content = read_taps(config)
-    return list(dict.fromkeys([*style, content]))
+    return list(dict.fromkeys([*style, content, *self_similarity_taps(config)]))
+
+
+def self_similarity_taps(config: RunConfig) -> list[str]:
+    """Return the tap that the self-similarity term reads, if it has weight."""
+    weighted = config.loss.alpha * config.loss.self_similarity > 0
+    return [encoder_spec(config.backbone.name).resolve(SELF_SIMILARITY_TAP)] if weighted else []
 
 
 # Returns weights and terms for a configuration, an encoder and inputs.
@@ -209,6 +218,11 @@ TermBuilder = Callable[[RunConfig, Encoder, Inputs], list[tuple[float, Term]]]
 def _content(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[float, Term]]:
     _, tap = read_taps(config)
     return [(config.loss.alpha, ContentTerm(tap, LOSS_FORMS[config.loss.name]))]
+
+
+def _self_similarity(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[float, Term]]:
+    weight = config.loss.alpha * config.loss.self_similarity
+    return [(weight, SelfSimilarityTerm(tap)) for tap in self_similarity_taps(config)]
 
 
 def _style(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tuple[float, Term]]:
@@ -246,7 +260,7 @@ def _reference(config: RunConfig, encoder: Encoder, inputs: Inputs) -> list[tupl
     return [(config.loss.reference, ReferenceTerm())] if inputs.references else []
 
 
-TERMS: list[TermBuilder] = [_content, _style, _palette, _tv, _reference]
+TERMS: list[TermBuilder] = [_content, _self_similarity, _style, _palette, _tv, _reference]
 
 
 def _has_room(encoder: Encoder, style: Tensor, tap: str) -> bool:

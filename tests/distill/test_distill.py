@@ -62,8 +62,9 @@ def _config(photographs: Path, **more: object) -> DistillConfig:
         Loss(name="patches", patches=0.2),
         Loss(name="normalized", palette=0.0, block_weights=None, tv=0.1),
         Loss(terms=["sliced_wasserstein", "nearest"]),
+        Loss(self_similarity=3.0),
     ],
-    ids=["moments", "patches", "normalized", "searching"],
+    ids=["moments", "patches", "normalized", "searching", "self_similarity"],
 )
 def test_the_loss_of_a_batch_is_that_of_each_run(loss: Loss, photographs: Path) -> None:
     """Each image has the objective that a run of its content and style has."""

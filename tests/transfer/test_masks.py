@@ -36,7 +36,7 @@ from src.run import resume, run, run_batch
 from src.tracking import record as records
 from src.tracking.record import RunRecord
 from src.training.grouping import MASKS, grouped
-from src.transfer.objective import Objective, build_objective
+from src.transfer.objective import Objective, build_objective, used_taps
 from src.transfer.terms.base import Inputs, Regions, StyleImage
 from src.transfer.terms.registry import STYLE_TERMS
 from tests.support import ROOT
@@ -47,6 +47,7 @@ from tests.transfer.test_style_terms import PowerTerm
 
 KINDS = ("simple", "inside", "all")
 EVERY_TERM = ("loss=patches", f"loss.terms=[{','.join(STYLE_TERMS)}]", "layers=b", "precision=64", "loss.palette=0.3")
+EVERY_TERM += ("loss.self_similarity=2",)
 
 
 def _halves(height: int, width: int) -> Tensor:
@@ -63,7 +64,7 @@ def _inputs(regions: Tensor, style_regions: Tensor, kind: str = "simple") -> Inp
 
 
 def _encoder(config: RunConfig) -> Encoder:
-    taps = [*config.layers.style, config.layers.content]
+    taps = used_taps(config)
     return encoder_spec("embedded").build(config.backbone, taps, None)[0].double()
 
 

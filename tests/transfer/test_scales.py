@@ -26,7 +26,7 @@ from tests.support.prepare import prepare
 from tests.support.runs import run_until
 
 SCALES = ("schedule=simultaneous", "schedule.smallest=64", "edge=128")
-EVERY_TERM = ("loss=patches", f"loss.terms=[{','.join(STYLE_TERMS)}]", "loss.tv=1")
+EVERY_TERM = ("loss=patches", f"loss.terms=[{','.join(STYLE_TERMS)}]", "loss.tv=1", "loss.self_similarity=2")
 
 
 def _area(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -24,7 +24,7 @@ from tests.support.prepare import prepare
 from tests.support.runs import metric_rows, run_until
 
 ALL = ",".join(STYLE_TERMS)
-NAMED = ("loss=moments", "loss.palette=0", f"loss.terms=[{ALL}]")
+NAMED = ("loss=moments", "loss.palette=0", f"loss.terms=[{ALL}]", "loss.self_similarity=2")
 SEARCHING = ("loss=moments", "loss.terms=[sliced_wasserstein,nearest]", "loss.rematch=3", "captures=[6]", "logger=csv")
 
 
