@@ -24,7 +24,8 @@ random, since speed does not depend on them. The published program is its own lo
 the gradients of the weights that it computes. Peak rates are those of a 3 x 3 convolution of 256 channels and of a
 matrix product of as many operations, by PyTorch's own kernels, timed in turn with the steps. The shares, in % of the
 peak rate of convolution and of product, count the convolutions of a step as computed directly, forward and back to the
-image, so minimal filtering may exceed 100 %. Mpx·it/s is steps a second times megapixels. "evaluation" says how the
+image, so minimal filtering may exceed 100 %. On a GPU there is no share of the product, which PyTorch computes in full
+float32, while convolutions use TF32. Mpx·it/s is steps a second times megapixels. "evaluation" says how the
 objective is computed: eager, compiled, or by the published program. The study is {STUDY_PAIRS} pairs of
 {STUDY_STEPS} steps."""
 Figure = Callable[[Row], str]
@@ -48,7 +49,11 @@ def _study_minutes(row: Row) -> str:
     return number(STUDY_PAIRS * STUDY_STEPS / row.values["pairs_it_per_s"] / 60)
 
 
-SHARES = {f"% of {kind}": _percent(f"share_of_{kind}") for kind in ("convolution", "product")}
+def _share_of_product(row: Row) -> str:
+    return _percent("share_of_product")(row) if row.device.startswith("cpu") else ""
+
+
+SHARES: dict[str, Figure] = {"% of convolution": _percent("share_of_convolution"), "% of product": _share_of_product}
 # For each section the title of its table, and the columns after those that identify the case.
 TABLES: dict[str, tuple[str, dict[str, Figure]]] = {
     "race": (
