@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from src.common.errors import InputError
+
 INSTRUCTIONS = ("flags", "Features")  # /proc/cpuinfo's entry of the instruction sets, on x86 and on Arm
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # bfloat16 products in hardware
 
@@ -34,6 +36,8 @@ def now(device: torch.device) -> float:
     """Return the wall clock in seconds, after the device has finished its queue."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
     return time.perf_counter()
 
 
@@ -45,7 +49,13 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def resolved_precision(precision: str, device: torch.device) -> str:
-    """Return a precision, with `auto` replaced by `bf16` where the hardware has it and by `32` elsewhere."""
+    """Return a precision, with `auto` replaced by `bf16` where the hardware has it and by `32` elsewhere.
+
+    Raises:
+        InputError: the device does not compute in that precision.
+    """
+    if precision == "64" and device.type == "mps":
+        raise InputError("precision=64 needs trainer=cpu: Apple's GPUs (mps) have no float64")
     return precision if precision != "auto" else "bf16" if has_bf16(device) else "32"
 
 

@@ -84,7 +84,7 @@ def _trace(matrices: Tensor) -> Tensor:
 
 def _wide(values: Tensor) -> Tensor:
     """Convert to float64, on the CPU where the device has none; in float32 the small eigenvalues of A are noise."""
-    return values.to("cpu" if values.device.type == "mps" else values.device, torch.float64)
+    return (values.cpu() if values.device.type == "mps" else values).double()
 
 
 # An operator of its own, because CUDA graphs cannot record an eigendecomposition.

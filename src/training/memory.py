@@ -5,7 +5,8 @@ import itertools
 import logging
 import os
 import resource
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,12 +27,16 @@ from src.transfer.terms.registry import style_term
 
 log = logging.getLogger(__name__)
 
-# Fraction of the free memory that may be planned for: other programs use a computer's memory too, hardly a GPU's.
+# Fraction of the free memory that may be planned for: other programs use a computer's memory too, hardly a GPU's. An
+# Apple GPU shares the computer's.
 SHARE, SHARE_OF_GPU = 0.45, 0.9
 # A further step down has to free at least a tenth.
 WORTHWHILE = 0.9
 # What the allocators of torch, the C library and NumPy say.
-NO_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory", "CUDA out of memory")
+NO_MEMORY = (
+    *("not enough memory", "can't allocate memory", "Cannot allocate memory"),
+    *("CUDA out of memory", "MPS backend out of memory"),
+)
 
 Result = TypeVar("Result")
 
@@ -181,7 +186,7 @@ class MemoryBudget:
                 f"trainer.memory={asked}: only VGGs run in bands of rows, and none with backbone.swag=paper, which "
                 "needs whole layers; use trainer.memory=checkpointed or auto"
             )
-        limit = self.free * (SHARE if self._on_cpu else SHARE_OF_GPU)
+        limit = self.free * (SHARE_OF_GPU if device.type == "cuda" else SHARE)
         fitting = (each for each in choices if estimate.peak(each, self._on_cpu) <= limit)
         self.checkpointing = next(fitting, choices[-1])
         if before and asked in ("auto", before["strategy"]):
@@ -299,19 +304,40 @@ def free_bytes(device: torch.device) -> float:
     if device.type == "cuda":
         # Memory that torch reserved without using it is free for torch.
         return float(torch.cuda.mem_get_info(device)[0]) + torch.cuda.memory_reserved(device) - held_bytes(device)
-    free = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES"))
-    with suppress(OSError, KeyError, ValueError):  # not Linux
-        free = _entries("/proc/meminfo", ":")["MemAvailable"] * 1024
-    with suppress(OSError, KeyError, ValueError):  # no container, or one without a limit ("max")
-        group = Path("/sys/fs/cgroup")
-        limit, used = (float((group / name).read_text()) for name in ("memory.max", "memory.current"))
-        # The page cache counts as used, and the kernel frees it when a program asks for memory.
-        free = min(free, limit - used + _entries(str(group / "memory.stat"), " ")["inactive_file"])
+    try:
+        free = _entries(Path("/proc/meminfo"), ":")["MemAvailable"] * 1024
+    except (OSError, KeyError, ValueError):  # not Linux; macOS tells only how much memory there is in all
+        pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
+        free = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf(pages))
+    for group, (limit, used, cache) in _control_groups():
+        with suppress(OSError, KeyError, ValueError):  # no such group, or one without a limit ("max")
+            left = float((group / limit).read_text()) - float((group / used).read_text())
+            # The page cache counts as used, and the kernel frees it when a program asks for memory.
+            free = min(free, left + _entries(group / "memory.stat", " ")[cache])
     return free
 
 
-def _entries(path: str, separator: str) -> dict[str, float]:
-    lines = (line.partition(separator) for line in Path(path).read_text().splitlines())
+def _control_groups() -> Iterator[tuple[Path, tuple[str, str, str]]]:
+    """Yield the control groups of this process up to the root, each with the names of its limit, use and page cache.
+
+    A limit may be on any of them: a container's is on the root that it sees, Slurm's and systemd's are on inner groups.
+    """
+    root, lines = Path("/sys/fs/cgroup"), ["0::/"]
+    with suppress(OSError):  # not Linux
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        inner = Path(path.lstrip("/"))
+        for group in (inner, *inner.parents):
+            if not controllers:  # version 2
+                yield root / group, ("memory.max", "memory.current", "inactive_file")
+            elif controllers == "memory":  # version 1
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+                yield root / "memory" / group, names
+
+
+def _entries(path: Path, separator: str) -> dict[str, float]:
+    lines = (line.partition(separator) for line in path.read_text().splitlines())
     return {name: float(value.split()[0]) for name, _, value in lines}
 
 
@@ -342,4 +368,5 @@ def peak_mib(device: torch.device) -> float:
     with suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.ops import columns, slices
+from src.ops import bures, columns, slices
 from src.ops.bures import GaussianTarget, wasserstein
 from src.ops.central_moments import central_moments, moment_discrepancy, power_sums
 from src.ops.columns import StyleColumns, unit_columns
@@ -141,6 +141,16 @@ def test_wasserstein_between_scaled_features_is_that_of_the_map_between_them() -
     assert _wasserstein(style + 2, style).item() == pytest.approx(
         4 * CHANNELS / style.square().mean((2, 3)).sum().item(), rel=1e-9
     )
+
+
+def test_features_of_an_apple_gpu_reach_the_cpu_before_they_become_float64() -> None:
+    class OnMps:
+        device = torch.device("mps")
+
+        def cpu(self) -> Tensor:
+            return torch.ones(2)
+
+    assert bures._wide(OnMps()).dtype == torch.float64  # type: ignore[arg-type]
 
 
 def test_wasserstein_has_a_gradient_at_equal_eigenvalues_and_without_full_rank() -> None:

@@ -1,9 +1,13 @@
 """Activation checkpointing follows the free memory, and a run that runs out of memory continues with less."""
 
 import logging
+import os
+import resource
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,6 +28,7 @@ from src.training.memory import (
     MemoryEstimate,
     free_bytes,
     out_of_memory,
+    peak_mib,
     retry_smaller,
     strategies,
 )
@@ -34,7 +39,7 @@ GIB = 2**30
 HEIGHT, WIDTH = 2160, 3840
 PIXELS = HEIGHT * WIDTH
 WHOLE = "whole (all activations kept)"
-MEMINFO, CGROUP = "/proc/meminfo", "/sys/fs/cgroup"
+MEMINFO, STATUS, CGROUP, OWN_GROUP = "/proc/meminfo", "/proc/self/status", "/sys/fs/cgroup", "/proc/self/cgroup"
 
 
 def _vgg19() -> VGG:
@@ -118,6 +123,7 @@ def test_out_of_memory_errors_are_recognised() -> None:
         torch.empty(2**60, dtype=torch.uint8)
     assert out_of_memory(failed.value), "the message of this machine's allocator"
     assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory.")) and out_of_memory(MemoryError())
+    assert out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB, max allowed: 9.07 GB)."))
     assert not out_of_memory(RuntimeError("shapes do not match")) and not out_of_memory(ValueError("not enough memory"))
 
 
@@ -143,22 +149,34 @@ def _set_files(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
         path = str(self)
         if path in files:
             return files[path]
-        if path.startswith((MEMINFO, CGROUP)):
+        if path.startswith((MEMINFO, STATUS, CGROUP, OWN_GROUP)):
             raise FileNotFoundError(path)
         return read_text(self, *arguments, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Path, "read_text", fake)
 
 
-def _group(limit: str, used: int, inactive_file: int) -> dict[str, str]:
+def _group(limit: str, used: int, inactive_file: int, path: str = "") -> dict[str, str]:
+    group = CGROUP + path
     return {
-        f"{CGROUP}/memory.max": f"{limit}\n",
-        f"{CGROUP}/memory.current": f"{used}\n",
-        f"{CGROUP}/memory.stat": f"anon {used - inactive_file}\nfile {inactive_file}\ninactive_file {inactive_file}\n",
+        f"{group}/memory.max": f"{limit}\n",
+        f"{group}/memory.current": f"{used}\n",
+        f"{group}/memory.stat": f"anon {used - inactive_file}\nfile {inactive_file}\ninactive_file {inactive_file}\n",
+    }
+
+
+def _old_group(limit: int, used: int, inactive_file: int, path: str) -> dict[str, str]:
+    group = f"{CGROUP}/memory{path}"
+    return {
+        f"{group}/memory.limit_in_bytes": f"{limit}\n",
+        f"{group}/memory.usage_in_bytes": f"{used}\n",
+        f"{group}/memory.stat": f"inactive_file 0\ntotal_inactive_file {inactive_file}\n",
     }
 
 
 MACHINE = {MEMINFO: f"MemTotal: {64 * 2**20} kB\nMemFree: {2 * 2**20} kB\nMemAvailable: {32 * 2**20} kB\n"}
+JOB = {OWN_GROUP: "1:cpu:/other\n0::/slurm/job/step\n"}
+OLD_JOB = {OWN_GROUP: "4:memory:/slurm/job\n1:cpu:/other\n0::/\n"}
 
 
 @pytest.mark.parametrize(
@@ -169,6 +187,12 @@ MACHINE = {MEMINFO: f"MemTotal: {64 * 2**20} kB\nMemFree: {2 * 2**20} kB\nMemAva
         (MACHINE | _group(str(8 * GIB), 6 * GIB, 0), 2),
         (MACHINE | _group("max", 6 * GIB, 5 * GIB), 32),  # a container without a limit
         (MACHINE | _group(str(128 * GIB), 6 * GIB, 5 * GIB), 32),  # a limit above what the machine has
+        (MACHINE | JOB | _group(str(8 * GIB), 6 * GIB, 0, "/slurm/job/step"), 2),
+        (MACHINE | JOB | _group("max", 6 * GIB, 0, "/slurm/job/step") | _group(str(9 * GIB), 6 * GIB, 0, "/slurm"), 3),
+        (MACHINE | JOB | _group(str(9 * GIB), 6 * GIB, 0, "/slurm/job") | _group(str(8 * GIB), 7 * GIB, 0), 1),
+        (MACHINE | JOB | _group(str(8 * GIB), 6 * GIB, 0, "/other"), 32),
+        (MACHINE | OLD_JOB | _old_group(8 * GIB, 6 * GIB, 2 * GIB, "/slurm/job"), 4),
+        (MACHINE | OLD_JOB | _old_group(2**63 - 4096, 0, 0, "/slurm/job") | _old_group(8 * GIB, 6 * GIB, 0, ""), 2),
     ],
 )
 def test_free_memory_is_that_of_the_container_and_the_page_cache_counts_as_free(
@@ -181,6 +205,18 @@ def test_free_memory_is_that_of_the_container_and_the_page_cache_counts_as_free(
 def test_free_memory_is_known_without_linux_files(monkeypatch: pytest.MonkeyPatch) -> None:
     _set_files(monkeypatch, {})
     assert free_bytes(CPU) > 0
+
+
+def test_memory_is_known_on_macos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no /proc and no count of the free pages, and counts the peak in bytes."""
+    _set_files(monkeypatch, {})
+    monkeypatch.setattr(os, "sysconf_names", dict.fromkeys(("SC_PAGE_SIZE", "SC_PHYS_PAGES"), 0))
+    sizes = {"SC_PAGE_SIZE": 16384, "SC_PHYS_PAGES": 2**20}
+    monkeypatch.setattr(os, "sysconf", lambda name: sizes[name])
+    assert free_bytes(CPU) == 16 * GIB
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=3 * 2**20))
+    assert peak_mib(CPU) == 3
 
 
 def _let_memory_run_out(monkeypatch: pytest.MonkeyPatch, once: bool) -> None:
