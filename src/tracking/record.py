@@ -72,6 +72,7 @@ class RunRecord:
         seconds: wall time of the loop over all resumes.
         versions, commit: of the process that ended the run; `command` is the one that began it.
         peak_mib: allocated memory on a GPU, resident memory of the process on a CPU.
+        compiled: whether the objective was compiled, to the end of the run.
         memory: by edge, px: the checkpointing strategy of each stage and its estimated peak.
         batch: number of pairs in the run's batch.
         further_sha256: of image files beside content, style and init, by the option that names them.

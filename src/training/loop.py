@@ -189,6 +189,7 @@ def _build_module(
         jump=config.loss.jump,
         at_once=None if compiling else min(len(runs), at_once or default_at_once(device, len(runs))),
         compiler=compiled if compiling else None,
+        not_compiled=partial(_not_compiled, runs),
         stop_requested=interrupts.requested,
         step_down=step_down,
     )
@@ -254,23 +255,32 @@ def _step_down(runs: Sequence[PreparedRun], error: BaseException) -> bool:
     return all(run.step_down(error) for run in runs)
 
 
+def _not_compiled(runs: Sequence[PreparedRun], reason: str) -> None:
+    """Log why runs continue without the compiler, and record it; later stages and processes do not compile either."""
+    log.info("not compiled: %s", reason)
+    for run in runs:
+        run.context.record.compiled = False
+
+
 def _decide_to_compile(runs: Sequence[PreparedRun], image: Tensor) -> bool:
-    """Return whether to compile the objective, as decided at the beginning of the run."""
+    """Return whether to compile the objective, as decided at the beginning of the run; the records say so."""
     first = runs[0]
     config, record, objective = first.context.config, first.context.record, first.pair.objective
     if objective.checkpointing.blocks:
         if config.trainer.compile == "always":
             log.info("not compiled: activations are checkpointed (trainer.memory=whole keeps them)")
-        return False
-    if record.compiled is None:
+        decided = False
+    elif record.compiled is None:
         sizes = len(stages(config))
-        record.compiled = decide(config.trainer.compile, objective, image[:1], record.precision, config.steps, sizes)
+        decided = decide(config.trainer.compile, objective, image[:1], record.precision, config.steps, sizes)
     elif record.compiled and (reason := obstacle(image.device)):
         log.info("this run was compiled before and continues without: %s", reason)
-        return False
+        decided = False
+    else:
+        decided = record.compiled
     for run in runs:
-        run.context.record.compiled = record.compiled
-    return record.compiled
+        run.context.record.compiled = decided
+    return decided
 
 
 def _check_fits(module: StyleTransferModule, runs: Sequence[PreparedRun]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from src.common import platform
+from src.common.errors import first_line
 from src.config.schedule import Stage, Timetable
 from src.config.schema import Optimizer as OptimizerOptions
 from src.tracking import names
@@ -57,6 +58,7 @@ class StyleTransferModule(LightningModule):
         jump: Adam's updates that make the loss more than this many times higher are halved; 0 halves none.
         at_once: samples evaluated together; None is all. Halved where memory runs out.
         compiler: turns an objective into a faster form; None evaluates eagerly.
+        not_compiled: called with the reason where the faster form is given up.
         stop_requested: asked after every step; True ends the loop (a signal arrived).
         step_down: reduces the memory of an evaluation after an out-of-memory error; False where it cannot.
 
@@ -75,6 +77,7 @@ class StyleTransferModule(LightningModule):
         jump: float = 0.0,
         at_once: int | None = None,
         compiler: Callable[[Objective], Evaluate] | None = None,
+        not_compiled: Callable[[str], None] = lambda reason: None,
         stop_requested: Callable[[], bool] = lambda: False,
         step_down: Callable[[BaseException], bool] = lambda error: False,
     ) -> None:
@@ -85,7 +88,7 @@ class StyleTransferModule(LightningModule):
         self.options, self.timetable, self.stage = options, timetable, stage
         self.rematch, self.jump = rematch, jump
         self.at_once = at_once or len(self.pairs)
-        self.compiler = compiler
+        self.compiler, self.not_compiled = compiler, not_compiled
         self.stop_requested, self.step_down = stop_requested, step_down
         self._cached: CachedEvaluation[list[Losses]] = CachedEvaluation(image.parameters())
         self._moments: dict[str, Any] | None = None
@@ -244,14 +247,27 @@ class StyleTransferModule(LightningModule):
         return losses
 
     def _evaluate(self) -> list[Losses]:
-        """Return the losses of all samples, chunk by chunk, and leave the gradient with the parameters."""
+        """Return the losses of all samples, chunk by chunk, and leave the gradient with the parameters.
+
+        A compiled form that fails is given up, also where memory has run out: of several chunks that are replayed as
+        CUDA graphs, each would overwrite the results of the one before.
+        """
         while True:
             self.image.zero_grad()
             try:
                 return self._forward_backward()
-            except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error) or (self.at_once == 1 and not self.step_down(error)):
+            except Exception as error:  # compilers raise any type
+                scarce = out_of_memory(error)
+                if not scarce and not self.compiler:
                     raise
+                if scarce and self.at_once == 1 and not self.step_down(error):
+                    raise
+                reason = "memory has run out" if scarce else first_line(error)
+            if self.compiler:
+                self.compiler, self.evaluates = None, self.objectives
+                self.not_compiled(reason)
+            if not scarce:
+                continue
             # Outside of the handler: the error's traceback holds the memory that is to be freed.
             self._split_searches()  # while `at_once` is that of the joined objectives
             if self.at_once > 1:

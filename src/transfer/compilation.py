@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from src.common.errors import InputError, first_line
+from src.common.errors import InputError
 from src.common.platform import now
 from src.transfer.objective import Losses, Objective
 
@@ -83,28 +83,24 @@ def _seconds(objective: Objective, image: Tensor) -> float:
 def compiled(objective: Objective) -> Evaluate:
     """Return the objective in compiled form; it is compiled at the first evaluation that needs no search.
 
-    Evaluations that search, or that checkpoint activations, run eagerly. A compiler error is logged once, and the run
-    continues eagerly.
+    Evaluations that search, or that checkpoint activations, run eagerly. Compiler errors, of any type, are the caller's
+    to handle. All that this process compiled before is forgotten: torch compiles a function only so many times.
     """
+    torch.compiler.reset()
     graphs = objective.encoder.mean.device.type == "cuda"
-    fast: Evaluate | None = torch.compile(objective, dynamic=False, mode="reduce-overhead" if graphs else None)
+    fast: Evaluate = torch.compile(objective, dynamic=False, mode="reduce-overhead" if graphs else None)
     begun = None
 
     def evaluate(image: Tensor) -> Losses:
-        nonlocal fast, begun
-        if fast is None or not objective.searched or objective.checkpointing.blocks:
+        nonlocal begun
+        if not objective.searched or objective.checkpointing.blocks:
             return objective(image)
         if begun is not None:
             if graphs:
                 torch.compiler.cudagraph_mark_step_begin()
             return fast(image)
         begun = now(image.device)
-        try:
-            losses = fast(image)
-        except Exception as error:  # the compiler raises exceptions of any type
-            log.info("not compiled: %s", first_line(error))
-            fast = None
-            return objective(image)
+        losses = fast(image)
         log.info("compiled in %.0f s", now(image.device) - begun)
         return losses
 

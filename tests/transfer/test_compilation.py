@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from src.common.errors import InputError
-from src.run import resume, run
+from src.encoders.checkpointing import KEEP_ALL
+from src.run import resume, run, run_batch
 from src.tracking import record as records
+from src.tracking.record import RunRecord
 from src.transfer import compilation
 from tests.support.runs import run_until
 
@@ -90,6 +94,54 @@ def test_a_run_continues_eagerly_where_the_compiler_fails(
     with caplog.at_level("INFO"):
         record = run(small("trainer.compile=always", "init=content"), tmp_path / "broken")
     assert record.status == "finished" and "not compiled: the compiler has crashed" in caplog.text
-    assert caplog.text.count("not compiled") == 1
+    assert caplog.text.count("not compiled") == 1 and record.compiled is False
     plain = run(small("trainer.compile=never", "init=content"), tmp_path / "plain")
     assert record.captures[-1].losses == plain.captures[-1].losses
+
+
+def test_a_compiled_batch_that_runs_out_of_memory_continues_eagerly_in_parts(
+    monkeypatch: pytest.MonkeyPatch, small: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluated: list[int] = []
+
+    def scarce(*_: object, **__: object) -> Callable:
+        def fail(image: Tensor) -> None:
+            evaluated.append(len(image))
+            raise MemoryError
+
+        return fail
+
+    monkeypatch.setattr(compilation.torch, "compile", scarce)
+    jobs = [(small("trainer.compile=always", f"style={style}"), tmp_path / style) for style in ("dots", "swell")]
+    with caplog.at_level("INFO"):
+        found = run_batch(jobs)
+    assert evaluated == [2]
+    told = [line for line in caplog.messages if line.startswith(("not compiled", "out of memory"))]
+    assert told == ["not compiled: memory has run out", "out of memory; evaluating 1 pairs at once from here on"]
+    for record in found:
+        assert isinstance(record, RunRecord) and (record.status, record.compiled) == ("finished", False)
+
+
+class _Scaled(nn.Module):
+    """An objective that is compiled in no time."""
+
+    searched, checkpointing = True, KEEP_ALL
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor, self.encoder = factor, SimpleNamespace(mean=torch.zeros(1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.factor * image
+
+
+def test_every_stage_is_compiled_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo import config
+    from torch._dynamo.testing import CompileCounter
+
+    counter, compile = CompileCounter(), torch.compile
+    monkeypatch.setattr(compilation.torch, "compile", lambda objective, **_: compile(objective, backend=counter))
+    with config.patch(recompile_limit=2):
+        for number in range(1, 6):
+            compilation.compiled(_Scaled(number))(ON_CPU)  # type: ignore[arg-type]
+            assert counter.frame_count == number
