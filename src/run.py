@@ -9,7 +9,8 @@ Heavy libraries are imported when a run begins, so importing this module is chea
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,15 +123,8 @@ def run_batch(
             with context.guard():
                 context.check()
         if waiting := [context for context in contexts if not context.ended]:
-            try:
+            with _closing(waiting):
                 _run_together(waiting, interrupts, at_once, progress, kept or Kept())
-            except Exception as error:  # of the batch as a whole
-                for context in waiting:
-                    context.close(_explained(error))
-            except BaseException as error:
-                for context in waiting:
-                    context.close(error)
-                raise
     if contexts and not any(isinstance(each.error, Interrupted) for each in contexts):
         interrupts.check(contexts[0].resume_command)
     return [context.error or context.record for context in contexts]
@@ -159,7 +153,22 @@ def _run_together(
                 alike = prepared.resume_step, context.record.precision, context.record.compiled
                 groups.setdefault(alike, []).append(prepared)
         for group in groups.values():
-            fit(group, interrupts, at_once, progress)
+            with _closing([prepared.context for prepared in group]):
+                fit(group, interrupts, at_once, progress)
+
+
+@contextmanager
+def _closing(contexts: "Sequence[RunContext]") -> Iterator[None]:
+    """Let an error of runs that are at work together end these runs and no other."""
+    try:
+        yield
+    except Exception as error:
+        for context in contexts:
+            context.close(_explained(error))
+    except BaseException as error:
+        for context in contexts:
+            context.close(error)
+        raise
 
 
 def _explained(error: Exception) -> Exception:

@@ -50,7 +50,7 @@ class DistillModule(NetworkModule):
         optimizer: Any = self.optimizers()
         for group in optimizer.param_groups:
             group["lr"] = self.learning_rate(self.global_step)
-        styles = (int(self.batches) * len(photographs) + torch.arange(len(photographs))) % len(self.objectives)
+        styles = (self.batches * len(photographs) + torch.arange(len(photographs))) % len(self.objectives)
         shares = F.one_hot(styles, len(self.objectives)).to(photographs)
         painted = self._painted(photographs, shares)
         losses = batch_losses([self.objectives[style] for style in styles.tolist()], photographs, painted)
@@ -74,7 +74,7 @@ class DistillModule(NetworkModule):
 
     def _noise(self, like: Tensor) -> Tensor:
         """Return Gaussian noise of a tensor's shape that depends only on the seed and the number of the batch."""
-        generator = torch.Generator().manual_seed(self.options.seed * 1_000_003 + int(self.batches))
+        generator = torch.Generator().manual_seed(self.options.seed * 1_000_003 + self.batches)
         return torch.randn(like.shape, generator=generator).to(like)
 
 

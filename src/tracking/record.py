@@ -182,9 +182,14 @@ class RunRecord:
         kept = [other for other in self.captures if other.step != capture.step]
         self.captures = sorted([*kept, capture], key=lambda each: each.step)
 
-    def forget_after(self, step: int, scheduled: Sequence[int]) -> None:
-        """Drop the captures after `step`, where the run resumes, and those that an interruption made off schedule."""
-        self.captures = [each for each in self.captures if each.step <= step and each.step in scheduled]
+    def forget_after(self, step: int, scheduled: Sequence[int]) -> list[Capture]:
+        """Drop the captures after `step`, where the run resumes, and those that an interruption made off schedule.
+
+        Returns the dropped ones.
+        """
+        before = self.captures
+        self.captures = [each for each in before if each.step <= step and each.step in scheduled]
+        return [each for each in before if each not in self.captures]
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -213,11 +213,13 @@ def timetable_of(config: RunConfig, device: torch.device) -> Timetable:
 
 
 def _begin(run: PreparedRun, timetable: Timetable, batch: int) -> None:
-    """Bring record and loggers to the step that the run resumes from."""
+    """Bring record, pictures and loggers to the step that the run resumes from."""
     context = run.context
     context.record.batch = batch
-    context.record.forget_after(run.resume_step, timetable.captures)
+    dropped = context.record.forget_after(run.resume_step, timetable.captures)
     context.record.write(context.folder)
+    for capture in dropped:
+        (context.folder / capture.file).unlink(missing_ok=True)
     begins = run.resume_step <= context.record.continued_step  # rows up to that step are another run's
     pictures = {kind: file.path for kind, file in context.files.items() if kind != VIEWS} if begins else {}
     context.loggers.begin(context.record, run.resume_step, pictures)

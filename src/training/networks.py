@@ -54,25 +54,33 @@ class TrainingOptions(Protocol):
 class NetworkModule(pl.LightningModule):
     """Base of the modules that train a network, under manual optimisation.
 
-    The number of batches used is part of the module's state, so that a resumed training continues with the next one.
+    The number of batches used is part of the checkpoint, so that a resumed training continues with the next one.
 
     Args:
         options: of the training.
 
     Attributes:
+        batches: number of batches used.
         shown: name of the metric that the progress display shows.
         latest: metrics of the latest step by name.
     """
 
     shown = "train/loss"
-    batches: Tensor
 
     def __init__(self, options: TrainingOptions) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.options: Any = options
-        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
+        self.batches = 0
         self.latest: dict[str, Tensor] = {}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the number of batches."""
+        checkpoint["batches"] = self.batches
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the number of batches."""
+        self.batches = _take_batches(checkpoint)
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate at a step: linear warm-up, then half a cosine to zero."""
@@ -232,9 +240,15 @@ def _saved_counts(folder: Path) -> tuple[int, int]:
         return -1, 0
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        return int(state["global_step"]), int(state["state_dict"]["batches"])
+        return int(state["global_step"]), _take_batches(state)
     except Exception as error:  # torch raises many types for a damaged file
         raise unusable(folder, error) from None
+
+
+def _take_batches(checkpoint: dict[str, Any]) -> int:
+    """Return the number of batches of a checkpoint; earlier versions had it among the weights, where it is removed."""
+    earlier = checkpoint["state_dict"].pop("batches", None)
+    return int(checkpoint["batches"] if earlier is None else earlier)
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -274,7 +288,7 @@ class _Watch(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, module: NetworkModule, *_: Any) -> None:  # type: ignore[override]
         """Log and save if due after this batch."""
-        options, batches = module.options, int(module.batches)
+        options, batches = module.options, module.batches
         if self.interrupts.requested():
             trainer.should_stop = True
         last = trainer.should_stop or module.global_step >= options.steps
@@ -299,7 +313,7 @@ class _Watch(Callback):
     def _log(self, module: NetworkModule) -> None:
         record, step = self.record, module.global_step
         values = {key: float(value) for key, value in module.latest.items()}
-        record.values, record.step, record.batches = values, step, int(module.batches)
+        record.values, record.step, record.batches = values, step, module.batches
         record.seconds = time.perf_counter() - self.started
         self.logged = step
         self.loggers.log_point({**values, "lr": module.learning_rate(step - 1)}, step)

@@ -187,3 +187,4 @@ def test_a_run_interrupted_at_any_step_ends_as_an_uninterrupted_one(
         assert (folder / "image.png").read_bytes() == (tmp_path / "whole/image.png").read_bytes()
         rows = [{row["step"]: row["loss/total"] for row in metric_rows(each)} for each in (folder, tmp_path / "whole")]
         assert rows[0] == rows[1]
+        assert [each.name for each in (folder / "captures").iterdir()] == ["step_000006.png"]

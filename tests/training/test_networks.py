@@ -77,6 +77,18 @@ def test_a_checkpoint_of_values_that_are_not_finite_is_not_saved(loss: float, we
     assert len(saved) == 1
 
 
+def test_the_number_of_batches_is_kept_by_checkpoints_and_read_from_those_of_earlier_versions() -> None:
+    module = _Stepped(SimpleNamespace())  # type: ignore[arg-type]
+    module.batches = 3
+    checkpoint = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    for saved in (checkpoint, {"state_dict": {"batches": torch.tensor(3)}}):
+        resumed = _Stepped(SimpleNamespace())  # type: ignore[arg-type]
+        resumed.on_load_checkpoint(saved)
+        resumed.load_state_dict(saved["state_dict"])
+        assert resumed.batches == 3 and isinstance(resumed.batches, int)
+
+
 def test_pictures_that_changed_since_the_beginning_are_refused(tmp_path: Path) -> None:
     folder, record = write_photographs(tmp_path / "photographs", 3), _Record(config={})
     (folder / "unreadable.png").symlink_to(folder)  # left out of the training, with a warning

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,11 +11,14 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from src.common.errors import InputError
 from src.common.files import atomic_file, sole_writer, write_atomically
 from src.config.schema import Trainer
-from src.run import resume, run
+from src.run import resume, run, run_batch
 from src.tracking import record as records
+from src.tracking.record import RunRecord
 from src.training import loop
 from src.training.context import RunContext, new_record
 from src.training.loop import build_trainer
+from src.training.setup import PreparedRun
+from tests.support.runs import run_until
 
 FIELDS = """
 schema status error config evaluations precision kernels
@@ -145,6 +148,25 @@ def test_an_error_of_the_batch_does_not_change_runs_that_have_ended(
 
     monkeypatch.setattr(loop, "fit", fails_afterwards)
     assert run(small(), tmp_path).status == "finished"
+
+
+def test_an_error_of_runs_that_resume_together_ends_no_others(
+    small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that is started again: one run resumes at step 3, the other has not begun."""
+    fit, configs = loop.fit, [small(f"style={style}") for style in ("dots", "swell")]
+    run_until(3, configs[0], tmp_path / "0")
+
+    def fail_to_resume(runs: Sequence[PreparedRun], *more: object) -> None:
+        if runs[0].resume_step == 3:
+            raise RuntimeError("out of luck")
+        fit(runs, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "fit", fail_to_resume)
+    failed, finished = run_batch([(config, tmp_path / str(number)) for number, config in enumerate(configs)])
+    assert str(failed) == "out of luck" and isinstance(finished, RunRecord) and finished.status == "finished"
+    told = records.read(tmp_path / "0")
+    assert told and told.status == "failed"
 
 
 def test_resuming_with_an_unknown_option_is_an_error_of_one_line(small: Callable, tmp_path: Path) -> None:

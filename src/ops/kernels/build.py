@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -77,10 +78,10 @@ def _log_once(fact: str, details: str) -> None:
         log.info("%s %s", fact, details)
 
 
-def find_compiler() -> str | None:
-    """Return the path of the C compiler: the environment's CC, else the first of `COMPILERS` that is installed."""
-    names = (os.environ["CC"],) if os.environ.get("CC") else COMPILERS
-    return next((found for name in names if (found := shutil.which(name))), None)
+def find_compiler() -> list[str] | None:
+    """Return the command of the C compiler: the environment's CC, else the first of `COMPILERS` that is installed."""
+    commands = [shlex.split(os.environ["CC"])] if os.environ.get("CC") else [[name] for name in COMPILERS]
+    return next(([found, *more] for name, *more in commands if (found := shutil.which(name))), None)
 
 
 def address(tensor: Tensor | None) -> ctypes.c_void_p | None:
@@ -88,9 +89,9 @@ def address(tensor: Tensor | None) -> ctypes.c_void_p | None:
     return None if tensor is None else ctypes.c_void_p(tensor.data_ptr())
 
 
-def _compiled(source: Path, compiler: str) -> ctypes.CDLL:
+def _compiled(source: Path, compiler: list[str]) -> ctypes.CDLL:
     # The processor is part of the name, because machines of a cluster may share a home folder.
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=TIMEOUT_SECONDS).stdout
+    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, timeout=TIMEOUT_SECONDS).stdout
     headers = (header.read_text() for header in sorted(source.parent.glob("*.h")))
     made_of = (source.read_text(), *headers, version, *FLAGS, *LINK, platform.machine(), cpu_entry(INSTRUCTIONS))
     digest = hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:16]
@@ -101,8 +102,8 @@ def _compiled(source: Path, compiler: str) -> ctypes.CDLL:
     cached = cache_folder() / name  # elsewhere if the chosen cache is read-only
     with tempfile.TemporaryDirectory() as folder:  # a loaded library stays in memory when its file is deleted
         compiled, linked = Path(folder) / "compiled.o", Path(folder) / "linked.so"
-        _run(compiler, *FLAGS, "-c", str(source), "-o", str(compiled))
-        _run(compiler, *LINK, str(compiled), "-o", str(linked))
+        _run(*compiler, *FLAGS, "-c", str(source), "-o", str(compiled))
+        _run(*compiler, *LINK, str(compiled), "-o", str(linked))
         try:
             write_atomically(cached, linked.read_bytes())
         except InputError:

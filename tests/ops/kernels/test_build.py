@@ -42,6 +42,14 @@ def test_without_a_compiler_pytorch_is_used_and_one_line_says_so(
 
 
 @needs_compiler
+def test_a_compiler_may_have_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    [compiler, *_] = build.find_compiler() or []
+    monkeypatch.setenv("CC", f"env LANG=C '{compiler}'")
+    _search_and_convolve()
+    assert kernels.available()
+
+
+@needs_compiler
 def test_a_compiler_that_fails_leaves_no_file_and_one_line(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
