@@ -10,13 +10,10 @@ from src.config.schedule import SMALLEST_EDGE, capture_steps
 from src.config.schema import PATH_STARTS, ROUNDING, SUFFIXES, Device, RunConfig, group_names, masks
 
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "loss.name": ("patches", "moments", "normalized", "equations", "published", "mean_squares", "gram_mean_std"),
+    **{f"{group}.name": tuple(group_names(group)) for group in ("loss", "init", "optimizer", "schedule")},
     "loss.tv_form": ("squares", "stencil", "absolute"),
     "backbone.pool": ("blur", "avg", "max", "own"),
     "backbone.swag": ("off", "paper", "released"),
-    "init.name": ("recolored", "content", "noise", "style", "file", "frame", "network"),
-    "optimizer.name": ("adam", "lbfgs"),
-    "schedule.name": ("pyramid", "single", "simultaneous"),
     "canvas.space": ("laplacian", "pixel", "normalized", "fourier"),
     "trainer.compile": ("auto", "always", "never"),
     "trainer.memory": ("auto", "whole", "checkpointed", "tiled"),
@@ -30,7 +27,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "precision": ("auto", "bf16", "32", "64"),
 }
 LOGGER_CHOICES: dict[str, tuple[str, ...]] = {
-    "logger.name": ("wandb", "tensorboard", "mlflow", "csv", "none"),
+    "logger.name": tuple(group_names("logger")),
     "logger.mode": ("auto", "online", "offline"),
 }
 POSITIVE: tuple[str, ...] = ("steps", "edge", "log_every", "checkpoint_every", "max_megapixels", "schedule.sizes")
@@ -179,7 +176,9 @@ def _check_capacity(config: RunConfig) -> None:
     if "nearest" not in config.loss.terms:
         raise InputError("loss.capacity limits the term nearest: add loss.terms=[nearest], or leave it out")
     if masks(config):
-        raise InputError("loss.capacity does not go with masks: it counts the uses by all positions of the picture")
+        raise InputError(
+            "loss.capacity does not go with masks: it counts the uses by all positions of the picture"
+        )
 
 
 def _check_layers(config: RunConfig) -> None:

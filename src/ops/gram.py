@@ -31,11 +31,6 @@ class FeatureStatistics:
     positions: float | Tensor
 
     @classmethod
-    def of(cls, features: Tensor) -> "FeatureStatistics":
-        """Measure features (B, N, H, W)."""
-        return cls.from_sums(*moment_sums(features), positions(features))
-
-    @classmethod
     def from_sums(cls, gram: Tensor, total: Tensor, positions: float) -> "FeatureStatistics":
         """Compute the statistics from the sums over M positions that `moment_sums` returns."""
         mean = total / positions

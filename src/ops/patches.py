@@ -82,7 +82,7 @@ class StylePatches:
         bands = [image[:, :, rows] for rows in grid_bands(image)]
         if weight is None:
             total = torch.stack([_cut(band).sum(2) for band in bands]).sum(0)
-            mean = (total / math.prod(grid_shape(features))).unsqueeze(2)
+            mean = (total / math.prod(grid_shape(features.shape[2:]))).unsqueeze(2)
         else:
             padded = pad_for_patches(weight, "replicate")
             shares = [_cut(padded[:, :, rows]).mean(1, keepdim=True) for rows in grid_bands(image)]
@@ -99,7 +99,7 @@ class StylePatches:
         The squared distance of all patches has the same gradient as the distance to this average, where each position
         is weighted by the number of patches that cover it.
         """
-        grid = indices.view(-1, *grid_shape(features))
+        grid = indices.view(-1, *grid_shape(features.shape[2:]))
         return average_overlaps(partial(self._pixels, grid), features)
 
     def _pixels(self, grid: Tensor, y: int, x: int) -> Tensor:
@@ -130,9 +130,9 @@ class JoinedPatches(StylePatches):
         return torch.cat([part._pixels(each, y, x) for part, each in zip(self.parts, grid.split(1), strict=True)])
 
 
-def grid_shape(image: Tensor) -> tuple[int, int]:
-    """Return the rows and columns of an image's grid of patches; its last patches cover the last pixels."""
-    height, width = image.shape[-2:]
+def grid_shape(size: Sequence[int]) -> tuple[int, int]:
+    """Return rows and columns of the grid of patches at a height and width; the last patches cover the last pixels."""
+    height, width = size
     return height // STRIDE + 1, width // STRIDE + 1
 
 
@@ -163,7 +163,8 @@ def average_overlaps(pixels: Callable[[int, int], Tensor], like: Tensor) -> Tens
         pixels: row and column inside a patch to the values of all patches there, (B, N, rows, columns) of the grid.
         like: an image of the shape and memory layout to return.
     """
-    (height, width), (rows, columns), half = like.shape[-2:], grid_shape(like), PATCH_SIZE // 2
+    (height, width), half = like.shape[2:], PATCH_SIZE // 2
+    rows, columns = grid_shape((height, width))
     dtype = torch.promote_types(like.dtype, torch.float32)
     total = pad_for_patches(torch.zeros_like(like, dtype=dtype), "constant")
     count = torch.zeros_like(total[:1, :1])

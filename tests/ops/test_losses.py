@@ -6,6 +6,7 @@ import torch
 
 from src.ops.gram import FeatureStatistics, moment_sums, squared_distance
 from src.ops.losses import LOSS_FORMS, TV_FORMS, LossForm, content_equations, style_equations, total_variation
+from tests.support.features import statistics_of
 
 
 def _convolved(seed: int, height: int = 5, width: int = 7) -> torch.Tensor:
@@ -18,7 +19,7 @@ def _content(form: LossForm, features: torch.Tensor, target: torch.Tensor) -> to
 
 
 def _style(form: LossForm, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    return form.style(FeatureStatistics.of(features), FeatureStatistics.of(target))
+    return form.style(statistics_of(features), statistics_of(target))
 
 
 def test_gram_matrix_equals_numpy() -> None:
@@ -41,7 +42,7 @@ def test_style_gradient_is_equation_6() -> None:
     """At equal sizes, dE/dF before the ReLU is 1/(N^2 M^2) F^T (G - A) where F > 0, else 0."""
     convolved, style = _convolved(0).requires_grad_(), _convolved(1).relu()
     features = convolved.relu()
-    style_equations(FeatureStatistics.of(features), FeatureStatistics.of(style)).sum().backward()
+    style_equations(statistics_of(features), statistics_of(style)).sum().backward()
     channels, positions = 4, 35
     flat = features.detach()[0].flatten(1)
     difference = flat @ flat.T - style[0].flatten(1) @ style[0].flatten(1).T
@@ -54,9 +55,7 @@ def test_style_equation_4_at_equal_sizes() -> None:
     features, style = _convolved(2), _convolved(3)
     gram, target = moment_sums(features)[0][0], moment_sums(style)[0][0]
     expected = ((gram - target) ** 2).sum() / (4 * 4**2 * 35**2)
-    torch.testing.assert_close(
-        style_equations(FeatureStatistics.of(features), FeatureStatistics.of(style))[0], expected
-    )
+    torch.testing.assert_close(style_equations(statistics_of(features), statistics_of(style))[0], expected)
 
 
 @pytest.mark.parametrize("form", ["equations", "normalized", "moments", "mean_squares", "gram_mean_std"])
@@ -164,11 +163,10 @@ def test_gradient_of_moment_sums_is_no_view_so_that_autograd_can_add_to_it_in_pl
 @pytest.mark.parametrize("form", sorted(LOSS_FORMS))
 def test_joined_targets_of_different_sizes_give_each_sample_its_own_loss(form: str) -> None:
     image = torch.cat([_convolved(1), _convolved(2)])
-    targets = [FeatureStatistics.of(_convolved(3, 6, 4)), FeatureStatistics.of(_convolved(4, 9, 8))]
-    found = LOSS_FORMS[form].style(FeatureStatistics.of(image), FeatureStatistics.joined(targets))
+    targets = [statistics_of(_convolved(3, 6, 4)), statistics_of(_convolved(4, 9, 8))]
+    found = LOSS_FORMS[form].style(statistics_of(image), FeatureStatistics.joined(targets))
     alone = [
-        LOSS_FORMS[form].style(FeatureStatistics.of(one), target)
-        for one, target in zip(image.split(1), targets, strict=True)
+        LOSS_FORMS[form].style(statistics_of(one), target) for one, target in zip(image.split(1), targets, strict=True)
     ]
     torch.testing.assert_close(found, torch.cat(alone))
     content = [_convolved(5), 3 * _convolved(6)]

@@ -97,7 +97,7 @@ def test_overlapping_patches_are_averaged() -> None:
     """Written out with loops, for patches of random values."""
     size = PATCH_SIZE
     image = torch.empty(2, 3, 9, 12, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
-    rows, columns = grid_shape(image)
+    rows, columns = grid_shape(image.shape[2:])
     patches = torch.rand(2, 3, rows, columns, size, size, generator=torch.Generator().manual_seed(0)).double()
     total, count = torch.zeros(2, 3, 9 + 2 * size, 12 + 2 * size).double(), torch.zeros(9 + 2 * size, 12 + 2 * size)
     for y in range(rows):

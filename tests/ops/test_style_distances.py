@@ -16,6 +16,7 @@ from src.ops.gram import FeatureStatistics, squared_distance
 from src.ops.losses import LEAST_VARIANCE, style_mean_std, style_moments, style_normalized
 from src.ops.slices import project, random_directions, sliced_distance
 from src.ops.sorting import quantiles
+from tests.support.features import statistics_of
 
 CHANNELS = 4
 
@@ -32,11 +33,11 @@ def flat(values: Tensor) -> np.ndarray:
 
 
 def _mean_std(image: Tensor, style: Tensor) -> Tensor:
-    return style_mean_std(FeatureStatistics.of(image), FeatureStatistics.of(style))
+    return style_mean_std(statistics_of(image), statistics_of(style))
 
 
 def _wasserstein(image: Tensor, style: Tensor) -> Tensor:
-    return wasserstein(FeatureStatistics.of(image), GaussianTarget.of(FeatureStatistics.of(style)))
+    return wasserstein(statistics_of(image), GaussianTarget.of(statistics_of(style)))
 
 
 def _sliced(image: Tensor, style: Tensor) -> Tensor:
@@ -60,8 +61,8 @@ def _nearest(image: Tensor, style: Tensor, searched: Tensor | None = None) -> Te
 
 
 DISTANCES: dict[str, Callable[..., Tensor]] = {
-    "gram": lambda image, style: style_normalized(FeatureStatistics.of(image), FeatureStatistics.of(style)),
-    "moments": lambda image, style: style_moments(FeatureStatistics.of(image), FeatureStatistics.of(style)),
+    "gram": lambda image, style: style_normalized(statistics_of(image), statistics_of(style)),
+    "moments": lambda image, style: style_moments(statistics_of(image), statistics_of(style)),
     "mean_std": _mean_std,
     "wasserstein": _wasserstein,
     "sliced_wasserstein": _sliced,

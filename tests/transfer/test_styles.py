@@ -20,6 +20,7 @@ from src.training.grouping import grouped
 from src.transfer.objective import build_objective
 from src.transfer.terms.base import Inputs, StyleImage
 from src.transfer.terms.registry import STYLE_TERMS
+from tests.support.features import statistics_of
 from tests.support.pictures import smooth_image, write_smooth_picture
 from tests.support.prepare import prepare
 from tests.support.runs import run_until
@@ -35,7 +36,7 @@ def _features(seed: int, height: int, width: int) -> torch.Tensor:
 
 def test_statistics_of_a_mixture_are_those_of_all_positions_together() -> None:
     features = [_features(1, 4, 6), _features(2, 8, 9)]  # 24 and 72 positions: a quarter and three quarters
-    mixed = FeatureStatistics.mixture([FeatureStatistics.of(each) for each in features], [0.25, 0.75])
+    mixed = FeatureStatistics.mixture([statistics_of(each) for each in features], [0.25, 0.75])
     together = np.concatenate([each.flatten(2)[0].numpy() for each in features], 1)
     np.testing.assert_allclose(mixed.mean[0], together.mean(1), rtol=1e-12)
     np.testing.assert_allclose(mixed.covariance[0], np.cov(together, bias=True), rtol=1e-10, atol=1e-12)
@@ -44,7 +45,7 @@ def test_statistics_of_a_mixture_are_those_of_all_positions_together() -> None:
 
 def test_other_shares_count_positions_as_often() -> None:
     one, other = _features(1, 2, 3), _features(2, 2, 3)
-    mixed = FeatureStatistics.mixture([FeatureStatistics.of(each) for each in (one, other)], [0.4, 0.6])
+    mixed = FeatureStatistics.mixture([statistics_of(each) for each in (one, other)], [0.4, 0.6])
     together = np.concatenate([one.flatten(2)[0].numpy()] * 2 + [other.flatten(2)[0].numpy()] * 3, 1)
     np.testing.assert_allclose(mixed.covariance[0], np.cov(together, bias=True), rtol=1e-10)
 

@@ -59,7 +59,7 @@ class PatchTerm(SearchingTerm):
         return all(
             tap in self.taps
             and numbers.dtype == torch.int64
-            and numbers.shape == (1, math.prod(grid_shape(torch.empty(sizes[tap], device="meta"))))
+            and numbers.shape == (1, math.prod(grid_shape(sizes[tap])))
             and int(numbers.min()) >= 0
             and int(numbers.max()) < len(self.target[tap].patches)
             for tap, numbers in state.items()
