@@ -142,7 +142,7 @@ class Backbone:
     )
     seed: int = option(0, "seed of random weights")
     sha256: str | None = option(None, "checksum (or its first digits) of the weights file")
-    url: str | None = option(None, "another address of the ImageNet weights")
+    url: str | None = option(None, "alternative download URL of the ImageNet weights")
 
 
 @dataclass
@@ -205,9 +205,9 @@ class Canvas:
 
     space: str = option(
         "laplacian",
-        "laplacian (changes at several resolutions, of colour only at the coarser ones; at all for init=noise, style, "
-        "file) | pixel (sRGB in [0, 1]) | normalized (by the backbone's mean and std) | fourier (coefficients in "
-        "decorrelated colours; lr about 0.05)",
+        "laplacian (changes at several resolutions; colour changes only at the coarser levels, or at every level for "
+        "init=noise, style and file) | pixel (sRGB in [0, 1]) | normalized (by the backbone's mean and std) | fourier "
+        "(coefficients in decorrelated colours; lr about 0.05)",
     )
     clamp: bool = option(True, "keep the image in [0, 1] (never under lbfgs)")
     views: str | None = option(
@@ -297,7 +297,7 @@ class RunConfig:
     log_every: int = option(10, "steps between logged points")
     checkpoint_every: int = option(50, "steps between checkpoints")
     preview_every: int = option(
-        0, "steps between previews: preview.jpg in the run folder, replaced each time, for whoever watches; 0: none"
+        0, "steps between previews: preview.jpg in the run folder, overwritten each time, for live viewing; 0: none"
     )
     max_megapixels: float = option(100.0, "largest image accepted, as a file and at working size")
     mirror: str | None = option(None, "folder to take known images and weights from instead of downloading them")
@@ -370,7 +370,7 @@ def known_picture(kind: str, name: str) -> Picture:
 
 
 def style_picture(style: str) -> Picture:
-    """Return a style image by its name; what is no name of a style is a file."""
+    """Return a style image by its name; anything that is not a style name is treated as a file path."""
     known = style != "file" and style in group_names("style")
     return known_picture("style", style) if known else Picture(path=style)
 

@@ -114,7 +114,8 @@ def _check_references(config: RunConfig) -> None:
         raise InputError(f"reference.weights needs a file for each of reference.images={images}, not {weights}")
     if images and config.color == "content":
         raise InputError(
-            "reference.images does not go with color=content, which changes the colours afterwards; use color=luminance"
+            "reference.images cannot be combined with color=content, which changes the colours afterwards; use "
+            "color=luminance"
         )
 
 
@@ -177,7 +178,7 @@ def _check_capacity(config: RunConfig) -> None:
         raise InputError("loss.capacity limits the term nearest: add loss.terms=[nearest], or leave it out")
     if masks(config):
         raise InputError(
-            "loss.capacity does not go with masks: it counts the uses by all positions of the picture"
+            "loss.capacity cannot be combined with masks: it counts the uses by all positions of the picture"
         )
 
 

@@ -391,7 +391,8 @@ def check_backbone(config: "RunConfig") -> None:
     spec = encoder_spec(config.backbone.name)
     if config.backbone.pool not in spec.pools:
         raise InputError(
-            f"backbone.pool={config.backbone.pool} does not go with backbone={spec.name}; use {' or '.join(spec.pools)}"
+            f"backbone.pool={config.backbone.pool} cannot be combined with backbone={spec.name}; use "
+            f"{' or '.join(spec.pools)}"
         )
     style, content = read_taps(config)
     unknown = [tap for tap in style if tap in spec.taps and spec.taps[tap].reach is None]

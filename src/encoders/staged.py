@@ -40,8 +40,8 @@ class StagedEncoder(Encoder):
         self.spec = spec
         self.requires_grad_(False)
         self.train(False)
-        # Layers without values, to compute sizes: padding and rounding differ from network to network. In a tuple
-        # because `to` must not move them.
+        # A copy on the meta device, which computes shapes alone: padding and rounding differ between networks. In a
+        # tuple it is no submodule, so `to` does not move it.
         self._sizing = (copy.deepcopy(self.stages).to("meta"),)
         self._sizes: dict[tuple[int, ...], list[tuple[int, int]]] = {}
 
@@ -69,7 +69,7 @@ class StagedEncoder(Encoder):
         return self._sizes[key][self.taps[tap].block - 1]
 
     def block_memory(self, block: int) -> BlockMemory:
-        """Return the size of a stage, counted on an image without values."""
+        """Return the size of a stage, found by running it on the meta device. See `Encoder.block_memory`."""
         stages = self._sizing[0]
         with torch.no_grad():
             values = torch.empty(1, 3, PROBE, PROBE, device="meta")

@@ -62,7 +62,9 @@ def find_weights(backbone: Backbone, address: str, sha256: str, mirror: str | No
         return path, checked(path, backbone.sha256)
     if "://" not in address:
         if backbone.url:
-            raise InputError(f"backbone.url does not go with backbone={backbone.name}, whose weights are in a package")
+            raise InputError(
+                f"backbone.url cannot be combined with backbone={backbone.name}, whose weights are in a package"
+            )
         path = resolve_name(address)()
         return path, checked(path, backbone.sha256 or sha256)
     name = f"weights/{Path(address).name}"

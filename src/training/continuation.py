@@ -81,7 +81,9 @@ def _check(folder: Path, record: RunRecord, config: RunConfig) -> int:
         raise InputError(f"{folder} has no {CHECKPOINT} to go on from; to start from its picture, give {picture}")
     step = checkpoint["step"]
     if config.steps <= step:
-        raise InputError(f"steps={config.steps}: the run is at step {step} already; steps counts from its beginning")
+        raise InputError(
+            f"steps={config.steps} is the total, and the run is already at step {step}; give a larger number"
+        )
     if config.canvas.turns > 1:
         raise InputError(
             f"canvas.turns={config.canvas.turns}: with steps={config.steps} each camera set would have taken other "

@@ -305,4 +305,6 @@ def _check_fits(module: StyleTransferModule, runs: Sequence[PreparedRun]) -> Non
             and run.pair.objective.search_fits(found["search"], module.image.size)
             and found["step"] - found["global_step"] == module.stage.first
         ):
-            raise checkpoints.unusable(run.context.folder, "it is of another version or of other options")
+            raise checkpoints.unusable(
+                run.context.folder, "it was written by a different version or with different options"
+            )

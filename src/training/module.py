@@ -99,7 +99,7 @@ class StyleTransferModule(LightningModule):
         self._ended: set[Pair] = set()
         self._resumed_step: int | None = None
         self.restored = False
-        for pair in self.pairs:  # images of the stage before have another size
+        for pair in self.pairs:  # images of the previous stage have a different size
             pair.last_finite = pair.before = None
         self._join_objectives()
 
@@ -140,7 +140,7 @@ class StyleTransferModule(LightningModule):
         return optimizer
 
     def carry_moments(self, before: "StyleTransferModule") -> None:
-        """Start with Adam's moments of the stage before, resized."""
+        """Start with Adam's moments of the previous stage, resized."""
         self._moments = before.optimizers().state_dict()  # type: ignore[union-attr]
 
     def on_train_start(self) -> None:

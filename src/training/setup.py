@@ -184,16 +184,16 @@ class PreparedRun:
         options, seen = self.context.config.schedule, self._seen_size(edge)
         if min(seen) < self.needed:
             raise InputError(
-                f"canvas.views: at edge={edge} the sheet of views has {seen[0]}x{seen[1]} px; the layers in use need "
-                f"{self.needed} px on the short side: larger views (mesh.size) or more of them"
+                f"canvas.views: at edge={edge} the sheet of views has {seen[0]}x{seen[1]} px, but the selected layers "
+                f"need a short side of at least {self.needed} px: use larger views (mesh.size) or more of them"
             )
         sizes = [("content", seen), *((kind, size) for kind, _, size in self._style_sizes(edge))]
         for kind, size in sizes:
             width, height = (side >> halvings(self.context.config, max(seen)) for side in size)
             if min(width, height) < self.needed:
                 raise InputError(
-                    f"schedule.smallest={options.smallest} halves the {kind} image to {width}x{height} px; the layers "
-                    f"in use need {self.needed} px on the short side: give a larger schedule.smallest"
+                    f"schedule.smallest={options.smallest} halves the {kind} image to {width}x{height} px, but the "
+                    f"selected layers need a short side of at least {self.needed} px: use a larger schedule.smallest"
                 )
 
     def announce(self) -> None:
@@ -273,7 +273,7 @@ class PreparedRun:
 
         Args:
             stage: the next one.
-            before: (1, 3, H, W), the result of the stage before; None for the first stage of this process.
+            before: (1, 3, H, W), the result of the previous stage; None for the first stage of this process.
             fresh: the run starts here; otherwise a checkpoint will replace the starting image.
         """
         config, record = self.context.config, self.context.record
@@ -440,20 +440,20 @@ def check_size(
     """
     size = working_size(image.size, max(1, round(edge * scale)), config.fit)  # type: ignore[arg-type]
     scaled = "" if scale == 1 else f" style_scale={scale:g}"
-    told = f"edge={edge}{scaled}"
+    told = f"with edge={edge}{scaled}"
     if min(size) < needed:
         least = math.ceil(smallest_edge(image.size, needed, config.fit) / scale)  # type: ignore[arg-type]
         advice = f"edge={least} or more"
         if edge != config.edge:  # a smaller size of the pyramid
-            told = f"the size of {edge} px before edge={config.edge}{scaled}"
+            told = f"at the {edge} px pyramid level (edge={config.edge}{scaled})"
             advice = f"edge={math.ceil(least * config.edge / edge)} or more, or schedule=single"
         raise InputError(
-            f"{told} makes the {kind} image {size[0]}x{size[1]} px; the layers in use need {needed} px on the "
-            f"short side: {advice}"
+            f"{told} the {kind} image would be {size[0]}x{size[1]} px, but the selected layers need a short side of at "
+            f"least {needed} px: use {advice}"
         )
     if size[0] * size[1] > config.max_megapixels * 1e6:
         raise InputError(
-            f"{told} makes the {kind} image {size[0]}x{size[1]} px, {size[0] * size[1] / 1e6:.0f} megapixels; the "
+            f"{told} the {kind} image would be {size[0]}x{size[1]} px, {size[0] * size[1] / 1e6:.0f} megapixels; the "
             f"limit is {config.max_megapixels:g} (raise it with max_megapixels=N)"
         )
     return size

@@ -71,14 +71,14 @@ def set_learning_rate(
 
 
 def resize_moments(optimizer: Optimizer, before: dict[str, Any]) -> None:
-    """Start Adam with the moments of the stage before, enlarged to the new size.
+    """Start Adam with the moments of the previous stage, enlarged to the new size.
 
     As in crowsonkb's style-transfer-pytorch, which does not scale them. Here they are scaled by the ratio of the
     numbers of pixels: a loss is a mean over positions, so the gradient of one pixel falls as their number grows.
 
     Args:
         optimizer: Adam that has not stepped, over parameters (B, C, H, W).
-        before: state dict of the one of the stage before. A parameter that it lacks, or has with another number of
+        before: state dict of the previous stage's Adam. A parameter that it lacks, or has with a different number of
             channels, starts with fresh moments: small images of `canvas.space=laplacian` have fewer levels, the
             coarsest with colours.
     """

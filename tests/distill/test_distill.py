@@ -221,7 +221,7 @@ def test_held_out_photographs_that_cannot_be_used_are_left_out(
     reasons = {
         "damaged": "damaged or truncated",
         "large": "the limit is 1",
-        "narrow": "makes the content image 80x6 px",
+        "narrow": "the content image would be 80x6 px",
     }
     assert len(warned) == len(reasons)
     for line, (name, reason) in zip(warned, reasons.items(), strict=True):

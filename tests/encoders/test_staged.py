@@ -174,8 +174,12 @@ def test_layer_sets_name_stages_by_their_block() -> None:
 @pytest.mark.parametrize(
     ("backbone", "layers", "message"),
     [
-        ({"name": "resnet50"}, {}, r"backbone\.pool=blur does not go with backbone=resnet50; use own$"),
-        ({"name": "vgg19", "pool": "own"}, {}, r"pool=own does not go with backbone=vgg19; use blur or avg or max$"),
+        ({"name": "resnet50"}, {}, r"backbone\.pool=blur cannot be combined with backbone=resnet50; use own$"),
+        (
+            {"name": "vgg19", "pool": "own"},
+            {},
+            r"pool=own cannot be combined with backbone=vgg19; use blur or avg or max$",
+        ),
         (
             {"name": "resnet50", "pool": "own"},
             {"content": "layer3"},
@@ -207,7 +211,7 @@ def test_bands_are_refused(small: Callable) -> None:
 
 
 def test_an_image_that_is_too_small_is_refused(small: Callable) -> None:
-    with pytest.raises(InputError, match=r"the layers in use need 43 px on the short side"):
+    with pytest.raises(InputError, match=r"the selected layers need a short side of at least 43 px"):
         prepare(small("backbone=inception_v3", "backbone.weights=random", "edge=40", "layers=b"))
 
 
@@ -258,5 +262,5 @@ def build_toy() -> nn.Module:
 def test_an_address_for_packaged_weights_is_refused() -> None:
     _skip_without_package("efficientnet_lite0")
     backbone = Backbone(name="efficientnet_lite0", pool="own", url="https://example.org/x.pth")
-    with pytest.raises(InputError, match=r"backbone\.url does not go with backbone=efficientnet_lite0"):
+    with pytest.raises(InputError, match=r"backbone\.url cannot be combined with backbone=efficientnet_lite0"):
         build_staged(_spec("efficientnet_lite0"), backbone, ["stage1"], None)

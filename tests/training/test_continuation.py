@@ -102,8 +102,8 @@ def edited(folder: Path, **fields: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 6, "captures": [1]}, "steps=6: the run is at step 6 already; steps counts from its beginning"),
-        ({"steps": 3, "captures": [1]}, "steps=3: the run is at step 6 already"),
+        ({"steps": 6, "captures": [1]}, "steps=6 is the total, and the run is already at step 6; give a larger number"),
+        ({"steps": 3, "captures": [1]}, "steps=3 is the total, and the run is already at step 6"),
         ({"steps": 0}, "steps must be positive"),
         ({"steps": "abc"}, "steps"),
         (

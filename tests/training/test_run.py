@@ -99,7 +99,7 @@ def test_a_run_with_another_file_under_the_same_name_is_refused(small: Callable,
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["layers=e", "edge=15"], r"makes the content image 15x15 px.*need 16 px.*edge=16 or more"),
+        (["layers=e", "edge=15"], r"the content image would be 15x15 px.*at least 16 px.*edge=16 or more"),
         (["content=coffee", "edge=11"], r"edge=12 or more"),
         (["edge=100000"], r"10000 megapixels; the limit is 100 \(raise it with max_megapixels=N\)"),
         (["max_megapixels=0.1"], r"the limit is 0.1 \(raise it with max_megapixels=N\)"),

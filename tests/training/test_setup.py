@@ -12,10 +12,11 @@ from src.training.setup import check_size
 @pytest.mark.parametrize(
     ("edge", "message"),
     [
-        (128, r"^edge=128 style_scale=0\.1 makes the style image 13x4 px; .*: edge=\d+ or more$"),
+        (128, r"^with edge=128 style_scale=0\.1 the style image would be 13x4 px, .*: use edge=\d+ or more$"),
         (
             64,
-            r"^the size of 64 px before edge=128 style_scale=0\.1 makes the style image 6x2 px; .* or schedule=single$",
+            r"^at the 64 px pyramid level \(edge=128 style_scale=0\.1\) the style image would be 6x2 px, but the "
+            r"selected layers need a short side of at least 16 px: use edge=\d+ or more, or schedule=single$",
         ),
     ],
 )

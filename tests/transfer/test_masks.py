@@ -267,7 +267,9 @@ def test_a_region_without_positions_at_a_deep_layer_is_left_out_there(
     assert np.isfinite(list(metrics.values())).all() and torch.isfinite(gradient).all()
     with pytest.raises(InputError, match=r"every region of content\.mask or style\.mask is too small") as caught:
         build_objective(config, _encoder(config), _inputs(mask[:, 1:] * 0, mask[:, 1:], "inside"))
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "use guides=simple, not guides=inside, a larger" in str(caught.value)
+    with pytest.raises(InputError, match="at this size; use a larger edge"):
+        build_objective(config, _encoder(config), _inputs(mask[:, 1:] * 0, mask[:, 1:], "simple"))
 
 
 def test_each_region_takes_the_styles_that_have_it(small: Callable) -> None:
@@ -503,7 +505,7 @@ def test_masks_go_with_several_sizes_other_networks_and_image_models(
 
 
 def test_a_limit_of_uses_does_not_go_with_masks(halved: tuple[str, ...], small: Callable) -> None:
-    with pytest.raises(InputError, match=r"loss\.capacity does not go with masks"):
+    with pytest.raises(InputError, match=r"loss\.capacity cannot be combined with masks"):
         validate(small("loss.terms=[nearest]", "loss.capacity=1", *halved))
     with pytest.raises(InputError, match=r"loss\.capacity limits the term nearest: add loss\.terms=\[nearest\]"):
         validate(small("loss.capacity=1"))

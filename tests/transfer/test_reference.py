@@ -118,7 +118,7 @@ def test_a_run_with_references_resumes_and_notices_other_files(
     ("options", "message"),
     [
         (("reference.images=[a.png]", "reference.weights=[b.png,c.png]"), "needs a file for each of reference.images"),
-        (("reference.images=[a.png]", "color=content"), "does not go with color=content"),
+        (("reference.images=[a.png]", "color=content"), "cannot be combined with color=content"),
         (("reference.images=[a.png]",), r"reference.images\[0\]: no such file: a.png"),
         (("init=frame",), "init=frame needs init.path=FILE"),
         (("loss.reference=-1",), "loss.reference must be zero or positive"),

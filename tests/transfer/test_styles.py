@@ -146,7 +146,7 @@ def test_what_is_wrong_with_styles_is_said_in_one_line(small: Callable, override
 
 
 def test_a_style_scale_that_is_too_small_names_the_least_edge(small: Callable) -> None:
-    with pytest.raises(InputError, match=r"edge=48 style_scale=0\.1 makes the style image .*: edge=\d+ or more"):
+    with pytest.raises(InputError, match=r"edge=48 style_scale=0\.1 the style image would be .*: use edge=\d+ or more"):
         prepare(small("style_scale=0.1"))
 
 

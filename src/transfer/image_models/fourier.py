@@ -17,8 +17,8 @@ class FourierImage(ImageModel):
     """sigmoid(colours x inverse Fourier transform of scaled coefficients).
 
     A coefficient of frequency f (cycles per pixel) is scaled by 1 / max(f, 1 / max(H, W)): a step of the optimiser then
-    changes all frequencies by amounts as they have in photographs, where free pixels change the highest most. Values
-    never leave [0, 1], so nothing is clamped.
+    changes each frequency in proportion to its amplitude in photographs; optimising raw pixels mostly changes the
+    highest ones. Values never leave [0, 1], so nothing is clamped.
 
     Args:
         start, clamp, decay: as of `ImageModel`.

@@ -66,7 +66,7 @@ class Inputs:
     Attributes:
         content: (1, 3, H, W) content image in [0, 1], at the size of the result.
         styles: one or several style images, each of a weight above 0; the first is the main one.
-        mask: (1, 1, H, W) in [0, 1], what counts of the content image: its alpha, or a region of it; None: all of it.
+        mask: (1, 1, H, W) in [0, 1], weight of each content pixel (its alpha, or one region); None: every pixel counts.
         guides: how `mask` is carried down to feature maps; see `ops.guides`.
         regions: of the content image, each of which is compared with the same region of the styles; None without any.
         kept: (1, 1, H, W) in [0, 1], the share of the content in each pixel of the result; None: 0.

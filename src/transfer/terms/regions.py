@@ -66,9 +66,10 @@ class RegionTerm(Term):
             if left or not self.term.taps:
                 self.target[str(number)] = share, term
         if not self.target:
+            simple = "" if regions.guides == "simple" else f"guides=simple, not guides={regions.guides}, "
             raise InputError(
-                f"every region of content.mask or style.mask is too small for the style layers at this size; use "
-                f"guides=simple, not guides={regions.guides}, a larger edge or layers of earlier blocks"
+                "every region of content.mask or style.mask is too small for the style layers at this size; use "
+                f"{simple}a larger edge or layers of earlier blocks"
             )
         if missing:
             height, width = inputs.content.shape[2:]
