@@ -5,7 +5,6 @@ import io
 import json
 import logging
 import math
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from src.common.errors import OTHER_FOLDER, SAME_COMMAND, InputError, resumed_by
 from src.common.files import write_atomically
 from src.config.schema import result_file
 from src.data.images import read_image, working_size
-from src.data.views import Floats, Views, near_square, read_views
+from src.data.views import NAMES, Floats, Views, near_square, read_views
 from src.mesh import turntable
 from src.mesh.cameras import around, fitting_focal, lattice, turned
 from src.mesh.config import LEAST_SAMPLES, MOST_SAMPLES, MeshConfig, check, model_path, run_of
@@ -38,6 +37,7 @@ FRAMES_OF_SHEET = 6
 ENOUGH_TEXELS = 0.5  # along a pixel; fewer show as blurred squares
 MOST_TEXELS = 1.5  # along a pixel; with more, the texture overfits the views of the run
 ENOUGH_SHOWN = 0.8  # of the texture in use
+ROUNDING = 1e-6  # of cameras and corners, relative to the largest of their values
 
 
 def paint(config: MeshConfig, folder: Path) -> RunRecord:
@@ -89,13 +89,17 @@ def _keep_views(path: Path, views: Views) -> None:
     if not path.exists():
         views.write(path)
         return
-    with tempfile.TemporaryDirectory() as other:
-        views.write(Path(other) / VIEWS)
-        if (Path(other) / VIEWS).read_bytes() != path.read_bytes():
-            raise InputError(
-                f"the run in {path.parent} began with other views or another shape (mesh.views, turns, size, fov, "
-                "steepest, samples, or the model's file); choose another folder with hydra.sweep.dir=DIR"
-            )
+    kept = read_views(path)
+    if not all(_close(getattr(kept, name), getattr(views, name)) for name in NAMES):
+        raise InputError(
+            f"the run in {path.parent} began with other views or another shape (mesh.views, turns, size, fov, "
+            "steepest, samples, or the model's file); choose another folder with hydra.sweep.dir=DIR"
+        )
+
+
+def _close(kept: Floats, found: Floats) -> bool:
+    """Return whether arrays are equal up to rounding, which differs between processors and library versions."""
+    return kept.shape == found.shape and np.allclose(kept, found, rtol=0, atol=ROUNDING * np.abs(kept).max(initial=0))
 
 
 def _compared(path: Path) -> int:

@@ -17,7 +17,7 @@ from src.data.images import read_image
 from src.mesh import turntable
 from src.mesh.cameras import lattice, turned
 from src.mesh.config import MeshConfig, check, job_name, run_of
-from src.mesh.job import model_views, paint
+from src.mesh.job import _keep_views, model_views, paint
 from src.mesh.models import read_model
 from src.run import resume, run
 from src.tracking import record as records
@@ -95,6 +95,17 @@ def test_the_same_command_leaves_a_finished_model(torus: Path, tmp_path: Path) -
     write_torus(torus, texture(seed=3))
     with pytest.raises(InputError, match=r"the textures of .* have changed"):
         paint(config, folder)
+
+
+def test_cameras_that_differ_by_rounding_are_the_same(tmp_path: Path) -> None:
+    path, views = tmp_path / "views.safetensors", plane_views()
+    _keep_views(path, views)
+    kept = path.read_bytes()
+    _keep_views(path, dataclasses.replace(views, cameras=views.cameras * (1 + 1e-12)))
+    assert path.read_bytes() == kept
+    for other in ({"cameras": views.cameras * 1.001}, {"samples": views.samples + 1}, {"uv": views.uv[:1]}):
+        with pytest.raises(InputError, match="began with other views"):
+            _keep_views(path, dataclasses.replace(views, **other))
 
 
 @pytest.mark.long
