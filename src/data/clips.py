@@ -26,6 +26,7 @@ from src.data.sources import sha256_of
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer, OutputContainer
+    from av.video.frame import VideoFrame
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ FRAME_SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".t
 CODEC, QUALITY = "libx264", "18"  # H.264 at a constant quality that looks lossless
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)  # Hz
 MP4_AUDIO = ("aac", "mp3", "ac3", "eac3", "alac", "opus")  # copied into an MP4; others become AAC
+LIVE_FRAMES = 10  # in a fragment of a live recording: a kill loses no more than that
 UNSPECIFIED = 2  # colour matrix of an FFmpeg frame
 
 
@@ -199,15 +201,19 @@ def _read_video(path: Path, first: int) -> Iterator[Frame]:
         stream.thread_type = "AUTO"
         rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
         for number, frame in islice(enumerate(container.decode(stream)), first, None):
-            timed = frame.pts is not None and frame.time_base is not None
-            time = frame.pts * Fraction(frame.time_base) if timed else number / rate  # type: ignore[operator,arg-type]
             # By convention untagged video of more than 576 lines is Rec. 709; FFmpeg would take it for Rec. 601.
             untagged = frame.colorspace == UNSPECIFIED and frame.height > 576
             image = frame.to_image(src_colorspace="ITU709") if untagged else frame.to_image()
             aspect = stream.sample_aspect_ratio or 1
             if aspect != 1:
                 image = image.resize((max(1, round(image.width * aspect)), image.height), Image.Resampling.BICUBIC)
-            yield Frame(_upright(image, frame.rotation), time)
+            yield Frame(_upright(image, frame.rotation), time_of(frame, number, rate))
+
+
+def time_of(frame: "VideoFrame", number: int, rate: Fraction) -> Fraction:
+    """Return the time of a frame of FFmpeg, s; by its number and the rate where it has none."""
+    timed = frame.pts is not None and frame.time_base is not None
+    return frame.pts * Fraction(frame.time_base) if timed else number / rate  # type: ignore[operator,arg-type]
 
 
 def _upright(image: Image.Image, degrees: int) -> Image.Image:
@@ -217,7 +223,9 @@ def _upright(image: Image.Image, degrees: int) -> Image.Image:
     return image if transpose is None else image.transpose(transpose)
 
 
-def write_clip(path: Path, frames: Iterable[Frame], rate: Fraction, sound: Path | None = None) -> int:
+def write_clip(
+    path: Path, frames: Iterable[Frame], rate: Fraction, sound: Path | None = None, live: bool = False
+) -> int:
     """Write an MP4 file, whole or not at all: H.264, Rec. 709, with the sound of another file copied.
 
     Args:
@@ -225,6 +233,8 @@ def write_clip(path: Path, frames: Iterable[Frame], rate: Fraction, sound: Path 
         frames: of one size with even sides, in the order of their times; the first becomes time 0 of the clip.
         rate: frames per second.
         sound: file whose first sound track is used, by the clock of the frames.
+        live: the frames cannot be had again: they are written in place, in fragments that play by themselves, and are
+            kept whatever happens, even if the process is killed.
 
     Returns:
         The number of frames.
@@ -234,14 +244,18 @@ def write_clip(path: Path, frames: Iterable[Frame], rate: Fraction, sound: Path 
     """
     import av
 
-    temporary = path.with_name(f".{path.stem}.part.mp4")
+    temporary = path if live else path.with_name(f".{path.stem}.part.mp4")
+    file_options, options = {"movflags": "+faststart"}, {"crf": QUALITY}
+    if live:
+        file_options = {"movflags": "+frag_keyframe+empty_moov", "flush_packets": "1"}
+        options |= {"g": str(LIVE_FRAMES), "tune": "zerolatency"}  # the encoder holds no frames back
     # about 1/90000 s, and a fraction of 1/numerator of the rate, so that times of frames at the rate are exact
     base = Fraction(1, rate.numerator * (90000 // rate.numerator) if rate.numerator <= 90000 else 90000)
     count, begin, end, last = 0, Fraction(0), Fraction(0), -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
-            stream: Any = container.add_stream(CODEC, rate=rate, options={"crf": QUALITY})
+        with av.open(str(temporary), "w", options=file_options) as container:
+            stream: Any = container.add_stream(CODEC, rate=rate, options=options)
             stream.pix_fmt, stream.time_base, stream.codec_context.time_base = "yuv420p", base, base
             tags = {"color_primaries": 1, "color_trc": 1, "colorspace": 1, "color_range": 1}  # Rec. 709, limited
             for name, value in tags.items():
@@ -261,11 +275,13 @@ def write_clip(path: Path, frames: Iterable[Frame], rate: Fraction, sound: Path 
             if track is not None:
                 track.write(begin, end)
         check_write()
-        temporary.replace(path)
+        if not live:
+            temporary.replace(path)
     except (av.error.FFmpegError, OSError) as error:
         raise InputError(f"cannot write {path}: {_told(error)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if not live or not count:
+            temporary.unlink(missing_ok=True)
     return count
 
 
@@ -293,18 +309,17 @@ class _Sound:
         with _opened(self.source) as found:
             track = found.streams.audio[0]
             for packet in found.demux(track):
-                if packet.pts is None or packet.time_base is None:
-                    continue
-                time = packet.pts * packet.time_base
-                if not begin <= time < end:
-                    continue
                 shift = round(begin / packet.time_base)
+                if packet.pts is not None and not begin <= packet.pts * packet.time_base < end:
+                    continue
                 if self.copies:
+                    if packet.pts is None:
+                        continue
                     packet.pts, packet.dts = packet.pts - shift, (packet.dts or packet.pts) - shift
                     packet.stream = self.stream
                     self.container.mux(packet)
                     continue
-                for frame in packet.decode():
+                for frame in packet.decode():  # the last packet has no time, and gets what the decoder held back
                     frame.pts = None if frame.pts is None else frame.pts - shift
                     self.container.mux(self.stream.encode(frame))
             if not self.copies:

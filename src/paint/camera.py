@@ -15,7 +15,7 @@ from typing import Any, Self
 from PIL import Image
 
 from src.common.errors import InputError
-from src.data.clips import Frame
+from src.data.clips import Frame, time_of
 from src.paint.config import CAMERA
 
 log = logging.getLogger(__name__)
@@ -79,10 +79,8 @@ def _newest(
             for number, frame in enumerate(container.decode(stream)):
                 if ended.is_set():
                     return
-                timed = frame.pts is not None and frame.time_base is not None
-                time = frame.pts * Fraction(frame.time_base) if timed else number / rate
                 with arrived:
-                    newest[:] = [(frame.to_image(), time)]
+                    newest[:] = [(frame.to_image(), time_of(frame, number, rate))]
                     arrived.notify()
         except FFmpegError as error:  # such as of a camera that was unplugged
             errors.append(error)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import chain, count, islice
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -216,7 +217,7 @@ def _folder(
 def _clip(
     config: PaintConfig, source: Path, folder: Path, painter: Painter, record: PaintRecord, interrupts: Interrupts
 ) -> None:
-    if "camera" in record.results.get(CLIP, {}):
+    if "camera" in record.results.get(CLIP, {}) and (folder / CLIP).exists():
         raise InputError(f"{folder / CLIP} is the recording of a camera; {OTHER_FOLDER}")
     clip = clips.open_clip(source)
     total = min(config.frames or math.inf, clip.frames) if clip.frames else config.frames
@@ -253,7 +254,7 @@ def _encode(
 ) -> None:
     """Stylise frames one by one as they are read, and write them as a clip.
 
-    A signal ends the recording of a camera, which is kept; any other job is interrupted.
+    A signal ends the recording of a camera, which is kept whatever ends it; any other job is interrupted.
     """
     frames = islice(frames, config.frames)
     first = next(frames, None)
@@ -271,9 +272,13 @@ def _encode(
                 show(result)
             yield clips.Frame(result, frame.time)
 
-    made = clips.write_clip(path, results(), rate, sound)
-    result = {"width": width, "height": height, "seconds": painter.seconds, "frames": made}
-    record.results[path.name] = result if show is None else {**result, "camera": config.content.path}
-    record.write(path.parent)  # at once, so that no later command takes a recording for a clip of its own
+    result: dict[str, Any] = {"width": width, "height": height}
+    if live := show is not None:
+        result["camera"] = config.content.path
+        record.results[path.name] = result
+        record.write(path.parent)  # first, so that no later command takes the recording for a clip of its own
+    made = clips.write_clip(path, results(), rate, sound, live)
+    record.results[path.name] = {**result, "seconds": painter.seconds, "frames": made}
+    record.write(path.parent)
     rate_of_network = made / max(painter.seconds, 1e-9)
-    log.info("%s: %d frames of %dx%d px, %.1f a second by the network", path, made, width, height, rate_of_network)
+    log.info("%s: %d frames of %dx%d px, %.1f frames/s (network only)", path, made, width, height, rate_of_network)

@@ -16,8 +16,8 @@ class PaintRecord(CommandRecord):
         weights_sha256: checksum of the network's file.
         shares: of each style, by name.
         results: by file name, what was stylised: `content_sha256` of an image, `width`, `height`, px, `seconds` that
-            the network took, `frames` of a clip, and `camera` of a recording; empty where the file was made by another
-            network or with other options.
+            the network took, `frames` of a clip, and `camera` of a recording, noted before it begins; empty where the
+            file was made by another network or with other options.
     """
 
     file: ClassVar[str] = "paint.json"

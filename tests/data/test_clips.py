@@ -1,6 +1,7 @@
 """Clips are read and written with their frames, times, rotation and sound."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
@@ -113,6 +114,15 @@ def test_sound_of_a_rate_that_aac_lacks_is_resampled(tmp_path: Path) -> None:
     assert _pitch(sound[4000:44_000], 48_000) == pytest.approx(440, abs=4)
 
 
+def test_the_last_samples_that_a_decoder_holds_back_are_kept(tmp_path: Path) -> None:
+    def length(path: Path) -> int:
+        return int(np.ptp(np.flatnonzero(np.abs(_sound(path)[0]) > 0.1)))
+
+    source = write_sounding(tmp_path / "source.wmv", moving(7), codec="wmav2")
+    write_clip(tmp_path / "out.mp4", timed(moving(10), [Fraction(at, 10) for at in range(10)]), Fraction(10), source)
+    assert length(tmp_path / "out.mp4") == pytest.approx(length(source), abs=150), "samples; the decoder holds 512 back"
+
+
 def test_a_folder_of_frames_is_a_clip(tmp_path: Path) -> None:
     frames = moving(4)
     folder = write_folder(tmp_path / "frames", frames)
@@ -178,6 +188,21 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a frame is damaged"):
         write_clip(path, broken(), Fraction(10))
     assert path.read_text() == "old" and [each.name for each in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_a_live_recording_plays_while_it_is_written_and_is_kept_after_an_error(tmp_path: Path) -> None:
+    path, frames = tmp_path / "clip.mp4", moving(2 * clips.LIVE_FRAMES + 5)
+
+    def failing() -> Iterator[Frame]:
+        yield from timed(frames, [Fraction(at, 10) for at in range(len(frames))])
+        shutil.copy(path, tmp_path / "killed.mp4")  # what a kill would leave
+        raise RuntimeError("CUDA error")
+
+    with pytest.raises(RuntimeError):
+        write_clip(path, failing(), Fraction(10), live=True)
+    killed = _images(list(read_frames(open_clip(tmp_path / "killed.mp4"))))
+    assert len(killed) >= clips.LIVE_FRAMES and _difference(killed[5], frames[5]) < 6
+    assert len(list(read_frames(open_clip(path)))) == len(frames), "all that were encoded"
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -441,6 +441,27 @@ def test_what_was_recorded_before_a_camera_was_unplugged_is_kept(
     assert not list((tmp_path / "out").glob("*clip*"))
 
 
+def test_a_recording_that_an_error_ends_is_kept_as_a_recording(
+    network: Path, tmp_path: Path, test_pattern: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from src.data.clips import open_clip, read_frames
+
+    painted, calls = Painter.__call__, itertools.count(1)
+
+    def fails_late(self: Painter, content: torch.Tensor) -> torch.Tensor:
+        if next(calls) == 4:
+            raise RuntimeError("CUDA error")
+        return painted(self, content)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(Painter, "__call__", fails_late)
+        paint(_config(network, "camera", edge=64), tmp_path / "out")
+    assert len(list(read_frames(open_clip(tmp_path / "out/clip.mp4")))) == 3
+    source = write_sounding(tmp_path / "in.mp4", moving(2, 64, 48))
+    with pytest.raises(InputError, match=r"clip\.mp4 is the recording of a camera"):
+        paint(_config(network, source), tmp_path / "out")
+
+
 def test_ctrl_c_before_the_first_frame_interrupts(
     network: Path, tmp_path: Path, test_pattern: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

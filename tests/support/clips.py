@@ -58,12 +58,12 @@ def write_sounding(
     """Write a clip with a tone as its sound, sampled so many times a second."""
     import av
 
-    container_format = None if codec == "aac" else "matroska"
+    container_format = {"aac": None, "wmav2": "asf"}.get(codec, "matroska")
     with av.open(str(path), "w", format=container_format) as container:
         video = container.add_stream("libx264", rate=rate, options={"crf": "1"})
         video.width, video.height, video.pix_fmt = *frames[0].size, "yuv420p"
         audio = container.add_stream(codec, rate=sampled)
-        audio.codec_context.layout = "mono"
+        audio.codec_context.layout, audio.codec_context.bit_rate = "mono", 32_000
         for frame in frames:
             container.mux(video.encode(av.VideoFrame.from_ndarray(np.asarray(frame), format="rgb24")))
         container.mux(video.encode(None))
