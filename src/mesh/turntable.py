@@ -72,13 +72,9 @@ def length(path: Path) -> int:
 
 def write_rows(path: Path, rows: Sequence[Sequence[Image.Image]]) -> None:
     """Write pictures of one size as a JPEG sheet, a row for each sequence."""
-    width, height = rows[0][0].size
-    sheet = Image.new("RGB", (width * len(rows[0]), height * len(rows)))
-    for down, row in enumerate(rows):
-        for across, picture in enumerate(row):
-            sheet.paste(picture, (across * width, down * height))
+    sheet = np.vstack([np.hstack([np.asarray(picture) for picture in row]) for row in rows])
     buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=QUALITY)
+    Image.fromarray(sheet).save(buffer, "JPEG", quality=QUALITY)
     write_atomically(path, buffer.getvalue())
 
 

@@ -11,6 +11,7 @@ from src.config.identity import folder_name
 from src.config.options import option
 from src.config.schema import SUFFIXES, Device, Picture, picture_name
 from src.config.validation import CHOICES, LARGEST, LONGEST_SIDE, check_choices, check_ranges, check_trainer
+from src.feedforward import TILE
 
 CAMERA = "camera"
 COLORS = ("style", "luminance", "content")
@@ -39,7 +40,7 @@ class PaintConfig:
     shares: list[float] = option([], "mix the styles: a number for each of them, in their order; []: only style")
     edge: int | None = option(None, "long side of the result, px; null: as the content")
     color: str = option("style", "colours of the result: style | luminance (the content's chroma) | content")
-    tile: int = option(1024, "side of the tiles that larger pictures are computed in, px")
+    tile: int = option(TILE, "side of the tiles that larger pictures are computed in, px")
     format: str = option("png", "file format of pictures: png | jpeg | tiff | webp (lossless)")
     frames: int | None = option(None, "at most this many frames of a clip or camera; null: all (camera: until Ctrl-C)")
     serve: int | None = option(None, "camera: local port at which a browser shows the live result; null: none")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from src.data.images import Pixels, working_size
+from src.feedforward import TILE
 from src.feedforward.tiles import stylise
 from src.feedforward.weights import LoadedNetwork
 from src.ops.color import with_lightness_of, with_luma_of
@@ -31,7 +32,7 @@ class Painter:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     edge: int | None = None
     color: str = "style"
-    tile: int = 1024
+    tile: int = TILE
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
