@@ -11,6 +11,7 @@ from threading import Lock
 
 from PIL import Image
 
+from src.app.uploads import DECODING
 from src.common.errors import InputError
 from src.common.files import write_atomically
 from src.report.thumbnails import read
@@ -98,7 +99,8 @@ class Addresses:
             if key in self._copies:
                 self._copies.move_to_end(key)
                 return self._copies[key]
-        data = _jpeg(entry)
+        with DECODING:
+            data = _jpeg(entry)
         with self._lock:
             self._copies[key] = data
             while sum(map(len, self._copies.values())) > KEPT_BYTES:

@@ -1,6 +1,5 @@
 """Quick pictures of a choice, by a feed-forward network in one pass, before a run is started."""
 
-import importlib.util
 import io
 import json
 import threading
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from src.app.uploads import DECODING
 from src.data.images import read_image, working_size
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ class Sketches:
     """Runs the network that comes with the program by ONNX Runtime, without PyTorch.
 
     Args:
-        network: an ONNX file of `python -m src.paint export=FILE`; where it or onnxruntime is missing there are no
-            quick pictures.
+        network: an ONNX file of `python -m src.paint export=FILE`; without it there are no quick pictures.
     """
 
     def __init__(self, network: Path = NETWORK) -> None:
@@ -41,7 +40,7 @@ class Sketches:
 
     @cached_property
     def _loaded(self) -> "tuple[InferenceSession, list[str]] | None":
-        if importlib.util.find_spec("onnxruntime") is None or not self.network.is_file():
+        if not self.network.is_file():
             return None
         import onnxruntime
 
@@ -63,10 +62,11 @@ class Sketches:
             return None
         session, styles = self._loaded
         weights = np.array([[shares.get(style, 0.0) for style in styles]], np.float32)
-        image = read_image(content)
-        size = working_size(image.size, min(edge, EDGE), "keep")
-        values = np.asarray(image.resize(size, Image.Resampling.BILINEAR), np.float32).transpose(2, 0, 1)[None] / 255
-        width, height = size
+        with DECODING:
+            image = read_image(content)
+            width, height = size = working_size(image.size, min(edge, EDGE), "keep")
+            image = image.resize(size, Image.Resampling.BILINEAR)
+        values = np.asarray(image, np.float32).transpose(2, 0, 1)[None] / 255
         rows, columns = (max(-side % STRIDE, SMALLEST - side) for side in (height, width))
         padded = np.pad(values, ((0, 0), (0, 0), (0, rows), (0, columns)), mode="edge")
         with self._lock:

@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from src.data.images import open_image, read_image
 MAX_BYTES = 40 * 2**20  # of one file
 MAX_MEGAPIXELS = 50.0
 MAX_TOTAL = 4 * 2**30  # of all uploads together
+DECODING = threading.Lock()  # held while a picture is decoded: one of MAX_MEGAPIXELS may take over 1 GB meanwhile
 DESCRIPTION = "upload.json"
 KINDS = ("content", "style", "mask")
 # The suffix of a file by Pillow's name of its format; others have that name itself.
@@ -56,7 +58,7 @@ class Uploads:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self._keeping = folder, asyncio.Lock()
         for unfinished in folder.glob("*"):  # a server that was killed left it
             if _IDENTIFIER.fullmatch(unfinished.name) and not (unfinished / DESCRIPTION).is_file():
                 shutil.rmtree(unfinished, ignore_errors=True)
@@ -78,7 +80,8 @@ class Uploads:
             raise InputError(f"a picture is sent as one of {', '.join(KINDS)}, not {kind}")
         identifier = secrets.token_hex(16)
         folder = self.folder / identifier
-        room = MAX_TOTAL - await asyncio.to_thread(self._total)
+        if await asyncio.to_thread(self._total) >= MAX_TOTAL:
+            raise self._full()
         try:
             folder.mkdir(parents=True)
             received, part = 0, folder / "part"
@@ -87,13 +90,14 @@ class Uploads:
                     received += len(chunk)
                     if received > MAX_BYTES:
                         raise TooLarge(f"{name} is larger than {MAX_BYTES >> 20} MB, the most that this page takes")
-                    if received > room:
-                        raise TooLarge(f"there is no room for {name}: delete what no run needs in {self.folder}")
                     file.write(chunk)
             suffix = await asyncio.to_thread(_checked, part, name)
             kept = Upload(identifier, _owner(session), name, f"{_stem(name)}.{suffix}", kind)
-            part.rename(folder / kept.file)
-            write_atomically(folder / DESCRIPTION, json.dumps(asdict(kept)).encode())
+            async with self._keeping:  # others may have arrived meanwhile
+                if await asyncio.to_thread(self._total) > MAX_TOTAL:
+                    raise self._full()
+                part.rename(folder / kept.file)
+                write_atomically(folder / DESCRIPTION, json.dumps(asdict(kept)).encode())
         except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)
             if isinstance(error, OSError):
@@ -134,6 +138,9 @@ class Uploads:
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
+    def _full(self) -> TooLarge:
+        return TooLarge(f"the upload quota ({MAX_TOTAL >> 30} GB) is full; delete unused uploads in {self.folder}")
+
     def _total(self) -> int:
         total = 0
         for path in self.folder.glob("*/*"):
@@ -158,9 +165,9 @@ def _checked(path: Path, name: str) -> str:
         InputError: as `read_image`, with the client's name of the file.
     """
     try:
-        with open_image(path, MAX_MEGAPIXELS) as image:
+        with DECODING, open_image(path, MAX_MEGAPIXELS) as image:
             kind = str(image.format)
-        read_image(path, MAX_MEGAPIXELS)
+            read_image(path, MAX_MEGAPIXELS)
     except InputError as error:
         text = str(error).replace(str(path), name)
         raise InputError(text.replace(" (raise it with max_megapixels=N)", "")) from None

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from src.app import addresses, sketches, uploads
 from src.app.choices import defaults, known, sketched
 from src.app.sketches import EDGE, NETWORK, Sketches
 from src.common.errors import InputError
@@ -74,6 +76,21 @@ def test_the_server_answers_with_a_picture_or_with_nothing(served: Served) -> No
     assert client.post("/api/sketch", {**FORM, "style": upload}).status == 204
     assert client.post("/api/sketch", {**FORM, "content": "/etc/passwd"}).status == 400
     assert client.post("/api/sketch", FORM, origin="http://evil.example").status == 403
+
+
+def test_one_picture_is_decoded_at_a_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = []
+
+    def noted(decode: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *given: held.append(uploads.DECODING.locked()) or decode(*given)
+
+    for module, name in ((uploads, "read_image"), (addresses, "read"), (sketches, "read_image")):
+        monkeypatch.setattr(module, name, noted(getattr(module, name)))
+    client = served.client()
+    sent = send(client)
+    assert client.get(sent["large"]).status == 200
+    assert client.post("/api/sketch", {**FORM, "content": sent["value"]}).status == 200
+    assert held == [True] * 3
 
 
 def test_a_quick_picture_loads_no_pytorch() -> None:

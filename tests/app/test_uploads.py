@@ -84,8 +84,24 @@ def test_a_file_is_read_no_further_than_the_limit(tmp_path: Path, monkeypatch: p
         asyncio.run(Uploads(tmp_path).receive("mine", "dog.png", endless()))
     assert len(read) == 17 and list(tmp_path.iterdir()) == []
     monkeypatch.setattr(uploads, "MAX_TOTAL", 10)
-    with pytest.raises(TooLarge, match="no room"):
+    with pytest.raises(TooLarge, match=r"the upload quota \(0 GB\) is full; delete unused uploads in "):
         receive(Uploads(tmp_path), picture())
+
+
+def test_uploads_at_the_same_time_do_not_exceed_the_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, store = picture(size=(640, 480)), Uploads(tmp_path)
+    monkeypatch.setattr(uploads, "MAX_TOTAL", int(1.5 * len(data)))
+
+    async def body() -> AsyncIterator[bytes]:
+        yield data
+        await asyncio.sleep(0.1)
+
+    async def both() -> list[Upload | BaseException]:
+        sent = (store.receive("mine", "dog.png", body()) for _ in range(2))
+        return await asyncio.gather(*sent, return_exceptions=True)
+
+    found = asyncio.run(both())
+    assert sorted(map(type, found), key=str) == [TooLarge, Upload] and len(store.of("mine")) == 1
 
 
 def test_what_a_picture_is_for_is_kept_and_unfinished_uploads_are_removed(tmp_path: Path) -> None:
