@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cache
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,18 @@ NUMBERS = {
     "edge": ("edge", 64, 2048),
     "steps": ("steps", 1, 5000),
 }
+_FOUND: dict[tuple[str, str], Path] = {}  # files of named pictures, by kind and name
 EDGE = 384  # px, the form's first value: a picture in half a minute on two CPU cores
 
 
-@cache
 def known(kind: str) -> dict[str, Path]:
     """Return the named content or style images (`kind`) whose files are on this machine, by name."""
-    found = {}
-    for name in group_names(kind):
-        if name != "file":
-            try:
-                found[name] = find_picture(kind, known_picture(kind, name), download=False).path
-            except InputError:
-                continue
-    return found
+    names = [name for name in group_names(kind) if name != "file"]
+    for name in names:
+        if (kind, name) not in _FOUND:  # one that is missing may be downloaded while the page is open
+            with suppress(InputError):
+                _FOUND[kind, name] = find_picture(kind, known_picture(kind, name), download=False).path
+    return {name: _FOUND[kind, name] for name in names if (kind, name) in _FOUND}
 
 
 def defaults() -> dict[str, Any]:

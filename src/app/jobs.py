@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 POLL = 0.2  # seconds between two looks at the processes
 COMMAND = (sys.executable, "-m", "src.train")
+KILLED, RESUMES = "killed (out of memory?)", "; Resume continues from the last checkpoint"
 
 
 @dataclass
@@ -82,7 +83,7 @@ class RunQueue:
         threading.Thread(target=self._watch, name="queue", daemon=True).start()
 
     def close(self) -> None:
-        """Stop watching; a run at work goes on."""
+        """Stop watching; a run in progress continues."""
         self._closed.set()
 
     def jobs(self) -> list[QueuedRun]:
@@ -168,7 +169,11 @@ class RunQueue:
         # a run that could not go on, such as one whose picture has changed, leaves its record as it was
         failed = process is None or process.returncode != 0
         refused = failed and record and record.status != "finished" and version_of(_record_of(job)) == job.before
-        if job.stopped or (record and not refused):  # the record says how it ended
+        killed = process is not None and process.returncode == -signal.SIGKILL
+        if killed and not job.stopped and (record is None or record.status != "finished"):
+            job.state, job.error = "failed", KILLED + (RESUMES if record else "")
+            self._keep(job)
+        elif job.stopped or (record and not refused):  # the record says how it ended
             self._forget([job.number])
         else:
             job.state, job.error = "failed", self._last_line(job)

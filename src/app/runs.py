@@ -41,12 +41,10 @@ class Details:
         place: in the queue, from 1.
         stoppable: whether the page has started it, or is to start it.
         stopping: whether it was asked to stop.
-        picture, content, styles: addresses.
+        picture, content: addresses.
         width, height: of the result, px.
         curve: losses by term, and the steps.
-        seconds: wall time of the loop.
         facts: names and values for reading.
-        file: name of the result.
     """
 
     id: str
@@ -57,19 +55,15 @@ class Details:
     place: int | None
     stopping: bool
     content: str | None
-    folder: str
     step: int = 0
     left: float | None = None
     stoppable: bool = True
     picture: str | None = None
-    styles: list[str] = field(default_factory=list)
     width: int | None = None
     height: int | None = None
     curve: dict[str, list[float | None]] | None = None
     resumable: bool = False
-    seconds: float = 0.0
     facts: list[tuple[str, str]] = field(default_factory=list)
-    file: str = ""
 
 
 class Runs:
@@ -146,8 +140,6 @@ class Runs:
         # a picture of an earlier process may be older than the preview
         shown = max((folder / PREVIEW, picture), key=_modified) if status == "running" else picture
         content = _content(record)
-        styles = [_source("style", options.style, record.style_sha256, options.mirror)]
-        styles += [_source("style", each, None, options.mirror) for each in blended(options)]
         found = Details(
             id=self.token(folder),
             title=self._read[folder][2],
@@ -161,15 +153,11 @@ class Runs:
             stopping=bool(job and job.stopped),
             picture=self.addresses.of(shown),
             content=self.addresses.of(content, SHOWN_EDGE) if content else None,
-            styles=[address for each in styles if each and (address := self.addresses.of(each, CARD_EDGE))],
             width=record.width,
             height=record.height,
             curve=_curve(rows),
-            resumable=status == "interrupted" or (status == "failed" and any(folder.glob("*.ckpt"))),
-            seconds=record.seconds,
+            resumable=status == "interrupted" or (status == "failed" and _can_go_on(folder, record)),
             facts=_facts(record),
-            folder=str(folder),
-            file=picture.name,
         )
         return asdict(found)
 
@@ -177,7 +165,7 @@ class Runs:
         content = self.addresses.of(Path(job.content), SHOWN_EDGE) if job.content else None
         found = Details(
             id=self.token(folder), title=job.title, status=job.state, error=job.error, steps=job.steps,
-            place=_place(job, jobs), stopping=job.stopped, content=content, folder=str(folder),
+            place=_place(job, jobs), stopping=job.stopped, content=content,
         )  # fmt: skip
         return asdict(found)
 
@@ -218,12 +206,20 @@ def _run_folders(root: Path) -> Iterator[Path]:
 
 
 def _status(folder: Path, record: RunRecord, job: QueuedRun | None) -> str:
-    """Return waiting | running | finished | interrupted | failed; a run whose process is gone is interrupted."""
+    """Return waiting | running | finished | interrupted | failed.
+
+    A run whose process is gone is interrupted, or failed where the queue knows that it was killed.
+    """
     if job is not None and job.state in ("waiting", "running"):
         return job.state
     if record.status == "running" and not is_locked(folder):
-        return "interrupted"
+        return "failed" if job is not None else "interrupted"
     return record.status
+
+
+def _can_go_on(folder: Path, record: RunRecord) -> bool:
+    """Return whether a run that failed can be resumed: it was killed, or failed after a checkpoint."""
+    return record.status == "running" or any(folder.glob("*.ckpt"))
 
 
 def _place(job: QueuedRun | None, jobs: list[QueuedRun]) -> int | None:
@@ -275,6 +271,8 @@ def _found(kind: str, source: tuple[str | None, ...], mirror: str | None, versio
     try:
         return find_picture(kind, picture, mirror, download=False).path
     except (InputError, OSError):
+        if version is None:  # it may be downloaded yet: what is raised is not cached
+            raise
         return None
 
 
@@ -283,9 +281,9 @@ def _source(kind: str, picture: Picture, sha256: str | None, mirror: str | None)
     used = replace(picture, sha256=sha256 or picture.sha256)
     try:
         version = version_of(expanded(used.path)) if used.path else None
-    except InputError:  # ~user, who is gone
+        return _found(kind, (used.path, used.package, used.url, used.sha256), mirror, version)
+    except (InputError, OSError):  # gone, or of a ~user who is
         return None
-    return _found(kind, (used.path, used.package, used.url, used.sha256), mirror, version)
 
 
 def _content(record: RunRecord) -> Path | None:

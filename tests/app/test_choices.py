@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from src.app import choices
 from src.app.choices import defaults, known, overrides
 from src.common.errors import InputError
 from src.config.composition import compose
@@ -47,6 +48,19 @@ def test_every_choice_reaches_its_option() -> None:
     assert (config.loss.beta, config.edge, config.steps, config.color) == (12.5, 512, 60, "match")
     assert not config.keep_unmasked
     assert compose(overrides({**FORM, "mask": "upload:abc"}, upload)).keep_unmasked
+
+
+def test_a_picture_that_is_downloaded_while_the_page_is_open_appears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "style").mkdir()
+    monkeypatch.setenv("STYLE_MIRROR", str(tmp_path))
+    monkeypatch.setattr(choices, "_FOUND", {})
+    monkeypatch.setattr("src.data.sources.checked", lambda path, sha256: sha256)
+    assert "udnie" not in known("style")
+    (tmp_path / "style" / "udnie.jpg").write_bytes(b"")
+    assert known("style")["udnie"] == tmp_path / "style" / "udnie.jpg"
+    assert list(known("style")) == sorted(known("style"))
 
 
 @pytest.mark.parametrize(

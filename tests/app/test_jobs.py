@@ -118,6 +118,25 @@ def test_a_refusal_after_an_earlier_failure_is_kept(queue: RunQueue, tmp_path: P
         assert states(each) == ["failed"] and each.jobs()[0].error == "style.path has changed"
 
 
+def test_a_run_that_was_killed_says_so_unless_it_was_stopped(queue: RunQueue, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "a"
+    write_run(folder, status="running")
+    code = f"import os, time; os.utime({str(folder / 'record.json')!r}); time.sleep(%d); os.kill(os.getpid(), 9)"
+    queue.add(folder, [code % 0], "a", 10)
+    until(queue, lambda: states(queue) == ["failed"])
+    assert queue.jobs()[0].error == "killed (out of memory?); Resume continues from the last checkpoint"
+    queue.add(
+        folder,
+        [f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); {code % 1}"],
+        "a",
+        10,
+    )
+    queue.look()
+    until(queue, lambda: "ready" in (tmp_path / "000001.log").read_text())
+    assert queue.stop(folder)
+    until(queue, lambda: not queue.jobs())
+
+
 def test_a_run_that_waits_again_while_it_stops_can_be_taken_out(queue: RunQueue, tmp_path: Path) -> None:
     slow = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); {SLEEP}"
     queue.add(tmp_path / "a", [slow], "a", 10)

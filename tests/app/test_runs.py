@@ -48,6 +48,14 @@ def test_the_state_of_a_run_is_that_of_its_record_its_process_and_its_job(tmp_pa
     assert runs.detail(tmp_path / "runs" / "nothing", []) is None
 
 
+def test_a_run_that_was_killed_failed_and_can_be_resumed(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "a"
+    write_run(folder, status="running")
+    job = QueuedRun(1, str(folder), [], "cat × dots", 9, state="failed", error="killed (out of memory?)")
+    found = reader(tmp_path / "runs").detail(folder, [job])
+    assert found and (found["status"], found["error"]) == ("failed", job.error) and found["resumable"]
+
+
 def test_a_changed_record_is_read_again(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "a"
     write_run(folder, status="running")
@@ -114,6 +122,14 @@ def test_the_secret_is_never_readable_by_others(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(Path, "replace", noted)
     secret = secret_of(tmp_path / "app")
     assert len(secret) == 32 and secret == secret_of(tmp_path / "app") and modes == [0o600]
+
+
+def test_a_picture_that_is_downloaded_later_is_found(tmp_path: Path) -> None:
+    picture = Picture(name="udnie", url="https://host.test/udnie.jpg")
+    assert runs._source("style", picture, None, str(tmp_path)) is None
+    (tmp_path / "style").mkdir()
+    path = write_image(tmp_path / "style" / "udnie.jpg")
+    assert runs._source("style", picture, None, str(tmp_path)) == path
 
 
 def test_a_picture_is_looked_up_again_when_its_file_changes(tmp_path: Path) -> None:
