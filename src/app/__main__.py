@@ -14,10 +14,14 @@ PORT = 8700
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the page until Ctrl-C; return 0, 2 for bad input, or 130 for Ctrl-C."""
-    text = "Serve a page on this machine to make style transfers and watch them. Ctrl-C ends it; a run at work goes on."
+    text = "Serve a page on this machine to make style transfers and watch them. "
+    text += "Ctrl-C ends it; a run in progress continues."
     parser = argparse.ArgumentParser("python -m src.app", description=text)
     parser.add_argument("--port", type=int, default=PORT, metavar="N", help="default: %(default)s; 0: any that is free")
-    host = "address to listen on (default: %(default)s: this machine, all its accounts); another lets others use it too"
+    host = (
+        "address to listen on (default: %(default)s, reachable by every account on this machine); any other address "
+        "exposes the page to the network without a password"
+    )
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help=host)
     folder = "where runs, uploads and the queue are; the gallery shows all runs below it (default: %(default)s)"
     parser.add_argument("--folder", type=Path, default=Path("multirun/app"), metavar="DIR", help=folder)

@@ -23,7 +23,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.app import choices
@@ -31,7 +32,7 @@ from src.app.addresses import TYPES, Addresses, secret_of, version_of
 from src.app.jobs import RunQueue
 from src.app.runs import Runs, title
 from src.app.sketches import Sketches
-from src.app.uploads import KINDS, MAX_BYTES, MAX_MEGAPIXELS, TooLarge, Upload, Uploads
+from src.app.uploads import KINDS, MAX_BYTES, TooLarge, Upload, Uploads
 from src.common.errors import InputError, InUse
 from src.common.files import sole_writer
 from src.common.tables import plain_text
@@ -42,9 +43,7 @@ from src.config.validation import CHOICES
 from src.data.sources import find_picture
 from src.tracking import record as records
 
-PAGE = Path(__file__).resolve().parent / "page"
-STATIC = {"style.css": "text/css", "app.js": "text/javascript", "picture.js": "text/javascript"}
-STATIC |= {"curve.js": "text/javascript", "mask.js": "text/javascript", "icon.svg": "image/svg+xml"}
+HERE = Path(__file__).resolve().parent
 MOST_JSON = 65536  # bytes of a request that is no upload
 THUMB_EDGE = 240  # px, of the pictures to choose from
 MASK_EDGE = 1024  # px, of the picture that a mask is painted on
@@ -94,7 +93,7 @@ class Guard:
             known = f"by an IP address or the name {socket.gethostname().lower()}" if self.others else "as localhost"
             refusal = PlainTextResponse(f"open this page {known}", 421)
         elif scope["method"] not in ("GET", "HEAD") and origin is not None and origin != f"http://{host}":
-            refusal = PlainTextResponse("another site may not do that", 403)
+            refusal = PlainTextResponse("cross-origin request refused", 403)
         else:
             await self.app(scope, receive, with_headers)
             return
@@ -112,6 +111,15 @@ class Guard:
         except ValueError:
             return False
         return self.others or address.is_loopback
+
+
+class _Static(StaticFiles):
+    """Scripts, the style sheet and the icon, of which a browser asks each time whether they have changed."""
+
+    def file_response(self, *args: Any, **more: Any) -> Response:
+        answer = super().file_response(*args, **more)
+        answer.headers["cache-control"] = "no-cache"
+        return answer
 
 
 class Site:
@@ -142,7 +150,7 @@ class Site:
 
         routes = [
             Route("/", self.page),
-            Route("/static/{name}", self.static),
+            Mount("/static", _Static(directory=HERE / "page")),
             Route("/pictures/{token}/{version}", self.picture),
             Route("/api/form", self.form),
             Route("/api/state", self.state),
@@ -163,22 +171,12 @@ class Site:
 
     async def page(self, request: Request) -> Response:
         """Answer with the page, and with a session for a new client."""
-        text = (PAGE / "page.html").read_text()
-        for name in STATIC:
-            text = text.replace(f"/static/{name}", f"/static/{name}?{_digest(PAGE / name)}")
+        text = (HERE / "page.html").read_text()
         answer = Response(text, media_type="text/html", headers={"cache-control": "no-cache"})
         if not self.session(request):
             session = secrets.token_urlsafe(32)
             answer.set_cookie(self.cookie, session, max_age=31536000, httponly=True, samesite="lax")
         return answer
-
-    async def static(self, request: Request) -> Response:
-        """Answer with a script, the style sheet or the icon."""
-        name = request.path_params["name"]
-        if name not in STATIC:
-            return PlainTextResponse("not found", 404)
-        kept = FOREVER if request.url.query else "no-cache"
-        return Response((PAGE / name).read_bytes(), media_type=STATIC[name], headers={"cache-control": kept})
 
     def picture(self, request: Request) -> Response:
         """Answer with the picture of an address; its version is only there for the browser's cache."""
@@ -209,14 +207,13 @@ class Site:
                 "pictures": pictures,
                 "uploads": [self._uploaded(session, each) for each in self.uploads.of(session)],
                 "defaults": choices.defaults(),
-                "numbers": {name: {"option": option, "low": low, "high": high}
-                            for name, (option, low, high) in choices.NUMBERS.items()},
+                "numbers": {name: option for name, (option, *_) in choices.NUMBERS.items()},
                 "colors": CHOICES["color"],
                 "sketched": self.sketches.styles,
                 "styles": choices.MOST_STYLES,
                 "help": {name: texts[name] for name in ("loss.beta", "edge", "steps", "color", "content.mask",
                                                         "keep_unmasked", "blend.styles", "blend.weights")},
-                "limits": {"bytes": MAX_BYTES, "megapixels": MAX_MEGAPIXELS},
+                "most_bytes": MAX_BYTES,
             }
         )  # fmt: skip
 
@@ -387,10 +384,6 @@ async def _body(request: Request) -> dict[str, Any]:
     return found
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-
-
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens.
 
@@ -446,5 +439,5 @@ def serve(folder: Path, host: str, port: int, show: bool) -> None:
                 asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
         except InUse:
             raise InputError(
-                f"another server has {folder} already; open its page, or choose another --folder"
+                f"another server is already using {folder}; open its page, or choose another --folder"
             ) from None

@@ -245,6 +245,8 @@ def test_uploads_good_and_bad(seen: Seen, tmp_path: Path) -> None:
     assert not problem.is_visible() and page.locator("#content-choice .tile").count() == before + 1
     assert page.locator("#content-choice input:checked").get_attribute("value").startswith("upload:")
     page.locator("#before").evaluate("image => image.decode()")
+    page.click("#mix")
+    assert "good.png" not in page.locator("#others option").all_text_contents(), "it was sent as a content"
     page.reload()
     page.locator("#content-choice .tile", has_text="good.png").wait_for()
 
@@ -268,6 +270,8 @@ def test_a_painted_mask_and_a_second_style_reach_the_run(seen: Seen, server: Ser
     page.select_option("#others select", "dots")
     page.select_option("#outside", "style")
     turn(page, edge=EDGE, steps=20)
+    page.locator("#mask summary").click()
+    assert "a mask is painted" in page.locator("#mask summary").inner_text(), "folded, it still counts"
     with page.expect_response("**/api/runs") as answer:
         page.click("#start")
     run = answer.value.json()["run"]

@@ -90,6 +90,17 @@ def test_no_address_leads_to_a_file_that_was_not_given_out(served: Served, targe
     assert answer.status in (400, 404) and b"import" not in answer.body and b"root:" not in answer.body
 
 
+def test_scripts_are_sent_again_only_where_they_have_changed(served: Served) -> None:
+    client = served.client()
+    for name, kind in {"app.js": "javascript", "style.css": "text/css", "icon.svg": "image/svg+xml"}.items():
+        first = client.get(f"/static/{name}")
+        assert first.status == 200 and kind in first.headers["content-type"]
+        again = client.get(f"/static/{name}", if_none_match=first.headers["etag"])
+        assert again.status == 304 and not again.body
+        for answer in (first, again):
+            assert answer.headers["cache-control"] == "no-cache" and answer.headers.items() >= HEADERS.items()
+
+
 def test_pictures_are_sent_by_version(served: Served) -> None:
     folder = served.folder / "a"
     write_run(folder)
@@ -204,7 +215,7 @@ def test_the_command_reports_bad_input_in_one_line(tmp_path: Path, capsys: pytes
         port = str(taken.getsockname()[1])
         assert told("--port", port) == f"port {port} is in use; choose another with --port N\n"
     with sole_writer(tmp_path):
-        assert told().startswith(f"another server has {tmp_path} already")
+        assert told().startswith(f"another server is already using {tmp_path}")
     (tmp_path / "file").write_text("")
     assert told(folder=tmp_path / "file").startswith("cannot write to")
     assert told("--host", "192.0.2.1").startswith("cannot listen on 192.0.2.1")

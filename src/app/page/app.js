@@ -50,15 +50,14 @@ function tell(line) {
 // ---------------------------------------------------------------- the form
 
 const chosen = (kind) => byId("form").querySelector(`input[name="${kind}"]:checked`)?.value;
-const picturesOf = (kind) => [...offered.uploads, ...offered.pictures[kind]];
+const picturesOf = (kind) => [...offered.uploads.filter((each) => each.kind === kind).reverse(), ...offered.pictures[kind]];
 const pictureOf = (kind, value) => picturesOf(kind).find((each) => each.value === value);
 
 /** Show the tiles of a kind. */
 function fillTiles(kind) {
   const tiles = document.querySelector(`#${kind}-choice .tiles`), before = chosen(kind);
   for (const tile of tiles.querySelectorAll(".tile:not(.add)")) tile.remove();
-  const mine = offered.uploads.filter((each) => each.kind === kind);
-  for (const picture of [...mine.reverse(), ...offered.pictures[kind]]) {
+  for (const picture of picturesOf(kind)) {
     const input = make("input", { type: "radio", name: kind, value: picture.value, checked: picture.value === before });
     input.addEventListener("change", () => chose(kind));
     const tile = make("label", { className: "tile", title: picture.name }, input, make("img", { src: picture.picture, alt: "" }), make("span", { className: "name" }, picture.name));
@@ -112,8 +111,8 @@ async function askForSketch() {
 
 async function send(kind, file) {
   const add = document.querySelector(`#${kind}-choice .add`);
-  if (file.size > offered.limits.bytes) {
-    tell(`${file.name} is larger than ${offered.limits.bytes >> 20} MB, the most that this page takes`);
+  if (file.size > offered.most_bytes) {
+    tell(`${file.name} is larger than ${offered.most_bytes >> 20} MB, the most that this page takes`);
     return;
   }
   add.classList.add("busy");
@@ -211,7 +210,7 @@ function showKnobs() {
   const values = { strength: strength(), edge: byId("edge").value, steps: byId("steps").value };
   const units = { strength: "", edge: " px", steps: "" };
   for (const [name, value] of Object.entries(values)) {
-    const { option } = offered.numbers[name];
+    const option = offered.numbers[name];
     byId(name).setAttribute("aria-valuetext", `${value}${units[name]}`);
     byId(`${name}-option`).textContent = `${option}=${value}`;
     byId(name).title = byId(`${name}-option`).title = `${option}: ${offered.help[option]}`;
@@ -222,8 +221,8 @@ function showKnobs() {
   const second = byId("outside").options[1];
   second.disabled = !others.length;
   if (second.disabled && byId("outside").value === "style") byId("outside").value = "content";
-  const painted = byId("mask").open && isPainted();
-  byId("outside").disabled = !painted;
+  const painted = isPainted();
+  byId("outside").disabled = byId("mask-painted").hidden = !painted;
   remember();
   if (!looking) showChoice();
   byId("mask-option").textContent = !painted ? "" : byId("outside").value === "style" ? "blend.masks=[0]" : "keep_unmasked=true";
@@ -232,10 +231,9 @@ function showKnobs() {
 }
 for (const name of [...KNOBS, "outside"]) byId(name).addEventListener("input", showKnobs);
 onMaskChange(showKnobs);
-byId("mask").addEventListener("toggle", showKnobs);
 
 async function mask() {
-  if (!byId("mask").open || !isPainted()) return null;
+  if (!isPainted()) return null;
   const { blob, version } = await maskFile();
   if (sentMask.version !== version) {
     const upload = await ask("/api/uploads", { method: "POST", body: blob, headers: { "x-name": "mask.png", "x-kind": "mask" } });
@@ -285,7 +283,7 @@ function spelled(seconds) {
 }
 
 function progressText(run) {
-  if (run.status === "waiting") return run.place > 1 ? `Waiting: ${run.place - 1} before it in the queue` : "Waiting: next in the queue";
+  if (run.status === "waiting") return run.place > 1 ? `Waiting: ${run.place - 1} ${run.place === 2 ? "run" : "runs"} ahead` : "Waiting: next in the queue";
   if (run.stopping) return "Stopping: saving the picture after this step";
   if (!run.step) return "Getting ready: loading the network and measuring the style";
   const left = run.left === null ? "" : `, about ${spelled(run.left)} left`;
@@ -450,7 +448,6 @@ async function begin() {
   const listed = poll();
   offered = await ask("/api/form");
   const kept = remembered();
-  offered.uploads = offered.uploads.filter((each) => each.kind !== "mask");
   for (const kind of ["content", "style"]) fillTiles(kind);
   const { defaults, colors } = offered;
   byId("color").replaceChildren(...colors.map((name) => make("option", { value: name }, COLORS[name] || name)));
