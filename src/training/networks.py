@@ -24,6 +24,7 @@ from src.common.signals import Interrupts
 from src.config.schema import Device, Logger
 from src.data.sources import sha256_of
 from src.tracking.loggers import RunLoggers
+from src.tracking.record import parse
 from src.tracking.training_record import TrainingRecord
 from src.training.checkpoints import CHECKPOINT, unusable
 from src.training.loop import build_trainer, find_device
@@ -123,8 +124,10 @@ def open_record(
         if foreign := [name for name in (CHECKPOINT, weights) if (folder / name).exists()]:
             raise InputError(f"{folder} holds {' and '.join(foreign)} of another training; {OTHER_FOLDER}")
         return new(config=plain)
-    # An option that is newer than the record had its default.
-    recorded = {**dataclasses.asdict(type(config)()), **record.config}
+    try:  # an option that is newer than the record had its default
+        recorded = dataclasses.asdict(parse(type(config), record.config, "config"))
+    except ValueError as error:
+        raise InputError(f"{folder} holds another training ({error}); {OTHER_FOLDER}") from None
     differing = sorted(key for key in plain if key not in not_identity and plain[key] != recorded[key])
     if differing:
         raise InputError(f"{folder} holds another training (it differs in {', '.join(differing)}); {OTHER_FOLDER}")

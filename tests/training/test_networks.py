@@ -17,13 +17,37 @@ from src.common.signals import Interrupts
 from src.data.folders import find_pictures
 from src.tracking.loggers import RunLoggers
 from src.tracking.training_record import TrainingRecord
-from src.training.networks import NetworkModule, _Watch, check_pictures, holds_result, write_weights
+from src.training.networks import NetworkModule, _Watch, check_pictures, holds_result, open_record, write_weights
 from tests.support.photographs import write_photographs
 
 
 @dataclasses.dataclass(kw_only=True)
 class _Record(TrainingRecord):
     file: ClassVar[str] = "training.json"
+
+
+@dataclasses.dataclass
+class _Group:
+    old: int = 1
+    newer: float = 0.5
+
+
+@dataclasses.dataclass
+class _Options:
+    group: _Group = dataclasses.field(default_factory=_Group)
+    steps: int = 3
+
+
+def test_an_option_of_a_group_that_is_newer_than_the_record_had_its_default(tmp_path: Path) -> None:
+    record = _Record(config={"group": {"old": 1, "gone": 2}, "steps": 3})
+
+    def opened(options: _Options) -> _Record:
+        return open_record(options, tmp_path, lambda _: record, _Record, (), "net.safetensors")
+
+    assert opened(_Options()) is record
+    for other in (_Options(_Group(newer=1.0)), _Options(_Group(old=2))):
+        with pytest.raises(InputError, match=r"holds another training \(it differs in group\)"):
+            opened(other)
 
 
 def test_weights_are_the_result_once_the_record_holds_their_checksum(
