@@ -42,7 +42,7 @@ def stylise(config: VideoConfig, folder: Path) -> ClipRecord:
     """Stylise a clip and write `folder/clip.mp4`; each frame is a run in `folder/frames`.
 
     If the folder holds the same clip, it resumes where it was stopped: at a frame, and there at its checkpoint. A
-    finished one is left as it is.
+    finished one is left as it is, and its `clip.mp4` made again where it is missing.
 
     Raises:
         InputError: an option or a file cannot be used, or the folder holds another clip.
@@ -53,10 +53,14 @@ def stylise(config: VideoConfig, folder: Path) -> ClipRecord:
     check_installed()
     with sole_writer(folder):
         record = _open_record(config, folder)
-        if record.status == "finished":
+        finished = record.status == "finished"
+        if finished and (folder / VIDEO).exists():
             log.info("already finished: %s", folder)
             return record
         source = open_clip(config.content.path or "", config.video.rate)
+        if finished:
+            _encode(source, config, folder, record, RunLoggers())
+            return record
         record.device = str(find_device(config.trainer))
         with tracked(config.logger, folder, record, "video") as loggers, _one_command(record):
             _decode(source, config, folder, record)

@@ -58,8 +58,9 @@ VIDEO_OPTIONS = ("video",)
 
 
 def specification(config: VideoConfig) -> dict[str, Any]:
-    """Return what identifies a clip: the run and how frames are linked."""
-    return {**identity(run_part(config)), "video": dataclasses.asdict(config.video)}
+    """Return what identifies a clip: the run, without captures, which no frame keeps, and how frames are linked."""
+    run = dataclasses.replace(run_part(config), captures=RunConfig().captures)
+    return {**identity(run), "video": dataclasses.asdict(config.video)}
 
 
 def differing(config: VideoConfig, recorded: dict[str, Any]) -> list[str]:

@@ -76,6 +76,10 @@ def test_a_clip_with_sound_and_a_cut(tmp_path: Path) -> None:
     assert "inputs" not in left and "last.ckpt" not in left, "finished frames keep no working files"
 
     assert stylise(config, tmp_path / "out").ended == record.ended, "a finished clip is left as it is"
+    (tmp_path / "out/clip.mp4").unlink()
+    assert stylise(config, tmp_path / "out").ended == record.ended, "encoded anew of the same frames"
+    again = open_clip(tmp_path / "out/clip.mp4")
+    assert (len(list(read_frames(again))), again.audio) == (5, "aac")
     with pytest.raises(InputError, match=r"holds another clip \(it differs in seed\)"):
         stylise(compose_clip(*TINY, f"content.path={source}", "seed=1"), tmp_path / "out")
 

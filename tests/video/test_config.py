@@ -33,6 +33,7 @@ def test_the_folder_depends_on_what_changes_the_result(clip: Path) -> None:
     name = clip_folder(compose_clip(f"content.path={clip}"))
     assert name.startswith("clip-brushwork-e-")
     assert clip_folder(compose_clip(f"content.path={clip}", "logger=none", "trainer.threads=1")) == name
+    assert clip_folder(compose_clip(f"content.path={clip}", "captures=[0.5]")) == name, "frames keep the last alone"
     assert clip_folder(compose_clip(f"content.path={clip}", "video.offsets=[1]")) != name
 
 
