@@ -22,7 +22,7 @@ PYTORCH, ONNX = "PyTorch", "ONNX Runtime"
 def one_pass(plan: Plan) -> Iterator[Row]:
     """Yield each network and size by PyTorch and, on a CPU, by ONNX Runtime, which take turns."""
     device = open_device(plan)
-    without_onnx = bool(missing(PACKAGES))
+    without_onnx = bool(missing({**PACKAGES, "onnxruntime": "onnxruntime"}))
     for size in plan.networks:
         network = StyleNetwork(size).eval().requires_grad_(False)
         session = None if without_onnx or device.type != "cpu" else _session(network)

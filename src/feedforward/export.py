@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 STYLES = "styles"  # key of the model's metadata
 LARGEST = 16384  # px, of a side
-PACKAGES = {"onnx": "onnx", "onnxscript": "onnxscript", "onnxruntime": "onnxruntime"}
+PACKAGES = {"onnx": "onnx", "onnxscript": "onnxscript"}
 
 
 def export_onnx(loaded: "LoadedNetwork", path: Path) -> None:

@@ -135,6 +135,14 @@ def test_a_missing_onnx_is_an_error_of_one_line(tmp_path: Path, monkeypatch: pyt
     assert not (tmp_path / "net.onnx").exists()
 
 
+def test_export_does_not_need_what_runs_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, name, None)
+    loaded = load_network(write_network(tmp_path / "net.safetensors", ["dots"]))
+    with pytest.raises(InputError, match=r"pip install onnx onnxscript \(the extra onnx\)$"):
+        export_onnx(loaded, tmp_path / "net.onnx")
+
+
 @pytest.mark.slow
 def test_onnx_equals_pytorch_at_sizes_it_was_not_exported_at(tmp_path: Path) -> None:
     """One file for all sizes and mixtures; onnxruntime gives the same picture to 1e-4."""
