@@ -41,9 +41,9 @@ Hydra's own flags: --hydra-help
 PRETRAIN_HELP = """\
 python -m src.pretrain images=FOLDER [OPTION=VALUE ...]
 
-Train the embedded backbone: a compact VGG whose activations predict those of VGG-16, its teacher. The defaults are the
-recipe of the weights in this package; src/assets/embedded.md describes it. VGG-16's weights (528 MB) are downloaded
-once.
+Distil a teacher network, VGG-16, into the embedded backbone: a compact VGG whose activations predict the teacher's. The
+defaults are the recipe of the weights in this package; src/assets/embedded.md describes it. VGG-16's weights (528 MB)
+are downloaded once.
 
   python -m src.pretrain images=photos
   python -m src.pretrain images=photos teacher_weights=vgg16-397923af.pth
@@ -122,9 +122,9 @@ Options (OPTION=VALUE), in addition to those of python -m src.train --help
 DISTILL_HELP = """\
 python -m src.distill images=FOLDER [GROUP=NAME ...] [OPTION=VALUE ...]
 
-Train a feed-forward network that stylises in one pass (Johnson et al. 2016), by the objective that python -m src.train
-minimises for a single picture. The folder of the training, below multirun/distill/, then holds network.safetensors and
-held_out.jpg, what the network makes of photographs that it was not trained on.
+Train a feed-forward network with the style losses (Johnson et al. 2016), so that it stylises in one pass. Its objective
+is what python -m src.train minimises for a single picture. The folder of the training, below multirun/distill/, then
+holds network.safetensors and held_out.jpg, what the network makes of photographs that it was not trained on.
 
   python -m src.distill images=photos style=dots
   python -m src.distill images=photos style=dots 'styles=[swell,my.jpg]' network=half steps=12000

@@ -130,7 +130,7 @@ def check(config: DistillConfig) -> None:
     for name in ("compile", "memory"):
         value = getattr(config.trainer, name)
         if value != getattr(Trainer, name) and not config.compare:
-            raise InputError(f"trainer.{name}={value} is for the runs of compare=STEPS; a training has no such option")
+            raise InputError(f"trainer.{name}={value} is for the runs of compare=STEPS; it has no effect on training")
     check_style_names("styles", config.styles)
     if any(picture.mask for picture in style_pictures(config)):
         raise InputError("style.mask limits the style of a single run; a network takes the whole image")

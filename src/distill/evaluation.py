@@ -84,7 +84,7 @@ def evaluate(
             losses = [_total(objective, each, content) for each in made]
             by_run = losses[1] if len(made) > 1 else None
             rows.append({"photograph": called, "style": name, "network": losses[0], "run": by_run})
-            told = f", of a run {by_run:.3f}" if by_run else ""
+            told = f" (optimiser: {by_run:.3f})" if by_run else ""
             log.info("%s in the style of %s: loss %.3f%s", called, name, losses[0], told)
             cells += [
                 Cell(read_pixels(each).to_image(), what, [f"{what}: {loss:.2f}"])

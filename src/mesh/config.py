@@ -30,14 +30,14 @@ class Mesh:
     size: int = option(192, "side of a view at full size, px; edge is the long side of the texture")
     fov: float = option(35.0, "field of view of the cameras, degrees")
     steepest: float = option(
-        60.0, "ignore surfaces whose normal is further than this from the direction to the camera, degrees"
+        60.0, "ignore surfaces seen at more than this angle between normal and viewing direction, degrees"
     )
     samples: int | None = option(
         None, "rays per pixel along either axis, 1 to 4; null: as many as a pixel covers texels, at least 2"
     )
     frames: int = option(36, "frames of the turntable; 0: none")
     held_out: int = option(
-        0, "held-out cameras whose style loss is compared with that of as many of the run's own cameras; 0: none"
+        0, "N: also measure the style loss from N unseen cameras and from N of the run's cameras; 0: off"
     )
 
 
