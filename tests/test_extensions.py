@@ -76,7 +76,7 @@ def test_a_toy_term_is_optimised_recorded_and_logged_under_its_name(
         small("loss=moments", "loss.palette=0", "loss.beta=10", "logger=csv", f"trainer.memory={memory}"), tmp_path
     )
     losses = record.captures[-1].losses
-    expected = losses["content"] + 10 * losses["style"] + 5 * losses["mean"]
+    expected = losses["content"] + 2 * losses["self_similarity"] + 10 * losses["style"] + 5 * losses["mean"]
     assert losses["total"] == pytest.approx(expected, rel=1e-5)
     rows = metric_rows(tmp_path)
     assert float(rows[-1]["loss/mean"]) == losses["mean"] < 0.9 * float(rows[0]["loss/mean"])

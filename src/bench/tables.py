@@ -24,7 +24,7 @@ random, since speed does not depend on them. The published program is its own lo
 the gradients of the weights that it computes. Peak rates are those of a 3 x 3 convolution of 256 channels and of a
 matrix product of as many operations, by PyTorch's own kernels, timed in turn with the steps. The shares, in % of the
 peak rate of convolution and of product, count the convolutions of a step as computed directly, forward and back to the
-image, so minimal filtering may exceed 100 %. On a GPU there is no share of the product, which PyTorch computes in full
+image, so minimal filtering may exceed 100 %. With CUDA there is no share of the product, which PyTorch computes in full
 float32, while convolutions use TF32. Mpx·it/s is steps a second times megapixels. "evaluation" says how the
 objective is computed: eager, compiled, or by the published program. The study is {STUDY_PAIRS} pairs of
 {STUDY_STEPS} steps."""

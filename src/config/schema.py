@@ -106,7 +106,9 @@ class Loss:
     patches: float = option(0.0, "fraction of the style loss that compares patches, not statistics (loss=patches: 0.2)")
     palette: float = option(0.3, "weight of the palette term relative to the layers (0 in the paper's forms)")
     self_similarity: float = option(
-        0.0, "weight, relative to alpha, of keeping areas of the content that are alike alike, and others apart"
+        2.0,
+        "weight, relative to alpha, of keeping alike what is alike in the content, and apart what is not (0 in the "
+        "paper's forms)",
     )
     rematch: int = option(
         20, "recompute the matches of patches and nearest, redraw sliced_wasserstein's directions every N steps"

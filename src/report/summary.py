@@ -275,9 +275,10 @@ def last_losses(runs: Sequence[Run]) -> list[Table]:
         for run in captured
     ]
     note = (
-        "At the end: total = alpha · content + beta · (style + patches + loss.palette · palette) + loss.tv · tv + "
-        "loss.reference · reference, where style and patches contain the weights of their layers and the share "
-        "loss.patches. With loss.terms, the terms so named stand for style, each with its own weight."
+        "At the end: total = alpha · (content + loss.self_similarity · self_similarity) + beta · (style + patches + "
+        "loss.palette · palette) + loss.tv · tv + loss.reference · reference, where style and patches contain the "
+        "weights of their layers and the share loss.patches. With loss.terms, the terms so named stand for style, each "
+        "with its own weight."
     )
     return [Table("Losses by term", note, rows)] if rows else []
 

@@ -223,6 +223,7 @@ def read(folder: Path) -> RunRecord | None:
         for capture in data.get("captures", []):
             capture["losses"] = {name: loss for name, loss in capture["losses"].items() if loss is not None}
         record: RunRecord = parse(RunRecord, data)
+        add_former_defaults(record.config)
         parse(RunConfig, record.config, "config")
         return record
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -244,6 +245,12 @@ def read_json(path: Path) -> Any:
     except RecursionError:
         pass
     raise ValueError("it is nested too deep")
+
+
+def add_former_defaults(config: dict[str, Any]) -> None:
+    """Add options to a recorded configuration that are newer than it and whose default has an effect."""
+    if isinstance(config.get("loss"), dict):
+        config["loss"].setdefault("self_similarity", 0.0)
 
 
 def _reason(error: Exception) -> str:

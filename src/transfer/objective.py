@@ -206,9 +206,12 @@ def used_taps(config: RunConfig) -> list[str]:
 
 
 def self_similarity_taps(config: RunConfig) -> list[str]:
-    """Return the tap that the self-similarity term reads, if it has weight."""
-    weighted = config.loss.alpha * config.loss.self_similarity > 0
-    return [encoder_spec(config.backbone.name).resolve(SELF_SIMILARITY_TAP)] if weighted else []
+    """Return the tap that the self-similarity term reads, if there is one: relu4_1, or the content tap without it."""
+    if config.loss.self_similarity == 0:
+        return []
+    spec = encoder_spec(config.backbone.name)
+    tap = spec.resolve(SELF_SIMILARITY_TAP)
+    return [tap if tap in spec.taps else read_taps(config)[1]]
 
 
 # Returns weights and terms for a configuration, an encoder and inputs.

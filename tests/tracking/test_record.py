@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from src.common.errors import InputError
-from src.config.schema import RunConfig, plain
+from src.config.identity import identity, run_name
+from src.config.schema import Loss, RunConfig, plain, typed
 from src.run import resumed
 from src.tracking import record as records
 from src.tracking.record import Capture, RunRecord
@@ -55,6 +56,16 @@ def test_options_of_an_older_version_have_their_defaults(tmp_path: Path) -> None
     record.write(tmp_path)
     found = records.read(tmp_path)
     assert found and found.options == RunConfig() and found.config["loss"]["unheard"] == 1
+
+
+def test_a_run_from_before_self_similarity_is_repeated_without_it(tmp_path: Path) -> None:
+    record, folder = example(), run_name(typed(RunConfig(loss=Loss(self_similarity=0.0))))
+    assert run_name(record.options) != folder
+    del record.config["loss"]["self_similarity"]
+    record.write(tmp_path)
+    found = records.read(tmp_path)
+    assert found and found.options_to_repeat(tmp_path).loss.self_similarity == 0
+    assert "self_similarity" not in identity(found.options)["loss"] and run_name(found.options) == folder
 
 
 def test_a_run_with_a_removed_option_is_not_repeated(tmp_path: Path) -> None:

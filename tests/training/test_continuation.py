@@ -122,7 +122,7 @@ def test_what_cannot_be_continued_says_what_to_do(options: dict[str, Any], messa
 def test_a_run_without_a_checkpoint_failed_or_in_use(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
-    with sole_writer(folder), pytest.raises(InputError, match="another process is at work"):
+    with sole_writer(folder), pytest.raises(InputError, match="another process is using"):
         resume(folder, {"steps": 9})
     (folder / CHECKPOINT).unlink()
     with pytest.raises(InputError, match=r"has no last.ckpt .* give init=file init.path=.*image.png"):

@@ -63,7 +63,8 @@ def test_a_term_of_weight_zero_is_reported_but_not_optimised(small: Callable, tm
     content_only = run(small("loss=patches", "loss.beta=0", "init=noise"), tmp_path / "content").captures[-1].losses
     options = ("loss=patches", "loss.alpha=0", "loss.beta=20", "init=noise", "loss.palette=0")
     style_only = run(small(*options), tmp_path / "style").captures[-1].losses
-    assert content_only["total"] == pytest.approx(content_only["content"]) and content_only["style"] > 0
+    content = content_only["content"] + 2 * content_only["self_similarity"]
+    assert content_only["total"] == pytest.approx(content) and content_only["style"] > 0
     style = style_only["style"] + style_only["patches"]
     assert style_only["total"] == pytest.approx(20 * style) and style_only["content"] > 0
 
@@ -91,7 +92,8 @@ def test_a_captures_losses_are_those_of_its_picture(small: Callable, tmp_path: P
     assert last.step == 6
     assert {f"loss/{name}": value for name, value in last.losses.items()} == pytest.approx(expected, rel=1e-6)
     style = last.losses["style"] + last.losses["patches"] + config.loss.palette * last.losses["palette"]
-    parts = config.loss.alpha * last.losses["content"] + config.loss.beta * style + 0.5 * last.losses["tv"]
+    content = last.losses["content"] + config.loss.self_similarity * last.losses["self_similarity"]
+    parts = config.loss.alpha * content + config.loss.beta * style + 0.5 * last.losses["tv"]
     assert last.losses["total"] == pytest.approx(parts, rel=1e-5)
     assert last.ssim == pytest.approx(ssim(prepared.image.image(), prepared.inputs.content), abs=1e-6)
     assert last.file == "captures/step_000006.png"

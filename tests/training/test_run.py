@@ -120,7 +120,7 @@ def test_bad_input_leaves_nothing_that_looks_like_a_run(
 
 
 def test_two_processes_do_not_share_a_folder(small: Callable, tmp_path: Path) -> None:
-    with sole_writer(tmp_path), pytest.raises(InputError, match="another process is at work"):
+    with sole_writer(tmp_path), pytest.raises(InputError, match="another process is using"):
         run(small(), tmp_path)
 
 

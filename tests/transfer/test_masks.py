@@ -464,12 +464,17 @@ def _transparent(path: Path, shape: tuple[int, int], from_column: int, seed: int
     return f"content.path={path}"
 
 
-def test_transparent_pixels_do_not_count_in_any_term(small: Callable, tmp_path: Path) -> None:
-    """Beyond the reach of the deepest layer, 5 px, no term has a gradient there."""
-    options = (*EVERY_TERM, "layers.content=relu2_1", "loss.tv=1", "edge=96", "content=file")
-    prepared = prepare(small(*options, _transparent(tmp_path / "half.png", (96, 96), 48)))
-    _, gradient = _gradient(prepared.objective, smooth_image(3, 96, 96).double())
-    assert (gradient[..., 48 + 8 :] == 0).all() and (gradient[..., :48].abs().sum(1) > 0).all()
+@pytest.mark.parametrize(("self_similarity", "edge", "reach"), [(0, 96, 8), (2, 144, 40)])
+def test_transparent_pixels_do_not_count_in_any_term(
+    self_similarity: int, edge: int, reach: int, small: Callable, tmp_path: Path
+) -> None:
+    """Beyond the reach of the deepest layer, 5 px, or 33 px of self-similarity, no term has a gradient there."""
+    options = (*EVERY_TERM, "layers.content=relu2_1", "loss.tv=1", f"edge={edge}", "content=file")
+    options += (f"loss.self_similarity={self_similarity}",)
+    prepared = prepare(small(*options, _transparent(tmp_path / "half.png", (edge, edge), edge // 2)))
+    _, gradient = _gradient(prepared.objective, smooth_image(3, edge, edge).double())
+    left = edge // 2
+    assert (gradient[..., left + reach :] == 0).all() and (gradient[..., :left].abs().sum(1) > 0).all()
 
 
 def test_pictures_with_and_without_alpha_share_a_batch(small: Callable, tmp_path: Path) -> None:

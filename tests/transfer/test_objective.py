@@ -61,7 +61,13 @@ def test_the_presets_equal_the_values_of_version_0_1(
     weights = "trained" if backbone == "embedded" else "random"
     # the defaults of that version
     then = (
-        ["layers.content=relu3_1", "loss.block_weights=null", "loss.palette=1", "loss.beta=10"]
+        [
+            "layers.content=relu3_1",
+            "loss.block_weights=null",
+            "loss.palette=1",
+            "loss.beta=10",
+            "loss.self_similarity=0",
+        ]
         if preset == "loss=patches"
         else []
     )
@@ -96,10 +102,14 @@ def test_a_layer_with_patches_shares_its_weight_between_style_and_patch_term(sma
 
 
 def test_the_total_is_the_weighted_sum_of_the_terms(small: Callable) -> None:
-    config = small("loss=patches", "loss.alpha=2", "loss.beta=7", "loss.palette=0.5", "loss.tv=3")
+    config = small(
+        "loss=patches", "loss.alpha=2", "loss.beta=7", "loss.palette=0.5", "loss.tv=3", "loss.self_similarity=5"
+    )
     prepared = prepare(config)
     (found,) = prepared.objective(prepared.image.render() * 0.9).metrics()
-    expected = 2 * found["loss/content"] + 7 * (found["loss/style"] + found["loss/patches"])
+    expected = 2 * (found["loss/content"] + 5 * found["loss/self_similarity"]) + 7 * (
+        found["loss/style"] + found["loss/patches"]
+    )
     expected += 7 * 0.5 * found["loss/palette"] + 3 * found["loss/tv"]
     assert found["loss/total"] == pytest.approx(expected, rel=1e-6)
     assert all(value > 0 for value in found.values())

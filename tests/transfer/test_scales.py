@@ -41,7 +41,7 @@ def _of_sizes(inputs: Inputs) -> list[Inputs]:
 
 def test_the_loss_is_the_mean_over_sizes_of_terms_that_read_features(small: Callable) -> None:
     config = small(*SCALES, *EVERY_TERM, "precision=64", "loss.alpha=2", "loss.beta=3")
-    prepared = prepare(small(*SCALES, "precision=64"))
+    prepared = prepare(small(*SCALES, "precision=64", "loss.self_similarity=2"))
     styles = [StyleImage(smooth_image(seed, 64, 128).double(), 0.5) for seed in (1, 2)]
     inputs = Inputs(smooth_image(0, 96, 128).double(), tuple(styles))
     image = smooth_image(3, 96, 128).double().requires_grad_()
@@ -51,12 +51,12 @@ def test_the_loss_is_the_mean_over_sizes_of_terms_that_read_features(small: Call
         build_objective(config, prepared.encoder, each)(picture)
         for each, picture in zip(_of_sizes(inputs), (image, _area(image, (48, 64))), strict=True)
     ]
-    for name in ("content", *STYLE_TERMS, "patches"):
+    for name in ("content", "self_similarity", *STYLE_TERMS, "patches"):
         mean = sum(losses.terms[name].total for losses in alone) / 2
         torch.testing.assert_close(found.terms[name].total, mean, rtol=1e-12, atol=0)
     for name in ("palette", "tv"):  # of pixels: at full size alone
         torch.testing.assert_close(found.terms[name].total, alone[0].terms[name].total, rtol=1e-12, atol=0)
-    weights = {"content": 2.0, "palette": 0.9, "tv": 1.0}
+    weights = {"content": 2.0, "self_similarity": 4.0, "palette": 0.9, "tv": 1.0}
     total = sum(weights.get(name, 3.0) * value.total for name, value in found.terms.items())
     torch.testing.assert_close(found.total, total, rtol=1e-12, atol=0)
     (expected,) = torch.autograd.grad(
@@ -143,7 +143,9 @@ def test_bfloat16_and_a_smaller_stage_before(small: Callable, tmp_path: Path) ->
 
 def test_sizes_without_room_are_refused_in_one_line(small: Callable) -> None:
     config = small(*SCALES, "layers=e", "layers.content=relu5_1", "content=cat", "edge=1000", "style_scale=0.1")
-    with pytest.raises(InputError, match=r"schedule.smallest=64 halves the style image to 12x9 px; the layers in use"):
+    with pytest.raises(
+        InputError, match=r"schedule.smallest=64 halves the style image to 12x9 px, but the selected layers need"
+    ):
         prepare(config)
     with pytest.raises(InputError, match=r"schedule.smallest is 64 px or more"):
         validate(small("schedule=simultaneous", "schedule.smallest=63"))

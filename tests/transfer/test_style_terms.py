@@ -41,7 +41,8 @@ def test_named_terms_are_weighted_relative_to_beta_and_logged_under_their_names(
     prepared = prepare(small("loss=moments", *options))
     (found,) = prepared.objective(prepared.image.render() * 0.9, full=True).metrics()
     style = found["loss/wasserstein"] + 0.5 * found["loss/nearest"] + 0.2 * found["loss/palette"]
-    assert found["loss/total"] == pytest.approx(found["loss/content"] + 7 * style, rel=1e-6)
+    content = found["loss/content"] + 2 * found["loss/self_similarity"]
+    assert found["loss/total"] == pytest.approx(content + 7 * style, rel=1e-6)
     assert {"loss/nearest/relu1_1", "loss/nearest/relu2_1"} <= set(found)
     assert not any("style" in name or "cmd" in name for name in found)
 
@@ -225,6 +226,6 @@ def test_a_style_term_is_one_class_and_one_line_of_the_registry(
     for number, record in enumerate(records):
         assert isinstance(record, RunRecord)
         losses = record.captures[-1].losses
-        expected = losses["content"] + 10 * (losses["power"] + losses["gram"])
+        expected = losses["content"] + 2 * losses["self_similarity"] + 10 * (losses["power"] + losses["gram"])
         assert losses["total"] == pytest.approx(expected, rel=1e-5) and losses["total"] < (record.initial_loss or 0)
         assert {"loss/power", "loss/power/relu1_1"} <= set(metric_rows(tmp_path / str(number))[-1])
