@@ -203,7 +203,9 @@ def resumed(folder: Path, replacements: Mapping[str, Any] | None = None) -> tupl
     elif (written := folder / ".hydra" / "config.yaml").is_file():  # killed before its first record
         from src.config.composition import load_composed
 
-        before = typed(load_composed(written))
+        composed = load_composed(written)
+        records.add_former_defaults(composed)
+        before = typed(composed)
     else:
         raise InputError(f"resume={folder}: {records.nothing_to_resume(folder)}")
     merged = plain(before)

@@ -15,7 +15,7 @@ NO_KEY = "no W&B API key: run `wandb login` or set WANDB_API_KEY, then start thi
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 1 if something could not be read or uploaded, else 0.
 
-    Runs at work are left for the next time.
+    Runs still in progress are skipped.
     """
     parser = argparse.ArgumentParser("python -m src.sync", description="Upload runs to W&B that it does not have.")
     parser.add_argument("folders", nargs="*", type=Path, help="where to look for runs (default: multirun)")

@@ -107,8 +107,8 @@ class Loss:
     palette: float = option(0.3, "weight of the palette term relative to the layers (0 in the paper's forms)")
     self_similarity: float = option(
         2.0,
-        "weight, relative to alpha, of keeping alike what is alike in the content, and apart what is not (0 in the "
-        "paper's forms)",
+        "weight, relative to alpha, of the self-similarity term: preserves which parts of the content resemble each "
+        "other (0 in the paper's forms)",
     )
     rematch: int = option(
         20, "recompute the matches of patches and nearest, redraw sliced_wasserstein's directions every N steps"

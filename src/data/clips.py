@@ -226,15 +226,15 @@ def _upright(image: Image.Image, degrees: int) -> Image.Image:
 def write_clip(
     path: Path, frames: Iterable[Frame], rate: Fraction, sound: Path | None = None, live: bool = False
 ) -> int:
-    """Write an MP4 file, whole or not at all: H.264, Rec. 709, with the sound of another file copied.
+    """Write an MP4 file, whole or not at all unless `live`: H.264, Rec. 709, with the sound of another file copied.
 
     Args:
         path: the file.
         frames: of one size with even sides, in the order of their times; the first becomes time 0 of the clip.
         rate: frames per second.
         sound: file whose first sound track is used, by the clock of the frames.
-        live: the frames cannot be had again: they are written in place, in fragments that play by themselves, and are
-            kept whatever happens, even if the process is killed.
+        live: the frames cannot be reproduced, as of a camera: they are written in place, in fragments that play by
+            themselves, and are kept whatever happens, even if the process is killed.
 
     Returns:
         The number of frames.
@@ -308,9 +308,10 @@ class _Sound:
         """Write what sounds between two times of the source, s, from time 0 on."""
         with _opened(self.source) as found:
             track = found.streams.audio[0]
+            tick: Any = track.time_base
+            shift = round(begin / tick)
             for packet in found.demux(track):
-                shift = round(begin / packet.time_base)
-                if packet.pts is not None and not begin <= packet.pts * packet.time_base < end:
+                if packet.pts is not None and not begin <= packet.pts * tick < end:
                     continue
                 if self.copies:
                     if packet.pts is None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 MAGIC = b":W&B"
 OFFLINE = "offline-"  # begins the names of the folders of runs tracked offline
+UNFINISHED = "unfinished"  # marks an online run until its server has all of it
 HEADER, BLOCK = 7, 32 * 1024  # LevelDB's log format: a file header, then blocks of records
 # By default `wandb sync` retries silently for more than four minutes where no server answers.
 RETRIES = {
@@ -58,7 +59,8 @@ def find_unsynced(folders: Iterable[Path], left_out: Callable[[str], object] = p
     runs: dict[str, list[Path]] = {}
     for file in sorted(found, key=lambda file: file.parent.name.removeprefix(OFFLINE)):  # offline-run-<time>-<id>
         run_id = file.stem.removeprefix("run-")
-        if marker(file).exists():
+        online = not file.parent.name.startswith(OFFLINE)
+        if marker(file).exists() or (online and not marker(file, UNFINISHED).exists()):
             runs[run_id] = [part for part in runs.get(run_id, []) if part.parent.name.startswith(OFFLINE)]
             continue
         try:

@@ -20,7 +20,7 @@ from src.common.errors import first_line
 from src.config import schema
 from src.tracking.loggers import Tracked
 from src.tracking.names import CAPTURE
-from src.tracking.sync import marker
+from src.tracking.sync import UNFINISHED, marker
 from src.tracking.wandb_mode import wandb_mode
 
 log = logging.getLogger(__name__)
@@ -65,26 +65,32 @@ class RunWandbLogger(WandbLogger):
     def close(self, record: Tracked) -> None:
         """Write the summary and finish the run, with exit code 1 unless its status is finished.
 
-        A run that the server has all of is marked, so that `make sync` does not upload it again.
+        An online run whose server has all of it is no longer marked as unfinished, so `make sync` leaves it out.
         """
         import wandb
 
-        online = None if self.experiment.offline else Path(self.experiment.settings.sync_file)
+        summarised = False
         try:
             self.experiment.summary.update({key: value for key, value in record.summary().items() if value is not None})
+            summarised = True
         finally:
             try:
                 self.experiment.finish(exit_code=0 if record.status == "finished" else 1)
-                if online:
-                    marker(online).touch()
+                if summarised and not self.experiment.offline:
+                    unfinished(self.experiment).unlink(missing_ok=True)
             except Exception as error:
-                if online:
+                if not self.experiment.offline:
                     log.warning("W&B has not received the whole run; `make sync` uploads it later")
                 if not isinstance(error, TimeoutError):
                     # wandb's service process died; without this no later run of this process could start
                     with suppress(Exception):
                         wandb.teardown()
                 raise
+
+
+def unfinished(run: Any) -> Path:
+    """Return the file that marks an online run whose server may lack a part of it."""
+    return marker(Path(run.settings.sync_file), UNFINISHED)
 
 
 def open_logger(
@@ -133,6 +139,8 @@ def open_logger(
         record.wandb_id = run.id  # the agent of a W&B sweep sets another id
         run.define_metric("*", step_metric="step")  # W&B's own counter continues across a resume
         if attempt == "online":
+            with suppress(OSError):
+                unfinished(run).touch()
             log.info("W&B: %s", run.url)
         else:
             log.info("W&B is offline (%s); `make sync` uploads the run later", reason)

@@ -22,6 +22,7 @@ from src.encoders.base import BlockMemory, Encoder
 from src.encoders.checkpointing import BAND_BYTES, KEEP_ALL, Checkpointing
 from src.encoders.registry import read_taps
 from src.transfer.image_models.registry import image_model
+from src.transfer.objective import used_taps
 from src.transfer.terms.patches import PatchTerm
 from src.transfer.terms.registry import style_term
 
@@ -127,8 +128,7 @@ class MemoryEstimate:
         each = self.pixels * self._feature_bytes
         sizes = [self.encoder.block_memory(block) for block in range(1, self.blocks + 1)]
         if self.encoder.swag == "paper":  # exponentials and their quotient, of each tap that is read
-            style, content = read_taps(self.config)
-            for tap in {*style, content} & self.encoder.taps.keys():
+            for tap in {*used_taps(self.config)} & self.encoder.taps.keys():
                 info = self.encoder.taps[tap]
                 size = sizes[info.block - 1]
                 sizes[info.block - 1] = size._replace(kept=size.kept + 2 * info.channels / info.stride**2)

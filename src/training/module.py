@@ -258,17 +258,16 @@ class StyleTransferModule(LightningModule):
                 return self._forward_backward()
             except Exception as error:  # compilers raise any type
                 scarce = out_of_memory(error)
-                if not scarce and not self.compiler:
-                    raise
-                if scarce and self.at_once == 1 and not self.step_down(error):
+                if not self.compiler and (not scarce or (self.at_once == 1 and not self.step_down(error))):
                     raise
                 reason = "memory has run out" if scarce else first_line(error)
+            # Outside of the handler: the error's traceback holds the memory that is to be freed.
             if self.compiler:
                 self.compiler, self.evaluates = None, self.objectives
+                torch.compiler.reset()  # the memory of CUDA graphs too
+                empty_cache(self.device)
                 self.not_compiled(reason)
-            if not scarce:
                 continue
-            # Outside of the handler: the error's traceback holds the memory that is to be freed.
             self._split_searches()  # while `at_once` is that of the joined objectives
             if self.at_once > 1:
                 self.at_once = -(-self.at_once // 2)

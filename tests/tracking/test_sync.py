@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from src.sync import main
-from src.tracking.sync import HEADER, complete_length, find_unsynced, marker, problems
+from src.tracking.sync import HEADER, UNFINISHED, complete_length, find_unsynced, marker, problems
 from tests.support.wandb_files import find_runs, load
 from tests.support.wandb_server import WandbServer
 
@@ -174,8 +174,10 @@ def test_parts_tracked_online_wait_unless_a_later_part_has_arrived(runs: Path) -
     parts = [file.parent for file in part_files(runs, "broken")]
     online = [part.rename(part.with_name(part.name.removeprefix("offline-"))) for part in parts]
     first, second = (part / "run-broken.wandb" for part in online)
+    for part in (first, second):
+        marker(part, UNFINISHED).touch()
     assert find_unsynced([runs])["broken"] == [first, second]
-    marker(second).touch()
+    marker(second, UNFINISHED).unlink()
     assert "broken" not in find_unsynced([runs])
 
 

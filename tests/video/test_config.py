@@ -10,6 +10,7 @@ from src.common.errors import InputError
 from src.config.composition import compose
 from src.config.identity import identity
 from src.config.schema import run_part, typed
+from src.tracking import clip_record
 from src.video.config import VideoConfig, clip_folder, differing
 from tests.support import ROOT
 from tests.video.clips import compose_clip
@@ -35,6 +36,18 @@ def test_the_folder_depends_on_what_changes_the_result(clip: Path) -> None:
     assert clip_folder(compose_clip(f"content.path={clip}", "logger=none", "trainer.threads=1")) == name
     assert clip_folder(compose_clip(f"content.path={clip}", "captures=[0.5]")) == name, "frames keep the last alone"
     assert clip_folder(compose_clip(f"content.path={clip}", "video.offsets=[1]")) != name
+
+
+def test_a_clip_from_before_self_similarity_goes_on_without_it(clip: Path) -> None:
+    from src.config.schema import plain
+
+    config = compose_clip(f"content.path={clip}", "loss.self_similarity=0")
+    recorded = plain(config)
+    del recorded["loss"]["self_similarity"]
+    clip_record.ClipRecord(config=recorded).write(clip.parent)
+    found = clip_record.read(clip.parent)
+    assert found and differing(config, found.config) == []
+    assert differing(compose_clip(f"content.path={clip}"), found.config) == ["loss"]
 
 
 def test_what_differs_from_a_recorded_clip_is_named(clip: Path) -> None:
