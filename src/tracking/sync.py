@@ -127,8 +127,9 @@ def sync_run(files: Sequence[Path], options: Sequence[str]) -> str:
     with tempfile.TemporaryDirectory(prefix="wandb-sync-") as name:
         folder = Path(name)
         copies = [copy_complete(file, folder / str(number)) for number, file in enumerate(files)]
+        command = [sys.executable, "-m", "wandb", "sync", "--include-online", *options]
         done = subprocess.run(
-            [sys.executable, "-m", "wandb", "sync", *options, *(str(copy.parent) for copy in copies)],
+            [*command, *(str(copy.parent) for copy in copies)],
             env=environment(folder),
             stdin=subprocess.DEVNULL,  # without a terminal wandb does not ask
             stdout=subprocess.PIPE,

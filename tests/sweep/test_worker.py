@@ -129,7 +129,7 @@ def test_a_lease_that_is_lost_in_a_run_stops_it_without_another_word(
         patch.setattr(Pair, "observe", lose)
         patch.setattr("src.sweep.queue.SHORTEST_LEASE", 0)
         command_here("src.sweep.__main__", "worker", folder, "--lease=1e-6")
-    assert ended.value.code == 2 and "others go on with its jobs" in capsys.readouterr().err
+    assert ended.value.code == 2 and "its jobs were given to others" in capsys.readouterr().err
     [(run, record)] = records.scan(queue.sweep)
     assert record.status == "running" and [capture.step for capture in record.captures] == [10]
     assert torch.load(run / CHECKPOINT, weights_only=True)["step"] < 21
