@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from functools import partial
 
 from src.bench.cases import Case, Setup, Step, open_device
 from src.bench.plan import PRECISIONS, PROGRAM, STRATEGIES, Plan
@@ -28,7 +29,7 @@ def measure(plan: Plan) -> Iterator[Row]:
                 if obstacle := case.obstacle(device):
                     yield Row(case.label, note=obstacle)
                 elif not plan.isolated or device.type != "cpu":  # a GPU counts allocations, not resident pages
-                    yield _outcome(case, lambda case=case: peak_of(case, plan))  # type: ignore[misc]
+                    yield _outcome(case, partial(peak_of, case, plan))
                 else:
                     with ProcessPoolExecutor(1, context) as pool:
                         yield _outcome(case, pool.submit(peak_of, case, plan).result)

@@ -23,7 +23,6 @@ RESULT = ("ssim", "patch_distance", "gradient_ssim", "ssim_published", "loss_dec
 MEANS = ("ssim", "patch_distance", "gradient_ssim")
 SHARED = ("edge", "steps", "loss.alpha")  # said once, where it is the same in all runs
 VALUES = 12  # of an option in a table of means at most
-ALL_PAIRS = "Of the finished runs of all pairs."
 TIE = 0.01  # relative difference up to which two means count as equal
 LOSSES_NOTE = (
     "Losses compare only where images, size and every option of the objective agree: each run has its own objective."
@@ -235,7 +234,7 @@ def means(runs: Sequence[Run]) -> list[Table]:
                 for value in values_of(down, finished)
             ]
             head = f"Mean {title(measure)}: {heading(down)} against {heading(across)}"
-            note = "Of the finished runs of all pairs; not all have finished." if unfinished else ALL_PAIRS
+            note = f"Of the finished runs of all pairs{'; not all have finished' if unfinished else ''}."
             note += _sets_note(finished, (down, across))
             tables.append(Table(head, note, rows))
     return tables

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from src.tracking.command_record import CommandRecord, read_record
-from src.tracking.record import add_former_defaults
 
 FILE = "clip.json"
 VIDEO = "clip.mp4"
@@ -104,7 +103,4 @@ def read(folder: Path) -> ClipRecord | None:
     Raises:
         InputError: the file is not a record of a clip.
     """
-    record = read_record(folder, ClipRecord, "a clip")
-    if record is not None:
-        add_former_defaults(record.config)
-    return record
+    return read_record(folder, ClipRecord, "a clip")

@@ -11,7 +11,7 @@ from src.common.errors import InputError, Interrupted
 from src.config.schema import Logger
 from src.tracking import provenance
 from src.tracking.loggers import RunLoggers, open_loggers
-from src.tracking.record import parse, read_json, write_json
+from src.tracking.record import add_former_defaults, parse, read_json, write_json
 
 Record = TypeVar("Record", bound="CommandRecord")
 
@@ -105,6 +105,10 @@ def read_record(folder: Path, schema: type[Record], kind: str) -> Record | None:
     """
     path = folder / schema.file
     try:
-        return parse(schema, read_json(path)) if path.exists() else None
+        if not path.exists():
+            return None
+        record: Record = parse(schema, read_json(path))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path} is not a record of {kind}: {error}") from None
+    add_former_defaults(record.config)
+    return record

@@ -24,7 +24,7 @@ from src.common.signals import Interrupts
 from src.config.schema import Device, Logger
 from src.data.sources import sha256_of
 from src.tracking.loggers import RunLoggers
-from src.tracking.record import add_former_defaults, parse
+from src.tracking.record import parse
 from src.tracking.training_record import TrainingRecord
 from src.training.checkpoints import CHECKPOINT, unusable
 from src.training.loop import build_trainer, find_device
@@ -124,8 +124,7 @@ def open_record(
         if foreign := [name for name in (CHECKPOINT, weights) if (folder / name).exists()]:
             raise InputError(f"{folder} holds {' and '.join(foreign)} of another training; {OTHER_FOLDER}")
         return new(config=plain)
-    add_former_defaults(record.config)
-    try:  # other options that are newer than the record had their defaults
+    try:  # an option that is newer than the record had its default
         recorded = dataclasses.asdict(parse(type(config), record.config, "config"))
     except ValueError as error:
         raise InputError(f"{folder} holds another training ({error}); {OTHER_FOLDER}") from None
