@@ -16,6 +16,7 @@ from src.common.errors import InputError, first_line
 from src.common.files import atomic_file
 
 CHECKPOINT = "last.ckpt"
+FORMAT = 1  # raised by a change that earlier checkpoints cannot be resumed with
 
 Checkpoint = dict[str, Any]
 
@@ -94,25 +95,22 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
         InputError: it cannot be written; the old file is intact.
     """
     with atomic_file(folder / CHECKPOINT) as file:
-        torch.save(checkpoint, file)
+        torch.save({**checkpoint, "format": FORMAT}, file)
 
 
-def read(folder: Path, steps: int) -> Checkpoint | None:
+def read(folder: Path) -> Checkpoint | None:
     """Return the checkpoint of a run folder; None where there is none.
 
-    Args:
-        folder: of the run.
-        steps: of the whole run.
-
     Raises:
-        InputError: the file is not a checkpoint of this program.
+        InputError: the file is damaged, or a version with another format wrote it.
     """
     path = folder / CHECKPOINT
     if not path.exists():
         return None
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        _check(checkpoint, steps)
+        if (found := checkpoint.get("format", 1)) != FORMAT:
+            raise ValueError(f"it has format {found}, and this version reads {FORMAT}")
     except Exception as error:  # torch raises many types for a damaged file
         raise unusable(folder, error) from None
     return checkpoint
@@ -124,41 +122,3 @@ def unusable(folder: Path, error: BaseException | str) -> InputError:
     return InputError(
         f"{folder / CHECKPOINT} cannot be used ({reason}); delete it to start this run from the beginning"
     )
-
-
-def _check(checkpoint: Any, steps: int) -> None:
-    """Raise an exception unless a checkpoint has the entries that a resume reads, with their types."""
-    _expect(checkpoint, {"global_step": int, "step": int, "state_dict": dict, "optimizer_states": list, "loops": dict,
-                         "counters": dict, "search": dict, "pytorch-lightning_version": str})  # fmt: skip
-    if not 0 <= checkpoint["step"] <= steps:
-        raise ValueError(f"step {checkpoint['step']} is not in 0..{steps}")
-    if not all(isinstance(value, Tensor) for value in checkpoint["state_dict"].values()):
-        raise ValueError("state_dict holds something other than tensors")
-    if "before" in checkpoint:
-        _expect(checkpoint["before"], {"loss": float, "image": dict})
-        if not all(isinstance(value, Tensor) for value in checkpoint["before"]["image"].values()):
-            raise ValueError("the image before holds something other than tensors")
-    (optimizer,) = checkpoint["optimizer_states"]
-    _expect(optimizer, {"state": dict, "param_groups": list})
-    for each in (*optimizer["state"].values(), *optimizer["param_groups"]):
-        _expect(each, {})
-    counters = checkpoint["counters"]
-    _expect(counters, {"evaluations": int, "seconds": float, "throughput": dict})
-    if not isinstance(counters.get("initial_loss"), float | None):
-        raise ValueError("initial_loss is not a number")
-    jump = counters.get("jumped")
-    if jump is not None and not (isinstance(jump, tuple) and [type(each) for each in jump] == [int, float, float]):
-        raise ValueError("jumped is not a step and two losses")
-    numbers = ("evaluations", "seconds", "megapixels", "warm_evaluations", "warm_seconds", "warm_megapixels", "warmed")
-    _expect(counters["throughput"], dict.fromkeys(numbers, (int, float)))
-    for taps in checkpoint["search"].values():
-        if not all(isinstance(each, Tensor) for each in taps.values()):
-            raise ValueError("search holds something other than tensors")
-
-
-def _expect(value: Any, fields: Mapping[str, Any]) -> None:
-    if not isinstance(value, dict):
-        raise ValueError(f"a mapping is missing: {type(value).__name__}")
-    for name, kind in fields.items():
-        if not isinstance(value.get(name), kind) or isinstance(value.get(name), bool):
-            raise ValueError(f"{name} is missing or has another type")

@@ -76,7 +76,7 @@ def _check(folder: Path, record: RunRecord, config: RunConfig) -> int:
         raise InputError(f"another process is using {folder}; wait for it to finish or stop it")
     if record.status == "failed":
         raise InputError(f"{folder} failed ({record.error}); finish it first with resume={folder}")
-    checkpoint = checkpoints.read(folder, old.steps)
+    checkpoint = checkpoints.read(folder)
     if checkpoint is None:
         raise InputError(f"{folder} has no {CHECKPOINT} to go on from; to start from its picture, give {picture}")
     step = checkpoint["step"]

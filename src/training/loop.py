@@ -29,7 +29,6 @@ from src.training.progress import Progress
 from src.training.setup import PreparedRun
 from src.transfer.compilation import compiled, decide, obstacle
 from src.transfer.image_models.registry import build_image_model
-from src.transfer.optimizers import state_fits
 
 log = logging.getLogger(__name__)
 
@@ -137,8 +136,6 @@ def fit(
                 default_root_dir=first.context.folder,
                 io=PairCheckpoints(pauses.save, pauses.load),
             )
-            if resuming:
-                _check_fits(module, members)
             # One endless epoch: the steps count, not the data. The path only tells Lightning to resume: PairCheckpoints
             # hands over what `setup` has read.
             ticks = itertools.repeat(0)
@@ -283,28 +280,3 @@ def _decide_to_compile(runs: Sequence[PreparedRun], image: Tensor) -> bool:
     for run in runs:
         run.context.record.compiled = decided
     return decided
-
-
-def _check_fits(module: StyleTransferModule, runs: Sequence[PreparedRun]) -> None:
-    """Check that checkpoints have the parameters, the optimiser, the searches and the stage of the module.
-
-    Raises:
-        InputError: one has others.
-    """
-    state = {name: ((1, *value.shape[1:]), value.dtype) for name, value in module.state_dict().items()}
-    optimizer = module.configure_optimizers()
-    for run in runs:
-        found = run.checkpoint
-        assert found is not None
-        states = [found["state_dict"]]
-        if "before" in found:
-            states.append({f"image.{name}": value for name, value in found["before"]["image"].items()})
-        if not (
-            all({name: (tuple(value.shape), value.dtype) for name, value in each.items()} == state for each in states)
-            and state_fits(optimizer, found["optimizer_states"][0])
-            and run.pair.objective.search_fits(found["search"], module.image.size)
-            and found["step"] - found["global_step"] == module.stage.first
-        ):
-            raise checkpoints.unusable(
-                run.context.folder, "it was written by a different version or with different options"
-            )

@@ -122,7 +122,7 @@ class PreparedRun:
             check_same("backbone.weights", record.weights_sha256, self.shared.weights_sha256)
         record.weights_sha256 = self.shared.weights_sha256
         record.kernels = self.shared.kernels
-        self.checkpoint: Checkpoint | None = checkpoints.read(context.folder, config.steps)
+        self.checkpoint: Checkpoint | None = checkpoints.read(context.folder)
         self.pair = Pair(stop_at_loss=config.stop_at_loss)
 
     @property

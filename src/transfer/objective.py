@@ -152,16 +152,6 @@ class Objective(nn.Module):
             found = (state or {}).get(name, {})
             term.load_search_state({tap: each.to(self.encoder.mean.device) for tap, each in found.items()})
 
-    def search_fits(self, state: Mapping[str, Mapping[str, Tensor]], size: Sequence[int]) -> bool:
-        """Return whether results of searches may belong to these terms and an image of this (height, width)."""
-        return all(
-            name in self.terms
-            and self.terms[name].search_fits(
-                found, {tap: self.encoder.feature_size(size, tap) for tap in self.terms[name].taps}
-            )
-            for name, found in state.items()
-        )
-
     @classmethod
     def join(cls, members: "Sequence[Objective]") -> "Objective":
         """Return the objective of a batch: sample b has the targets and weights of `members[b]`."""

@@ -1,7 +1,6 @@
 """Optimisers by name, their learning rates, and what a line search needs."""
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -101,48 +100,6 @@ def resize_moments(optimizer: Optimizer, before: dict[str, Any]) -> None:
             "exp_avg_sq": second * share**2,
         }
     optimizer.load_state_dict(state)
-
-
-def state_fits(optimizer: Optimizer, found: Mapping[str, Any]) -> bool:
-    """Return whether a state dict was saved by such an optimiser, over parameters of one sample of the same shapes.
-
-    Args:
-        optimizer: over parameters (B, ...).
-        found: state dict of the one that was saved, after a step.
-    """
-    (group,) = optimizer.state_dict()["param_groups"]
-    groups, states = found["param_groups"], found["state"]
-    if len(groups) != 1 or any(_kind(groups[0].get(name)) != _kind(value) for name, value in group.items()):
-        return False
-    shapes = [(1, *parameter.shape[1:]) for parameter in optimizer.param_groups[0]["params"]]
-    if groups[0]["params"] != list(range(len(shapes))):
-        return False
-    if isinstance(optimizer, Adam):
-        expected = [{"step": (), "exp_avg": shape, "exp_avg_sq": shape} for shape in shapes]
-        moments = [states.get(index, {}) for index in range(len(shapes))]
-        return [{name: _shape(value) for name, value in each.items()} for each in moments] == expected
-    state, values = states.get(0, {}), (sum(math.prod(shape) for shape in shapes),)
-    if state == {"func_evals": 0, "n_iter": 0}:  # aborted in the first step of its history
-        return True
-    lists = [state.get(name) for name in ("old_dirs", "old_stps", "ro")]
-    return (
-        all(isinstance(state.get(name), int) for name in ("func_evals", "n_iter"))
-        and all(isinstance(state.get(name), int | float | Tensor) for name in ("t", "H_diag", "prev_loss"))
-        and all(isinstance(each, list) and len(each) == len(lists[0]) for each in lists)
-        and {_shape(each) for each in (state.get("d"), state.get("prev_flat_grad"), *lists[0], *lists[1])} == {values}
-        and all(_shape(each) == () for each in lists[2])
-    )
-
-
-def _kind(value: Any) -> object:
-    """Return the type of an option's value, with one type for all numbers; of a sequence, that of each item."""
-    if isinstance(value, list | tuple):
-        return [_kind(each) for each in value]
-    return float if isinstance(value, int | float) and not isinstance(value, bool) else type(value)
-
-
-def _shape(value: Any) -> object:
-    return tuple(value.shape) if isinstance(value, Tensor) else None
 
 
 def backtrack_on_non_finite(loss: Tensor, parameters: Iterable[nn.Parameter]) -> Tensor:

@@ -94,14 +94,6 @@ class SimultaneousObjective(Objective):
         for halving, objective in enumerate(self.smaller, 1):
             objective.load_search_state(_of_size(state or {}, halving))
 
-    def search_fits(self, state: Mapping[str, Mapping[str, Tensor]], size: Sequence[int]) -> bool:
-        """Return whether results of searches may belong to these terms and an image of this (height, width)."""
-        fits = super().search_fits(_of_size(state, 0), size) and all(
-            objective.search_fits(_of_size(state, halving), [side >> halving for side in size])
-            for halving, objective in enumerate(self.smaller, 1)
-        )
-        return fits and all(int(name.partition(":")[2] or 0) <= len(self.smaller) for name in state)
-
     @classmethod
     def join(cls, members: "Sequence[SimultaneousObjective]") -> "Objective":  # type: ignore[override]
         """Return the objective of a batch."""

@@ -15,7 +15,7 @@ from src.run import run
 from src.training.checkpoints import CHECKPOINT
 from src.transfer.image_models.laplacian import LaplacianImage
 from src.transfer.objective import Losses, Objective
-from src.transfer.optimizers import build_optimizer, resize_moments, set_learning_rate, state_fits
+from src.transfer.optimizers import build_optimizer, resize_moments, set_learning_rate
 from tests.support.runs import metric_rows
 
 LBFGS = ("optimizer=lbfgs", "loss=moments", "init=content")
@@ -81,31 +81,6 @@ def test_a_grid_that_gains_or_loses_colours_starts_with_fresh_moments() -> None:
     finest, second, third = carried.param_groups[0]["params"]
     assert [each.shape[1] for each in (finest, second, third)] == [1, 1, 3]
     assert carried.state[finest]["exp_avg"].shape == finest.shape and not {second, third} & carried.state.keys()
-
-
-@pytest.mark.parametrize("name", ["adam", "lbfgs"])
-@pytest.mark.parametrize("steps", [1, 2, 3])
-def test_a_saved_state_fits_an_optimiser_of_its_kind_and_shapes(name: str, steps: int) -> None:
-    def stepped(options: Optimizer, size: int) -> torch.optim.Optimizer:
-        image = torch.nn.Parameter(torch.linspace(1, 2, size).reshape(1, 1, 1, size))
-        optimizer = build_optimizer(options, [image])
-
-        def closure() -> torch.Tensor:
-            optimizer.zero_grad()
-            loss = image.square().square().sum()
-            loss.backward()
-            return loss
-
-        for _ in range(steps):
-            optimizer.step(closure)
-        return optimizer
-
-    other = Optimizer("lbfgs" if name == "adam" else "adam")
-    saved = stepped(Optimizer(name), 6).state_dict()
-    batch = build_optimizer(Optimizer(name), [torch.nn.Parameter(torch.zeros(4, 1, 1, 6))])
-    assert state_fits(batch, saved)
-    assert not state_fits(stepped(Optimizer(name), 7), saved)
-    assert not state_fits(stepped(other, 6), saved)
 
 
 def test_a_run_carries_its_moments_where_asked_for(small: Callable, tmp_path: Path) -> None:

@@ -211,15 +211,6 @@ class Term(ABC):
         """Return the results of the search by name, (B, ...) each, for a checkpoint."""
         return {}
 
-    def search_fits(self, state: Mapping[str, Tensor], sizes: Mapping[str, tuple[int, int]]) -> bool:
-        """Return whether the results of a search may belong to this term.
-
-        Args:
-            state: as `search_state` returns for a single sample.
-            sizes: height and width of the feature map at each tap.
-        """
-        return not state
-
     def load_search_state(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027
         """Take the results of a search; what is missing is searched at the next evaluation."""
 

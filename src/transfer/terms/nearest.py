@@ -1,6 +1,5 @@
 """The nearest-column term: every feature column against the style column at the smallest angle."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -83,19 +82,6 @@ class NearestTerm(SearchingTerm):
         indices = self.found[tap].split(1)
         columns = [style.assemble(each, features) for style, each in zip(styles, indices, strict=True)]
         return Assembled(torch.cat(columns), shortest)
-
-    def search_fits(self, state: Mapping[str, Tensor], sizes: Mapping[str, tuple[int, int]]) -> bool:
-        """Return whether the numbers belong to columns of the style, one for each position of the feature maps."""
-        expected = {tap for tap in self.taps if tap in state}
-        return set(state) == expected | {MEAN.format(tap) for tap in expected} and all(
-            state[tap].dtype == torch.int64
-            and state[tap].shape == (1, math.prod(sizes[tap]))
-            and int(state[tap].min()) >= 0
-            and int(state[tap].max()) < len(self.target[tap][0].directions)
-            and state[MEAN.format(tap)].shape == (1, self.target[tap][0].directions.shape[1])
-            and state[MEAN.format(tap)].is_floating_point()
-            for tap in expected
-        )
 
     def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
         """Return half the squared distance to the assembled columns, (B,)."""

@@ -1,16 +1,14 @@
 """The patch term: every 3 x 3 patch of features against the most similar patch of the style (Li and Wand 2016)."""
 
-import math
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from src.encoders.base import Encoder
 from src.encoders.checkpointing import Checkpointing, feature_maps
 from src.encoders.registry import TapInfo
 from src.ops.gram import at_least_float32, squared_distance
-from src.ops.patches import MAX_PATCHES, PATCH_SIZE, JoinedPatches, StylePatches, grid_shape
+from src.ops.patches import MAX_PATCHES, PATCH_SIZE, JoinedPatches, StylePatches
 from src.transfer.terms.base import Measured
 from src.transfer.terms.layers import Guides, SearchingTerm
 
@@ -53,17 +51,6 @@ class PatchTerm(SearchingTerm):
         if tap not in self.found:
             self.found[tap] = patches.nearest(at_least_float32(features), self.guides.get(tap))
         return patches.assemble(self.found[tap], features)
-
-    def search_fits(self, state: Mapping[str, Tensor], sizes: Mapping[str, tuple[int, int]]) -> bool:
-        """Return whether the numbers belong to patches of the style, one for each place of the feature maps."""
-        return all(
-            tap in self.taps
-            and numbers.dtype == torch.int64
-            and numbers.shape == (1, math.prod(grid_shape(sizes[tap])))
-            and int(numbers.min()) >= 0
-            and int(numbers.max()) < len(self.target[tap].patches)
-            for tap, numbers in state.items()
-        )
 
     def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
         """Return the squared distance to the assembled patches, (B,)."""

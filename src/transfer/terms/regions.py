@@ -126,13 +126,6 @@ class RegionTerm(Term):
             for name, found in term.search_state().items()
         }
 
-    def search_fits(self, state: Mapping[str, Tensor], sizes: Mapping[str, tuple[int, int]]) -> bool:
-        """Return whether results belong to regions that there are, and fit them."""
-        found = _by_region(state)
-        return found.keys() <= self.target.keys() and all(
-            self.target[number][1].search_fits(each, sizes) for number, each in found.items()
-        )
-
     def load_search_state(self, state: Mapping[str, Tensor]) -> None:
         """Give each region its results."""
         found = _by_region(state)

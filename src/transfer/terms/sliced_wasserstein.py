@@ -87,13 +87,6 @@ class SlicedWassersteinTerm(SearchingTerm):
         """Draw the directions of a step at the next evaluation."""
         self.load_search_state({tap: torch.full_like(draws, step) for tap, draws in self.found.items()})
 
-    def search_fits(self, state: Mapping[str, Tensor], sizes: Mapping[str, tuple[int, int]]) -> bool:
-        """Return whether these are numbers of draws at taps of this term."""
-        return all(
-            tap in self.taps and draws.dtype == torch.int64 and draws.shape == (1, 1) and int(draws) >= 0
-            for tap, draws in state.items()
-        )
-
     def read(self, tap: str, features: Tensor, rows: slice) -> Mapping[str, Tensor]:
         """Return the projections, (B, D, H, W), zero outside of the rows: their sum over bands is the whole map."""
         slices: Slices = self.prepared[tap]
