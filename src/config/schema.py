@@ -63,7 +63,7 @@ class Blend:
 
     styles: list[str] = option([], "further styles: names of style=NAME, or files, as [dots,my.jpg]")
     weights: list[float] = option(
-        [], "shares of blend.styles, the rest of 1 for style; or one more number, style's first; []: equal shares"
+        [], "shares of blend.styles; style has the rest of 1; or the share of style, then theirs; []: equal shares"
     )
     masks: list[str] = option([], "their masks, as style.mask; []: all white")
 
@@ -101,14 +101,14 @@ class Loss:
     )
     term_weights: list[float] | None = option(None, "weight of each of loss.terms relative to loss.beta; null: 1 each")
     capacity: float | None = option(
-        None, "nearest: most uses of a style column relative to equal use of all, 1 or more; null: no limit"
+        None, "nearest: a style column is matched at most this many times its equal share, 1 or more; null: no limit"
     )
     patches: float = option(0.0, "fraction of the style loss that compares patches, not statistics (loss=patches: 0.2)")
-    palette: float = option(0.3, "weight of the palette term relative to the layers (0 in the paper's forms)")
+    palette: float = option(0.3, "weight of the palette term relative to beta (0 except with loss=moments and patches)")
     self_similarity: float = option(
         2.0,
         "weight, relative to alpha, of the self-similarity term: preserves which parts of the content resemble each "
-        "other (0 in the paper's forms)",
+        "other (0 except with loss=moments and patches)",
     )
     rematch: int = option(
         20, "recompute the matches of patches and nearest, redraw sliced_wasserstein's directions every N steps"
@@ -118,12 +118,12 @@ class Loss:
     tv: float = option(0.0, "total variation weight")
     tv_form: str = option("squares", "squares | stencil (squares, diagonals too) | absolute (differences, not squared)")
     reference: float = option(1000.0, "weight of the mean squared distance to reference.images")
-    jump: float = option(1.5, "adam: halve an update that makes the loss more than this many times higher; 0: never")
-    content_tap: str = option("relu3_1", "the content tap that layers.content defaults to")
+    jump: float = option(1.5, "adam: halve an update after which the loss is more than this many times as high; 0: never")
+    content_tap: str = option("relu3_1", "default of layers.content")
     block_weights: list[float] | None = option(
-        [1, 1, 6, 3, 0.5], "relative weights of the style taps by block; null: all alike (the paper's forms)"
+        [1, 1, 6, 3, 0.5], "relative weights of the style taps by block; null: all alike (except with loss=moments and patches)"
     )
-    substitute: dict[str, str] = option({}, "taps that this loss reads elsewhere (published: relu5_1 at conv5_1)")
+    substitute: dict[str, str] = option({}, "taps to replace by others, as {relu5_1: conv5_1} (loss=published)")
 
 
 @dataclass
@@ -192,7 +192,7 @@ class Schedule:
     name: str = option("pyramid", "pyramid | single | simultaneous (losses at several halvings of the image at once)")
     sizes: int = option(4, "number of sizes; none has a long side below 64 px")
     factor: float = option(2**0.5, "each size is this many times the one before")
-    last: float | None = option(0.5, "fraction of the steps at full size; the other sizes share the rest equally")
+    last: float | None = option(0.5, "fraction of the steps at full size (null: an equal share); the others share the rest")
     first: float | None = option(
         None, "the smallest size's fraction of the steps below full size; null: an equal share"
     )
@@ -276,7 +276,7 @@ class RunConfig:
     score: Score = option(Score, "score for sweeps")
     steps: int = option(150, "optimiser steps")
     captures: list[Any] = option(
-        [0.33, 0.67, 1.0], "when pictures are saved: fractions of the steps (0.33) or step numbers (100)"
+        [0.33, 0.67, 1.0], "when pictures are saved: fractions of the steps (0.33, 1.0) or step numbers (100); the last step always is"
     )
     stop_at_loss: float | None = option(
         None,
@@ -287,7 +287,7 @@ class RunConfig:
     color: str = option(
         "style",
         "colours of the result: style | luminance (optimise brightness, keep the content's chroma) | match (first give "
-        "the style image the content's colours) | content (afterwards, put the content's colours on the lightness)",
+        "the style image the content's colours) | content (after the run: the lightness of the result with the content's colours)",
     )
     fit: str = option("keep", "keep the aspect ratio | squash both images to edge x edge")
     format: str = option("png", "file format of the result and the captures: png | jpeg | tiff | webp (lossless)")
@@ -306,7 +306,7 @@ class RunConfig:
     resume: str | None = option(
         None, "DIR or last: resume an interrupted run; with more steps, continue a finished one"
     )
-    preset: str | None = option(None, "name of the program whose settings a preset has; reports compare by it")
+    preset: str | None = option(None, "name of the program whose settings a preset has; reports group runs by it")
     study: str | None = option(None, "name of the search that the run is a trial of; set by python -m src.search")
     trial: int | None = option(None, "number of the trial")
 
