@@ -11,7 +11,6 @@ Heavy libraries are imported when a run begins, so importing this module is chea
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,17 +29,6 @@ if TYPE_CHECKING:
     from src.training.setup import Shared
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Kept:
-    """What one batch leaves to the next of the same network and device.
-
-    Attributes:
-        shared: the encoder by its precision, each loaded once.
-    """
-
-    shared: "dict[str, Shared]" = field(default_factory=dict)
 
 
 def run(
@@ -95,7 +83,7 @@ def run_batch(
     jobs: Sequence[tuple[RunConfig, Path]],
     at_once: int | None = None,
     progress: bool | None = None,
-    kept: Kept | None = None,
+    encoders: "dict[str, Shared] | None" = None,
     outputs: "Outputs | None" = None,
 ) -> list[RunRecord | BaseException]:
     """Optimise several pictures in one batch; what `run` says of a folder holds for each of them.
@@ -106,7 +94,7 @@ def run_batch(
         jobs: options and folder of each run, which differ as `training.grouping` permits; no folder twice.
         at_once: pairs evaluated together; None is all on a GPU and one on a CPU.
         progress: as for `run`.
-        kept: encoder of an earlier batch with the same network and device; updated in place.
+        encoders: by precision, kept for later batches of the same network and device; updated in place.
         outputs: as for `run`.
 
     Returns:
@@ -124,14 +112,18 @@ def run_batch(
                 context.check()
         if waiting := [context for context in contexts if not context.ended]:
             with _closing(waiting):
-                _run_together(waiting, interrupts, at_once, progress, kept or Kept())
+                _run_together(waiting, interrupts, at_once, progress, {} if encoders is None else encoders)
     if contexts and not any(isinstance(each.error, Interrupted) for each in contexts):
         interrupts.check(contexts[0].resume_command)
     return [context.error or context.record for context in contexts]
 
 
 def _run_together(
-    contexts: "Sequence[RunContext]", interrupts: Interrupts, at_once: int | None, progress: bool | None, kept: Kept
+    contexts: "Sequence[RunContext]",
+    interrupts: Interrupts,
+    at_once: int | None,
+    progress: bool | None,
+    encoders: "dict[str, Shared]",
 ) -> None:
     log.info("loading PyTorch")
     from src.common.platform import cpu_threads, resolved_precision
@@ -139,18 +131,19 @@ def _run_together(
     from src.training.loop import find_device, fit
     from src.training.setup import PreparedRun
 
-    groups: dict[tuple[int, str | None, bool | None], list[PreparedRun]] = {}
+    groups: dict[tuple[object, ...], list[PreparedRun]] = {}
     trainer = contexts[0].config.trainer
     with cpu_threads(trainer.threads), kernels.use(trainer.kernels == "auto"):
         for context in contexts:
             with context.guard():
                 device = find_device(trainer)
                 precision = resolved_precision(context.record.precision, device)
-                prepared = PreparedRun(context, device, kept.shared.get(precision))
-                kept.shared[precision] = prepared.shared
+                prepared = PreparedRun(context, device, encoders.get(precision))
+                encoders[precision] = prepared.shared
                 context.open()
                 prepared.announce()
-                alike = prepared.resume_step, context.record.precision, context.record.compiled
+                at = prepared.resume_step, prepared.resume_stage
+                alike = *at, context.record.precision, context.record.compiled
                 groups.setdefault(alike, []).append(prepared)
         for group in groups.values():
             with _closing([prepared.context for prepared in group]):

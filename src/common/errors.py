@@ -59,6 +59,16 @@ class SweepFailed(Exception):
     """Some jobs of a sweep failed; the message lists them by reason."""
 
 
+def outcome(error: BaseException | None) -> tuple[str, str | None]:
+    """Return the status (finished, interrupted or failed) and the error message that a record keeps."""
+    if error is None:
+        return "finished", None
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        return "interrupted", f"signal {error.signal_number if isinstance(error, Interrupted) else 2}"
+    told = str(error) or type(error).__name__
+    return "failed", told if isinstance(error, InputError | NonFiniteLoss) else f"{type(error).__name__}: {told}"
+
+
 def shortened(text: str, longest: int = LONGEST_LINE) -> str:
     """Return text whose lines have at most `longest` characters, the middle of longer ones left out."""
     lines = text.splitlines()

@@ -63,7 +63,9 @@ class Blend:
 
     styles: list[str] = option([], "further styles: names of style=NAME, or files, as [dots,my.jpg]")
     weights: list[float] = option(
-        [], "shares of blend.styles; style has the rest of 1; or the share of style, then theirs; []: equal shares"
+        [],
+        "a share for each of blend.styles, and style gets what is left of 1; or one number more, the first for style, "
+        "scaled to a sum of 1; []: equal shares",
     )
     masks: list[str] = option([], "their masks, as style.mask; []: all white")
 
@@ -118,10 +120,10 @@ class Loss:
     tv: float = option(0.0, "total variation weight")
     tv_form: str = option("squares", "squares | stencil (squares, diagonals too) | absolute (differences, not squared)")
     reference: float = option(1000.0, "weight of the mean squared distance to reference.images")
-    jump: float = option(1.5, "adam: halve an update after which the loss is more than this many times as high; 0: never")
+    jump: float = option(1.5, "adam: halve an update that takes the loss to over this many times its value; 0: never")
     content_tap: str = option("relu3_1", "default of layers.content")
     block_weights: list[float] | None = option(
-        [1, 1, 6, 3, 0.5], "relative weights of the style taps by block; null: all alike (except with loss=moments and patches)"
+        [1, 1, 6, 3, 0.5], "relative weights of the style taps by block; null (the default of other forms): all alike"
     )
     substitute: dict[str, str] = option({}, "taps to replace by others, as {relu5_1: conv5_1} (loss=published)")
 
@@ -192,7 +194,7 @@ class Schedule:
     name: str = option("pyramid", "pyramid | single | simultaneous (losses at several halvings of the image at once)")
     sizes: int = option(4, "number of sizes; none has a long side below 64 px")
     factor: float = option(2**0.5, "each size is this many times the one before")
-    last: float | None = option(0.5, "fraction of the steps at full size (null: an equal share); the others share the rest")
+    last: float | None = option(0.5, "fraction of the steps at full size (null: an equal share); others share the rest")
     first: float | None = option(
         None, "the smallest size's fraction of the steps below full size; null: an equal share"
     )
@@ -276,7 +278,8 @@ class RunConfig:
     score: Score = option(Score, "score for sweeps")
     steps: int = option(150, "optimiser steps")
     captures: list[Any] = option(
-        [0.33, 0.67, 1.0], "when pictures are saved: fractions of the steps (0.33, 1.0) or step numbers (100); the last step always is"
+        [0.33, 0.67, 1.0],
+        "when pictures are saved: fractions of the steps (0.33, 1.0) or step numbers (100); always after the last step",
     )
     stop_at_loss: float | None = option(
         None,
@@ -287,7 +290,7 @@ class RunConfig:
     color: str = option(
         "style",
         "colours of the result: style | luminance (optimise brightness, keep the content's chroma) | match (first give "
-        "the style image the content's colours) | content (after the run: the lightness of the result with the content's colours)",
+        "the style image the content's colours) | content (the result's lightness with the content's colours)",
     )
     fit: str = option("keep", "keep the aspect ratio | squash both images to edge x edge")
     format: str = option("png", "file format of the result and the captures: png | jpeg | tiff | webp (lossless)")

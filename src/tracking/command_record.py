@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from src.common.errors import InputError, Interrupted
+from src.common.errors import InputError, outcome
 from src.config.schema import Logger
 from src.tracking import provenance
 from src.tracking.loggers import RunLoggers, open_loggers
@@ -60,16 +60,14 @@ def recorded(record: CommandRecord, folder: Path) -> Iterator[ExitStack]:
         An `ExitStack`; its callbacks run after the record is written, even if writing fails.
     """
     record.status, record.error, record.ended = "running", None, None
+    record.versions, record.commit = provenance.versions(), provenance.commit()
     record.write(folder)
     with ExitStack() as afterwards:
         try:
             yield afterwards
-            record.status = "finished"
-        except (Interrupted, KeyboardInterrupt, SystemExit):
-            record.status = "interrupted"
-            raise
+            record.status, record.error = outcome(None)
         except BaseException as error:
-            record.status, record.error = "failed", str(error) or type(error).__name__
+            record.status, record.error = outcome(error)
             raise
         finally:
             record.ended = provenance.timestamp()

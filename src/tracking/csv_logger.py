@@ -6,8 +6,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import CSVLogger
-
 from src.common.errors import InputError
 from src.common.files import check_write, write_atomically, write_error
 from src.tracking.names import METRICS
@@ -15,22 +13,16 @@ from src.tracking.names import METRICS
 log = logging.getLogger(__name__)
 
 
-class MetricsLogger(CSVLogger):
-    """Append rows to `metrics.csv` in the run folder.
+class MetricsLogger:
+    """Append rows to `metrics.csv` in the run folder, each as soon as it is logged.
 
-    Lightning's CSVLogger deletes the file when a run is resumed and writes rows only every `flush_logs_every_n_steps`.
+    Lightning's CSVLogger deletes the file when a run is resumed.
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, name="", version="")
         self.path = folder / METRICS
         self.columns: list[str] = []
         self.rows: list[dict[str, Any]] = []
-
-    @property
-    def experiment(self) -> Any:
-        """Return this logger: Lightning's writer would delete the file."""
-        return self
 
     @property
     def last_step(self) -> int:
@@ -77,16 +69,20 @@ class MetricsLogger(CSVLogger):
             log.warning("%s has damaged rows; %d left out", self.path, damaged)
         self.columns = header if self.rows else []
 
-    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        """Append a row; a new column rewrites the file.
+    def log_metrics(self, metrics: dict[str, Any], step: int) -> None:
+        """Append a row, or add to the last one if it is of this step; a new column rewrites the file.
 
         Raises:
             InputError: the file cannot be written, for instance because the disk is full.
         """
-        row = {"step": self.last_step + 1 if step is None else step, **metrics}
-        self.rows.append(row)
+        row = {"step": step, **metrics}
         new = [key for key in row if key not in self.columns]
-        if new:
+        again = step == self.last_step
+        if again:
+            self.rows[-1] |= row
+        else:
+            self.rows.append(row)
+        if new or again:
             self.columns += new
             self._rewrite()
             return
@@ -96,12 +92,6 @@ class MetricsLogger(CSVLogger):
                 csv.DictWriter(file, self.columns).writerow(row)
         except OSError as error:
             raise write_error(self.path, error) from error
-
-    def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """Write nothing: `config.yaml` in the run folder holds the configuration."""
-
-    def save(self) -> None:
-        """Write nothing: every row is written when it is logged."""
 
     def _rewrite(self) -> None:
         text = io.StringIO(newline="")

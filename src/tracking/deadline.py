@@ -1,5 +1,6 @@
 """Bound the time that a call may take."""
 
+import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -17,10 +18,11 @@ def within(seconds: float, action: Callable[[], Value]) -> Value:
         TimeoutError: `action` takes longer. Its thread is abandoned and ends with the process.
     """
     result: Future[Value] = Future()
+    context = contextvars.copy_context()  # log lines of the thread belong to the same run
 
     def work() -> None:
         try:
-            result.set_result(action())
+            result.set_result(context.run(action))
         except BaseException as error:
             result.set_exception(error)
 

@@ -12,8 +12,9 @@ def read_lines(path: Path) -> list[dict[str, str]]:
     Raises:
         OSError, ValueError, csv.Error: it cannot be read, or is not text.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        return [line for line in csv.DictReader(file) if None not in line and None not in line.values()]
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1].splitlines()
+    return [line for line in csv.DictReader(whole) if None not in line and None not in line.values()]
 
 
 def numbers(line: dict[str, str]) -> dict[str, float]:

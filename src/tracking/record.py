@@ -4,7 +4,6 @@ import dataclasses
 import json
 import logging
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,6 @@ log = logging.getLogger(__name__)
 SCHEMA = 2
 FILE = "record.json"
 UNFINISHED = ("running", "interrupted")
-DEEPEST = 12  # levels of nesting in a record file; ours have five
 FOUND: tuple[str, ...] = ("device", "threads", "compiled", "batch", "width", "height")
 FOUND += ("content_sha256", "style_sha256", "further_sha256", "weights_sha256", "continued_from", "continued_step")
 SUMMARY = (
@@ -234,17 +232,14 @@ def read_json(path: Path) -> Any:
     """Return what a JSON file of a record holds.
 
     Raises:
-        OSError, ValueError: it cannot be read, or does not hold JSON of the depth of a record.
+        OSError, ValueError: it cannot be read, or is not JSON.
     """
     if not path.is_file():  # a FIFO would block
         raise ValueError("it is not a regular file")
     try:
-        data = json.loads(path.read_text())
-        if _depth(data) <= DEEPEST:
-            return data
+        return json.loads(path.read_text())
     except RecursionError:
-        pass
-    raise ValueError("it is nested too deep")
+        raise ValueError("it is nested too deep") from None
 
 
 def add_former_defaults(config: dict[str, Any]) -> None:
@@ -255,11 +250,6 @@ def add_former_defaults(config: dict[str, Any]) -> None:
 
 def _reason(error: Exception) -> str:
     return f"it has no {error}" if isinstance(error, KeyError) else str(error)
-
-
-def _depth(value: Any) -> int:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + max(map(_depth, inner), default=0)
 
 
 @cache
@@ -290,19 +280,9 @@ def parse(kind: Any, value: Any, name: str = "") -> Any:
         return {key: parse(inner[1], each, f"{name}.{key}") for key, each in value.items()}
     if kind is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
         return float(value)
-    if kind in (str, bool, int) and type(value) is kind and not _unusable(value):
+    if kind in (str, bool, int) and type(value) is kind:
         return value
     raise ValueError(f"{name or 'it'} is {repr(value)[:60]}, not {getattr(kind, '__name__', kind)}")
-
-
-def _unusable(value: str | bool | int) -> bool:
-    """Return whether an integer has more than 64 bits, or a text holds what no file name can."""
-    if isinstance(value, int):
-        return abs(value) >= 2**63
-    try:
-        return b"\0" in os.fsencode(value)
-    except UnicodeEncodeError:  # a lone surrogate
-        return True
 
 
 def scan(root: Path, damaged: Callable[[str], object] = log.warning) -> Iterator[tuple[Path, RunRecord]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from src.common.errors import InputError, Interrupted, NonFiniteLoss
+from src.common.errors import InputError, Interrupted, NonFiniteLoss, outcome
 from src.common.files import expanded, sole_writer, write_atomically
 from src.common.packages import require
 from src.config.identity import identity
@@ -70,7 +70,7 @@ class RunContext:
         check_options(self.config)
         if self.config.depth == 16:
             require("depth=16", "files", deep.PACKAGES)
-        self._claim()
+        self._take_over_record()
         if self.record.status == "finished":
             self._check_unchanged()
             log.info("already finished: %s", self.folder)
@@ -78,7 +78,8 @@ class RunContext:
         else:
             self.files = find_files(self.config)
 
-    def _claim(self) -> None:
+    def _take_over_record(self) -> None:
+        """Go on with the folder's record where it has one; refuse that of another run."""
         found = records.read(self.folder)
         self._seen = _progress(found)
         if found is None:
@@ -122,10 +123,17 @@ class RunContext:
 
     def close(self, error: BaseException | None = None) -> None:
         """Write how the run ended and release its folder. If it has ended already, this does nothing."""
+        token = CURRENT_RUN.set(self.folder)
+        try:
+            self._close(error)
+        finally:
+            CURRENT_RUN.reset(token)
+
+    def _close(self, error: BaseException | None) -> None:
         if self.ended:
             return
         self.error, self.ended = error, True
-        status, message = _status(error)
+        status, message = outcome(error)
         if error is not None:
             log_to_file(f"{status}: {message}")
         if not self._opened:
@@ -180,17 +188,6 @@ class RunContext:
 
 def _progress(record: RunRecord | None) -> tuple[object, ...] | None:
     return None if record is None else (record.status, record.step, record.ended)
-
-
-def _status(error: BaseException | None) -> tuple[str, str | None]:
-    if error is None:
-        return "finished", None
-    if isinstance(error, Interrupted):
-        return "interrupted", f"signal {error.signal_number}"
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted", "signal 2"
-    told = str(error) or type(error).__name__
-    return "failed", told if isinstance(error, InputError | NonFiniteLoss) else f"{type(error).__name__}: {told}"
 
 
 def new_record(config: RunConfig) -> RunRecord:

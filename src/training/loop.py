@@ -15,7 +15,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from src.common.errors import InputError
+from src.common.errors import InputError, first_line
 from src.common.signals import Interrupts
 from src.config.schedule import Stage, Timetable, capture_steps, stages
 from src.config.schema import Device, RunConfig
@@ -89,7 +89,7 @@ def fit(
     """Run the stages of a batch to their end; every run is closed when this returns.
 
     Args:
-        runs: opened, of one size, at the same step, with equal options except those that `grouping` lets differ.
+        runs: opened, of one size, at the same step and stage, with equal options but those that `grouping` lets differ.
         interrupts: asked after every step.
         at_once: pairs evaluated together; None is all on a GPU and one on a CPU.
         bar: show a progress bar; None does so on a terminal.
@@ -104,7 +104,7 @@ def fit(
     progress = Progress(config.steps, max(0, resume_step), lambda: module.status() if module else (0, ""), bar)
     try:
         for stage in stages(config):
-            if stage.last < resume_step:
+            if stage.first < first.resume_stage:
                 continue
             resuming = module is None and resume_step > 0
             starts: dict[PreparedRun, Tensor] = {}
@@ -144,7 +144,12 @@ def fit(
             except Exception as error:  # Lightning raises many types for entries of its own that do not fit
                 if not resuming or module.restored or isinstance(error, InputError) or out_of_memory(error):
                     raise
-                raise checkpoints.unusable(members[0].context.folder, error) from None
+                if len(members) > 1:
+                    raise InputError(
+                        f"a checkpoint of these {len(members)} runs cannot be used ({first_line(error)}); resume them "
+                        "one by one to find out which"
+                    ) from None
+                raise checkpoints.unusable(first.context.folder, error) from None
             if interrupts.requested():
                 break
         for run in _active(runs):

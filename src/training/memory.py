@@ -140,7 +140,7 @@ class MemoryEstimate:
         held: list[float] = []
         for block, size in enumerate(self._blocks, 1):
             recomputed = block <= checkpointing.blocks
-            share = min(1.0, 1.15 * BAND_BYTES / size.layer) if recomputed and checkpointing.banded else 1.0
+            share = _band_share(size, checkpointing) if recomputed else 1.0
             passing = (3 * share if recomputed else 1) * size.layer
             peak = max(peak, kept + passing + size.output)
             held.append(size.output + (0 if recomputed else size.kept))
@@ -152,12 +152,16 @@ class MemoryEstimate:
             recomputed, size = block <= checkpointing.blocks, self._blocks[block - 1]
             work = 4 * size.layer
             if recomputed:
-                share = min(1.0, 1.15 * BAND_BYTES / size.layer) if checkpointing.banded else 1.0
-                work = share * (work + size.kept)
+                work = _band_share(size, checkpointing) * (work + size.kept)
             going = self._blocks[block - 2].output if block > 1 else 3 * self.value_bytes * self.pixels
             peak = max(peak, kept + size.output + going + work)
             kept -= held[block - 1]
         return peak + 12 * self.value_bytes * self.pixels
+
+
+def _band_share(size: BlockMemory, checkpointing: Checkpointing) -> float:
+    """Return the share of a recomputed block's rows that are in memory at once."""
+    return min(1.0, 1.15 * BAND_BYTES / size.layer) if checkpointing.banded else 1.0
 
 
 class MemoryBudget:

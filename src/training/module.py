@@ -31,7 +31,7 @@ from src.transfer.optimizers import (
 
 log = logging.getLogger(__name__)
 
-JUMP = 1.5  # a loss that rises more than this many times in a step is reported
+JUMP = 1.5  # a loss of more than this many times the one before it is reported
 MOST_HALVINGS = 4  # of one update
 
 
@@ -55,7 +55,7 @@ class StyleTransferModule(LightningModule):
         timetable: steps and pauses of the whole run.
         stage: the steps to take here.
         rematch: steps between searches of terms that search; see `Term.search`.
-        jump: Adam's updates that make the loss more than this many times higher are halved; 0 halves none.
+        jump: Adam's updates after which the loss is more than this many times as high are halved; 0 halves none.
         at_once: samples evaluated together; None is all. Halved where memory runs out.
         compiler: turns an objective into a faster form; None evaluates eagerly.
         not_compiled: called with the reason where the faster form is given up.
@@ -100,7 +100,7 @@ class StyleTransferModule(LightningModule):
         self._resumed_step: int | None = None
         self.restored = False
         for pair in self.pairs:  # images of the previous stage have a different size
-            pair.last_finite = pair.before = None
+            pair.last_finite = pair.judged = None
         self._join_objectives()
 
     # Outside of module registration: neither the encoder nor the targets are parameters.
@@ -187,7 +187,7 @@ class StyleTransferModule(LightningModule):
             objective.search_again(step)
         self._cached.clear()
         for pair in self.pairs:
-            pair.before = None  # its loss is of the earlier objective: the difference is no jump
+            pair.judged = None  # its loss is of the earlier objective: the difference is no jump
         if self.options.name == "lbfgs":
             # A curvature pair must not mix gradients of two objectives.
             self.optimizers().optimizer.state.clear()  # type: ignore[union-attr]
@@ -219,7 +219,7 @@ class StyleTransferModule(LightningModule):
         return evaluate
 
     def _halve_jumps(self, losses: list[Losses]) -> list[Losses]:
-        """Halve the last update of samples whose loss it made more than `jump` times higher; return the new losses.
+        """Halve the last update of samples whose loss became more than `jump` times as high; return the new losses.
 
         Adam's step size does not depend on the gradient's magnitude. Where channels of a deep layer are inactive in the
         content and strong in the style, the loss of their covariance is quartic in the activations: nearly flat, then
@@ -230,13 +230,13 @@ class StyleTransferModule(LightningModule):
         for attempt in range(MOST_HALVINGS + 1):
             totals, changed = torch.cat([each.total.detach() for each in losses]).tolist(), False
             for sample, pair in self.active.items():
-                if not pair.before or not 0 < (self.jump or JUMP) * pair.before[0] < totals[sample] < math.inf:
+                if not pair.judged or not 0 < (self.jump or JUMP) * pair.judged[0] < totals[sample] < math.inf:
                     continue
                 if not self.jump or attempt == MOST_HALVINGS:
-                    pair.counters.jumped = pair.counters.jumped or (self.step, pair.before[0], totals[sample])
+                    pair.counters.jumped = pair.counters.jumped or (self.step, pair.judged[0], totals[sample])
                     continue
                 here = self.image.sample_state(sample)
-                halved = {name: (value.to(here[name]) + here[name]) / 2 for name, value in pair.before[1].items()}
+                halved = {name: (value.to(here[name]) + here[name]) / 2 for name, value in pair.judged[1].items()}
                 self.image.load_sample_state(sample, halved)
                 pair.counters.evaluations += 1
                 changed = True
@@ -308,7 +308,7 @@ class StyleTransferModule(LightningModule):
                     halted = True
                 finite = self.keep_if_finite(sample, rows[sample][names.TOTAL])
                 if tested and finite and pair.last_finite and self.options.name == "adam":
-                    pair.before = rows[sample][names.TOTAL], pair.last_finite[1]
+                    pair.judged = rows[sample][names.TOTAL], pair.last_finite[1]
                 if finite and not pair.reached and self.timetable.logs_at(self.step):
                     pair.log_point(pair.latest, self.step, peak_mib(self.device))
             except Exception as error:  # of its own loggers or disk: the other pairs go on
@@ -399,16 +399,16 @@ class StyleTransferModule(LightningModule):
             counters = {**pair.counters.state(), "seconds": pair.seconds}
             counters["evaluations"] -= repeated
             saved = {"step": step, "counters": counters, "search": self.search_state(sample)}
-            if pair.before:
-                saved["before"] = dict(zip(("loss", "image"), pair.before, strict=True))
+            if pair.judged:
+                saved["before"] = dict(zip(("loss", "image"), pair.judged, strict=True))
             checkpoint["pairs"].append(saved)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what `on_save_checkpoint` added."""
         for pair, saved in zip(self.pairs, checkpoint["pairs"], strict=True):
-            pair.counters = Counters.of(saved["counters"])
+            pair.counters, pair.started = Counters.of(saved["counters"]), time.perf_counter()
             pair.objective.load_search_state(saved["search"])
             self._resumed_step = saved["step"]
             if before := saved.get("before"):
-                pair.before = before["loss"], before["image"]
+                pair.judged = before["loss"], before["image"]
         self._join_objectives()

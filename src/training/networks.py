@@ -28,6 +28,7 @@ from src.tracking.record import parse
 from src.tracking.training_record import TrainingRecord
 from src.training.checkpoints import CHECKPOINT, unusable
 from src.training.loop import build_trainer, find_device
+from src.training.memory import out_of_memory
 from src.training.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -195,7 +196,7 @@ def train(
         data = batches_from(batches, find_device(options.trainer))
         trainer.fit(module, data, ckpt_path=checkpoint if step >= 0 else None, weights_only=True)
     except Exception as error:
-        if step < 0 or watch.started:
+        if step < 0 or watch.started or isinstance(error, InputError) or out_of_memory(error):
             raise
         raise unusable(folder, error) from error
     finally:

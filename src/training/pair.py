@@ -56,8 +56,8 @@ class Pair:
         reached: the loss to stop at is reached.
         non_finite_at: the step at which the loss was not finite.
         last_finite: step and parameters of the last image whose loss was finite.
-        before: loss and parameters when Adam's loss was last tested; updates that make it jump are pulled back towards
-            them. Not `last_finite`: a capture sets that to the present image, whose update has not been judged yet.
+        judged: loss and parameters of the last image that Adam's loss was tested at. Updates that make the loss jump
+            are pulled back towards them. A capture sets `last_finite`, but not this, to an image that was not tested.
         error: what failed for this pair alone, such as a full disk under its log.
     """
 
@@ -72,7 +72,7 @@ class Pair:
         self.reached = False
         self.non_finite_at: int | None = None
         self.last_finite: tuple[int, dict[str, Tensor]] | None = None
-        self.before: tuple[float, dict[str, Tensor]] | None = None
+        self.judged: tuple[float, dict[str, Tensor]] | None = None
         self.error: Exception | None = None
         self.logged_step = -1
         self.started = time.perf_counter()
@@ -119,8 +119,11 @@ class Pair:
         }
 
     def log_point(self, values: Mapping[str, float], step: int, peak_mib: float, picture: Path | None = None) -> None:
-        """Send one row to the loggers: losses, counters and throughput, with a picture where one was captured."""
-        if self.loggers is None or step <= self.logged_step:
+        """Send one row to the loggers: losses, counters and throughput, with a picture where one was captured.
+
+        A step is logged once, except that a run which reaches its loss where it was captured before has results to add.
+        """
+        if self.loggers is None or step < self.logged_step + (not self.reached):
             return
         self.logged_step = step
         throughput = self.counters.throughput

@@ -135,6 +135,11 @@ class PreparedRun:
         """Return the step that the run resumes from; -1 from the beginning."""
         return self.checkpoint["step"] if self.checkpoint else -1
 
+    @property
+    def resume_stage(self) -> int:
+        """Return the first step of the stage that the checkpoint is of; 0 from the beginning."""
+        return self.checkpoint["step"] - self.checkpoint["global_step"] if self.checkpoint else 0
+
     def _checked(self, kind: str) -> Path:
         """Return the file of an image; keep its checksum, which a resumed run compares."""
         found, record = self.context.files[kind], self.context.record

@@ -19,7 +19,7 @@ from src.common.platform import allotted_threads, cpu_threads
 from src.config.schema import Picture, RunConfig, plain, result_file, run_part
 from src.data.clips import Clip, Frame, check_installed, even_size, open_clip, read_frames, write_clip
 from src.data.images import SMALLEST_SIDE, read_image, read_pixels, working_size, write_image
-from src.run import Kept, run_batch
+from src.run import run_batch
 from src.tracking import clip_record, names
 from src.tracking import record as records
 from src.tracking.clip_record import FRAMES, VIDEO, ClipRecord, content_file, frame_name
@@ -28,6 +28,7 @@ from src.tracking.loggers import RunLoggers
 from src.training.checkpoints import CHECKPOINT
 from src.training.loop import find_device
 from src.training.progress import Progress
+from src.training.setup import Shared
 from src.video.config import VideoConfig, check, checksums, content_of, differing
 from src.video.links import INPUTS, Link, Start, flicker, link, result
 from src.video.motion import flow_estimator
@@ -157,7 +158,7 @@ class Frames:
             run_part(config), edge=max(record.width or 0, record.height or 0), captures=[1.0],
             logger=dataclasses.replace(config.logger, name="none"),
         )  # fmt: skip
-        self.kept = Kept()
+        self.encoders: dict[str, Shared] = {}
         self.flow = flow_estimator(config.video.flow, find_device(config.trainer), config.mirror)
         if threads := allotted_threads(config.trainer.threads):
             cv2.setNumThreads(threads)
@@ -209,7 +210,7 @@ class Frames:
         else:
             config = dataclasses.replace(self.base, content=self._own_content(number))
         with _quiet():
-            (found,) = run_batch([(config, folder)], progress=False, kept=self.kept)
+            (found,) = run_batch([(config, folder)], progress=False, encoders=self.encoders)
         if isinstance(found, BaseException):
             raise found
         losses = found.captures[-1].losses

@@ -63,7 +63,7 @@ def fail(message: str) -> None:
 def test_curves_hold_what_was_logged(tmp_path: Path) -> None:
     rows = ["step,loss/total,loss/style/relu1_1,loss/palette,ssim,seconds"]
     rows += [f"{step},{1 / (step + 1)!r},{step / 3!r},0.5,,{step / 7!r}" for step in range(1000)]
-    (tmp_path / "metrics.csv").write_text("\n".join([*rows, "1000,0.1"]))  # the last line cut by a kill
+    (tmp_path / "metrics.csv").write_text("\n".join([*rows, "1000,0.001,3.0,0.5,,14"]))  # cut by a kill: 142.8
     found = curves.read(one(tmp_path), 50, fail)
     assert found and found.steps[:3] == [0, 1, 2] and found.steps[-1] == 999 and len(found.steps) <= 50
     assert found.total == [1 / (step + 1) for step in found.steps], "to the last digit"

@@ -38,18 +38,6 @@ def test_rows_up_to_the_resume_step_are_kept(tmp_path: Path) -> None:
     assert (tmp_path / "metrics.csv").read_text() == ""
 
 
-def test_lightning_never_deletes_the_file(tmp_path: Path) -> None:
-    """A Trainer asks every logger for `experiment`, `save` and `finalize`; Lightning's own CSV logger then deletes."""
-    (tmp_path / "metrics.csv").write_text("\n".join([*ROWS, ""]))
-    logger = resumed(tmp_path)
-    _ = logger.experiment
-    logger.log_hyperparams({"lr": 0.5})
-    logger.save()
-    logger.finalize("success")
-    assert lines(tmp_path) == ROWS
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv"]
-
-
 @pytest.mark.parametrize(
     "damaged",
     [

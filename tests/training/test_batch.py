@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import logging
 import math
 import signal
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from src.training import callbacks, loop
 from src.training.checkpoints import CHECKPOINT
 from src.training.context import RunContext
 from src.training.grouping import grouped
+from src.training.logs import CURRENT_RUN
 from src.training.loop import find_device
 from src.training.module import StyleTransferModule
 from src.training.setup import PreparedRun
@@ -221,6 +223,30 @@ def test_noise_is_drawn_from_the_seed_of_each_pair(small: Callable, tmp_path: Pa
         alone = run(job, tmp_path / f"alone{number}")
         assert found[number].initial_loss == pytest.approx(alone.initial_loss, rel=1e-5)
         assert found[number].captures[-1].losses["total"] == pytest.approx(alone.captures[-1].losses["total"], rel=1e-4)
+
+
+def test_an_error_of_a_batch_is_logged_once_for_each_run(
+    small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(loop, "_build_module", broken)
+    folders = [tmp_path / str(number) for number in range(3)]
+    logged: list[tuple[str, Path | None]] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            logged.append((record.getMessage(), CURRENT_RUN.get()))
+
+    handler = Kept(logging.ERROR)
+    logging.getLogger().addHandler(handler)
+    try:
+        ended = run_batch([(small(*QUICK, "style=dots"), folder) for folder in folders])
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert [str(error) for error in ended] == ["the device is gone"] * 3
+    assert logged == [("the run failed", folder) for folder in folders], "each in the log of its own run"
 
 
 def test_targets_are_measured_once_for_each_picture(small: Callable, tmp_path: Path) -> None:

@@ -177,6 +177,20 @@ def test_a_run_that_reached_its_loss_needs_another(small: Callable, tmp_path: Pa
     assert record.stopped == "all steps taken" and record.step == 4
 
 
+def test_a_run_that_reached_its_loss_as_full_size_began_continues(small: Callable, tmp_path: Path) -> None:
+    options = (*STEADY, "loss=moments", "edge=96", "schedule=pyramid", "schedule.sizes=2", "steps=8")
+    run(small(*options), tmp_path / "whole")
+    run(small(*options, "stop_at_loss=1000"), tmp_path / "run")
+    stopped = records.read(tmp_path / "run")
+    assert stopped and (stopped.step, stopped.stopped) == (4, "loss reached")
+    record = resume(tmp_path / "run", {"stop_at_loss": None, "steps": 9})
+    assert (record.step, record.stopped) == (9, "all steps taken")
+    curves = [
+        {row["step"]: row["loss/total"] for row in metric_rows(tmp_path / each)} for each in ("run-to-9", "whole")
+    ]
+    assert curves[1].items() <= curves[0].items()
+
+
 def test_a_changed_picture_is_refused(small: Callable, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     shutil.copy("src/assets/styles/dots.jpg", photo)

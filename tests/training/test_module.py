@@ -161,7 +161,7 @@ def test_a_run_stops_at_the_loss_asked_for(small: Callable, tmp_path: Path) -> N
     threshold = run(small(*options, "captures=[6]"), tmp_path / "whole").captures[0].losses["total"] * 1.0001
     for optimizer in ("adam", "lbfgs"):
         folder = tmp_path / optimizer
-        record = run(small(*options, f"optimizer={optimizer}", f"stop_at_loss={threshold}"), folder)
+        record = run(small(*options, "captures=[6]", f"optimizer={optimizer}", f"stop_at_loss={threshold}"), folder)
         last = record.captures[-1]
         assert record.status == "finished" and record.stopped == "loss reached"
         assert last.losses["total"] <= threshold
@@ -169,6 +169,7 @@ def test_a_run_stops_at_the_loss_asked_for(small: Callable, tmp_path: Path) -> N
         assert (folder / last.file).read_bytes() == (folder / "image.png").read_bytes()
         row = metric_rows(folder)[-1]
         assert int(row["step"]) == record.step and float(row["loss/total"]) <= threshold
+        assert float(row["patch_distance"]) == record.patch_distance, "judged after a capture of the same step as well"
         if optimizer == "adam":
             assert record.step == 6
 
