@@ -14,7 +14,7 @@ from PIL import Image
 from src.app.uploads import DECODING
 from src.common.errors import InputError
 from src.common.files import write_atomically
-from src.report.thumbnails import read
+from src.data.images import reduced
 
 SECRET = "secret"  # 32 random bytes in the app's folder, which only its user may read
 TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}  # of files that are sent as they are
@@ -119,7 +119,7 @@ def version_of(path: Path) -> str | None:
 
 def _jpeg(entry: Entry) -> bytes:
     try:
-        image: Image.Image = read(entry.path, entry.edge or 4096)
+        image: Image.Image = reduced(entry.path, entry.edge or 4096)
     except InputError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds

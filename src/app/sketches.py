@@ -13,13 +13,13 @@ from PIL import Image
 
 from src.app.uploads import DECODING
 from src.data.images import read_image, working_size
+from src.feedforward import SMALLEST, STRIDE
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 NETWORK = Path(__file__).resolve().parent.parent / "assets" / "networks" / "own.onnx"
 EDGE = 512  # px, of a quick picture at most
-STRIDE, SMALLEST = 4, 8  # px; height and width of the network's input are multiples of STRIDE, at least SMALLEST
 
 
 class Sketches:

@@ -106,6 +106,8 @@ def _resolved(key: str, value: str, mirror: str | None) -> list[str]:
             return [f"{key}={_quoted(value)}"]
     if key in OTHERS and value and _exists(value):
         return [f"{key}={_quoted(value)}"]
+    if key in ("hydra.run.dir", "hydra.sweep.dir") and value.startswith("~"):  # which neither Hydra nor bash expands
+        return [f"{key}={_quoted(str(expanded(value)))}"]
     if value.startswith("~"):
         return [f"{key}={_quoted(value)}"]
     if "(" in value:

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 SKIPPED = 1.0  # s; a faster job was finished before: like a failed one, it does not count in the time left
 ELSEWHERE = "running in another process"
+REPORTED = ("train", "search", "mesh", "video")  # commands that `python -m src.report` knows
 
 
 class SweepLauncher(Launcher):
@@ -113,7 +114,7 @@ class SweepLauncher(Launcher):
         elsewhere = sum(each._return_value == ELSEWHERE for each in returns.values())
         finished = count - number - elsewhere
         log.info("%d of %d jobs finished in %s", finished, count, duration(time.monotonic() - begun))
-        if finished:
+        if finished and self.config.hydra.job.config_name in REPORTED:
             log.info("report: python -m src.report %s", shlex.quote(str(folder)))
         if failed:
             raise SweepFailed(f"{number} of {count} jobs failed in {folder}:{by_reason(failed)}")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from src.config.schema import (
@@ -26,6 +26,7 @@ NON_IDENTITY_FIELDS: tuple[str, ...] = (
 )
 # Options with which a run may continue beyond its end, in a new folder.
 EXTENDED_FIELDS: tuple[str, ...] = ("steps", "stop_at_loss", "captures")
+LONGEST_NAME = 150  # bytes of the words in a folder's name; queue and continuations add to it
 _DESCRIPTION = ("title", "artist", "year", "licence")
 
 
@@ -66,6 +67,11 @@ def identity(config: RunConfig) -> dict[str, Any]:
     return spec
 
 
+def differing(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """Return the names, as text, of the options in which two specifications differ; empty if they are equal."""
+    return ", ".join(sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)))
+
+
 def _mask(mask: str | None) -> str | None:
     return mask if not mask or is_label(mask) else _absolute(mask)
 
@@ -86,6 +92,10 @@ def named(config: RunConfig, specification: dict[str, Any]) -> str:
 
 
 def folder_name(words: Iterable[str], specification: dict[str, Any]) -> str:
-    """Return words and the digest of a specification, joined by hyphens, as the name of a folder."""
+    """Return words and the digest of a specification, joined by hyphens, as the name of a folder.
+
+    The words are cut to 40 characters each and `LONGEST_NAME` bytes together: a file name has at most 255 bytes.
+    """
     digest = hashlib.sha256(json.dumps(specification, sort_keys=True).encode()).hexdigest()[:8]
-    return "-".join([*(re.sub(r"[^\w.]+", "_", word)[:40] for word in words), digest])
+    joined = "-".join(re.sub(r"[^\w.]+", "_", word)[:40] for word in words)
+    return f"{joined.encode()[:LONGEST_NAME].decode(errors='ignore')}-{digest}"

@@ -1,6 +1,6 @@
 """Read, resize and write images: files and tensors (B, 3, H, W) in [0, 1], sRGB.
 
-`open_image` is the only place that opens an image file; torch is imported when a tensor is made.
+`open_image` opens what is optimised, `reduced` what is only shown. torch is imported when a tensor is made.
 """
 
 import importlib.util
@@ -356,8 +356,23 @@ def write_image(path: Path, image: "Tensor", depth: int = 8) -> None:
     write_atomically(path, data)
 
 
-def preview(path: Path) -> Image.Image:
-    """Return an image file as 8-bit RGB, reduced to `PREVIEW_EDGE` where its long side is longer."""
-    image = read_image(path, math.inf)
-    image.thumbnail((PREVIEW_EDGE, PREVIEW_EDGE))
-    return image
+def reduced(path: Path, limit: int) -> Image.Image:
+    """Return an image file as RGB, upright, with a long side of at most `limit` px.
+
+    Large JPEG files are decoded at a fraction of their size. Raises what Pillow's decoders do, and `InputError`.
+    """
+    if not path.is_file():  # a FIFO would block
+        raise InputError(f"{path} is not a regular file")
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            plain = image.mode in ("RGB", "L", "P", "CMYK") and "transparency" not in image.info
+            plain = plain and is_srgb(image.info.get("icc_profile"))
+            if plain:
+                image.draft("RGB", (limit, limit))
+                picture = ImageOps.exif_transpose(image).convert("RGB")
+    except (UnidentifiedImageError, Image.DecompressionBombError):
+        plain = False
+    if not plain:  # other formats, alpha, colour profiles
+        picture = read_image(path, math.inf)
+    picture.thumbnail((limit, limit))
+    return picture

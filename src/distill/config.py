@@ -19,6 +19,7 @@ from src.config.schema import (
 )
 from src.config.validation import check_choices, check_ranges, check_style_names
 from src.data.networks import network_path
+from src.feedforward import SIZES
 from src.transfer.checks import check_options
 
 # Options that may change between a training and its continuation.
@@ -35,7 +36,6 @@ LARGEST = {
     "held_out": 10_000,
     "style_scale": 16,
 }
-NETWORKS = ("small", "half", "johnson")
 PRECISIONS = ("auto", "bf16", "32")
 SMALLEST_CROP = 64
 
@@ -119,7 +119,7 @@ def check(config: DistillConfig) -> None:
     check_ranges(config, POSITIVE, NOT_NEGATIVE, LARGEST)
     if not 0 <= config.warmup <= 1:
         raise InputError(f"warmup must be in [0, 1], not {config.warmup}")
-    check_choices(config, {"network": NETWORKS, "precision": PRECISIONS})
+    check_choices(config, {"network": tuple(SIZES), "precision": PRECISIONS})
     if config.size % 4 or config.size < SMALLEST_CROP:
         raise InputError(f"size must be a multiple of 4 of at least {SMALLEST_CROP} px, not {config.size}")
     if config.size > config.edge:

@@ -1,10 +1,8 @@
 """`distill.json`: the configuration of the training of a feed-forward network and what was measured of it."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
-from src.tracking.command_record import read_record
 from src.tracking.training_record import TrainingRecord
 
 FILE = "distill.json"
@@ -24,18 +22,10 @@ class DistillRecord(TrainingRecord):
     """
 
     file: ClassVar[str] = FILE
+    kind: ClassVar[str] = "the training of a network"
 
     styles: list[str] = field(default_factory=list)
     style_sha256: list[str] = field(default_factory=list)
     backbone_sha256: str | None = None
     kernels: bool = False
     held_out: list[dict[str, Any]] = field(default_factory=list)
-
-
-def read(folder: Path) -> DistillRecord | None:
-    """Return the record of a folder, None if it has none.
-
-    Raises:
-        InputError: the file is not a record of the training of a network.
-    """
-    return read_record(folder, DistillRecord, "the training of a network")

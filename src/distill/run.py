@@ -15,7 +15,6 @@ from src.common.signals import Interrupts
 from src.data.folders import batches_from, find_pictures
 from src.data.images import read_pixels
 from src.data.sources import find_picture
-from src.distill import record as records
 from src.distill.config import (
     NON_IDENTITY_FIELDS,
     DistillConfig,
@@ -66,7 +65,7 @@ def distill(config: DistillConfig, folder: Path) -> DistillRecord:
 
 
 def _distill(config: DistillConfig, folder: Path, interrupts: Interrupts) -> DistillRecord:
-    record = open_record(config, folder, records.read, DistillRecord, NON_IDENTITY_FIELDS, WEIGHTS)
+    record = open_record(config, folder, DistillRecord, NON_IDENTITY_FIELDS, WEIGHTS)
     trained = holds_result(folder / WEIGHTS, record)
     if trained and record.status == "finished" and record.config.get("compare") == config.compare:
         log.info("already finished: %s", folder)

@@ -32,7 +32,7 @@ def export_onnx(loaded: "LoadedNetwork", path: Path) -> None:
     import onnx
     import torch
 
-    from src.feedforward.network import STRIDE
+    from src.feedforward import STRIDE
 
     rows, columns = (torch.export.Dim(name, max=LARGEST // STRIDE) for name in ("rows", "columns"))
     example = torch.zeros(1, 3, 16 * STRIDE, 24 * STRIDE), loaded.shares()

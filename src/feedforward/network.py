@@ -2,29 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-STRIDE = 4  # height and width of an input are multiples of it
-SMALLEST = 2 * STRIDE  # px, smallest height and width: reflection padding needs two rows at quarter resolution
+from src.feedforward import SIZES, STRIDE
+
 EPSILON = 1e-5
-
-
-class Size(NamedTuple):
-    """Channels at full, half and quarter resolution, and the number of residual blocks at quarter resolution."""
-
-    widths: tuple[int, int, int]
-    blocks: int
-
-
-SIZES = {
-    "small": Size((8, 16, 32), 3),
-    "half": Size((16, 32, 64), 5),
-    "johnson": Size((32, 64, 128), 5),
-}
 
 
 class ConditionalInstanceNorm(nn.Module):

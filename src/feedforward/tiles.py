@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.data.images import working_size
-from src.feedforward import TILE
-from src.feedforward.network import SMALLEST, STRIDE, StyleNetwork
+from src.feedforward import SMALLEST, STRIDE, TILE
+from src.feedforward.network import StyleNetwork
 
 
 def stylise(network: StyleNetwork, image: Tensor, shares: Tensor, tile: int = TILE) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from src.common.errors import InputError
 from src.data.networks import network_path
-from src.feedforward.network import SIZES, StyleNetwork
+from src.feedforward import SIZES
+from src.feedforward.network import StyleNetwork
 
 
 @dataclass(frozen=True)

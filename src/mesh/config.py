@@ -10,8 +10,9 @@ from src.common.files import expanded
 from src.config.identity import identity, named
 from src.config.options import option
 from src.config.schema import Picture, RunConfig, run_part, style_scales
-from src.config.validation import MOST_TURNS, check_ranges, validate
+from src.config.validation import MOST_TURNS, check_ranges
 from src.data.sources import sha256_of
+from src.transfer.checks import check_options
 
 SUFFIXES = (".glb", ".gltf", ".obj")
 MOST_VIEWS = 256
@@ -80,7 +81,7 @@ def specification(config: MeshConfig) -> dict[str, Any]:
     return {**identity(run_of(config)), "mesh": mesh}
 
 
-def job_name(config: MeshConfig) -> str:
+def job_folder(config: MeshConfig) -> str:
     """Check a job and return the name of its folder.
 
     Raises:
@@ -141,4 +142,4 @@ def check(config: MeshConfig) -> None:
     if mesh.samples is not None and not 1 <= mesh.samples <= MOST_SAMPLES:
         raise InputError(f"mesh.samples must be in 1..{MOST_SAMPLES}, not {mesh.samples}")
     model_path(config)
-    validate(run_of(config))
+    check_options(run_of(config))

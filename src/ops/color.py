@@ -70,6 +70,12 @@ def grey(image: Tensor) -> Tensor:
     return luma(image).repeat(1, 3, 1, 1)
 
 
+def restore_colors(color: str, content: Tensor, picture: Tensor) -> Tensor:
+    """Return a result in the colours that `color=` says: luminance and content restore the content's, others none."""
+    restore = {"luminance": with_luma_of, "content": with_lightness_of}.get(color)
+    return restore(content, picture) if restore else picture
+
+
 def with_luma_of(image: Tensor, other: Tensor) -> Tensor:
     """Give an image the luma of another, and keep its chroma as far as the luma leaves room for it.
 

@@ -25,7 +25,6 @@ from src.data.images import Pixels, read_pixels, tensor_image, to_tensor, write_
 from src.data.sources import PICTURE_SUFFIXES, find_picture, sha256_of
 from src.feedforward.export import export_onnx
 from src.feedforward.weights import load_network
-from src.paint import record as records
 from src.paint.camera import Show, camera_frames
 from src.paint.config import RESULT_OPTIONS, PaintConfig, check, kind_of, style_name
 from src.paint.painter import Painter
@@ -129,7 +128,7 @@ def _open_record(config: PaintConfig, kind: str, source: Path, folder: Path, pai
     Raises:
         InputError: the folder holds files of others that results would replace.
     """
-    before = records.read(folder)
+    before = PaintRecord.read(folder)
     record = before or PaintRecord(config={})
     if before is None or before.status != "running":  # a job that was killed could not note its last file
         taken = [name for name in _targets(config, kind, source) if (folder / name).exists()]

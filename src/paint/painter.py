@@ -10,7 +10,7 @@ from src.data.images import Pixels, working_size
 from src.feedforward import TILE
 from src.feedforward.tiles import stylise
 from src.feedforward.weights import LoadedNetwork
-from src.ops.color import with_lightness_of, with_luma_of
+from src.ops.color import restore_colors
 
 
 @dataclass
@@ -56,5 +56,4 @@ class Painter:
         begun = time.perf_counter()
         result = stylise(self.loaded.network, content.to(self.device), self.shares, self.tile).cpu()
         self.seconds += time.perf_counter() - begun
-        put = {"luminance": with_luma_of, "content": with_lightness_of}.get(self.color)
-        return put(content, result) if put else result
+        return restore_colors(self.color, content, result)

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from src.common.errors import OTHER_FOLDER, InputError
-from src.tracking.command_record import CommandRecord, read_record
+from src.tracking.command_record import CommandRecord
 
 
 @dataclass(kw_only=True)
@@ -21,19 +21,20 @@ class PaintRecord(CommandRecord):
     """
 
     file: ClassVar[str] = "paint.json"
+    kind: ClassVar[str] = "stylised pictures"
 
     weights_sha256: str | None = None
     shares: dict[str, float] = field(default_factory=dict)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Return the record of a folder, None if it has none.
 
-def read(folder: Path) -> PaintRecord | None:
-    """Return the record of a folder, None if it has none.
-
-    Raises:
-        InputError: the file is not such a record; the message says what to do.
-    """
-    try:
-        return read_record(folder, PaintRecord, "stylised pictures")
-    except InputError as error:
-        raise InputError(f"{error}; delete its folder, or {OTHER_FOLDER}") from None
+        Raises:
+            InputError: the file is not such a record; the message says what to do.
+        """
+        try:
+            return super().read(folder)
+        except InputError as error:
+            raise InputError(f"{error}; delete its folder, or {OTHER_FOLDER}") from None

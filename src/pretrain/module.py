@@ -41,9 +41,10 @@ class PretrainModule(NetworkModule):
         super().__init__(options)
         self.trunk = Trunk(architecture).to(memory_format=torch.channels_last)
         channels = {name.replace("conv", "relu"): width for name, width in architecture.channels.items()}
-        self.textures = nn.ModuleDict({tap: TextureHead(channels[tap], classes) for tap in TEXTURE_TAPS})
-        self.scene = SceneHead(channels[SCENE_TAP], classes)
-        self.layout = LayoutHead(channels[LAYOUT_TAP])
+        taps = TEXTURE_TAPS if options.texture or options.diversity else ()
+        self.textures = nn.ModuleDict({tap: TextureHead(channels[tap], classes) for tap in taps})
+        self.scene = SceneHead(channels[SCENE_TAP], classes) if options.scene else None
+        self.layout = LayoutHead(channels[LAYOUT_TAP]) if options.layout else None
         self.teacher = teacher
         self.matching = Matching(teacher, channels) if teacher else None
         self.outputs = OutputsHead(channels[SCENE_TAP], teacher.classes) if teacher and teacher.classes else None
@@ -89,18 +90,17 @@ class PretrainModule(NetworkModule):
         with torch.autocast(images.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
             found = self.trunk(images)
             metrics, total = self._taught(images, found)
-        if options.texture or options.diversity:
-            for tap, head in self.textures.items():
-                logits, redundancy = head(found[tap])
-                metrics[f"accuracy/{tap}"] = _accuracy(logits, instances)
-                metrics[f"redundancy/{tap}"] = redundancy
-                loss = options.texture * self._cross_entropy(logits, instances) + options.diversity * redundancy
-                total = total + loss / len(self.textures)
-        if options.scene:
+        for tap, head in self.textures.items():
+            logits, redundancy = head(found[tap])
+            metrics[f"accuracy/{tap}"] = _accuracy(logits, instances)
+            metrics[f"redundancy/{tap}"] = redundancy
+            loss = options.texture * self._cross_entropy(logits, instances) + options.diversity * redundancy
+            total = total + loss / len(self.textures)
+        if self.scene:
             logits = self.scene(found[SCENE_TAP])
             metrics["accuracy/scene"] = _accuracy(logits, instances)
             total = total + options.scene * self._cross_entropy(logits, instances)
-        if options.layout:
+        if self.layout:
             drawn = self.layout(found[LAYOUT_TAP])
             metrics["layout"] = F.mse_loss(drawn, layout_target(images.detach(), tuple(drawn.shape[-2:])))
             total = total + options.layout * metrics["layout"]

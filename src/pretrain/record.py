@@ -1,10 +1,8 @@
 """`pretrain.json`: the configuration of a pretraining and what was measured of it."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
-from src.tracking.command_record import read_record
 from src.tracking.training_record import TrainingRecord
 
 FILE = "pretrain.json"
@@ -20,15 +18,7 @@ class PretrainRecord(TrainingRecord):
     """
 
     file: ClassVar[str] = FILE
+    kind: ClassVar[str] = "a pretraining"
 
     teacher_sha256: str | None = None
     inherited: dict[str, float] | None = None
-
-
-def read(folder: Path) -> PretrainRecord | None:
-    """Return the record of a folder, None if it has none.
-
-    Raises:
-        InputError: the file is not a record of a pretraining.
-    """
-    return read_record(folder, PretrainRecord, "a pretraining")

@@ -13,7 +13,6 @@ from src.common.platform import cpu_threads, device_name
 from src.common.signals import Interrupts
 from src.data.folders import batches_from, find_pictures
 from src.encoders.registry import VGGSpec, encoder_spec
-from src.pretrain import record as records
 from src.pretrain.config import NON_IDENTITY_FIELDS, PretrainConfig, check
 from src.pretrain.crops import Crops
 from src.pretrain.inheritance import inherit
@@ -52,7 +51,7 @@ def pretrain(config: PretrainConfig, folder: Path) -> PretrainRecord:
 
 
 def _pretrain(config: PretrainConfig, folder: Path, interrupts: Interrupts) -> PretrainRecord:
-    record = open_record(config, folder, records.read, PretrainRecord, NON_IDENTITY_FIELDS, WEIGHTS)
+    record = open_record(config, folder, PretrainRecord, NON_IDENTITY_FIELDS, WEIGHTS)
     if record.status == "finished" and holds_result(folder / WEIGHTS, record):
         log.info("already finished: %s", folder)
         return record

@@ -51,7 +51,7 @@ PLACES = (
 
 
 def _png(draw: Callable[..., Figure | None]) -> Callable[..., bytes | None]:
-    """Make a function that returns a figure return it as PNG, in our style and with room for all text around it."""
+    """Decorator: return the function's figure as PNG, in the report's style and cropped to its contents, or None."""
 
     @wraps(draw)
     def drawn(*args: Any) -> bytes | None:

@@ -19,10 +19,11 @@ def figure_2(runs: Sequence[Run], names: Sequence[str], images: Thumbnails) -> b
     """Return the study's Figure 2 as JPEG: a row a run, labelled by options, with content, style, and captures."""
     places = shared_places([[run.place(each) for each in shown(run)] for run in runs])
     heads = [*PAIR, *(place or f"capture {at}" for at, place in enumerate(places, start=1))]
-    return lay_out(heads, [Row(run.label(names), _on_its_way(run, places, images)) for run in runs])
+    return lay_out(heads, [Row(run.label(names), _cells(run, places, images)) for run in runs])
 
 
-def _on_its_way(run: Run, places: Sequence[str | None], images: Thumbnails) -> list[Cell | None]:
+def _cells(run: Run, places: Sequence[str | None], images: Thumbnails) -> list[Cell | None]:
+    """Return the cells of a row: content, style and captures, with the measures below the last."""
     captures = []
     for place, capture in zip(places, shown(run), strict=False):
         where = "" if place else f"{run.place(capture)}:  "

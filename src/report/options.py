@@ -50,7 +50,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def options_of(record: RunRecord) -> dict[str, Any]:
+def result_options(record: RunRecord) -> dict[str, Any]:
     """Return every option that a result depends on, except the pair without its masks, in the order of `WORDS`.
 
     `precision` is the one that was used; a run that ended before it was decided has none. Options that this version

@@ -69,7 +69,7 @@ def overrides(record: RunRecord, told: Collection[str] = ()) -> list[str]:
 
 
 def implied_options(record: RunRecord, options: Mapping[str, Any]) -> frozenset[str]:
-    """Return which of a run's options (as `options_of` gives them) follow from its preset or its groups' names."""
+    """Return which of a run's options (as `result_options` gives them) follow from its preset or its groups' names."""
     config = plain(record.options)
     by_groups, preset = with_precision(flatten(_base(config))), _preset(config)
     by_preset = with_precision(flatten(_composed(preset))) if preset else {}

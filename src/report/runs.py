@@ -29,7 +29,7 @@ class Run:
 
     Attributes:
         content, style: names of the images; different images have different names.
-        options: every option that the result depends on, except the pair, as `options_of` returns them.
+        options: every option that the result depends on, except the pair, as `result_options` returns them.
         texts: the options' values as text; different values have different texts.
         on_front: whether it is a trial that no other trial of its study beats in both SSIM and patch distance.
     """
@@ -113,7 +113,7 @@ def gather(folders: Iterable[Path]) -> list[Run]:
 def name_runs(found: Sequence[tuple[Path, RunRecord]]) -> list[Run]:
     """Return runs with names for their images and texts for their options, in order."""
     contents, styles = (_picture_names([record for _, record in found], kind) for kind in words.PAIR)
-    options = [words.options_of(record) for _, record in found]
+    options = [words.result_options(record) for _, record in found]
     front = _front(found)
     parts = zip(found, contents, styles, options, _texts(options), strict=True)
     runs = [

@@ -5,7 +5,6 @@ Nothing is downloaded.
 
 import dataclasses
 import hashlib
-import math
 import os
 import re
 import warnings
@@ -14,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from src.common.errors import InputError
 from src.common.files import write_error
-from src.data.profiles import is_srgb
+from src.data.images import reduced
 from src.data.sources import existing_mirror, find_picture
 from src.report.options import PAIR
 from src.report.runs import Run
@@ -121,7 +120,7 @@ class Thumbnails:
         try:
             modified = source.stat().st_mtime_ns
             if not (large.is_file() and small.is_file() and large.stat().st_mtime_ns == modified):
-                image = read(source, LARGE)
+                image = reduced(source, LARGE)
                 # full colour resolution: the detail of a style is in its colours too
                 image.save(large, "JPEG", quality=90, subsampling=0)
                 image.thumbnail((SMALL, SMALL))
@@ -132,24 +131,3 @@ class Thumbnails:
         except Exception as error:  # Pillow's decoders raise many kinds; one image must not stop the report
             self._warn(f"{what} is not shown: {error}")
             return None
-
-
-def read(path: Path, limit: int) -> Image.Image:
-    """Return an image file as RGB, upright, at most `limit` px on its long side; raises what Pillow's decoders do."""
-    if not path.is_file():  # a FIFO would block
-        raise InputError(f"{path} is not a regular file")
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            plain = image.mode in ("RGB", "L", "P", "CMYK") and "transparency" not in image.info
-            plain = plain and is_srgb(image.info.get("icc_profile"))
-            if plain:
-                image.draft("RGB", (limit, limit))  # decodes a large JPEG at a fraction of its size
-                picture = ImageOps.exif_transpose(image).convert("RGB")
-    except (UnidentifiedImageError, Image.DecompressionBombError):
-        plain = False
-    if not plain:
-        from src.data.images import read_image  # other formats, alpha, colour profiles
-
-        picture = read_image(path, math.inf)  # a run has accepted it
-    picture.thumbnail((limit, limit))
-    return picture

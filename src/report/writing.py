@@ -28,6 +28,7 @@ SSIM = (
     "SSIM to the content, averaged over the finished runs of each pair; contents down, styles across. The last column "
     "is the mean over all styles, the last row that over all contents. A lower SSIM may mean more style."
 )
+COMPARED = ("published.csv", "published.md")
 TRADE_OFF = "Distance to the style against SSIM to the content, a dot a run: neither says anything without the other."
 SPEED = (
     "Speed against the size of the result, by network, device, precision and number of pairs in the batch, a dot a "
@@ -55,18 +56,18 @@ def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]
         InputError: the folder cannot be written to.
     """
     warn_once = cache(warn)
-    lines = {run.folder: curve for run in runs if (curve := curves.read(run, POINTS, warn_once))}
+    curve_of = {run.folder: curve for run in runs if (curve := curves.read(run, POINTS, warn_once))}
     images = Thumbnails(out, runs, warn_once)
     films = clips.gather_clips(folders, warn_once)
-    drawn = [*_draw_clips(films, warn_once), *_draw(runs, lines, images)]
-    old = _figures_of(out)
+    drawn = [*_draw_clips(films, warn_once), *_draw(runs, curve_of, images)]
+    old = _files_of(out)
     for figure in drawn:
         write_atomically(out / figure.file, figure.data)
     rows, compared = summary.exact_rows(runs), comparison.compare(runs)
     files = {"runs.csv": to_csv(rows)}
     if compared:
         every = comparison.with_unmatched(compared)
-        files |= {"published.csv": to_csv(every), "published.md": exact_markdown(every)}
+        files |= dict(zip(COMPARED, (to_csv(every), exact_markdown(every)), strict=True))
     means = [*summary.means(runs), *summary.trials(runs)]
     tables, terms = [*summary.last_losses(runs), *summary.speeds(runs)], summary.glossary()
     if films:
@@ -76,7 +77,7 @@ def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]
     sources = ["/".join(folder.resolve().parts[-2:]) for folder in folders]  # of sweeps: DAY/TIME
     files[TEXT] = summary.markdown(head, runs, out, drawn, [*means, *tables, *published, terms])
     files[PAGE] = page(
-        run_data.page_data(runs, lines, out, images),
+        run_data.page_data(runs, curve_of, out, images),
         title=head,
         summary=f"{plain_text(', '.join(sources))}. {summary.count(runs)}",
         findings=summary.findings(runs),
@@ -90,28 +91,29 @@ def write(runs: Sequence[Run], out: Path, folders: Sequence[Path]) -> list[Path]
     )
     for name, text in files.items():  # after the figures and images that they link to
         write_atomically(out / name, text.encode(errors="backslashreplace"))
-    for name in old.difference(figure.file for figure in drawn):
+    for name in old.difference(files, (figure.file for figure in drawn)):
         (out / name).unlink(missing_ok=True)
     return [out / name for name in (PAGE, *(name for name in files if name != PAGE), *(each.file for each in drawn))]
 
 
-def _figures_of(out: Path) -> set[str]:
-    """Return the figures of the report that a folder holds, by file name; none without one."""
+def _files_of(out: Path) -> set[str]:
+    """Return the files that the report in a folder may hold and a new one may lack; none without a report."""
     try:
         text = (out / TEXT).read_text(errors="replace")
     except OSError:
         return set()
-    return {name for name in re.findall(r"^!\[[^\]]*\]\((.+)\)$", text, re.MULTILINE) if FIGURE_FILES.fullmatch(name)}
+    figures = re.findall(r"^!\[[^\]]*\]\((.+)\)$", text, re.MULTILINE)
+    return {*COMPARED, *(name for name in figures if FIGURE_FILES.fullmatch(name))}
 
 
-def _draw_clips(films: Sequence[clips.Clip], warn_once: Callable[[str], object]) -> list[Figure]:
+def _draw_clips(films: Sequence[clips.StylisedClip], warn_once: Callable[[str], object]) -> list[Figure]:
     """Return the contact sheet of clips, if there are any."""
     data = clips.contact_sheet(films, warn_once)
     some = f" Of {len(films)} clips the first {clips.ROWS}." if len(films) > clips.ROWS else ""
     return [Figure("clips.jpg", "Clips", clips.SHEET + some, data)] if data else []
 
 
-def _draw(runs: Sequence[Run], lines: Mapping[Path, curves.Curve], images: Thumbnails) -> list[Figure]:
+def _draw(runs: Sequence[Run], curve_of: Mapping[Path, curves.Curve], images: Thumbnails) -> list[Figure]:
     """Return the figures that the runs have something to draw for."""
     pictured = [run for run in runs if run.record.captures]
     names = varying(runs)
@@ -121,7 +123,7 @@ def _draw(runs: Sequence[Run], lines: Mapping[Path, curves.Curve], images: Thumb
     made = [
         ("grid.jpg", "Contents and styles", *(figures.grid(pictured, images) or (None, ""))),
         ("sweep.jpg", "Swept options", *(figures.sweep(pictured, images) or (None, ""))),
-        ("loss.png", "Losses", charts.losses(runs, lines), LOSSES),
+        ("loss.png", "Losses", charts.losses(runs, curve_of), LOSSES),
         ("ssim.png", "SSIM", charts.heat_map(runs), SSIM + left_out(means_by(runs, PAIR, "ssim"), charts.CELLS)),
         ("trade_off.png", "Trade-off", charts.trade_off(runs), TRADE_OFF + styles + judged),
         ("throughput.png", "Throughput", charts.throughput(runs), SPEED),

@@ -5,7 +5,7 @@ from src.cli.help import SEARCH_HELP, options_help
 from src.search.config import SEARCH_OPTIONS, SearchConfig, check, study_name
 
 
-def study_folder(config: SearchConfig) -> str:
+def job_folder(config: SearchConfig) -> str:
     """Check a study and return the name of its folder.
 
     Raises:
@@ -22,7 +22,7 @@ def main() -> None:
         SearchConfig,
         "src.search.study:search",
         lambda: options_help(SEARCH_HELP, SearchConfig, SEARCH_OPTIONS),
-        study_folder,
+        job_folder,
     )
 
 

@@ -9,7 +9,8 @@ from src.common.errors import InputError
 from src.config.identity import identity, named
 from src.config.options import option
 from src.config.schema import RunConfig, run_part
-from src.config.validation import check_ranges, validate
+from src.config.validation import check_ranges
+from src.transfer.checks import check_options
 
 
 @dataclass
@@ -62,4 +63,4 @@ def check(config: SearchConfig) -> None:
     for name, bounds in ranges.items():
         if len(bounds) != 2 or not 0 < bounds[0] < bounds[1] < math.inf:
             raise InputError(f"space.{name} takes a lowest and a highest value above 0, as in [0.1,10], not {bounds}")
-    validate(run_part(config))
+    check_options(run_part(config))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from src.common.errors import SAME_COMMAND, InputError, Interrupted, SweepFailed, first_line
 from src.common.files import sole_writer, write_atomically, write_error
 from src.common.packages import require
+from src.config.identity import differing
 from src.run import run
 from src.search import space
 from src.search.config import SearchConfig, check, specification
@@ -29,8 +30,8 @@ DATABASE = "study.sqlite3"
 # Both are measured on the finished picture and do not depend on how a trial weights its losses.
 OBJECTIVES: dict[str, Literal["minimize", "maximize"]] = {keys.PATCH_DISTANCE: "minimize", keys.SSIM: "maximize"}
 MAX_KILLS = 2  # a trial that is killed again may itself be the cause, for example by taking too much memory
-# User attributes of a study: SPECIFICATION. Of a trial: ERROR, why its run failed; NUMBER, which names its folder if it
-# continues an earlier trial; KILLS, how often it was killed.
+# User attributes of a study: SPECIFICATION. Of a trial: ERROR, why its run failed; NUMBER, stored as `place`, which
+# names its folder if it continues an earlier trial; KILLS, how often it was killed.
 SPECIFICATION, ERROR, NUMBER, KILLS = "specification", "error", "place", "kills"
 
 
@@ -94,8 +95,7 @@ def _open(storage: "RDBStorage", config: SearchConfig, folder: Path) -> "Study":
     if held is None:
         study.set_user_attr(SPECIFICATION, wanted)
         study.enqueue_trial(space.default_point(config))
-    elif held != wanted:
-        differ = ", ".join(sorted(key for key in wanted.keys() | held.keys() if wanted.get(key) != held.get(key)))
+    elif differ := differing(wanted, held):
         raise InputError(f"{folder} holds another study (it differs in {differ}); study=NAME starts a new one")
     log.info("%d of %d trials done in %s", len(_outcomes(study)), config.trials, folder)
     return study

@@ -42,7 +42,85 @@ SECONDS_BETWEEN_LINES = 15.0
 DRIVER_OPTIONS = ("hydra/launcher", "hydra.launcher", "hydra.sweep.dir", "hydra.mode", "hydra/sweeper", "hydra.sweeper")
 
 
-class WorkerLauncher(SweepLauncher):
+class QueueWriter(SweepLauncher):
+    """Writes the queue of a sweep."""
+
+    queue: Queue
+    keys: tuple[str, ...] = ()
+
+    def left(self) -> int:
+        """Return how many jobs have not ended."""
+        return Status.of(self.queue, self.keys).left
+
+    @property
+    def folder(self) -> Path:
+        """The sweep folder."""
+        return Path(str(self.config.hydra.sweep.dir))
+
+    def tell_of_others(self) -> None:
+        """Say how many unfinished jobs of other commands the workers will take besides those of this one."""
+        others = self.queue.jobs().keys() - set(self.keys)
+        if left := Status.of(self.queue, others).left:
+            log.info("the workers also take unfinished jobs (%d) of other sweeps in the same folder", left)
+
+    def write_queue(self, job_overrides: Sequence[Sequence[str]], first: int) -> JobList:
+        """Return the list of the jobs, as an earlier command wrote it, or written now."""
+        setup_globals()
+        if self.config.hydra.job.config_name != "train":
+            raise InputError("launchers of workers are for runs: python -m src.train")
+        self.configure_log()
+        self.queue = Queue(self.folder)
+        given: list[str] = list(self.config.hydra.overrides.hydra)
+        common = [each for each in given if not each.lstrip("+").startswith(DRIVER_OPTIONS)]
+        cwd = str(Path.cwd())
+        path = self.queue.path_of(job_overrides, common, cwd, self.size > 1)
+        if (listed := self.queue.read(path)) is None:
+            self.queue.add(path, self._checked(job_overrides, first, common, cwd))
+            listed = self.queue.read(path)
+            assert listed is not None
+        self.keys = listed.keys
+        return listed
+
+    def _checked(self, job_overrides: Sequence[Sequence[str]], first: int, common: Sequence[str], cwd: str) -> JobList:
+        """Return the list of the jobs, with the errors of those that cannot be run."""
+        log.info("checking %d jobs", len(job_overrides))
+        checked = [self._check(SweepJob(first + index, each)) for index, each in enumerate(job_overrides)]
+        batches: dict[int, int] = {}
+        if self.size > 1:
+            groups = grouped([options for _, _, options in checked], self.size)
+            batches = {index: number for number, batch in enumerate(groups.together) for index in batch}
+        jobs = tuple(
+            Job(key, first + index, tuple(job_overrides[index]), batches.get(index), error)
+            for index, (key, error, _) in enumerate(checked)
+        )
+        return JobList(jobs, tuple(common), cwd)
+
+    def _check(self, job: SweepJob) -> tuple[str, str | None, RunConfig | None]:
+        """Return the key of a job, the error of one that cannot be run, and the options of one not yet finished."""
+        try:
+            config: DictConfig = self.compose(job)
+            key = key_of(str(OmegaConf.select(config, "hydra.sweep.subdir")))
+            return key, None, unfinished(config) if self.size > 1 else None
+        except Exception as error:  # as `run_jobs`, which returns it as that of the job
+            digest = hashlib.sha256(" ".join(job.overrides).encode()).hexdigest()[:8]
+            return f"job-{digest}", one_line(error), None
+
+
+class QueueLauncher(QueueWriter):
+    """Write the queue of a sweep and say how to start workers, by whatever means."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Write the queue."""
+        listed = self.write_queue(job_overrides, initial_job_idx)
+        folder, size = shlex.quote(str(self.queue.sweep)), f" --size {self.size}" if self.size > 1 else ""
+        log.info("%d jobs wait in %s", self.left(), self.folder)
+        self.tell_of_others()
+        log.info("start workers, anywhere: python -m src.sweep worker %s%s", folder, size)
+        log.info("watch them: python -m src.sweep status --watch %s", folder)
+        return [JobReturn(status=JobStatus.COMPLETED, _return_value="queued") for _ in listed.jobs]
+
+
+class WorkerLauncher(QueueWriter):
     """Write the queue of a sweep, start workers, and show one line over all of them until all jobs have ended.
 
     It may be killed and started again by the same command.
@@ -60,8 +138,6 @@ class WorkerLauncher(SweepLauncher):
         if not isinstance(lease, int | float) or not is_lease(lease):
             raise InputError(f"hydra.launcher.lease is a number of seconds, {SHORTEST_LEASE} or more, not {lease}")
         self.workers, self.lease = workers, lease
-        self.queue: Queue
-        self.keys: tuple[str, ...] = ()
 
     @abstractmethod
     def start(self, jobs: int) -> None:
@@ -140,86 +216,6 @@ class WorkerLauncher(SweepLauncher):
     def worker_options(self) -> dict[str, Any]:
         """The options of each `WorkerProcess`."""
         return {"size": self.size, "at_once": self.at_once, "lease": self.lease}
-
-    def left(self) -> int:
-        """Return how many jobs have not ended."""
-        return Status.of(self.queue, self.keys).left
-
-    @property
-    def folder(self) -> Path:
-        """The sweep folder."""
-        return Path(str(self.config.hydra.sweep.dir))
-
-    def tell_of_others(self) -> None:
-        """Say how many unfinished jobs of other commands the workers will take besides those of this one."""
-        others = self.queue.jobs().keys() - set(self.keys)
-        if left := Status.of(self.queue, others).left:
-            log.info("the workers also take unfinished jobs (%d) of other sweeps in the same folder", left)
-
-    def write_queue(self, job_overrides: Sequence[Sequence[str]], first: int) -> JobList:
-        """Return the list of the jobs, as an earlier command wrote it, or written now."""
-        setup_globals()
-        if self.config.hydra.job.config_name != "train":
-            raise InputError("launchers of workers are for runs: python -m src.train")
-        self.configure_log()
-        self.queue = Queue(self.folder)
-        given: list[str] = list(self.config.hydra.overrides.hydra)
-        common = [each for each in given if not each.lstrip("+").startswith(DRIVER_OPTIONS)]
-        cwd = str(Path.cwd())
-        path = self.queue.path_of(job_overrides, common, cwd, self.size > 1)
-        if (listed := self.queue.read(path)) is None:
-            self.queue.add(path, self._checked(job_overrides, first, common, cwd))
-            listed = self.queue.read(path)
-            assert listed is not None
-        self.keys = listed.keys
-        return listed
-
-    def _checked(self, job_overrides: Sequence[Sequence[str]], first: int, common: Sequence[str], cwd: str) -> JobList:
-        """Return the list of the jobs, with the errors of those that cannot be run."""
-        log.info("checking %d jobs", len(job_overrides))
-        checked = [self._check(SweepJob(first + index, each)) for index, each in enumerate(job_overrides)]
-        batches: dict[int, int] = {}
-        if self.size > 1:
-            groups = grouped([options for _, _, options in checked], self.size)
-            batches = {index: number for number, batch in enumerate(groups.together) for index in batch}
-        jobs = tuple(
-            Job(key, first + index, tuple(job_overrides[index]), batches.get(index), error)
-            for index, (key, error, _) in enumerate(checked)
-        )
-        return JobList(jobs, tuple(common), cwd)
-
-    def _check(self, job: SweepJob) -> tuple[str, str | None, RunConfig | None]:
-        """Return the key of a job, the error of one that cannot be run, and the options of one not yet finished."""
-        try:
-            config: DictConfig = self.compose(job)
-            key = key_of(str(OmegaConf.select(config, "hydra.sweep.subdir")))
-            return key, None, unfinished(config) if self.size > 1 else None
-        except Exception as error:  # as `run_jobs`, which returns it as that of the job
-            digest = hashlib.sha256(" ".join(job.overrides).encode()).hexdigest()[:8]
-            return f"job-{digest}", one_line(error), None
-
-
-class QueueLauncher(WorkerLauncher):
-    """Write the queue of a sweep and say how to start workers, by whatever means."""
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Write the queue."""
-        listed = self.write_queue(job_overrides, initial_job_idx)
-        folder, size = shlex.quote(str(self.queue.sweep)), f" --size {self.size}" if self.size > 1 else ""
-        log.info("%d jobs wait in %s", self.left(), self.folder)
-        self.tell_of_others()
-        log.info("start workers, anywhere: python -m src.sweep worker %s%s", folder, size)
-        log.info("watch them: python -m src.sweep status --watch %s", folder)
-        return [JobReturn(status=JobStatus.COMPLETED, _return_value="queued") for _ in listed.jobs]
-
-    def start(self, jobs: int) -> None:
-        """Start nothing."""
-
-    def tend(self) -> None:
-        """Look after nothing."""
-
-    def stop(self) -> None:
-        """End nothing."""
 
 
 class ProcessLauncher(WorkerLauncher):

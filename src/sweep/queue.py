@@ -109,8 +109,8 @@ class Snapshot:
         """Return whether a job can be claimed."""
         return key not in self.ended and key not in self.workers
 
-    def counted(self, key: str) -> int:
-        """Return the number of attempts whose workers did not give the job back."""
+    def attempts_that_count(self, key: str) -> int:
+        """Return how many attempts count against `MAX_ATTEMPTS`: all that no worker gave back."""
         numbers = range(1, self.attempts.get(key, 0) + 1)
         return sum((key, number) not in self.released for number in numbers)
 

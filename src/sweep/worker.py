@@ -180,7 +180,7 @@ class Worker:
             if not found.free(job.key) or self._not_before.get(job.key, 0.0) > now:
                 continue
             if listed.usable:
-                self._free.append((listed, job, found.attempts.get(job.key, 0) + 1, found.counted(job.key)))
+                self._free.append((listed, job, found.attempts.get(job.key, 0) + 1, found.attempts_that_count(job.key)))
             else:
                 unusable = listed
         if unusable and not self._free:
@@ -204,7 +204,7 @@ class Worker:
 
     def _give_up(self, job: Job) -> None:
         found = self.queue.snapshot()  # the listing may be minutes old
-        if found.free(job.key) and found.counted(job.key) >= MAX_ATTEMPTS:
+        if found.free(job.key) and found.attempts_that_count(job.key) >= MAX_ATTEMPTS:
             worker = self.queue.owner(job.key, found.attempts[job.key])
             output = self.queue.logs / f"{worker}.log"  # only of workers that a launcher started
             hint = f"see {output} of the last" if output.exists() else "it may take too much memory"

@@ -1,11 +1,11 @@
-"""`clip.json`: the configuration of a stylised clip, what its file told, and what was measured of each frame."""
+"""`clip.json`: the configuration of a stylised clip, the metadata of its file, and what was measured of each frame."""
 
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
 
-from src.tracking.command_record import CommandRecord, read_record
+from src.tracking.command_record import CommandRecord
 
 FILE = "clip.json"
 VIDEO = "clip.mp4"
@@ -29,6 +29,7 @@ class ClipRecord(CommandRecord):
     """
 
     file: ClassVar[str] = FILE
+    kind: ClassVar[str] = "a clip"
 
     checksums: dict[str, str] = field(default_factory=dict)
     width: int | None = None
@@ -95,12 +96,3 @@ def is_later_frame(run: Path) -> bool:
     """Return whether a run folder is that of a frame of a clip, except the first one's, which stands for the clip."""
     clip = clip_of(run)
     return clip is not None and run != clip / FRAMES / frame_name(0)
-
-
-def read(folder: Path) -> ClipRecord | None:
-    """Return the record of a folder, None if it has none.
-
-    Raises:
-        InputError: the file is not a record of a clip.
-    """
-    return read_record(folder, ClipRecord, "a clip")

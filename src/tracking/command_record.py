@@ -5,15 +5,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self
 
 from src.common.errors import InputError, outcome
 from src.config.schema import Logger
 from src.tracking import provenance
 from src.tracking.loggers import RunLoggers, open_loggers
 from src.tracking.record import add_former_defaults, parse, read_json, write_json
-
-Record = TypeVar("Record", bound="CommandRecord")
 
 
 @dataclass(kw_only=True)
@@ -22,10 +20,12 @@ class CommandRecord:
 
     Attributes:
         file: name of the JSON file.
+        kind: what it is a record of, for errors.
         seconds: wall time over all resumes.
     """
 
     file: ClassVar[str]
+    kind: ClassVar[str]
 
     status: str = "running"
     error: str | None = None
@@ -38,6 +38,23 @@ class CommandRecord:
     command: str = field(default_factory=provenance.command)
     started: str = field(default_factory=provenance.timestamp)
     ended: str | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Return the record of a folder, None if it has none. Every field is checked against its type.
+
+        Raises:
+            InputError: the file is not such a record.
+        """
+        path = folder / cls.file
+        try:
+            if not path.exists():
+                return None
+            record: Self = parse(cls, read_json(path))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{path} is not a record of {cls.kind}: {error}") from None
+        add_former_defaults(record.config)
+        return record
 
     def write(self, folder: Path) -> None:
         """Write the file of the record."""
@@ -88,25 +105,3 @@ def tracked(options: Logger, folder: Path, record: CommandRecord, tag: str) -> I
         loggers = open_loggers(options, folder, record, record.config, tag)
         afterwards.callback(loggers.close, record)
         yield loggers
-
-
-def read_record(folder: Path, schema: type[Record], kind: str) -> Record | None:
-    """Return the record of a folder, None if it has none. Every field is checked against its type.
-
-    Args:
-        folder: of the command.
-        schema: class of the record.
-        kind: what it is a record of, for the error.
-
-    Raises:
-        InputError: the file is not such a record.
-    """
-    path = folder / schema.file
-    try:
-        if not path.exists():
-            return None
-        record: Record = parse(schema, read_json(path))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path} is not a record of {kind}: {error}") from None
-    add_former_defaults(record.config)
-    return record

@@ -86,9 +86,9 @@ class RunLoggers:
         files, self._pictures = {**self._pictures, **({CAPTURE: picture} if picture else {})}, {}
 
         def send(tracker: Any) -> None:
-            from src.data.images import preview
+            from src.data.images import PREVIEW_EDGE, reduced
 
-            tracker.log_metrics({**values, **{name: preview(file) for name, file in files.items()}}, step)
+            tracker.log_metrics({**values, **{name: reduced(file, PREVIEW_EDGE) for name, file in files.items()}}, step)
 
         self._call(send)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from src.common.errors import InputError, Interrupted, NonFiniteLoss, outcome
+from src.common.errors import OTHER_FOLDER, InputError, Interrupted, NonFiniteLoss, outcome
 from src.common.files import expanded, sole_writer, write_atomically
 from src.common.packages import require
-from src.config.identity import identity
+from src.config.identity import differing, identity
 from src.config.schema import RunConfig, plain, result_file
 from src.config.validation import WEIGHTS
 from src.data import deep
@@ -84,10 +84,8 @@ class RunContext:
         self._seen = _progress(found)
         if found is None:
             return
-        mine, theirs = identity(self.config), identity(found.options_to_repeat(self.folder))
-        if mine != theirs:
-            differing = ", ".join(sorted(key for key in mine | theirs if mine.get(key) != theirs.get(key)))
-            raise InputError(f"{self.folder} holds another run (it differs in {differing}); choose another folder")
+        if differ := differing(identity(self.config), identity(found.options_to_repeat(self.folder))):
+            raise InputError(f"{self.folder} holds another run (it differs in {differ}); {OTHER_FOLDER}")
         self.record = found
 
     def _check_unchanged(self) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 from src.common.errors import OTHER_FOLDER, InputError, NonFiniteLoss
 from src.common.files import atomic_file, expanded, write_atomically
 from src.common.signals import Interrupts
+from src.config.identity import differing
 from src.config.schema import Device, Logger
 from src.data.sources import sha256_of
 from src.tracking.loggers import RunLoggers
@@ -101,8 +102,7 @@ class NetworkModule(pl.LightningModule):
 def open_record(
     config: Any,
     folder: Path,
-    read: Callable[[Path], Record | None],
-    new: type[Record],
+    schema: type[Record],
     not_identity: Collection[str],
     weights: str,
 ) -> Record:
@@ -111,8 +111,7 @@ def open_record(
     Args:
         config: a dataclass, the options of the training.
         folder: of the training.
-        read: returns the record of a folder; None: it has none.
-        new: class of the record.
+        schema: class of the record.
         not_identity: options that may change between a training and its continuation.
         weights: name of the file that the training writes.
 
@@ -120,18 +119,18 @@ def open_record(
         InputError: the folder holds another training, or files that the training would take for its own.
     """
     plain = dataclasses.asdict(config)
-    record = read(folder)
+    record = schema.read(folder)
     if record is None:
         if foreign := [name for name in (CHECKPOINT, weights) if (folder / name).exists()]:
             raise InputError(f"{folder} holds {' and '.join(foreign)} of another training; {OTHER_FOLDER}")
-        return new(config=plain)
+        return schema(config=plain)
     try:  # an option that is newer than the record had its default
         recorded = dataclasses.asdict(parse(type(config), record.config, "config"))
     except ValueError as error:
         raise InputError(f"{folder} holds another training ({error}); {OTHER_FOLDER}") from None
-    differing = sorted(key for key in plain if key not in not_identity and plain[key] != recorded[key])
-    if differing:
-        raise InputError(f"{folder} holds another training (it differs in {', '.join(differing)}); {OTHER_FOLDER}")
+    mine, theirs = ({key: each[key] for key in plain if key not in not_identity} for each in (plain, recorded))
+    if differ := differing(mine, theirs):
+        raise InputError(f"{folder} holds another training (it differs in {differ}); {OTHER_FOLDER}")
     return record
 
 

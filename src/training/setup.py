@@ -40,7 +40,7 @@ from src.encoders.base import Encoder
 from src.encoders.registry import encoder_spec, smallest_side
 from src.feedforward.tiles import stylise
 from src.feedforward.weights import load_network
-from src.ops.color import grey, match_colors, with_lightness_of, with_luma_of
+from src.ops.color import grey, match_colors, restore_colors
 from src.training import checkpoints
 from src.training.checkpoints import Checkpoint
 from src.training.context import RunContext
@@ -331,8 +331,8 @@ class PreparedRun:
         """Return a result (1, 3, H, W) of the present stage as it is saved: in the colours that `color=` says, with the
         content's pixels where they are kept.
         """
-        put = {"luminance": with_luma_of, "content": with_lightness_of}.get(self.context.config.color)
-        done = self.originals.kept_in(put(self.originals.content, picture) if put else picture)
+        content = self.originals.content
+        done = self.originals.kept_in(restore_colors(self.context.config.color, content, picture))
         return done if self.sheet is None else self.sheet.as_saved(done)
 
     def shown(self, picture: Tensor) -> Tensor:

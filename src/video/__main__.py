@@ -2,7 +2,7 @@
 
 from src.cli.command import run_command
 from src.cli.help import VIDEO_HELP, options_help
-from src.video.config import VIDEO_OPTIONS, VideoConfig, clip_folder
+from src.video.config import VIDEO_OPTIONS, VideoConfig, job_folder
 
 
 def main() -> None:
@@ -12,7 +12,7 @@ def main() -> None:
         VideoConfig,
         "src.video.clip:stylise",
         lambda: options_help(VIDEO_HELP, VideoConfig, VIDEO_OPTIONS),
-        clip_folder,
+        job_folder,
     )
 
 

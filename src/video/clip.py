@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import logging
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -19,8 +20,9 @@ from src.common.platform import allotted_threads, cpu_threads
 from src.config.schema import Picture, RunConfig, plain, result_file, run_part
 from src.data.clips import Clip, Frame, check_installed, even_size, open_clip, read_frames, write_clip
 from src.data.images import SMALLEST_SIDE, read_image, read_pixels, working_size, write_image
+from src.ops.flow import warping_error
 from src.run import run_batch
-from src.tracking import clip_record, names
+from src.tracking import names
 from src.tracking import record as records
 from src.tracking.clip_record import FRAMES, VIDEO, ClipRecord, content_file, frame_name
 from src.tracking.command_record import tracked
@@ -29,8 +31,8 @@ from src.training.checkpoints import CHECKPOINT
 from src.training.loop import find_device
 from src.training.progress import Progress
 from src.training.setup import Shared
-from src.video.config import VideoConfig, check, checksums, content_of, differing
-from src.video.links import INPUTS, Link, Start, flicker, link, result
+from src.video.config import VideoConfig, check, checksums, content_of, difference
+from src.video.links import INPUTS, Link, Start, link, result
 from src.video.motion import flow_estimator
 
 log = logging.getLogger(__name__)
@@ -63,7 +65,7 @@ def stylise(config: VideoConfig, folder: Path) -> ClipRecord:
             _encode(source, config, folder, record, RunLoggers())
             return record
         record.device = str(find_device(config.trainer))
-        with tracked(config.logger, folder, record, "video") as loggers, _one_command(record):
+        with tracked(config.logger, folder, record, "video") as loggers, _timed(record):
             _decode(source, config, folder, record)
             loggers.begin(record, len(record.frames) - 1)
             with cpu_threads(config.trainer.threads):  # of optical flow and warping; runs set their own
@@ -73,17 +75,17 @@ def stylise(config: VideoConfig, folder: Path) -> ClipRecord:
 
 
 def _open_record(config: VideoConfig, folder: Path) -> ClipRecord:
-    record = clip_record.read(folder)
+    record = ClipRecord.read(folder)
     if record is None:
         _check_new(folder, config)
         record = ClipRecord(config=plain(config))
-    elif names_of := differing(config, record.config):
-        raise InputError(f"{folder} holds another clip (it differs in {', '.join(names_of)}); choose another folder")
+    elif differ := difference(config, record.config):
+        raise InputError(f"{folder} holds another clip (it differs in {differ}); {OTHER_FOLDER}")
     record.config = plain(config)
     found = checksums(config, local=record.status == "finished")
     for option, (path, sha256) in found.items():
         if record.checksums.get(option, sha256) != sha256:
-            raise InputError(f"{option}: {path} has changed since this clip was begun; choose another folder")
+            raise InputError(f"{option}: {path} has changed since this clip was begun; {OTHER_FOLDER}")
     record.checksums |= {option: sha256 for option, (_, sha256) in found.items()}
     return record
 
@@ -103,8 +105,8 @@ def _check_new(folder: Path, config: VideoConfig) -> None:
 
 
 @contextmanager
-def _one_command(record: ClipRecord) -> Iterator[None]:
-    """Add the wall time of the block to the record; the command of the clip resumes a frame that is interrupted."""
+def _timed(record: ClipRecord) -> Iterator[None]:
+    """Add the block's wall time to the record; an `Interrupted` inside it names this command as the way to resume."""
     before, begun = record.seconds, time.monotonic()
     try:
         with resumed_by(SAME_COMMAND):
@@ -217,12 +219,12 @@ class Frames:
         values = {names.loss_key(name): value for name, value in losses.items() if "/" not in name}
         if links:
             other = result(self._path(pass_number, neighbours[0]), self.base)
-            values[WARPING_ERROR] = flicker(result(folder, self.base), other, links[0])
+            values[WARPING_ERROR] = warping_error(result(folder, self.base), other, links[0].flow, links[0].visible)
         values[names.SECONDS] = time.monotonic() - begun
-        if pass_number == self.config.video.passes - 1:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        if pass_number == self.config.video.passes - 1:  # a frame is finished once it is logged, and logged once
             self._log(place, number, values, folder / result_file(self.base))
         shutil.rmtree(folder / INPUTS, ignore_errors=True)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
         gc.collect()  # Lightning's modules hold on to their trainers in cycles
         text = f"loss {losses[names.TOTAL_TERM]:.4g}"
         return f"{text}, warping error {values[WARPING_ERROR]:.2e}" if WARPING_ERROR in values else text
@@ -316,4 +318,4 @@ def _encode(source: Clip, config: VideoConfig, folder: Path, record: ClipRecord,
         "%s: %d frames, scenes: %d%s", path, record.count, 1 + len(record.cuts),
         "" if error is None else f", warping error {error:.2e}",
     )  # fmt: skip
-    log.info("report: python -m src.report %s", folder)
+    log.info("report: python -m src.report %s", shlex.quote(str(folder)))

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from src.common.errors import InputError
 from src.common.files import expanded
-from src.config.identity import identity, named
+from src.config.identity import differing, identity, named
 from src.config.options import option
-from src.config.schema import Picture, RunConfig, run_part, typed
+from src.config.schema import Loss, Picture, RunConfig, run_part, typed
 from src.config.validation import WEIGHTS, check_choices, check_ranges
 from src.data.clips import check_clip, clip_sha256
 from src.data.sources import find_picture, inputs_of, sha256_of
@@ -60,16 +60,19 @@ VIDEO_OPTIONS = ("video",)
 def specification(config: VideoConfig) -> dict[str, Any]:
     """Return what identifies a clip: the run, without captures, which no frame keeps, and how frames are linked."""
     run = dataclasses.replace(run_part(config), captures=RunConfig().captures)
-    return {**identity(run), "video": dataclasses.asdict(config.video)}
+    found = {**identity(run), "video": dataclasses.asdict(config.video)}
+    reference = config.loss.reference
+    if config.video.linked and reference != Loss().reference:  # an identity has it only beside reference images
+        found["loss"] = {**found["loss"], "reference": reference}
+    return found
 
 
-def differing(config: VideoConfig, recorded: dict[str, Any]) -> list[str]:
-    """Return the options that make this another clip than one of recorded options."""
-    mine, theirs = specification(config), specification(typed(recorded, VideoConfig))
-    return sorted(name for name in mine | theirs if mine.get(name) != theirs.get(name))
+def difference(config: VideoConfig, recorded: dict[str, Any]) -> str:
+    """Return the names, as text, of the options that make this another clip than one of recorded options."""
+    return differing(specification(config), specification(typed(recorded, VideoConfig)))
 
 
-def clip_folder(config: VideoConfig) -> str:
+def job_folder(config: VideoConfig) -> str:
     """Check a clip and return the name of its folder.
 
     Raises:

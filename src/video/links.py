@@ -12,7 +12,7 @@ from torch import Tensor
 
 from src.config.schema import RunConfig, result_file
 from src.data.images import read_image, read_pixels, to_tensor, write_image
-from src.ops.flow import consistent, motion_edges, nearest_first, softened, warp, warping_error
+from src.ops.flow import consistent, motion_edges, nearest_first, softened, warp
 from src.video.motion import Flow
 
 INPUTS = "inputs"  # inside a frame's run folder; deleted when the frame has finished
@@ -104,8 +104,3 @@ class Start:
             write_image(path, weight[0].expand(3, -1, -1))
         start = torch.lerp(beneath, warped[0], share * softened(links[0].visible))
         write_image(self.init, start[0], depth=16)
-
-
-def flicker(picture: Tensor, neighbour: Tensor, between: Link) -> float:
-    """Return the warping error of a result to that of a neighbour, by the content's flow, over visible pixels."""
-    return warping_error(picture, neighbour, between.flow, between.visible)

@@ -1,6 +1,7 @@
 """Every file of conf/ composes, every experiment steps, and errors name the right values."""
 
 import itertools
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from omegaconf import OmegaConf
 
 from src.common.errors import InputError
 from src.config.composition import compose, load_composed
-from src.config.identity import identity, run_name
+from src.config.identity import folder_name, identity, run_name
 from src.config.options import option_names
 from src.config.schedule import capture_steps
 from src.config.schema import CONF, RunConfig, typed
@@ -215,6 +216,12 @@ def test_odd_file_names_give_plain_folder_names() -> None:
     config = compose(["content=file", "content.path='a b/c, d=[1].jpg'", "style=dots"])
     assert config.content.path == "a b/c, d=[1].jpg"
     assert run_name(config).startswith("c_d_1_-dots-e-")
+
+
+def test_folder_names_leave_room_for_what_is_added_to_them() -> None:
+    name = folder_name(["ö" * 50] * 9, {})
+    assert len(name.encode()) <= 160 and re.fullmatch(r"(ö{40}-)ö+(-ö+)*-[0-9a-f]{8}", name)
+    assert folder_name(["cat", "dots", "e"], {}).startswith("cat-dots-e-")
 
 
 def test_help_is_quick_complete_and_light(command_here: Callable) -> None:

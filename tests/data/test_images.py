@@ -20,9 +20,9 @@ from src.data.images import (
     FORMATS,
     open_image,
     picture_size,
-    preview,
     read_image,
     read_pixels,
+    reduced,
     smallest_edge,
     tensor_image,
     to_tensor,
@@ -151,7 +151,7 @@ def test_postscript_never_reaches_an_interpreter(suffix: str, tmp_path: Path, mo
     monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
     path = tmp_path / f"a.{suffix}"
     path.write_text(EPS.format(written=tmp_path / "written"))
-    for read in (read_image, picture_size, preview):
+    for read in (read_image, picture_size, lambda path: reduced(path, 1600)):
         with pytest.raises(InputError, match="is not an image of a known format"):
             read(path)
     assert not (tmp_path / "called").exists() and not (tmp_path / "written").exists()
@@ -266,7 +266,7 @@ def test_sizes_and_previews(tmp_path: Path) -> None:
     exif[0x0112] = 6
     _picture(size=(2000, 1000)).save(tmp_path / "a.jpg", exif=exif)
     assert picture_size(tmp_path / "a.jpg") == (1000, 2000) == read_image(tmp_path / "a.jpg").size
-    assert preview(tmp_path / "a.jpg").size == (800, 1600)
+    assert reduced(tmp_path / "a.jpg", 1600).size == (800, 1600)
 
 
 def test_images_are_read_without_torch() -> None:

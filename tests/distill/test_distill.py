@@ -23,7 +23,7 @@ from src.distill.config import DistillConfig, check, job_folder, objective_run, 
 from src.distill.evaluation import evaluate
 from src.distill.module import DistillModule, batch_losses
 from src.distill.photographs import Photographs
-from src.distill.record import FILE, DistillRecord, read
+from src.distill.record import FILE, DistillRecord
 from src.distill.run import WEIGHTS, distill
 from src.encoders.registry import encoder_spec
 from src.feedforward.network import StyleNetwork
@@ -129,7 +129,7 @@ def test_several_styles_take_turns_and_resume_to_the_same_weights(
         patch.setattr(Interrupts, "requested", lambda self: setattr(self, "received", 15) or next(calls) >= 1)
         with pytest.raises(Interrupted) as caught:
             distill(config, tmp_path / "parts")
-    half = read(tmp_path / "parts")
+    half = DistillRecord.read(tmp_path / "parts")
     assert caught.value.exit_status == 143 and half is not None and (half.status, half.step) == ("interrupted", 2)
     assert not (tmp_path / "parts" / WEIGHTS).exists()
     parts = distill(config, tmp_path / "parts")
@@ -187,7 +187,7 @@ def test_a_loss_that_is_not_finite_fails_the_training(log_every: int, photograph
     options = {"lr": 1000.0, "warmup": 0.0, "loss": Loss(beta=1e39), "log_every": log_every}
     with pytest.raises(NonFiniteLoss, match="not finite at step"):
         distill(_config(photographs, **options), tmp_path)
-    record = read(tmp_path)
+    record = DistillRecord.read(tmp_path)
     assert record is not None and record.status == "failed" and not (tmp_path / WEIGHTS).exists()
     assert not (tmp_path / CHECKPOINT).exists()
 
@@ -272,7 +272,7 @@ def test_a_signal_after_the_last_step_ends_the_command(
         with pytest.raises(Interrupted) as caught:
             distill(config, tmp_path / "run")
     assert caught.value.exit_status == 130
-    record = read(tmp_path / "run")
+    record = DistillRecord.read(tmp_path / "run")
     assert record is not None and record.status == "finished" and (tmp_path / "run" / WEIGHTS).exists()
     assert distill(config, tmp_path / "run").ended == record.ended
 

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from src.common.errors import InputError
+from src.feedforward import SIZES, STRIDE
 from src.feedforward.export import export_onnx
-from src.feedforward.network import SIZES, STRIDE, ConditionalInstanceNorm, StyleNetwork
+from src.feedforward.network import ConditionalInstanceNorm, StyleNetwork
 from src.feedforward.tiles import padded_to_stride, resize_antialiased, stylise
 from src.feedforward.weights import load_network
 from tests.support.photographs import random_network, write_network

@@ -16,7 +16,7 @@ from src.config.validation import validate
 from src.data.images import read_image
 from src.mesh import turntable
 from src.mesh.cameras import lattice, turned
-from src.mesh.config import MeshConfig, check, job_name, run_of
+from src.mesh.config import MeshConfig, check, job_folder, run_of
 from src.mesh.job import _keep_views, model_views, paint
 from src.mesh.models import read_model
 from src.run import resume, run
@@ -85,7 +85,7 @@ def test_the_same_command_leaves_a_finished_model(torus: Path, tmp_path: Path) -
     assert (folder / "model.glb").exists()
     for frames, expected in ((4, 4), (0, 4), (2, 2)):
         more = _config(f"mesh.path={torus}", "steps=1", f"mesh.frames={frames}")
-        assert job_name(more) == job_name(config), "the same run"
+        assert job_folder(more) == job_folder(config), "the same run"
         paint(more, folder)
         assert turntable.length(folder / "turntable.webp") == expected
         assert read_image(folder / "turntable.jpg").size == (32 * expected, 64)
@@ -198,10 +198,10 @@ def test_the_command_tells_bad_input_in_one_line(refused_here: Callable, torus: 
 
 
 def test_names_follow_options_and_file(torus: Path) -> None:
-    names = [job_name(_config(f"mesh.path={torus}", *more)) for more in ((), ("mesh.views=4",), ("logger=csv",))]
+    names = [job_folder(_config(f"mesh.path={torus}", *more)) for more in ((), ("mesh.views=4",), ("logger=csv",))]
     assert names[0] != names[1] and names[0] == names[2]
     write_torus(torus, texture(seed=4))
-    assert job_name(_config(f"mesh.path={torus}")) != names[0]
+    assert job_folder(_config(f"mesh.path={torus}")) != names[0]
 
 
 def test_styles_are_relative_to_a_view(torus: Path) -> None:
@@ -252,11 +252,11 @@ def test_other_views_are_compared_with_the_runs_own(torus: Path, tmp_path: Path)
     paint(config, tmp_path / "run")
     assert (tmp_path / "run" / "held_out.json").stat().st_mtime_ns == first
     fewer = _config(*options, "mesh.held_out=2")
-    assert job_name(fewer) == job_name(config)
+    assert job_folder(fewer) == job_folder(config)
     paint(fewer, tmp_path / "run")
     again = json.loads((tmp_path / "run" / "held_out.json").read_text())
     assert again["views"] == 2 and again["own"] != found["own"]
-    assert job_name(_config(*options, "mesh.turns=5", "mesh.held_out=4")) != job_name(config)
+    assert job_folder(_config(*options, "mesh.turns=5", "mesh.held_out=4")) != job_folder(config)
 
 
 def _twice(tmp_path: Path) -> Path:

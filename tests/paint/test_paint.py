@@ -34,7 +34,7 @@ from src.paint.camera import Show, camera_frames
 from src.paint.config import PaintConfig, check, job_folder, kind_of, style_name
 from src.paint.job import paint
 from src.paint.painter import Painter
-from src.paint.record import read
+from src.paint.record import PaintRecord
 from src.run import run
 from tests.support.clips import moving, write_sounding
 from tests.support.configs import by_hydra
@@ -79,7 +79,7 @@ def test_an_image_at_its_own_size_and_at_another(network: Path, tmp_path: Path) 
 
     paint(_config(network, photo, edge=96, format="jpeg"), tmp_path / "large")
     assert read_image(tmp_path / "large/image.jpg").size == (96, 69)
-    record = read(tmp_path / "large")
+    record = PaintRecord.read(tmp_path / "large")
     assert record is not None and record.status == "finished" and record.shares == {"dots": 1, "swell": 0}
     assert record.results["image.jpg"]["width"] == 96 and record.results["image.jpg"]["seconds"] > 0
 
@@ -125,7 +125,7 @@ def test_a_folder_continues_where_it_was_stopped(
         with pytest.raises(Interrupted):
             paint(config, tmp_path / "out")
     done = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
-    assert len(done) == 2 and read(tmp_path / "out").status == "interrupted"
+    assert len(done) == 2 and PaintRecord.read(tmp_path / "out").status == "interrupted"
     before = (tmp_path / "out" / done[0]).stat().st_mtime_ns
     assert paint(config, tmp_path / "out") == "finished"
     names = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
@@ -138,7 +138,7 @@ def test_a_folder_continues_where_it_was_stopped(
     other = write_network(tmp_path / "other.safetensors", ["dots"], seed=9)
     paint(_config(other, source), tmp_path / "out")
     assert not np.array_equal(_pixels(tmp_path / "out/2.png"), _pixels(tmp_path / "out/3.png")[::-1])
-    assert read(tmp_path / "out").results.keys() == set(names)
+    assert PaintRecord.read(tmp_path / "out").results.keys() == set(names)
 
 
 def test_other_options_can_be_interrupted_and_repeated(
@@ -183,7 +183,7 @@ def test_other_options_make_all_pictures_of_a_folder_anew(
     paint(config, tmp_path / "alone")
     name = "0.tiff" if "format" in change else "0.png"
     assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
-    assert {each for each, result in read(tmp_path / "out").results.items() if result} == {name}
+    assert {each for each, result in PaintRecord.read(tmp_path / "out").results.items() if result} == {name}
 
 
 def test_a_job_that_fails_leaves_the_results_of_others_known(network: Path, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_each_picture_of_a_folder_has_a_result_of_its_own(network: Path, tmp_pat
         (source / f"{number}.png").rename(source / name)
     paint(_config(network, source), tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").glob("*.png")}
-    assert names == {"a.jpg.png", "a.png.png", "a.jpg.png.png"} == read(tmp_path / "out").results.keys()
+    assert names == {"a.jpg.png", "a.png.png", "a.jpg.png.png"} == PaintRecord.read(tmp_path / "out").results.keys()
 
 
 def test_only_pictures_that_cannot_be_read_are_left_out(
@@ -219,7 +219,7 @@ def test_only_pictures_that_cannot_be_read_are_left_out(
     monkeypatch.setattr(images, "write_atomically", write)
     with pytest.raises(InputError, match=r"cannot write .*1\.png: No space left on device"):
         paint(_config(network, source), tmp_path / "out")
-    record = read(tmp_path / "out")
+    record = PaintRecord.read(tmp_path / "out")
     assert record.status == "failed" and record.results.keys() == {"0.png"}
 
 
@@ -247,7 +247,7 @@ def test_a_signal_after_the_last_step_ends_the_command(
         with pytest.raises(Interrupted):
             paint(_config(network, content), tmp_path / "out")
     name = {"image": "image.png", "folder": "0.png", "clip": "clip.mp4"}[kind]
-    record = read(tmp_path / "out")
+    record = PaintRecord.read(tmp_path / "out")
     assert record.status == "finished" and record.results.keys() == {name} and (tmp_path / "out" / name).is_file()
 
 
@@ -347,7 +347,7 @@ def test_a_clip_keeps_rate_sound_and_number_of_frames(network: Path, tmp_path: P
         found = torch.from_numpy(np.asarray(made.image, np.float32) / 255).permute(2, 0, 1)[None]
         both = [F.avg_pool2d(each, 4) for each in (painter(content), found)]  # H.264 keeps colours at half the size
         assert (both[0] - both[1]).abs().mean() < 0.02
-    assert read(tmp_path / "out").results["clip.mp4"]["frames"] == 5
+    assert PaintRecord.read(tmp_path / "out").results["clip.mp4"]["frames"] == 5
     paint(_config(network, source, frames=2, edge=33), tmp_path / "short")
     assert len(list(read_frames(open_clip(tmp_path / "short/clip.mp4")))) == 2
 
@@ -392,14 +392,14 @@ def test_a_camera_is_recorded_until_a_signal_and_never_over_a_recording(
     for count in (1, 2):
         paint(_config(network, "camera", edge=64, frames=count), tmp_path / "out")
     assert (tmp_path / "out/clip.mp4").read_bytes() == before
-    results = read(tmp_path / "out").results
+    results = PaintRecord.read(tmp_path / "out").results
     assert {name: each["frames"] for name, each in results.items()} == {"clip.mp4": 3, "clip-2.mp4": 1, "clip-3.mp4": 2}
     assert sorted(results) == sorted(path.name for path in (tmp_path / "out").glob("clip*"))
     source = write_sounding(tmp_path / "in.mp4", moving(2, 64, 48))
     with pytest.raises(InputError, match=r"clip\.mp4 is the recording of a camera; choose another folder"):
         paint(_config(network, source), tmp_path / "out")
     assert (tmp_path / "out/clip.mp4").read_bytes() == before
-    assert read(tmp_path / "out").results.keys() == results.keys()
+    assert PaintRecord.read(tmp_path / "out").results.keys() == results.keys()
 
 
 class _Unplugged:
@@ -479,7 +479,7 @@ def test_ctrl_c_before_the_first_frame_interrupts(
     threading.Timer(1.0, ended.set).start()
     with pytest.raises(Interrupted):
         paint(_config(network, "camera"), tmp_path / "out")
-    assert not list((tmp_path / "out").glob("*clip*")) and read(tmp_path / "out").status == "interrupted"
+    assert not list((tmp_path / "out").glob("*clip*")) and PaintRecord.read(tmp_path / "out").status == "interrupted"
 
 
 def test_the_stream_shows_each_new_picture() -> None:
@@ -577,7 +577,7 @@ def test_the_command(command_here: Callable[..., str], network: Path, tmp_path: 
         f"content.path={photo}",
         f"hydra.run.dir={tmp_path}/out",
     )
-    record = read(tmp_path / "out")
+    record = PaintRecord.read(tmp_path / "out")
     assert "image.png" in said and record is not None and record.shares == {"dots": 0, "swell": 1}
     assert "edge=null" in command_here("src.paint.__main__", "--help")
 

@@ -28,7 +28,7 @@ from src.pretrain.crops import Crops
 from src.pretrain.inheritance import inherit, select_channels
 from src.pretrain.module import PretrainModule
 from src.pretrain.network import Trunk, layout_target, redundancy
-from src.pretrain.record import FILE, PretrainRecord, read
+from src.pretrain.record import FILE, PretrainRecord
 from src.pretrain.run import WEIGHTS, pretrain
 from src.training.checkpoints import CHECKPOINT
 from src.training.networks import write_weights
@@ -201,7 +201,7 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
         with pytest.raises(Interrupted) as caught:
             pretrain(config, tmp_path / "parts")
     assert caught.value.exit_status == 143
-    half = read(tmp_path / "parts")
+    half = PretrainRecord.read(tmp_path / "parts")
     assert half is not None and half.status == "interrupted" and 0 < half.step < config.steps
     assert not (tmp_path / "parts" / WEIGHTS).exists()
     parts = pretrain(config, tmp_path / "parts")
@@ -223,7 +223,7 @@ def test_a_signal_after_the_last_step_ends_the_command(
     with pytest.raises(Interrupted) as caught:
         pretrain(_config(pictures, steps=1), tmp_path)
     assert caught.value.exit_status == 130 and (tmp_path / WEIGHTS).exists()
-    record = read(tmp_path)
+    record = PretrainRecord.read(tmp_path)
     assert record is not None and record.status == "finished"
 
 
@@ -361,7 +361,7 @@ def test_a_damaged_checkpoint_or_record_is_one_line(pictures: Path, tmp_path: Pa
 def test_a_loss_that_is_not_finite_fails_the_training(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(NonFiniteLoss, match="not finite at step"):
         pretrain(_config(pictures, lr=1000.0, warmup=0.0, weight_decay=1e30), tmp_path)
-    record = read(tmp_path)
+    record = PretrainRecord.read(tmp_path)
     assert record is not None and record.status == "failed" and not (tmp_path / WEIGHTS).exists()
 
 

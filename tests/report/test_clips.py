@@ -1,5 +1,7 @@
 """Clips in a report: the sheet, the player, the table, and frames that are left out of the gallery."""
 
+import io
+import itertools
 import json
 from pathlib import Path
 
@@ -12,7 +14,6 @@ from src.report import __main__ as report
 from src.report.clips import contact_sheet, gather_clips, players, table
 from src.report.runs import gather, newest_sweep, warn
 from src.report.sheet import CELL
-from src.tracking import clip_record
 from src.tracking.clip_record import ClipRecord, content_file, frame_name
 from src.video.config import VideoConfig
 from tests.report.runs import write_image, write_run
@@ -55,6 +56,27 @@ def test_a_clip_has_a_player_a_sheet_and_a_row(tmp_path: Path) -> None:
     assert 1.5 * green < orange < 2.5 * green, "a row of the content and two of results"
 
 
+def test_results_are_shown_below_their_own_clip_and_named_by_what_differs(tmp_path: Path) -> None:
+    """Two parts of a film, one of them painted twice; the films have the same name and number of frames."""
+    for name, begin, first in (("one", "0/1", 0), ("two", "40/25", 40), ("three", "40/25", 40)):
+        record = write_clip_folder(tmp_path / name, first=first)
+        record.begin, record.checksums = begin, {"content": "a"}
+        record.config["loss"]["beta"] = 30.0 if name == "three" else 10.0
+        record.write(tmp_path / name)
+    clips = gather_clips([tmp_path], warn)
+    assert [clip.label for clip in clips] == [
+        ["dots", "loss.beta=10", "video first 0"],
+        ["dots", "loss.beta=10", "video first 40"],
+        ["dots", "loss.beta=30", "video first 40"],
+    ]
+    sheet = contact_sheet(clips, warn)
+    assert sheet
+    with Image.open(io.BytesIO(sheet)) as image:
+        column = [image.getpixel((image.width - CELL // 2, y)) for y in range(0, image.height, 8)]
+    kinds = ["green" if abs(r) + abs(g - 128) < 40 else "orange" for r, g, b in column if r + g + b < 600]
+    assert [kind for kind, _ in itertools.groupby(kinds)] == ["green", "orange", "green", "orange"]
+
+
 def test_the_gallery_has_the_first_frame_of_a_clip(tmp_path: Path) -> None:
     write_clip_folder(tmp_path / "clip", frames=3)
     write_run(tmp_path / "picture")
@@ -91,10 +113,10 @@ def test_a_report_without_clips_has_no_such_section(tmp_path: Path) -> None:
 
 def test_a_record_survives_writing(tmp_path: Path) -> None:
     record = write_clip_folder(tmp_path, frames=2)
-    found = clip_record.read(tmp_path)
+    found = ClipRecord.read(tmp_path)
     assert found == record and found.count == 2 and found.mean("warping_error") == 0.001
     data = json.loads((tmp_path / "clip.json").read_text())
     for time in ("x", "1/0"):
         (tmp_path / "clip.json").write_text(json.dumps({**data, "times": [time]}))
         with pytest.raises(InputError, match="is not a record of a clip"):
-            clip_record.read(tmp_path)
+            ClipRecord.read(tmp_path)

@@ -10,7 +10,7 @@ from src.common.errors import InputError
 from src.config.composition import compose
 from src.config.identity import identity
 from src.config.schema import plain
-from src.report.options import options_of
+from src.report.options import result_options
 from src.report.reproduction import command, implied_options, overrides
 from src.tracking.record import RunRecord
 
@@ -68,7 +68,7 @@ def test_options_that_an_older_version_lacks_are_at_their_defaults() -> None:
 
 def test_options_that_follow_from_a_name_are_implied() -> None:
     record = recorded("layers=a", "loss=published", "loss.beta=5", "optimizer.lr=0.02")
-    implied = implied_options(record, options_of(record))
+    implied = implied_options(record, result_options(record))
     assert {"layers.style", "loss.substitute", "layers.content", "optimizer.lr"} <= implied
     assert not implied & {"layers.name", "loss.name", "loss.beta"}
 

@@ -237,6 +237,7 @@ def test_the_name_of_a_study_depends_on_its_run_and_ranges(config: SearchConfig)
         (["resume=last"], "takes no resume="),
         (["study=a/b"], "without /"),
         (["edge=0"], "edge must be positive"),
+        (["layers.style=[relu1_1,relu9_9]"], "relu9_9"),
     ],
 )
 def test_bad_options_are_refused(overrides: list[str], message: str) -> None:

@@ -17,7 +17,7 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from src.config.composition import compose
 from src.config.schedule import stages
-from src.report.options import options_of
+from src.report.options import result_options
 from src.report.reproduction import implied_options, overrides
 from src.run import run
 from src.training.setup import load_encoder
@@ -182,12 +182,12 @@ def test_neural_style_starts_almost_even_and_full_contrast_is_unchanged() -> Non
 def test_a_sweep_of_presets_differs_by_preset_alone_in_a_report() -> None:
     records = [recorded(f"experiment={name}", "content=cat", "style=dots", "edge=96") for name in PRESETS]
     for record, name in zip(records, PRESETS, strict=True):
-        options = options_of(record)
+        options = result_options(record)
         left = {key: value for key, value in options.items() if key not in implied_options(record, options)}
         assert left.pop("preset") == name and left.get("edge") == 96
         assert overrides(record) == ["content=cat", "style=dots", f"experiment={name}", "edge=96"]
         # what is left is the same in all of them
-        others = [options_of(other) for other in records]
+        others = [result_options(other) for other in records]
         assert all(len({str(each[key]) for each in others}) == 1 for key in left)
 
 

@@ -30,7 +30,7 @@ from src.ops.losses import total_variation
 from src.ops.palette import Palette, block_guides
 from src.ops.patches import StylePatches
 from src.ops.sorting import quantiles, squared_quantile_distance
-from src.report.options import options_of, written
+from src.report.options import result_options, written
 from src.report.reproduction import overrides
 from src.run import resume, run, run_batch
 from src.tracking import record as records
@@ -326,7 +326,7 @@ def test_a_run_with_masks_is_recorded_reported_and_resumes(
     whole = run(config, tmp_path / "whole")
     assert set(whole.further_sha256) == {"content.mask", "style.mask"}
     assert records.read(tmp_path / "whole") == whole
-    assert options_of(whole)["content.mask"] == str(tmp_path / "content.png")
+    assert result_options(whole)["content.mask"] == str(tmp_path / "content.png")
     assert written("content.mask", str(tmp_path / "content.png")) == "content.png"
     assert f"content.mask={tmp_path / 'content.png'}" in [each.replace('"', "") for each in overrides(whole)]
     assert whole.config["content"]["mask"] == str(tmp_path / "content.png"), "as W&B gets it"

@@ -19,7 +19,6 @@ from src.config.schema import run_part
 from src.data.images import read_image
 from src.encoders.weights import EMBEDDED
 from src.run import run
-from src.tracking import clip_record
 from src.tracking import record as records
 from tests.support import wandb_files
 from tests.support.clips import moving, texture, write_folder, write_sounding
@@ -30,6 +29,7 @@ from tests.video.clips import TINY, compose_clip
 pytest.importorskip("av")
 pytest.importorskip("cv2")
 from src.data.clips import open_clip, read_frames
+from src.tracking.clip_record import ClipRecord
 from src.video.clip import Frames, stylise
 from src.video.config import content_of
 
@@ -182,7 +182,7 @@ def test_kill_9_and_the_same_command_end_bit_identical(command: Callable, tmp_pa
         wait_for((folder / "frames/00001/last.ckpt").exists, process)
         process.kill()
         process.join()
-    assert clip_record.read(folder).status == "running"
+    assert ClipRecord.read(folder).status == "running"
     assert records.read(folder / "frames/00000").status == "finished"
     before = (folder / "frames/00000/record.json").read_bytes()
 
@@ -204,7 +204,7 @@ def test_ctrl_c_keeps_the_frames(tmp_path: Path) -> None:
         done = process.finish()
     assert done.returncode == 130, done
     assert "interrupted; to resume: run the same command again" in done.stderr and "Traceback" not in done.stderr
-    assert clip_record.read(tmp_path / "out").status == "interrupted"
+    assert ClipRecord.read(tmp_path / "out").status == "interrupted"
     assert records.read(tmp_path / "out/frames/00001").status == "interrupted"
 
 
@@ -214,7 +214,7 @@ def test_a_signal_while_a_frame_is_finished_stops_the_clip_after_it(tmp_path: Pa
     with signalled_at_the_end(signal.SIGINT), pytest.raises(Interrupted) as stop:
         stylise(config, folder)
     assert stop.value.signal_number == signal.SIGINT and stop.value.resume_hint == "run the same command again"
-    assert clip_record.read(folder).status == "interrupted" and not (folder / "frames/00001").exists()
+    assert ClipRecord.read(folder).status == "interrupted" and not (folder / "frames/00001").exists()
     before = (folder / "frames/00000/image.png").stat().st_mtime_ns
     record = stylise(config, folder)
     assert record.status == "finished" and set(record.frames) == {"0", "1"}
@@ -246,7 +246,7 @@ def test_a_file_that_was_replaced_is_told(what: str, tmp_path: Path) -> None:
     whole = files[what].read_bytes()
     files[what].write_bytes(whole + b"\0")
     for status in ("interrupted", "finished"):
-        assert clip_record.read(out).status == status
+        assert ClipRecord.read(out).status == status
         with pytest.raises(InputError, match="has changed since this clip was begun; choose another folder"):
             stylise(config, out)
         files[what].write_bytes(whole)
@@ -266,7 +266,7 @@ def test_one_wandb_run_a_clip_with_its_video(tmp_path: Path, wandb_settings: Non
     logged = wandb_files.load(offline)
     assert logged.exit_code == 0 and set(logged.tags) == {"mine", "video"}
     assert [row["step"] for row in logged.history] == [0, 1, 2]
-    assert logged.history[1]["warping_error"] == clip_record.read(tmp_path / "out").frames["1"]["warping_error"]
+    assert logged.history[1]["warping_error"] == ClipRecord.read(tmp_path / "out").frames["1"]["warping_error"]
     assert logged.history[0]["capture._type"] == "image-file"
     assert logged.history[2]["video._type"] == "video-file"
     assert logged.summary["mean/loss/style"] > 0 and logged.summary["status"] == "finished"

@@ -10,8 +10,8 @@ from src.common.errors import InputError
 from src.config.composition import compose
 from src.config.identity import identity
 from src.config.schema import run_part, typed
-from src.tracking import clip_record
-from src.video.config import VideoConfig, clip_folder, differing
+from src.tracking.clip_record import ClipRecord
+from src.video.config import VideoConfig, difference, job_folder
 from tests.support import ROOT
 from tests.video.clips import compose_clip
 
@@ -31,11 +31,14 @@ def test_a_clip_begins_with_the_run_of_the_same_options(clip: Path) -> None:
 
 
 def test_the_folder_depends_on_what_changes_the_result(clip: Path) -> None:
-    name = clip_folder(compose_clip(f"content.path={clip}"))
+    name = job_folder(compose_clip(f"content.path={clip}"))
     assert name.startswith("clip-brushwork-e-")
-    assert clip_folder(compose_clip(f"content.path={clip}", "logger=none", "trainer.threads=1")) == name
-    assert clip_folder(compose_clip(f"content.path={clip}", "captures=[0.5]")) == name, "frames keep the last alone"
-    assert clip_folder(compose_clip(f"content.path={clip}", "video.offsets=[1]")) != name
+    assert job_folder(compose_clip(f"content.path={clip}", "logger=none", "trainer.threads=1")) == name
+    assert job_folder(compose_clip(f"content.path={clip}", "captures=[0.5]")) == name, "frames keep the last alone"
+    assert job_folder(compose_clip(f"content.path={clip}", "video.offsets=[1]")) != name
+    assert job_folder(compose_clip(f"content.path={clip}", "loss.reference=100")) != name
+    alone = job_folder(compose_clip(f"content.path={clip}", "video.linked=false"))
+    assert job_folder(compose_clip(f"content.path={clip}", "video.linked=false", "loss.reference=100")) == alone
 
 
 def test_a_clip_from_before_self_similarity_goes_on_without_it(clip: Path) -> None:
@@ -44,10 +47,10 @@ def test_a_clip_from_before_self_similarity_goes_on_without_it(clip: Path) -> No
     config = compose_clip(f"content.path={clip}", "loss.self_similarity=0")
     recorded = plain(config)
     del recorded["loss"]["self_similarity"]
-    clip_record.ClipRecord(config=recorded).write(clip.parent)
-    found = clip_record.read(clip.parent)
-    assert found and differing(config, found.config) == []
-    assert differing(compose_clip(f"content.path={clip}"), found.config) == ["loss"]
+    ClipRecord(config=recorded).write(clip.parent)
+    found = ClipRecord.read(clip.parent)
+    assert found and difference(config, found.config) == ""
+    assert difference(compose_clip(f"content.path={clip}"), found.config) == "loss"
 
 
 def test_what_differs_from_a_recorded_clip_is_named(clip: Path) -> None:
@@ -55,11 +58,11 @@ def test_what_differs_from_a_recorded_clip_is_named(clip: Path) -> None:
 
     config = compose_clip(f"content.path={clip}")
     recorded = plain(compose_clip(f"content.path={clip}", "video.steps=7", "logger=none", "seed=3"))
-    assert differing(config, recorded) == ["seed", "video"]
+    assert difference(config, recorded) == "seed, video"
     recorded["content"]["path"] = f"{clip.parent}/../{clip.parent.name}/{clip.name}"
-    assert differing(config, recorded) == ["seed", "video"], "the same file by another path"
+    assert difference(config, recorded) == "seed, video", "the same file by another path"
     del recorded["video"], recorded["seed"]
-    assert differing(config, recorded) == [], "an option that is newer than the record had its default"
+    assert difference(config, recorded) == "", "an option that is newer than the record had its default"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +91,7 @@ def test_what_differs_from_a_recorded_clip_is_named(clip: Path) -> None:
 )
 def test_bad_options_are_refused(overrides: list[str], message: str, clip: Path) -> None:
     with pytest.raises(InputError, match=message):
-        clip_folder(compose_clip(f"content.path={clip}", *overrides))
+        job_folder(compose_clip(f"content.path={clip}", *overrides))
 
 
 def test_a_folder_of_frames_is_one_clip(tmp_path: Path) -> None:

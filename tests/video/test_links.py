@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from src.ops.flow import nearest_first, softened, warp
+from src.ops.flow import nearest_first, softened, warp, warping_error
 from tests.support.clips import moving, real_clip, texture, write_folder
 
 pytest.importorskip("cv2")
 from src.data.images import read_pixels
-from src.video.links import Start, flicker, link
+from src.video.links import Start, link
 from src.video.motion import dis
 
 
@@ -83,13 +83,14 @@ def test_the_start_is_the_content_where_the_frame_before_hides_it(tmp_path: Path
     assert float((one + two).max()) <= 1 + 1 / 255
 
 
-def test_flicker_is_zero_for_a_result_that_moves_with_the_content(tmp_path: Path) -> None:
+def test_the_warping_error_is_zero_for_a_result_that_moves_with_the_content(tmp_path: Path) -> None:
     frames = moving(2, 96, 72)
     files = sorted(write_folder(tmp_path / "frames", frames).iterdir())
     between = link(files[1], files[0], dis)
     earlier = _tensor(texture(96, 72, seed=5))
-    assert flicker(warp(earlier, between.flow)[0], earlier, between) == pytest.approx(0, abs=1e-12)
-    assert flicker(warp(earlier, between.flow)[0] + 0.1, earlier, between) == pytest.approx(0.01, rel=1e-3)
+    moved = warp(earlier, between.flow)[0]
+    assert warping_error(moved, earlier, between.flow, between.visible) == pytest.approx(0, abs=1e-12)
+    assert warping_error(moved + 0.1, earlier, between.flow, between.visible) == pytest.approx(0.01, rel=1e-3)
 
 
 def test_scenes_of_a_real_clip(tmp_path: Path) -> None:
