@@ -65,6 +65,8 @@ def outcome(error: BaseException | None) -> tuple[str, str | None]:
         return "finished", None
     if isinstance(error, Interrupted | KeyboardInterrupt):
         return "interrupted", f"signal {error.signal_number if isinstance(error, Interrupted) else 2}"
+    if isinstance(error, SystemExit):
+        return "interrupted", f"exit status {error.code}"
     told = str(error) or type(error).__name__
     return "failed", told if isinstance(error, InputError | NonFiniteLoss) else f"{type(error).__name__}: {told}"
 

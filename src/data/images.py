@@ -361,18 +361,19 @@ def reduced(path: Path, limit: int) -> Image.Image:
 
     Large JPEG files are decoded at a fraction of their size. Raises what Pillow's decoders do, and `InputError`.
     """
-    if not path.is_file():  # a FIFO would block
-        raise InputError(f"{path} is not a regular file")
+    plain = False
     try:
+        if not path.is_file():  # a FIFO would block
+            raise FileNotFoundError
         with Image.open(path, formats=("PNG", "JPEG")) as image:
             plain = image.mode in ("RGB", "L", "P", "CMYK") and "transparency" not in image.info
             plain = plain and is_srgb(image.info.get("icc_profile"))
             if plain:
                 image.draft("RGB", (limit, limit))
                 picture = ImageOps.exif_transpose(image).convert("RGB")
-    except (UnidentifiedImageError, Image.DecompressionBombError):
-        plain = False
-    if not plain:  # other formats, alpha, colour profiles
+    except (FileNotFoundError, UnidentifiedImageError, Image.DecompressionBombError):
+        pass
+    if not plain:  # other formats, alpha, colour profiles; or an error that says what is wrong
         picture = read_image(path, math.inf)
     picture.thumbnail((limit, limit))
     return picture

@@ -287,7 +287,7 @@ class PlainSweeper(BasicSweeper):
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Compose all jobs, which takes a tenth of a second each, unless the launcher does."""
-        if not isinstance(self.launcher, WorkerLauncher):
+        if not isinstance(self.launcher, QueueWriter):
             super().validate_batch_is_legal(batch)
 
 

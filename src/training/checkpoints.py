@@ -12,10 +12,11 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor
 
-from src.common.errors import InputError, first_line
+from src.common.errors import InputError, shortened
 from src.common.files import atomic_file
 
 CHECKPOINT = "last.ckpt"
+LONGEST_REASON = 300  # characters of the error that a checkpoint cannot be used for
 FORMAT = 1  # raised by a change that earlier checkpoints cannot be resumed with
 
 Checkpoint = dict[str, Any]
@@ -116,9 +117,10 @@ def read(folder: Path) -> Checkpoint | None:
     return checkpoint
 
 
-def unusable(folder: Path, error: BaseException | str) -> InputError:
+def unusable(folder: Path, error: BaseException) -> InputError:
     """Return the error for a checkpoint that a run cannot go on from."""
-    reason = error if isinstance(error, str) else first_line(error)
+    told = " ".join(str(error).split()) or type(error).__name__
+    reason = shortened(told, LONGEST_REASON)
     return InputError(
         f"{folder / CHECKPOINT} cannot be used ({reason}); delete it to start this run from the beginning"
     )

@@ -84,7 +84,7 @@ def test_one_picture_is_decoded_at_a_time(served: Served, monkeypatch: pytest.Mo
     def noted(decode: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *given: held.append(uploads.DECODING.locked()) or decode(*given)
 
-    for module, name in ((uploads, "read_image"), (addresses, "read"), (sketches, "read_image")):
+    for module, name in ((uploads, "read_image"), (addresses, "reduced"), (sketches, "read_image")):
         monkeypatch.setattr(module, name, noted(getattr(module, name)))
     client = served.client()
     sent = send(client)

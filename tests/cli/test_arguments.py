@@ -95,7 +95,7 @@ def test_flags_may_stand_between_options() -> None:
 def test_plus_signs_of_known_options_and_home_folders() -> None:
     assert _prepared("+steps=5", "++loss.beta=3") == ["steps=5", "loss.beta=3"]
     assert compose(_prepared("mirror=~/pictures")).mirror == "~/pictures"
-    assert _prepared("hydra.sweep.dir=~/study")[-1] == f"hydra.sweep.dir={Path.home()}/study"
+    assert _prepared("hydra.sweep.dir=~/study")[-1] == f'hydra.sweep.dir="{Path.home()}/study"'
 
 
 def test_file_names_that_are_not_utf_8(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_failed_job_says_nothing_of_the_time_left(
         return [JobReturn(status=status, _return_value=InputError("wrong") if failed else "finished")]
 
     launcher = SweepLauncher()
-    launcher.config = OmegaConf.create({"hydra": {"sweep": {"dir": "sweep"}}})
+    launcher.config = OmegaConf.create({"hydra": {"sweep": {"dir": "sweep"}, "job": {"config_name": "train"}}})
     monkeypatch.setattr(launcher, "configure_log", lambda: None)
     monkeypatch.setattr(launcher, "run_jobs", run)
     monkeypatch.setattr("src.cli.launcher.time", SimpleNamespace(monotonic=count(0, 10).__next__))  # 10 s a job

@@ -107,7 +107,7 @@ launch(Queue(Path({str(tmp_path)!r})), 2)
     assert not [*queue.workers.iterdir()], "the workers have ended"
     found = queue.snapshot()
     assert Status.of(queue).left > 0 and all(
-        found.counted(key) == 0 for key in found.attempts if key not in found.ended
+        found.attempts_that_count(key) == 0 for key in found.attempts if key not in found.ended
     )
     launch(queue, 2)
     assert Status.of(queue).done == 6
@@ -141,7 +141,7 @@ def test_a_supervised_worker_ends_when_it_is_stopped(tmp_path: Path) -> None:
     thread.join(20)
     worker.wait()
     assert not thread.is_alive() and Status.of(queue).running == 0 and not [*queue.workers.iterdir()]
-    assert Queue(tmp_path).snapshot().counted("job0") == 0
+    assert Queue(tmp_path).snapshot().attempts_that_count("job0") == 0
 
 
 def test_cores_and_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,7 +160,7 @@ def test_a_job_fails_after_three_workers_died_with_it_and_can_be_retried(tmp_pat
         assert queue.reason("job0").startswith("3 workers died with it; see ") and "worker2.log" in queue.reason("job0")
         assert queue.retry() == ["job0"]
         assert Worker(lease).next_claims()[1][0].attempt == MAX_ATTEMPTS + 1
-    assert queue.snapshot().counted("job0") == 0, "given back at the end of the block"
+    assert queue.snapshot().attempts_that_count("job0") == 0, "given back at the end of the block"
 
 
 @pytest.mark.parametrize(("error", "counted"), [(ValueError, 1), (KeyboardInterrupt, 0), (SystemExit, 0)])
@@ -172,7 +172,7 @@ def test_an_attempt_counts_unless_the_worker_was_asked_to_end(
         assert Worker(lease).next_claims()
         raise error
     found = queue.snapshot()
-    assert found.free("job0") and found.counted("job0") == counted
+    assert found.free("job0") and found.attempts_that_count("job0") == counted
 
 
 def test_a_batch_takes_jobs_of_one_number_and_none_that_a_worker_died_with(tmp_path: Path) -> None:

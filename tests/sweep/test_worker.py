@@ -107,7 +107,7 @@ def test_sigterm_gives_the_job_back_after_its_checkpoint(queued: Callable, comma
     [(run, record)] = records.scan(queue.sweep)
     assert record.status == "interrupted"
     found = queue.snapshot()
-    assert found.free(run.name) and found.counted(run.name) == 0 and not [*queue.workers.iterdir()]
+    assert found.free(run.name) and found.attempts_that_count(run.name) == 0 and not [*queue.workers.iterdir()]
     command_here("src.sweep.__main__", "worker", folder)
     assert queue.outcome(run.name) == FINISHED and records.read(run).status == "finished"
 

@@ -23,11 +23,11 @@ class _Record(CommandRecord):
     ("error", "status", "told"),
     [
         (None, "finished", None),
-        (Interrupted(15), "interrupted", None),
-        (KeyboardInterrupt(), "interrupted", None),
-        (SystemExit(143), "interrupted", None),
+        (Interrupted(15), "interrupted", "signal 15"),
+        (KeyboardInterrupt(), "interrupted", "signal 2"),
+        (SystemExit(143), "interrupted", "exit status 143"),
         (InputError("no room"), "failed", "no room"),
-        (ValueError(), "failed", "ValueError"),
+        (ValueError("odd"), "failed", "ValueError: odd"),
     ],
     ids=lambda value: type(value).__name__,
 )

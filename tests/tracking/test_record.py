@@ -84,7 +84,6 @@ def test_a_run_with_a_removed_option_is_not_repeated(tmp_path: Path) -> None:
     [
         (lambda data: data.update(step="x"), "step is 'x', not int"),
         (lambda data: data.update(step=True), "step is True, not int"),
-        (lambda data: data.update(step=10**400), "step is 1000"),
         (lambda data: data.update(ssim=[1]), r"ssim is \[1\], not float"),
         (lambda data: data.update(ssim=10**400), "ssim is 1000"),
         (lambda data: data.update(ssim=math.nan), "ssim is nan"),
@@ -96,13 +95,10 @@ def test_a_run_with_a_removed_option_is_not_repeated(tmp_path: Path) -> None:
         (lambda data: data["captures"][0].update(losses=[1]), "no attribute"),
         (lambda data: data["captures"][0]["losses"].update(total="low"), r"captures\[0\].losses.total is 'low'"),
         (lambda data: data["captures"][0].pop("file"), "file"),
-        (lambda data: data["captures"][0].update(file="a\0b"), "file is "),
-        (lambda data: data["captures"][0].update(file="\ud800"), "file is "),
         (lambda data: data.update(config=None), "config is None"),
         (lambda data: data["config"].update(loss="patches"), "config.loss is 'patches', not Loss"),
         (lambda data: data["config"]["optimizer"].update(lr="fast"), "config.optimizer.lr is 'fast', not float"),
         (lambda data: data["config"]["layers"].update(style=[1]), r"config.layers.style\[0\] is 1, not str"),
-        (lambda data: data["config"].update(captures=[[[[[[[[[[[[[1]]]]]]]]]]]]]), "nested too deep"),
         (lambda data: data.update(schema=1), "schema 1; this version reads 2"),
     ],
 )
