@@ -285,12 +285,17 @@ def parse(kind: Any, value: Any, name: str = "") -> Any:
     raise ValueError(f"{name or 'it'} is {repr(value)[:60]}, not {getattr(kind, '__name__', kind)}")
 
 
-def scan(root: Path, damaged: Callable[[str], object] = log.warning) -> Iterator[tuple[Path, RunRecord]]:
-    """Yield every run folder below `root`, itself included, with its record, ordered by path.
+def scan(
+    root: Path, damaged: Callable[[str], object] = log.warning, newest_first: bool = False
+) -> Iterator[tuple[Path, RunRecord]]:
+    """Yield every run folder below `root`, itself included, with its record, ordered by path or by time.
 
     A record that cannot be read is left out; `damaged` is called with the reason.
     """
-    for path in sorted(root.rglob(FILE)):
+    paths = sorted(root.rglob(FILE))
+    if newest_first:
+        paths.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in paths:
         try:
             record = read(path.parent)
         except InputError as error:
@@ -325,18 +330,13 @@ def newest(root: Path, finished: bool = False) -> Path:
     """
     from src.tracking.clip_record import clip_of
 
-    found = [
-        folder
-        for folder, record in scan(root)
-        if (
+    for folder, record in scan(root, newest_first=True):
+        goes_on = (
             record.status in UNFINISHED
             or (record.status == "failed" and list(folder.glob("*.ckpt")))
             or (finished and record.status == "finished")
         )
-        and not is_locked(folder)
-        and clip_of(folder) is None
-    ]
-    if not found:
-        further = "" if finished else "; add steps=N to extend the newest finished run"
-        raise InputError(f"resume=last: no {'run' if finished else 'unfinished run'} below {root}/{further}")
-    return max(found, key=lambda folder: (folder / FILE).stat().st_mtime_ns)
+        if goes_on and not is_locked(folder) and clip_of(folder) is None:
+            return folder
+    further = "" if finished else "; add steps=N to extend the newest finished run"
+    raise InputError(f"resume=last: no {'run' if finished else 'unfinished run'} below {root}/{further}")

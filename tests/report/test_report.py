@@ -38,7 +38,7 @@ PUBLISHED = {
     "optimizer.rise": 0, "optimizer.decay": 0.0, "canvas.space": "normalized", "canvas.clamp": False, "edge": 356,
     "fit": "squash", "steps": 6000, "captures": [0.333333, 0.666667, 1.0], "loss.palette": 0.0,
     "schedule.name": "single", "schedule.sizes": 1, "schedule.last": None, "loss.block_weights": None,
-    "loss.self_similarity": 0.0,
+    "loss.self_similarity": 0.0, "loss.tv": 0.0, "loss.tv_form": "squares",
 }  # fmt: skip
 
 

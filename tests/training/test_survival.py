@@ -149,7 +149,5 @@ def test_a_checkpoint_of_another_size_is_refused_in_one_line(small: Callable, tm
     torch.save(state, tmp_path / CHECKPOINT)
     record = json.loads((tmp_path / "record.json").read_text())
     (tmp_path / "record.json").write_text(json.dumps({**record, "status": "running", "step": 2}))
-    with pytest.raises(
-        InputError, match=r"last.ckpt cannot be used \(.*size mismatch.*\); delete it"
-    ):
+    with pytest.raises(InputError, match=r"last.ckpt cannot be used \(.*size mismatch.*\); delete it"):
         resume(tmp_path)

@@ -67,6 +67,7 @@ def test_the_presets_equal_the_values_of_version_0_1(
             "loss.palette=1",
             "loss.beta=10",
             "loss.self_similarity=0",
+            "loss.tv=0",
         ]
         if preset == "loss=patches"
         else []
