@@ -138,7 +138,7 @@ def test_scancel_ends_the_driver(slurm: None, tmp_path: Path) -> None:
         shown = driver.stdout.read()
     assert "Slurm has no worker of this sweep left" in shown and f"hydra.sweep.dir={queue.sweep}" in shown
     found = queue.snapshot()
-    assert not found.workers and all(found.counted(key) == 0 for key in found.attempts), "given back"
+    assert not found.workers and all(found.attempts_that_count(key) == 0 for key in found.attempts), "given back"
 
 
 def test_ctrl_c_leaves_the_workers_and_says_how_to_end_them(slurm: None, tmp_path: Path) -> None:
