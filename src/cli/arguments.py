@@ -106,10 +106,12 @@ def _resolved(key: str, value: str, mirror: str | None) -> list[str]:
             return [f"{key}={_quoted(value)}"]
     if key in OTHERS and value and _exists(value):
         return [f"{key}={_quoted(value)}"]
-    if key in ("hydra.run.dir", "hydra.sweep.dir") and value.startswith("~"):  # which neither Hydra nor bash expands
-        return [f"{key}={_quoted(str(expanded(value)))}"]
     if value.startswith("~"):
-        return [f"{key}={_quoted(value)}"]
+        hydras = key in (
+            "hydra.run.dir",
+            "hydra.sweep.dir",
+        )  # Hydra does not expand it; this program does its own paths
+        return [f"{key}={_quoted(str(expanded(value)) if hydras else value)}"]
     if "(" in value:
         override = OverridesParser.create().parse_overrides([f"{key}={value}"])[0]
         if isinstance(override.value(), Glob):

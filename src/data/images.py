@@ -361,19 +361,19 @@ def reduced(path: Path, limit: int) -> Image.Image:
 
     Large JPEG files are decoded at a fraction of their size. Raises what Pillow's decoders do, and `InputError`.
     """
-    plain = False
-    try:
-        if not path.is_file():  # a FIFO would block
-            raise FileNotFoundError
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            plain = image.mode in ("RGB", "L", "P", "CMYK") and "transparency" not in image.info
-            plain = plain and is_srgb(image.info.get("icc_profile"))
-            if plain:
-                image.draft("RGB", (limit, limit))
-                picture = ImageOps.exif_transpose(image).convert("RGB")
-    except (FileNotFoundError, UnidentifiedImageError, Image.DecompressionBombError):
-        pass
-    if not plain:  # other formats, alpha, colour profiles; or an error that says what is wrong
-        picture = read_image(path, math.inf)
+    picture = (_drafted(path, limit) if path.is_file() else None) or read_image(path, math.inf)  # a FIFO would block
     picture.thumbnail((limit, limit))
     return picture
+
+
+def _drafted(path: Path, limit: int) -> Image.Image | None:
+    """Return a PNG or JPEG file as RGB at `limit` px or more; None for other formats, alpha and colour profiles."""
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            plain = image.mode in ("RGB", "L", "P", "CMYK") and "transparency" not in image.info
+            if not plain or not is_srgb(image.info.get("icc_profile")):
+                return None
+            image.draft("RGB", (limit, limit))
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (UnidentifiedImageError, Image.DecompressionBombError):
+        return None

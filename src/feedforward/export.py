@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from src.common.files import write_atomically
 from src.common.packages import require
+from src.feedforward import STRIDE
 
 if TYPE_CHECKING:
     from src.feedforward.weights import LoadedNetwork
@@ -31,8 +32,6 @@ def export_onnx(loaded: "LoadedNetwork", path: Path) -> None:
     require("export", "onnx", PACKAGES)
     import onnx
     import torch
-
-    from src.feedforward import STRIDE
 
     rows, columns = (torch.export.Dim(name, max=LARGEST // STRIDE) for name in ("rows", "columns"))
     example = torch.zeros(1, 3, 16 * STRIDE, 24 * STRIDE), loaded.shares()
